@@ -1,0 +1,52 @@
+# Every target works on a machine with Python 3.11+, git and make.
+#   PYTHON=python3.12 make study     another interpreter for the environment
+#   VENV=/path/to/env make test      an environment that is already there
+PYTHON ?= python3
+VENV ?= .venv
+SWEEP ?= quick
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install study test test-slow check format tensorboard clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(VENV)/.installed-dev  ## the environment with the development tools
+
+study: $(VENV)/.installed  ## the main job: corpus, training, laws, report (SWEEP=tiny for a minute's worth)
+	$(BIN)/scaling-laws study configs/sweeps/$(SWEEP).yaml
+
+test: $(VENV)/.installed-dev  ## the whole test suite
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-dev  ## what does not fit into `make test`
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.installed-dev  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## let ruff put things right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tensorboard: $(VENV)/.installed  ## look at the runs in lightning_logs/
+	$(BIN)/tensorboard --logdir lightning_logs
+
+clean:  ## remove the environment and what was built (runs stay)
+	rm -rf $(VENV) build src/*.egg-info data
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp a dependency list: an environment that is already there is left alone unless the lists changed.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.installed

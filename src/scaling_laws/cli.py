@@ -1,0 +1,209 @@
+"""The command `scaling-laws`: each verb is one function, and imports what it needs when it is called.
+
+`plan`, `laws`, `report` and `--help` never import torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scaling_laws import __version__
+from scaling_laws.errors import InputError
+
+if TYPE_CHECKING:
+    from scaling_laws.sweeps.experiments import Plan
+
+LIGHTNING_VERBS = {
+    "fit": "train one network (LightningCLI): --config configs/train/transformer.yaml",
+    "validate": "its loss on the validation split: --config ... --ckpt_path ...",
+    "test": "its loss on the test split and the foreign corpora",
+    "predict": "the loss of every token of a text: --data.predict_file FILE",
+}
+INTERRUPTED = 130
+PLAN_WIDTH = 100
+"""Columns that a plan needs: on a narrower terminal its lines wrap, but no number is cut."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; ends the process with 0, or 2 after one line of error, or 130 when interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments and arguments[0] in LIGHTNING_VERBS:
+            from scaling_laws.training.lightning_cli import main as lightning
+
+            lightning(arguments)
+            return
+        options = _parser().parse_args(arguments)
+        options.run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scaling-laws",
+        description="Measure how language models scale, and decide what to train next.",
+        epilog="Begin with: scaling-laws study configs/sweeps/tiny.yaml",
+    )
+    parser.add_argument("--version", action="version", version=f"scaling-laws {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    study = verbs.add_parser("study", help="the whole path: corpus, sweep, laws, report")
+    _add_sweep_arguments(study)
+    study.set_defaults(run=_study)
+
+    sweep = verbs.add_parser("sweep", help="train every network that a sweep file plans; again = resume")
+    _add_sweep_arguments(sweep)
+    sweep.add_argument("--dry-run", action="store_true", help="print every planned run and train nothing")
+    sweep.set_defaults(run=_sweep)
+
+    laws = verbs.add_parser("laws", help="fit the laws to a study's folder, or to anybody's CSV")
+    laws.add_argument("runs", type=Path, metavar="RUNS", help="a study's folder, or a CSV with one row a run")
+    laws.add_argument("-o", "--output", type=Path, help="where to write laws.json (default: beside RUNS)")
+    for name in ("n", "d", "c", "loss", "run"):
+        default = name if name in ("loss", "run") else name.upper()
+        laws.add_argument(f"--{name}", default=default, metavar="COLUMN", help=f"column (default: {default})")
+    laws.add_argument("--where", default="", help='rows to use, as in "loss < 3.44"')
+    laws.add_argument("--delta", type=float, default=1e-3, help="delta of the Huber loss (default: 0.001)")
+    laws.add_argument("--bootstrap", type=int, default=400, help="resamples (default: 400)")
+    laws.add_argument("--quiet", action="store_true", help="print nothing")
+    laws.set_defaults(run=_laws)
+
+    plan = verbs.add_parser("plan", help="a compute budget -> N, D, batch, steps and the loss to expect")
+    plan.add_argument("--compute", type=float, required=True, metavar="FLOPS", help="budget C, as in 1e21")
+    source = plan.add_mutually_exclusive_group(required=True)
+    source.add_argument("--laws", type=Path, help="a laws.json")
+    source.add_argument("--published", choices=("kaplan", "chinchilla", "besiroglu"), help="a published law")
+    plan.add_argument("--family", help="family of the laws.json to plan for (default: its first)")
+    plan.add_argument("--json", action="store_true", help="machine-readable")
+    plan.set_defaults(run=_plan)
+
+    report = verbs.add_parser("report", help="figures and one self-contained report.html of a study")
+    report.add_argument("study", type=Path, metavar="STUDY", help="a study's folder")
+    report.set_defaults(run=_report)
+
+    data = verbs.add_parser("data", help="build or inspect a corpus")
+    data_verbs = data.add_subparsers(metavar="VERB", required=True)
+    build = data_verbs.add_parser("build", help="texts -> token shards with a manifest")
+    build.add_argument("config", type=Path, help="a file of configs/data/")
+    build.add_argument("-o", "--output", type=Path, help="folder (default: data/<name>)")
+    build.add_argument("--force", action="store_true", help="replace a corpus that is there")
+    build.set_defaults(run=_data_build)
+    show = data_verbs.add_parser("show", help="what a corpus holds")
+    show.add_argument("folder", type=Path)
+    show.set_defaults(run=_data_show)
+
+    for verb, explanation in LIGHTNING_VERBS.items():
+        verbs.add_parser(verb, help=explanation)  # listed here; dispatched in `main`
+    return parser
+
+
+def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="a file of configs/sweeps/")
+    parser.add_argument(
+        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="trainings at a time (default: one a core)"
+    )
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite in the study's folder)")
+    parser.add_argument("--logs", type=Path, default=Path("lightning_logs"), help="folder of all studies")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all corpora")
+
+
+def _study(options: argparse.Namespace) -> None:
+    plan = _planned(options)
+    _train(plan, options)
+    _write_laws(plan.folder, plan.folder / "laws.json")
+    _write_report(plan.folder)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from scaling_laws.sweeps.live import plan_table
+
+    plan = _planned(options)
+    if options.dry_run:
+        console = Console()
+        console.print(plan_table(plan), width=max(console.width, PLAN_WIDTH), soft_wrap=True)
+        return
+    _train(plan, options)
+    print(f"runs: {plan.folder}; next: scaling-laws laws {plan.folder}")
+
+
+def _planned(options: argparse.Namespace) -> Plan:
+    from scaling_laws.sweeps.experiments import load_sweep, plan
+
+    if options.workers < 1:
+        raise InputError(f"--workers is {options.workers}; it must be 1 or more")
+    return plan(load_sweep(options.file), logs=options.logs, data=options.data)
+
+
+def _train(plan: Plan, options: argparse.Namespace) -> None:
+    """Build the corpus and train what has no record yet; an error names the trainings that failed."""
+    from rich.console import Console
+
+    from scaling_laws.data.tokens import build_corpus
+    from scaling_laws.sweeps.live import view
+    from scaling_laws.sweeps.supervisor import run_plan
+
+    console = Console()
+    console.print(f"corpus {plan.corpus.name}: {plan.corpus_folder}", highlight=False)
+    build_corpus(plan.corpus, plan.corpus_folder)
+    console.print(
+        f"study {plan.sweep.study}: {len(plan.runs)} runs in {len(plan.trunks)} trainings, "
+        f"{options.workers} at a time, in {plan.folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    with view(console) as watch:
+        progress = run_plan(plan, workers=options.workers, storage=options.storage, watch=watch)
+    if progress.failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in progress.failed.items())
+        raise InputError(f"{len(progress.failed)} trainings failed ({reasons}); all others are done and kept")
+
+
+def _laws(options: argparse.Namespace) -> None:
+    if options.runs.is_dir():
+        output = options.output or options.runs / "laws.json"
+        _write_laws(options.runs, output)
+
+
+def _write_laws(folder: Path, output: Path) -> None:
+    raise NotImplementedError
+
+
+def _write_report(folder: Path) -> None:
+    raise NotImplementedError
+
+
+def _plan(options: argparse.Namespace) -> None:
+    raise NotImplementedError
+
+
+def _report(options: argparse.Namespace) -> None:
+    _write_report(options.study)
+
+
+def _data_build(options: argparse.Namespace) -> None:
+    from scaling_laws.data.config import load_config
+    from scaling_laws.data.tokens import build_corpus, describe
+
+    config = load_config(options.config)
+    print(describe(build_corpus(config, options.output or Path("data") / config.name, force=options.force)))
+
+
+def _data_show(options: argparse.Namespace) -> None:
+    from scaling_laws.data.tokens import describe, open_corpus
+
+    print(describe(open_corpus(options.folder)))

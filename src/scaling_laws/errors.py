@@ -1,0 +1,9 @@
+"""The one exception that users meet."""
+
+
+class InputError(ValueError):
+    """Something a user gave is wrong.
+
+    The message is one line: what is wrong, where, and what to do. The command line prints it after
+    ``error:`` and exits with status 2; no traceback is shown.
+    """

@@ -1,0 +1,188 @@
+"""Loss against the position in the context: one law a run, and what an LSTM loses at late positions.
+
+Losses come as sums and counts in folds of documents, so that they pool exactly. Documents are what varies:
+intervals come from resampling the folds, and hold the trained network fixed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scaling_laws.laws.fit import DEFAULT_DELTA, Fit, fit_law, make_problem, make_rows, to_law
+from scaling_laws.laws.forms import FloatArray, Position
+from scaling_laws.laws.huber import minimise
+from scaling_laws.laws.intervals import Interval, percentile_interval
+from scaling_laws.laws.selection import SAME_HORIZON
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESAMPLES = 200
+LARGEST_SIZE_FACTOR = 1.6
+"""Two networks are of one size if their N differ by no more than this factor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionLosses:
+    """One run's losses on one corpus.
+
+    Attributes:
+        T: (positions,): 1-based.
+        loss_sum: (folds, positions): nats.
+        count: (folds, positions): tokens.
+    """
+
+    T: FloatArray
+    loss_sum: FloatArray
+    count: FloatArray
+
+    @property
+    def n_folds(self) -> int:
+        return len(self.loss_sum)
+
+    def mean(self, drawn: FloatArray | None = None) -> FloatArray:
+        """Mean loss at each position, (positions,); with `drawn` (S, folds) times each fold, (S, positions)."""
+        times = np.ones(self.n_folds) if drawn is None else drawn
+        return np.asarray((times @ self.loss_sum) / (times @ self.count))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionLaw:
+    """L(T) = a + b T^-c of one run, with 90 % intervals from the folds (empty where not identified)."""
+
+    fit: Fit[Position]
+    intervals: dict[str, Interval]
+    interval_method: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatePair:
+    """Mean loss over late positions, the LSTM's less the Transformer's, nats per token."""
+
+    transformer_run: str
+    lstm_run: str
+    N_transformer: float
+    N_lstm: float
+    difference_nats: float
+    interval: Interval | None
+
+
+def position_losses(table: pd.DataFrame, run: str, corpus: str) -> PositionLosses | None:
+    """The run's final losses by fold and position; None where the table has none.
+
+    Args:
+        table: columns run, corpus, fold, position, loss_sum_nats, count, one evaluation a run.
+    """
+    rows = table[(table["run"] == run) & (table["corpus"] == corpus)]
+    if rows.empty:
+        return None
+    sums = rows.pivot_table(
+        index="fold", columns="position", values=["loss_sum_nats", "count"], aggfunc="sum", fill_value=0
+    )
+    count = sums["count"].to_numpy(dtype=np.float64)
+    kept = (count > 0).all(axis=0)  # a position that a fold lacks cannot be resampled
+    return PositionLosses(
+        T=sums["count"].columns.to_numpy(dtype=np.float64)[kept],
+        loss_sum=sums["loss_sum_nats"].to_numpy(dtype=np.float64)[:, kept],
+        count=count[:, kept],
+    )
+
+
+def fit_positions(
+    losses: PositionLosses, *, delta: float = DEFAULT_DELTA, resamples: int = RESAMPLES, seed: int = 0
+) -> PositionLaw:
+    """Fit the position law to the pooled losses, and to resampled folds."""
+    fit = fit_law(Position, make_rows({"T": losses.T}, losses.mean()), delta=delta)
+    if not fit.identified or losses.n_folds < 2:
+        method = "" if losses.n_folds > 1 else "none: the losses are in one fold"
+        return PositionLaw(fit=fit, intervals={}, interval_method=method)
+    problem = make_problem(Position, fit.rows, fit.weights, delta)
+    resampled = replace(problem, log_loss=np.log(losses.mean(_drawn(losses.n_folds, resamples, seed))))
+    draws = to_law(Position, fit.rows, minimise(resampled, np.tile(fit.theta, (resamples, 1))).theta)
+    return PositionLaw(
+        fit=fit,
+        intervals={name: percentile_interval(values) for name, values in vars(draws).items()},
+        interval_method=f"bootstrap over {losses.n_folds} folds of documents ({resamples} resamples)",
+    )
+
+
+def late_difference(
+    transformer: PositionLosses, lstm: PositionLosses, position_from: int, *, seed: int = 0
+) -> tuple[float, Interval | None]:
+    """Mean over positions >= `position_from` of the LSTM's loss less the Transformer's, and its interval.
+
+    The bootstrap is paired: both networks are scored on the same folds in every resample.
+    """
+    if not np.array_equal(transformer.T, lstm.T) or transformer.n_folds != lstm.n_folds:
+        raise ValueError("the two runs were not evaluated at the same positions and folds")
+    late = position_from <= transformer.T
+    n_folds = transformer.n_folds
+    drawn = np.concatenate([np.ones((1, n_folds)), _drawn(n_folds, 10 * RESAMPLES, seed)])
+    difference = (lstm.mean(drawn) - transformer.mean(drawn))[:, late].mean(axis=1)
+    return float(difference[0]), percentile_interval(difference[1:]) if n_folds > 1 else None
+
+
+def late_pairs(
+    runs: pd.DataFrame, losses: dict[str, PositionLosses], *, seed: int = 0
+) -> tuple[int | None, list[LatePair], str]:
+    """Compare every LSTM with the Transformer of nearest size, at the longest horizon that both have.
+
+    Args:
+        runs: columns run, family, N, D.
+        losses: by run.
+
+    Returns:
+        The first late position (late = the second half of the context), the pairs, and, where there are
+        none, why.
+    """
+    known = runs[runs["run"].isin(list(losses))]
+    transformers, lstms = known[known["family"] == "transformer"], known[known["family"] == "lstm"]
+    for family, members in (("Transformer", transformers), ("LSTM", lstms)):
+        if members.empty:
+            return None, [], f"no {family} left losses by position"
+    position_from = int(max(of_run.T.max() for of_run in losses.values())) // 2 + 1
+    pairs = []
+    for _, members in lstms.groupby("N"):
+        match = _match(members, transformers)
+        if match is None:
+            continue
+        lstm, transformer = match
+        of_transformer, of_lstm = losses[str(transformer["run"])], losses[str(lstm["run"])]
+        if not np.array_equal(of_transformer.T, of_lstm.T) or of_transformer.n_folds != of_lstm.n_folds:
+            continue
+        difference, interval = late_difference(of_transformer, of_lstm, position_from, seed=seed)
+        pairs.append(
+            LatePair(
+                transformer_run=str(transformer["run"]),
+                lstm_run=str(lstm["run"]),
+                N_transformer=float(transformer["N"]),
+                N_lstm=float(lstm["N"]),
+                difference_nats=difference,
+                interval=interval,
+            )
+        )
+    reason = (
+        "" if pairs else f"no LSTM and Transformer within a factor {LARGEST_SIZE_FACTOR} in N at one horizon"
+    )
+    return position_from, pairs, reason
+
+
+def _match(lstms: pd.DataFrame, transformers: pd.DataFrame) -> tuple[pd.Series, pd.Series] | None:
+    """(LSTM, Transformer): the nearest in ln N, of them the longest common horizon."""
+    distance = np.abs(np.log(transformers["N"] / lstms["N"].iloc[0]))
+    for gap in sorted(distance[distance <= np.log(LARGEST_SIZE_FACTOR)].unique()):
+        nearest = transformers[distance == gap]
+        for _, lstm in lstms.sort_values(["D", "run"], ascending=[False, True]).iterrows():
+            same = nearest[np.abs(np.log(nearest["D"] / lstm["D"])) <= SAME_HORIZON].sort_values("run")
+            if not same.empty:
+                return lstm, same.iloc[0]
+    return None
+
+
+def _drawn(n_folds: int, resamples: int, seed: int) -> FloatArray:
+    """How often each fold is drawn, (resamples, folds)."""
+    random = np.random.default_rng(seed)
+    return random.multinomial(n_folds, np.full(n_folds, 1 / n_folds), size=resamples).astype(np.float64)

@@ -1,0 +1,99 @@
+"""Which runs each law is fitted to, and a sentence that says so.
+
+Tables have the columns run, trunk, family, N, D, C, loss; N and C in the conventions that the analysis chose.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scaling_laws.errors import InputError
+from scaling_laws.laws.frontier import FrontierPoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAME_HORIZON = 0.02
+"""Difference of ln D up to which two runs have the same horizon: steps are whole, so D is rounded."""
+FEWEST_HORIZONS = 3
+
+LeftOut = dict[str, Any]
+"""run, status, reason."""
+
+
+def usable_runs(runs: pd.DataFrame, *, n: str = "N", c: str = "C") -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The runs whose final loss may enter a law, with N and C from the columns `n` and `c`; and the others.
+
+    Left out: losses taken before the learning rate came down; and, where one size and horizon was trained
+    with several learning rates, all but the rate of the lowest mean loss. The learning rate is a nuisance:
+    the law is of runs that got it right.
+
+    Raises:
+        InputError: a column is missing.
+    """
+    for column in ("run", "trunk", "family", n, "D", c, "loss"):
+        if column not in runs.columns:
+            raise InputError(f"the run table has no column {column!r}; it has {', '.join(runs.columns)}")
+    table = runs.assign(N=runs[n].astype(float), D=runs["D"].astype(float), C=runs[c].astype(float))
+    left_out: list[LeftOut] = []
+    if "after_cooldown" in table.columns:
+        cooled = table["after_cooldown"].astype(bool)
+        reason = "its loss was taken before the learning rate came down"
+        left_out += [
+            {"run": run, "status": "complete", "reason": reason} for run in table.loc[~cooled, "run"]
+        ]
+        table = table[cooled]
+    if "learning_rate" in table.columns:
+        best = _has_best_learning_rate(table)
+        reason = "another learning rate did better at its size and horizon"
+        left_out += [{"run": run, "status": "complete", "reason": reason} for run in table.loc[~best, "run"]]
+        table = table[best]
+    return table.reset_index(drop=True), left_out
+
+
+def _has_best_learning_rate(table: pd.DataFrame) -> pd.Series[bool]:
+    recipe = ["family", "N", "D"]
+    mean_loss = table.groupby([*recipe, "learning_rate"], dropna=False)["loss"].transform("mean")
+    lowest = mean_loss.groupby([table[column] for column in recipe]).transform("min")
+    return mean_loss <= lowest
+
+
+def at_common_horizon(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """L(N): each size at the largest horizon that all sizes have, or else that most sizes have."""
+    n_sizes = runs["N"].nunique()
+    best, best_count = runs.iloc[:0], 0
+    for horizon in sorted(runs["D"].unique()):
+        at_horizon = runs[np.abs(np.log(runs["D"] / horizon)) <= SAME_HORIZON]
+        if (count := at_horizon["N"].nunique()) >= best_count:
+            best, best_count = at_horizon, count
+    if best.empty:
+        return best, "no runs"
+    sizes = f"all {n_sizes} sizes" if best_count == n_sizes else f"{best_count} of {n_sizes} sizes"
+    return best, f"{sizes} at the largest horizon common to them, D = {best['D'].mean():.4g} tokens"
+
+
+def of_largest_size(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """L(D): the largest size at its horizons; the largest with three horizons, if there is one."""
+    horizons = runs.groupby("N")["D"].nunique()
+    if horizons.empty:
+        return runs, "no runs"
+    enough = horizons[horizons >= FEWEST_HORIZONS]
+    N = enough.index.max() if len(enough) else horizons.index.max()
+    chosen = runs[runs["N"] == N]
+    which = "the largest size" if horizons.index.max() == N else "the largest size with three horizons"
+    return chosen, f"{which}, N = {N:.4g}, at its {horizons[N]} horizons"
+
+
+def on_envelope(runs: pd.DataFrame, points: list[FrontierPoint]) -> tuple[pd.DataFrame, str]:
+    """L(C): the runs of the lower envelope, replicates included."""
+    keys = {(point.N, round(float(np.log(point.D)), 9)) for point in points}
+    chosen = [(N, round(float(np.log(D)), 9)) in keys for N, D in zip(runs["N"], runs["D"], strict=True)]
+    return runs[chosen], f"the {len(points)} runs that no other size beats at equal compute"
+
+
+def longest_of_each_size(runs: pd.DataFrame) -> pd.DataFrame:
+    """One run a family and size: of its largest D, the first by name."""
+    ordered = runs.sort_values(["D", "run"], ascending=[False, True])
+    return ordered.drop_duplicates(["family", "N"])

@@ -1,0 +1,88 @@
+"""An LSTM language model: token embedding, stacked LSTM layers of equal width, tied head.
+
+Shapes: B sequences, T tokens, V vocabulary, d = d_model.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from scaling_laws.models import count
+from scaling_laws.models.config import LSTMConfig
+
+
+class LSTM(nn.Module):
+    """Maps token ids (B, T) to logits (B, T, V); the state is zero at the start of each sequence.
+
+    The arguments are those of `LSTMConfig`, which says what each means.
+
+    Raises:
+        InputError: the shape is impossible.
+    """
+
+    family = LSTMConfig.family
+
+    def __init__(
+        self,
+        n_vocab: int,
+        n_ctx: int,
+        n_layer: int,
+        d_model: int,
+        dropout: float = 0.0,
+        tied: bool = True,
+    ) -> None:
+        super().__init__()
+        self.config = LSTMConfig(
+            n_vocab=n_vocab, n_ctx=n_ctx, n_layer=n_layer, d_model=d_model, dropout=dropout, tied=tied
+        )
+        self.token_embedding = nn.Embedding(n_vocab, d_model)
+        self.input_dropout = nn.Dropout(dropout)
+        # nn.LSTM applies its dropout between layers and warns when there is but one.
+        between = dropout if n_layer > 1 else 0.0
+        self.recurrent = nn.LSTM(d_model, d_model, n_layer, batch_first=True, dropout=between)
+        self.output_dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(d_model, n_vocab, bias=False)
+        if tied:
+            self.head.weight = self.token_embedding.weight
+        initialise(self)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.input_dropout(self.token_embedding(tokens))  # (B, T, d)
+        x, _ = self.recurrent(x)
+        logits: Tensor = self.head(self.output_dropout(x))  # (B, T, V)
+        return logits
+
+    def parameters_by_group(self) -> dict[str, int]:
+        """Trainable parameters by group (`models/count.py`)."""
+        return count.parameters_by_group(self.config)
+
+    def flops_per_token(self) -> dict[str, float]:
+        """Forward FLOPs per token by row (`models/count.py`)."""
+        return count.flops_per_token(self.config)
+
+
+@torch.no_grad()
+def initialise(network: LSTM) -> None:
+    """Set every weight; the paper does not describe its LSTMs' insides.
+
+    | weight                    | value                                                        |
+    |---------------------------|--------------------------------------------------------------|
+    | token embedding, head     | normal, std 1 / sqrt(d_model): no norm rescales it           |
+    | gate matrices             | uniform within 1 / sqrt(d_model) (torch's default)           |
+    | gate biases               | 0, and 1 for the forget gate (Jozefowicz et al. 2015)        |
+    """
+    d_model = network.config.d_model
+    nn.init.normal_(network.token_embedding.weight, std=1 / math.sqrt(d_model))
+    if not network.config.tied:
+        nn.init.normal_(network.head.weight, std=1 / math.sqrt(d_model))
+    bound = 1 / math.sqrt(d_model)
+    for name, weight in network.recurrent.named_parameters():
+        if name.startswith("weight"):
+            nn.init.uniform_(weight, -bound, bound)
+        else:
+            nn.init.zeros_(weight)
+            if name.startswith("bias_ih"):
+                weight[d_model : 2 * d_model] = 1.0  # torch's order of gates: input, forget, cell, output

@@ -1,0 +1,97 @@
+"""How far to train a network of each size? Learning curves by size (Kaplan 2020, Figures 2 and 13)."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from scaling_laws.reports.evidence import (
+    Laws,
+    StudyTables,
+    c_label,
+    find_entry,
+    find_fit,
+    n_label,
+    training_losses,
+)
+from scaling_laws.reports.formulas import law_of, value_with_interval
+from scaling_laws.reports.style import (
+    FIT,
+    INK,
+    LOSS_LABEL,
+    SizeColours,
+    legend_below,
+    legend_entry,
+    log_x,
+    log_y,
+    note,
+    panels,
+    short,
+    styled,
+    thin,
+)
+
+TITLE = "Learning curves by size"
+
+
+@styled
+def draw(tables: StudyTables, laws: Laws) -> Figure:
+    """Left: test loss against tokens seen. Right: against compute, with the envelope."""
+    family = tables.main_family
+    curves = training_losses(tables)
+    if family is None or curves.empty:
+        return note(TITLE, "Needs complete runs whose curve.csv has evaluations on the test corpus.")
+    runs = tables.of(family)
+    colours = SizeColours(runs["N"])
+    curves = curves.merge(runs[["run", "N", "D", "C"]], on="run")
+    curves["compute"] = curves["C"] * curves["tokens"] / curves["D"]
+    figure, (by_tokens, by_compute) = panels(2, width=11.0, height=4.9)
+
+    for _, curve in curves.groupby("run", sort=False):
+        points = curve.iloc[thin(len(curve))]
+        for axes, x in ((by_tokens, "tokens"), (by_compute, "compute")):
+            axes.plot(points[x], points["loss"], color=colours(points["N"].iloc[0]), linewidth=1.1, alpha=0.8)
+    for axes, x in ((by_tokens, "D"), (by_compute, "C")):
+        axes.scatter(runs[x], runs["loss"], s=16, c=[colours(N) for N in runs["N"]], zorder=3)
+        legend_entry(axes, "end of a run")
+    log_x(by_tokens, curves["tokens"], "training tokens seen")
+    log_x(by_compute, curves["compute"], c_label(laws))
+
+    envelope = pd.DataFrame((find_entry(laws, "frontier", family) or {}).get("points", []))
+    fit = find_fit(laws, "kaplan_c", family)
+    if not envelope.empty:
+        if fit is not None and fit["identified"]:
+            label = rf"envelope's fit, $\alpha_C$ = {value_with_interval(fit, 'alpha_C')}"
+            by_compute.plot(envelope["C"], law_of(fit).loss(envelope["C"]), color=FIT, label=label, zorder=4)
+        by_compute.scatter(
+            envelope["C"],
+            envelope["loss"],
+            s=44,
+            c=[colours(N) for N in envelope["N"]],
+            edgecolors=INK,
+            linewidths=1.2,
+            zorder=5,
+        )
+        legend_entry(by_compute, "envelope, in the colour of its best N", mec=INK, ms=6.5)
+    for axes in (by_tokens, by_compute):
+        log_y(axes, [*curves["loss"], *runs["loss"]], LOSS_LABEL if axes is by_tokens else "")
+        legend_below(axes, columns=1)
+    by_tokens.set_title("Loss against tokens", color=INK)
+    by_compute.set_title("Loss against compute", color=INK)
+    colours.bar(figure, [by_tokens, by_compute], n_label(laws))
+    return figure
+
+
+def describe(tables: StudyTables, laws: Laws) -> str:
+    """How the best size moves along the envelope."""
+    family = tables.main_family
+    points = (find_entry(laws, "frontier", family) or {}).get("points", [])
+    if family is None or not points:
+        reason = (find_entry(laws, "frontier", family) or {}).get("reason", "")
+        return f"There is no envelope{': ' + reason if reason else '.'}"
+    first, last = min(points, key=lambda point: point["C"]), max(points, key=lambda point: point["C"])
+    return (
+        f"From {first['C']:.1e} to {last['C']:.1e} FLOPs the best size goes from N = {short(first['N'])} "
+        f"to {short(last['N'])} and the lowest loss from {first['loss']:.2f} to {last['loss']:.2f} "
+        "nats per token."
+    )

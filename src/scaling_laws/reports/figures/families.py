@@ -1,0 +1,199 @@
+"""Which family scales better, and where in the context? LSTM against Transformer (Kaplan 2020, Figure 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from scaling_laws.laws.selection import at_common_horizon
+from scaling_laws.reports.evidence import Laws, StudyTables, find_fit, n_label
+from scaling_laws.reports.figures.positions import POSITION_LABEL, folds_by_position
+from scaling_laws.reports.formulas import LEVELS, fitted_band, interval_text, law_of, value_with_interval
+from scaling_laws.reports.style import (
+    BAND_ALPHA,
+    INK,
+    LOSS_LABEL,
+    SizeColours,
+    family_name,
+    family_style,
+    legend_below,
+    log_x,
+    log_y,
+    note,
+    note_in,
+    panels,
+    short,
+    styled,
+)
+
+TITLE = "LSTM against Transformer"
+RESAMPLES = 200
+BINS_PER_OCTAVE = 2
+"""Positions are pooled into bins this wide, the first few standing alone: a line, not a cloud."""
+
+
+@styled
+def draw(tables: StudyTables, laws: Laws) -> Figure:
+    """Left: loss against N by family. Middle: by position, matched sizes. Right: LSTM less Transformer."""
+    if len(tables.families) < 2:
+        return note(TITLE, "Needs complete runs of at least two families.")
+    figure, (size, by_position, difference) = panels(3, width=12.0, height=5.0)
+
+    runs, _ = at_common_horizon(tables.runs)
+    D = float(runs["D"].mean())
+    for family in tables.families:
+        style = family_style(family, tables.families)
+        of_family = runs[runs["family"] == family]
+        size.plot(of_family["N"], of_family["loss"], **style | {"linestyle": "none"})
+        _draw_fit(size, _law_at(tables, laws, family, D), of_family["N"], family_name(family), style)
+    log_x(size, runs["N"], n_label(laws))
+    log_y(size, runs["loss"], LOSS_LABEL, margin=0.1)
+    size.set_title(f"Loss against size, D = {short(D)}", color=INK)
+    legend_below(size, columns=1)
+    _draw_positions(figure, by_position, difference, tables, laws)
+    return figure
+
+
+def describe(tables: StudyTables, laws: Laws) -> str:
+    """Exponents by family, and the difference at late positions of the largest matched pair."""
+    if len(tables.families) < 2:
+        return "The study has one family at most: there is nothing to compare."
+    exponents = ", ".join(
+        f"{family_name(family)} {value_with_interval(find_fit(laws, 'kaplan_n', family), 'alpha_N')}"
+        for family in tables.families
+    )
+    late = laws.get("late_positions") or {}
+    if not late.get("pairs"):
+        return (
+            f"α_N: {exponents}. Late positions are not compared: {late.get('reason') or 'no matched sizes'}."
+        )
+    pair = max(late["pairs"], key=lambda pair: pair["N_transformer"])
+    gap, interval = pair["difference_nats"], pair["interval"]
+    if interval and interval[0] <= 0 <= interval[1]:
+        verdict = "no clear difference"
+    else:
+        verdict = "the Transformer is better" if gap > 0 else "the LSTM is better"
+    return (
+        f"α_N: {exponents}. "
+        f"From position {late['position_from']:g} on, the LSTM (N = {short(pair['N_lstm'])}) less "
+        f"the Transformer (N = {short(pair['N_transformer'])}) is {gap:+.3f} nats {interval_text(interval)}: "
+        f"{verdict}."
+    )
+
+
+def _law_at(
+    tables: StudyTables, laws: Laws, family: str, D: float
+) -> tuple[Mapping[str, Any], dict[str, float]]:
+    """The family's fit to draw against N at D, and what it takes besides N.
+
+    L(N) where it was fitted at this D; else the joint law L(N, D), which holds at any.
+    """
+    own, _ = at_common_horizon(tables.of(family))
+    joint = find_fit(laws, "chinchilla", family)
+    if (not own.empty and own["D"].iloc[0] == D) or joint is None:
+        return find_fit(laws, "kaplan_n", family) or {"identified": False}, {}
+    return joint, {"D": D}
+
+
+def _draw_fit(
+    axes: Axes,
+    law: tuple[Mapping[str, Any], dict[str, float]],
+    N: pd.Series[float],
+    name: str,
+    style: Mapping[str, Any],
+) -> None:
+    fit, others = law
+    if not fit["identified"]:
+        axes.plot([], [], **style, label=f"{name}: not identified")
+        return
+    x = np.geomspace(N.min(), N.max(), 80)
+    exponent, symbol = ("alpha", r"\alpha") if others else ("alpha_N", r"\alpha_N")
+    axes.plot(x, law_of(fit).loss(x, **others), color=style["color"], linestyle=style["linestyle"])
+    axes.plot([], [], **style, label=f"{name}: ${symbol}$ = {value_with_interval(fit, exponent)}")
+    band = fitted_band(fit, N=x, **others)
+    if band is not None:
+        axes.fill_between(x, *band, color=style["color"], alpha=BAND_ALPHA, linewidth=0)
+
+
+def _draw_positions(
+    figure: Figure, by_position: Axes, difference: Axes, tables: StudyTables, laws: Laws
+) -> None:
+    late = laws.get("late_positions") or {}
+    measured = set() if tables.positions.empty else set(tables.positions["run"])
+    pairs = [
+        pair for pair in late.get("pairs", ()) if {pair["transformer_run"], pair["lstm_run"]} <= measured
+    ]
+    if not pairs:
+        reason = late.get("reason") or "no pair of matched size and tokens left its losses by position"
+        note_in(by_position, f"Loss by position needs a pair: {reason}.")
+        difference.set_axis_off()
+        return
+    colours = SizeColours(pair["N_transformer"] for pair in pairs)
+    shown = sorted(pairs, key=lambda pair: pair["N_transformer"])
+    middle = [shown[0], shown[len(shown) // 2], shown[-1]] if len(shown) > 3 else shown
+    losses: list[float] = []
+    for pair in shown:
+        at, transformer, lstm = resampled_pair(tables, pair["transformer_run"], pair["lstm_run"])
+        colour = colours(pair["N_transformer"])
+        _band(difference, at, lstm - transformer, colour, "-", _pair_name(pair))
+        if pair in middle:
+            _band(by_position, at, transformer, colour, "-", None)
+            _band(by_position, at, lstm, colour, (0, (4, 1.6)), None)
+            losses.extend([*transformer[0], *lstm[0]])
+    difference.axhline(0, color=INK, linewidth=0.9)
+    late_from = late["position_from"]
+    difference.axvline(
+        late_from, color=INK, linewidth=0.8, linestyle=":", label=f"late: from {late_from:g} on"
+    )
+    for axes in (by_position, difference):
+        log_x(axes, at, POSITION_LABEL)
+    log_y(by_position, losses, LOSS_LABEL)
+    by_position.plot([], [], color=INK, linestyle="-", label="Transformer")
+    by_position.plot([], [], color=INK, linestyle=(0, (4, 1.6)), label="LSTM")
+    by_position.set_title("Loss by position, matched sizes", color=INK)
+    difference.set_title("Above 0 the Transformer is better", color=INK)
+    difference.set_ylabel("LSTM less Transformer, nats per token")
+    legend_below(by_position, columns=2)
+    legend_below(difference, columns=1)
+
+
+def resampled_pair(
+    tables: StudyTables, transformer: str, lstm: str
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Bins' mean positions (n) and the losses of both runs (1 + RESAMPLES, n): first row measured.
+
+    The other rows are the bootstrap over folds of documents, the same folds for both runs.
+    """
+    at, sums, counts = folds_by_position(tables.positions, transformer)
+    _, lstm_sums, lstm_counts = folds_by_position(tables.positions, lstm)
+    edges = np.unique(np.ceil(2 ** np.arange(0, np.log2(at[-1]) + 1, 1 / BINS_PER_OCTAVE)))
+    starts = np.searchsorted(at, edges[edges <= at[-1]])
+    rng = np.random.default_rng(0)
+    n_folds = len(sums)
+    weights = np.vstack(
+        [np.ones(n_folds), rng.multinomial(n_folds, np.full(n_folds, 1 / n_folds), RESAMPLES)]
+    )
+
+    def binned(by_fold: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(np.add.reduceat(weights @ by_fold, starts, axis=1))
+
+    centres = np.add.reduceat(at, starts) / np.add.reduceat(np.ones_like(at), starts)
+    return centres, binned(sums) / binned(counts), binned(lstm_sums) / binned(lstm_counts)
+
+
+def _band(
+    axes: Axes, at: NDArray[Any], draws: NDArray[Any], colour: Any, line: Any, label: str | None
+) -> None:
+    low, high = np.percentile(draws[1:], LEVELS, axis=0)
+    axes.plot(at, draws[0], color=colour, linestyle=line, label=label)
+    axes.fill_between(at, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0)
+
+
+def _pair_name(pair: Mapping[str, Any]) -> str:
+    return f"LSTM {short(pair['N_lstm'])}, Transformer {short(pair['N_transformer'])}"

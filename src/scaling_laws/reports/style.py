@@ -1,0 +1,260 @@
+"""How every figure of a report looks: one size of text, one meaning of a colour, axes that can be read.
+
+colour of a network   log N on viridis without its pale end: uniform to the eye, safe for colour-blind
+                      readers, and still in order of N when printed in black and white
+family                marker and line style (and a colour of its own where families are compared)
+logarithmic axes      powers of ten over more than two decades, plain round numbers below
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
+
+Arguments = ParamSpec("Arguments")
+
+STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "figure.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "scaling-laws",  # the same figure is the same bytes
+}
+
+GREY = "#777777"
+INK = "#222222"
+FIT = "#B3123B"
+"""Fitted lines: no point is drawn in this colour."""
+BAND_ALPHA = 0.18
+
+FAMILY_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+FAMILY_MARKERS = ("o", "s", "^", "D")
+FAMILY_LINES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.5, 1, 1.5)))
+CORPUS_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+PARAMETER_LABELS = {
+    "N": "N, non-embedding parameters",
+    "N_with_head": "N, parameters with the head",
+    "N_total": "N, all parameters",
+}
+COMPUTE_LABELS = {
+    "C": "C = 6ND, training FLOPs",
+    "C_attention": "C, training FLOPs with attention",
+    "C_exact": "C, exact training FLOPs",
+}
+TOKEN_LABEL = "D, training tokens"
+LOSS_LABEL = "test loss, nats per token"
+
+
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw with `STYLE`, whatever the process's own matplotlib settings are."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def rendered(figure: Figure, format: str, **options: Any) -> bytes:
+    """The figure as a PNG or SVG file's content; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(file, format=format, **options)
+    return file.getvalue()
+
+
+def panels(
+    columns: int, rows: int = 1, *, width: float = 11.0, height: float = 4.3
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `rows` x `columns` axes, in inches, and its axes in reading order."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.ravel())
+
+
+def note(title: str, text: str) -> Figure:
+    """What stands where the runs cannot support a figure: which runs it needs, in words."""
+    figure = Figure(figsize=(11.0, 1.7))
+    figure.text(0.5, 0.68, title, ha="center", va="center", weight="bold", color=INK)
+    figure.text(0.5, 0.34, textwrap.fill(text, 110), ha="center", va="center", color=INK)
+    return figure
+
+
+def note_in(axes: Axes, text: str) -> None:
+    """Say in one panel of a figure why it is empty, in place of its axes."""
+    axes.set_axis_off()
+    axes.text(
+        0.5, 0.5, textwrap.fill(text, 42), ha="center", va="center", color=INK, transform=axes.transAxes
+    )
+
+
+# --- families and sizes ---------------------------------------------------------------------------
+
+
+def families_of(names: Iterable[str]) -> list[str]:
+    """Families in the order of their colours: the transformer first, then by name."""
+    return sorted(set(names), key=lambda name: (name != "transformer", name))
+
+
+def family_style(family: str, families: Sequence[str]) -> dict[str, Any]:
+    """`color`, `marker` and `linestyle` of a family among the families of the study."""
+    place = list(families).index(family) % len(FAMILY_COLOURS)
+    return {
+        "color": FAMILY_COLOURS[place],
+        "marker": FAMILY_MARKERS[place],
+        "linestyle": FAMILY_LINES[place],
+    }
+
+
+def family_name(family: str) -> str:
+    return {"transformer": "Transformer", "lstm": "LSTM", "all": "All runs"}.get(family, family)
+
+
+class SizeColours:
+    """The colour of a value (mostly N) by its logarithm."""
+
+    def __init__(self, values: Iterable[float], colours: str = "viridis") -> None:
+        present = np.asarray(list(values), dtype=float)
+        low, high = float(present.min()), float(present.max())
+        if low == high:
+            low, high = low / 2, high * 2
+        self.norm = LogNorm(low, high)
+        self.colours: Colormap = LinearSegmentedColormap.from_list(
+            f"{colours}-dark", colormaps[colours](np.linspace(0.0, 0.88, 256))
+        )
+
+    def __call__(self, value: float) -> Any:
+        return self.colours(self.norm(value))
+
+    def bar(self, figure: Figure, axes: Sequence[Axes], label: str) -> None:
+        """A colour bar to the right of `axes`, with ticks as on any other logarithmic axis."""
+        bar = figure.colorbar(ScalarMappable(self.norm, self.colours), ax=list(axes), pad=0.015, aspect=28)
+        bar.outline.set_visible(False)
+        bar.set_label(label)
+        _log_ticks(bar.ax.yaxis, float(self.norm.vmin or 1), float(self.norm.vmax or 1))
+
+
+# --- numbers and axes -----------------------------------------------------------------------------
+
+
+def short(value: float, digits: int = 3) -> str:
+    """12300 -> 12.3k, 7e9 -> 7B: as short as `digits` allow, for tick labels and sentences."""
+    if value == 0 or not math.isfinite(value):
+        return str(value)
+    for scale, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        rounded = float(f"{value:.{digits}g}")
+        if abs(rounded) >= scale:
+            if abs(rounded) >= 1e15:
+                break
+            return f"{float(f'{value / scale:.{digits}g}'):g}{suffix}"
+    return f"{float(f'{value:.{digits}g}'):g}" if 1e-4 <= abs(value) < 1e3 else f"{value:.{digits - 1}e}"
+
+
+def tex(value: float, digits: int = 2) -> str:
+    """A number for a formula: 3.1e9 -> 3.1 \\cdot 10^{9} (without the dollar signs)."""
+    if 1e-2 <= abs(value) < 1e4:
+        return f"{value:.{digits + 1}g}"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if mantissa == "1":
+        return rf"10^{{{int(exponent)}}}"
+    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
+
+
+def log_x(axes: Axes, values: Iterable[float], label: str, margin: float = 0.06) -> None:
+    """A logarithmic x axis around `values`."""
+    axes.set_xscale("log")
+    axes.set_xlim(*_limits(values, margin))
+    _log_ticks(axes.xaxis, *axes.get_xlim())
+    axes.set_xlabel(label)
+
+
+def log_y(axes: Axes, values: Iterable[float], label: str, margin: float = 0.06) -> None:
+    """A logarithmic y axis around `values`."""
+    axes.set_yscale("log")
+    axes.set_ylim(*_limits(values, margin))
+    _log_ticks(axes.yaxis, *axes.get_ylim())
+    axes.set_ylabel(label)
+
+
+def legend_below(axes: Axes, columns: int = 2, offset: float = -0.16, **options: Any) -> None:
+    """A legend under the axis label, never over data."""
+    if axes.get_legend_handles_labels()[0] or "handles" in options:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, offset), ncols=columns, **options)
+
+
+def legend_entry(axes: Axes, label: str, **options: Any) -> None:
+    """A legend entry for points whose own colours vary."""
+    axes.plot([], [], **({"color": GREY, "marker": "o", "linestyle": "none"} | options), label=label)
+
+
+def thin(n_points: int, keep: int = 240) -> np.ndarray:
+    """Indices of at most `keep` of `n_points`, log-spaced as the eye reads a curve; always the ends."""
+    if n_points <= keep:
+        return np.arange(n_points)
+    return np.unique(np.geomspace(1, n_points, keep).round().astype(int) - 1)
+
+
+def _limits(values: Iterable[float], margin: float) -> tuple[float, float]:
+    present = np.asarray(list(values), dtype=float)
+    present = np.log(present[np.isfinite(present) & (present > 0)])
+    low, high = float(present.min()), float(present.max())
+    room = margin * max(high - low, 0.2)
+    return math.exp(low - room), math.exp(high + room)
+
+
+def _log_ticks(axis: Axis, low: float, high: float) -> None:
+    decades = math.log10(high / low)
+    if decades >= 2.3:
+        step = math.ceil(decades / 6)
+        exponents = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1, step)
+        ticks = [10.0**exponent for exponent in exponents]
+        plain = low >= 0.01 and high < 2e4
+        labels = [f"{tick:g}" if plain else f"$10^{{{e}}}$" for e, tick in zip(exponents, ticks, strict=True)]
+        minor = [m * 10.0**e for e in range(exponents[0] - 1, exponents[-1] + 1) for m in range(2, 10)]
+    else:
+        ticks = _round_numbers(low, high, decades)
+        labels = [short(tick) if tick < 1e10 else f"${tex(tick, 1)}$" for tick in ticks]
+        minor = []
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter(labels))
+    axis.set_minor_locator(FixedLocator(minor) if minor and decades < 5 else NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _round_numbers(low: float, high: float, decades: float) -> list[float]:
+    if decades >= 0.8:
+        first = math.floor(math.log10(low))
+        ticks = [m * 10.0**e for e in range(first, first + 4) for m in (1, 2, 5)]
+    else:
+        ticks = [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+    return [tick for tick in ticks if low <= tick <= high]

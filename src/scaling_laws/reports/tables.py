@@ -1,0 +1,232 @@
+"""The tables of a report, as rows of text: for the terminal, for Markdown, and for the HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling_laws.laws.published import HOFFMANN, KAPLAN_SINGLE, KAPLAN_TABLE_6
+from scaling_laws.reports.evidence import Laws, StudyTables, find_fit
+from scaling_laws.reports.formulas import interval_text, number, value_with_interval
+from scaling_laws.reports.style import families_of, family_name, short
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Columns, rows of text, and what belongs under them."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+    def text(self) -> str:
+        """Aligned for a terminal."""
+        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        lines = [self.columns, tuple("-" * width for width in widths), *self.rows]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+    def markdown(self) -> str:
+        """A GitHub table; a bar in a cell is escaped."""
+        lines = [self.columns, ("---",) * len(self.columns), *self.rows]
+        return "\n".join(
+            "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
+        )
+
+
+def headline(laws: Laws) -> Table:
+    """This study by family, Kaplan 2020 and Chinchilla 2022, with 90 % intervals."""
+    families = families_of(fit["family"] for fit in laws.get("fits", ()))
+
+    def row(name: str, form: str, parameter: str, kaplan: float | None, chinchilla: Any) -> tuple[str, ...]:
+        ours = [value_with_interval(find_fit(laws, form, family), parameter) for family in families]
+        return (name, *ours, _published(kaplan), _published(chinchilla))
+
+    def error(name: str, form: str, key: str) -> tuple[str, ...]:
+        return (name, *(_held_out(laws, form, family, key) for family in families), NOTHING, NOTHING)
+
+    kaplan = KAPLAN_SINGLE
+    rows = (
+        row("α_N of L(N)", "kaplan_n", "alpha_N", kaplan.of_N.alpha_N, None),  # type: ignore[arg-type]
+        row("α_D of L(D)", "kaplan_d", "alpha_D", kaplan.of_D.alpha_D, None),  # type: ignore[arg-type]
+        row("α_C of L(C)", "kaplan_c", "alpha_C", kaplan.of_C_naive.alpha_C, None),  # type: ignore[arg-type]
+        row("α of L(N, D)", "chinchilla", "alpha", None, HOFFMANN.alpha),
+        row("β of L(N, D)", "chinchilla", "beta", None, HOFFMANN.beta),
+        row("E, nats per token", "chinchilla", "E", None, HOFFMANN.E),
+        row("a: N_opt ~ C^a", "chinchilla", "a_opt", KAPLAN_TABLE_6.N.exponent, HOFFMANN.a_opt),
+        row("b: D_opt ~ C^b", "chinchilla", "b_opt", KAPLAN_TABLE_6.D.exponent, HOFFMANN.b_opt),
+        error("held-out error, Chinchilla's form", "chinchilla", "relative_error"),
+        error("held-out error, Kaplan's form", "kaplan_nd", "relative_error"),
+        error("held-out error, no fit", "chinchilla", "baseline_relative_error"),
+    )
+    columns = (
+        "",
+        *(f"{family_name(family)}, this study" for family in families),
+        "Kaplan 2020",
+        "Chinchilla 2022",
+    )
+    return Table(
+        columns=columns,
+        rows=rows,
+        caption="Brackets: 90 % intervals. L(N) = (N_c/N)^α_N, L(D) and L(C) alike (C at a fixed batch). "
+        "L(N, D) = E + A/N^α + B/D^β; Chinchilla 2022 from its approach 3 as printed. Scales and E depend "
+        "on the vocabulary and on what N counts, exponents less so. Held-out error: mean |error| on the "
+        "largest size, predicted from the smaller ones; no fit: the lowest loss among those.",
+    )
+
+
+def headline_text(laws: Laws) -> str:
+    """The headline table for the terminal, with how many runs were left out and the fit's warnings."""
+    lines = [f"{laws['study']}: scaling laws with 90 % intervals", "", headline(laws).text()]
+    if left_out := laws.get("left_out"):
+        lines += ["", f"left out of the fits: {len(left_out)} (reasons in the report)"]
+    lines += [f"warning: {warning}" for warning in laws.get("warnings", ())]
+    return "\n".join(lines)
+
+
+def runs(tables: StudyTables, laws: Laws) -> Table:
+    """One row a complete run, by family, N and D."""
+    conventions = laws.get("conventions", {})
+    n, c = conventions.get("N", "N"), conventions.get("C", "C")
+    columns = (
+        "run",
+        "family",
+        "N",
+        "D",
+        "C, FLOPs",
+        "test loss, nats",
+        "bits per byte",
+        "rate",
+        "tokens/s",
+        "s",
+    )
+    if tables.complete.empty:
+        return Table(columns=columns, rows=())
+    rows = [
+        (
+            str(run["run"]),
+            family_name(str(run["family"])),
+            short(run[n]),
+            short(run["D"]),
+            f"{run[c]:.2e}",
+            f"{run['loss']:.4f}",
+            _decimals(run.get("bits_per_byte_test"), 4),
+            NOTHING if pd.isna(run["learning_rate"]) else f"{run['learning_rate']:.2g}",
+            short(run["tokens_per_s"]),
+            _decimals(run["elapsed_s"], 0),
+        )
+        for _, run in tables.complete.sort_values(["family", n, "D", "seed"]).iterrows()
+    ]
+    caption = (
+        "loss on held-out files of the training distribution, final weights; s: seconds of its own steps"
+    )
+    return Table(columns=columns, rows=tuple(rows), caption=caption)
+
+
+def left_out(laws: Laws) -> Table:
+    """Runs that no fit used, and why."""
+    rows = tuple(
+        (str(row["run"]), str(row["status"]), str(row["reason"])) for row in laws.get("left_out", ())
+    )
+    return Table(columns=("run", "status", "reason"), rows=rows)
+
+
+def fits(laws: Laws) -> Table:
+    """Every fit with its parameters, what it was fitted to, and its certificate."""
+    columns = ("fit", "family", "parameters", "rows", "certificate", "identified", "intervals")
+    rows = []
+    for fit in laws.get("fits", ()):
+        certificate = fit.get("certificate") or {}
+        quantities = {**fit["parameters"], **fit.get("derived", {})} if fit["identified"] else {}
+        rows.append(
+            (
+                fit["formula"],
+                family_name(fit["family"]),
+                "; ".join(_parameter(fit, name) for name in quantities) or NOTHING,
+                f"{fit['n_rows']} rows of {fit['n_clusters']} trainings: {fit['rows']}",
+                _certificate(certificate),
+                "yes" if fit["identified"] else f"no: {fit['reason']}",
+                fit.get("interval_method") or NOTHING,
+            )
+        )
+    return Table(columns=columns, rows=tuple(rows))
+
+
+def _parameter(fit: Mapping[str, Any], name: str) -> str:
+    unit = fit.get("units", {}).get(name, "1")
+    words = f"{name} = {value_with_interval(fit, name)}"
+    return words if unit in ("", "1") else f"{words} {unit}"
+
+
+def _certificate(certificate: Mapping[str, Any]) -> str:
+    if not certificate:
+        return NOTHING
+    on_bound = certificate["on_bound"]
+    return (
+        f"{certificate['starts']} starts, {100 * (certificate['share_at_best'] or 0):.0f} % at the best; "
+        f"gradient {number(certificate['gradient_norm'], 2)}; "
+        f"condition {number(certificate['condition_number'], 2)}; "
+        f"rms {_decimals(100 * (certificate['rms_log_residual'] or 0), 2)} %"
+        + (f"; on a bound: {', '.join(on_bound)}" if on_bound else "")
+    )
+
+
+def _held_out(laws: Laws, form: str, family: str, key: str) -> str:
+    """Mean absolute error in per cent."""
+    for entry in laws.get("holdout", ()):
+        if entry["family"] in (family, "all") and entry["form"] == form:
+            errors = np.atleast_1d(np.asarray(entry[key], dtype=float))
+            return (
+                f"{100 * np.abs(errors).mean():.1f} %"
+                if errors.size and np.isfinite(errors).all()
+                else NOTHING
+            )
+    return NOTHING
+
+
+def _published(value: Any) -> str:
+    return NOTHING if value is None else f"{float(value):.3g}"
+
+
+def _decimals(value: Any, digits: int) -> str:
+    return NOTHING if value is None or pd.isna(value) else f"{value:.{digits}f}"
+
+
+def holdout(laws: Laws) -> Table:
+    """Predicted and measured loss of every held-out run."""
+    rows = []
+    for entry in laws.get("holdout", ()):
+        if not entry["predicted"]:
+            rows.append((family_name(entry["family"]), entry["form"], entry["reason"], *(NOTHING,) * 3))
+            continue
+        for run, predicted, actual, error in zip(
+            entry["held_out"], entry["predicted"], entry["actual"], entry["relative_error"], strict=True
+        ):
+            cells = run, f"{predicted:.4f}", f"{actual:.4f}", f"{100 * error:+.2f} %"
+            rows.append((family_name(entry["family"]), entry["form"], *cells))
+    return Table(columns=("family", "form", "run", "predicted", "measured", "error"), rows=tuple(rows))
+
+
+def late_positions(laws: Laws) -> Table:
+    """LSTM less Transformer at late positions, one row a matched pair."""
+    late = laws.get("late_positions") or {}
+    rows = tuple(
+        (
+            short(pair["N_lstm"]),
+            short(pair["N_transformer"]),
+            f"{pair['difference_nats']:+.4f}",
+            interval_text(pair["interval"]) or NOTHING,
+        )
+        for pair in late.get("pairs", ())
+    )
+    caption = f"mean over positions from {late.get('position_from')} on; above 0 the Transformer is better"
+    columns = ("N of the LSTM", "N of the Transformer", "LSTM less Transformer, nats", "90 % interval")
+    return Table(columns=columns, rows=rows, caption=caption)

@@ -1,0 +1,166 @@
+"""Runs a plan to its end on this machine: takes trunks from the queue and gives each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import optuna
+
+from scaling_laws.errors import InputError
+from scaling_laws.records import MAIN_CORPUS, RunRecord, read_record
+from scaling_laws.sweeps import lease
+from scaling_laws.sweeps.experiments import Plan, PlannedRun, Trunk
+from scaling_laws.sweeps.queue import Queue
+
+MAX_TRIES = 2
+POLL_S = 0.2
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """What the live view shows; changed in place by `run_plan`."""
+
+    plan: Plan
+    start_s: float = field(default_factory=time.monotonic)
+    running: dict[str, Trunk] = field(default_factory=dict)
+    done: dict[str, RunRecord] = field(default_factory=dict)
+    """Records of finished runs by name, in the order in which they were seen."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Trunks given up, and why."""
+    found_done: int = 0
+    """Runs that had a record before this sweep began."""
+
+
+@dataclass(kw_only=True)
+class _Worker:
+    process: BaseProcess
+    trunk: Trunk
+    trial: optuna.Trial
+
+
+def run_plan(
+    plan: Plan, *, workers: int, storage: str | None, watch: Callable[[Progress], None]
+) -> Progress:
+    """Train every run of the plan that has no record yet.
+
+    Interrupted or killed, it loses nothing: called again, it goes on from the records and checkpoints.
+
+    Args:
+        workers: trunks trained at the same time.
+        storage: Optuna storage URL; by default an SQLite file in the study's folder.
+        watch: called a few times a second with the state of the sweep.
+
+    Raises:
+        InputError: a run's folder holds the record of another configuration, or the storage cannot be opened.
+        KeyboardInterrupt: after the running trunks have saved their checkpoints.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    queue = Queue(storage or f"sqlite:///{plan.folder / 'queue.sqlite3'}", plan.sweep.study)
+    progress = Progress(plan=plan)
+    _collect(progress)
+    progress.found_done = len(progress.done)
+    tries: dict[str, int] = {}
+    trunks = {trunk.name: trunk for trunk in plan.trunks}
+    active: list[_Worker] = []
+    context = _clean_processes()
+    try:
+        while True:
+            for worker in [worker for worker in active if not worker.process.is_alive()]:
+                active.remove(worker)
+                _finish(worker, queue, progress, tries)
+            _collect(progress)
+            left = [trunk for trunk in plan.trunks if not _settled(trunk, progress)]
+            if not left and not active:
+                watch(progress)
+                return progress
+            queue.release(lambda cell: cell in trunks and lease.is_held(plan.folder / cell))
+            queue.fill([trunk.name for trunk in left if trunk.name not in progress.running])
+            while len(active) < workers and (taken := queue.take()):
+                trial, cell = taken
+                trunk = trunks.get(cell)
+                if trunk is None or _settled(trunk, progress) or lease.is_held(plan.folder / cell):
+                    queue.finish(trial, None)
+                    continue
+                active.append(_start(context, trunk, trial))
+                progress.running[trunk.name] = trunk
+            watch(progress)
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        # The terminal has interrupted the children, too: they save a checkpoint and end.
+        for worker in active:
+            worker.process.join()
+            queue.finish(worker.trial, None)
+        raise
+
+
+def _clean_processes() -> multiprocessing.context.ForkServerContext:
+    """Processes forked from a clean one that has Lightning imported: a start costs no import."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["scaling_laws.sweeps.trial"])
+    return context
+
+
+def _start(context: multiprocessing.context.ForkServerContext, trunk: Trunk, trial: optuna.Trial) -> _Worker:
+    process = context.Process(target=_train, args=([run.config for run in trunk.runs],), name=trunk.name)
+    process.start()
+    return _Worker(process=process, trunk=trunk, trial=trial)
+
+
+def _train(configs: list[dict[str, object]]) -> None:
+    from scaling_laws.sweeps.trial import train_in_own_process
+
+    train_in_own_process(configs)
+
+
+def _finish(worker: _Worker, queue: Queue, progress: Progress, tries: dict[str, int]) -> None:
+    """Tell the queue how a trunk ended; after `MAX_TRIES` failures it is given up."""
+    trunk = worker.trunk
+    progress.running.pop(trunk.name, None)
+    _collect(progress)
+    if all(run.name in progress.done for run in trunk.runs):
+        record = progress.done[trunk.runs[0].name]
+        queue.finish(worker.trial, record.losses.get(MAIN_CORPUS, {}).get("loss_nats"))
+        return
+    queue.finish(worker.trial, None)
+    if worker.process.exitcode == 0:
+        return  # another machine holds it
+    tries[trunk.name] = tries.get(trunk.name, 0) + 1
+    if tries[trunk.name] >= MAX_TRIES:
+        progress.failed[trunk.name] = _reason(progress.plan.folder / trunk.name, worker.process.exitcode)
+
+
+def _reason(folder: Path, exit_code: int | None) -> str:
+    try:
+        return str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError):
+        return f"its process ended with exit status {exit_code}; see {folder / 'log.txt'}"
+
+
+def _settled(trunk: Trunk, progress: Progress) -> bool:
+    return trunk.name in progress.failed or all(run.name in progress.done for run in trunk.runs)
+
+
+def _collect(progress: Progress) -> None:
+    """Read the records that have appeared since the last look."""
+    for run in progress.plan.runs:
+        path = progress.plan.folder / run.name / "record.json"
+        if run.name not in progress.done and path.exists():
+            progress.done[run.name] = _checked(path, run)
+
+
+def _checked(path: Path, run: PlannedRun) -> RunRecord:
+    record = read_record(path)
+    if record.run_id != run.run_id:
+        raise InputError(
+            f"{path}: was trained from another configuration; "
+            "give the study another name, or move its folder away"
+        )
+    return record

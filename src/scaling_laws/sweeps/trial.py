@@ -1,0 +1,48 @@
+"""The process that trains one trunk. The only part of `sweeps/` that imports torch."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scaling_laws.records import write_atomically
+from scaling_laws.sweeps import lease
+from scaling_laws.training.run import is_done, reuse_freed_memory, train_trunk, use_one_thread
+
+FAILURE_FILE = "failure.json"
+
+
+def train_in_own_process(configs: Sequence[Mapping[str, Any]]) -> None:
+    """Train a trunk's runs; what is printed goes to `log.txt` in the trunk's folder.
+
+    A failure leaves its reason in `failure.json` of each run without a record and ends with exit status 1.
+    """
+    folder = Path(configs[0]["trainer"]["default_root_dir"])
+    held = lease.take(folder)
+    if held is None:
+        raise SystemExit(0)  # another machine trains it
+    log = open(folder / "log.txt", "a", encoding="utf-8")  # noqa: SIM115 (open until the process ends)
+    os.dup2(log.fileno(), sys.stdout.fileno())
+    os.dup2(log.fileno(), sys.stderr.fileno())
+    faulthandler.enable()
+    reuse_freed_memory()
+    if configs[0]["trainer"].get("accelerator") == "cpu":
+        use_one_thread()
+    try:
+        train_trunk(configs)
+    except Exception as error:
+        traceback.print_exc()
+        for config in configs:
+            if not is_done(config):
+                reason = {"reason": f"{type(error).__name__}: {error}".splitlines()[0]}
+                path = Path(config["trainer"]["default_root_dir"]) / FAILURE_FILE
+                write_atomically(path, json.dumps(reason) + "\n")
+        raise SystemExit(1) from None
+    for config in configs:
+        (Path(config["trainer"]["default_root_dir"]) / FAILURE_FILE).unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""Checkpoints that are whole or absent, and never silently damaged.
+
+Lightning stages a checkpoint in `$TMPDIR` and moves it: across file systems that is a copy, and a kill in
+the middle leaves a torn file under the final name. Here the temporary file lies beside the target, and a
+SHA-256 beside the checkpoint is compared before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from scaling_laws.errors import InputError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Saves by write, fsync and rename; loads only what its SHA-256 vouches for."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        content = buffer.getvalue()
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.write(hashlib.sha256(content).digest())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"{target}: the checkpoint could not be written ({error.strerror})") from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        target = Path(path)
+        try:
+            content = target.read_bytes()
+        except OSError as error:
+            raise InputError(f"{target}: the checkpoint could not be read ({error.strerror})") from error
+        if not _is_intact(content):
+            raise InputError(f"{target}: the checkpoint is damaged (its SHA-256 differs); use an older one")
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+        return state
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `path` is a checkpoint whose SHA-256 agrees."""
+    return path.is_file() and _is_intact(path.read_bytes())
+
+
+def _is_intact(content: bytes) -> bool:
+    n_digest = hashlib.sha256().digest_size
+    return hashlib.sha256(content[:-n_digest]).digest() == content[-n_digest:]
+
+
+class RunCheckpoints(pl.Callback):
+    """Keeps `checkpoints/last.ckpt` in the run's folder, and a checkpoint at each step asked for.
+
+    The last but one stays as `previous.ckpt`: should the newest be damaged, little is lost. Weights that
+    are not finite are never saved.
+
+    Args:
+        every_s: seconds between two saves of `last.ckpt`; it is saved at the end and on interruption, too.
+        at_steps: steps after which `step_<n>.ckpt` is kept: where cooldown branches leave the trunk.
+    """
+
+    def __init__(self, every_s: float = 60.0, at_steps: list[int] | None = None) -> None:
+        self.every_s = every_s
+        self.at_steps = frozenset(at_steps or ())
+        self._saved_step = -1
+        self._saved_s = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.folder = checkpoint_folder(Path(trainer.default_root_dir))
+        self._saved_step = trainer.global_step
+        self._saved_s = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step == self._saved_step:
+            return
+        # The clock of rank 0 decides: all ranks must save together.
+        due = time.monotonic() - self._saved_s >= self.every_s
+        if trainer.world_size > 1:
+            due = trainer.strategy.broadcast(due)
+        at_step = step in self.at_steps
+        if (due or at_step) and bool(torch.isfinite(outputs["loss"])):
+            if at_step:
+                trainer.save_checkpoint(self.folder / f"step_{step:08d}.ckpt")
+            if due:
+                self._save_last(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if all(bool(weight.isfinite().all()) for weight in pl_module.parameters()):
+            self._save_last(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        stopped = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        if stopped and hasattr(self, "folder") and trainer.global_step > self._saved_step:
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        last = self.folder / "last.ckpt"
+        if trainer.is_global_zero and last.exists():
+            os.replace(last, self.folder / "previous.ckpt")
+        trainer.save_checkpoint(last)
+        self._saved_step = trainer.global_step
+        self._saved_s = time.monotonic()
+
+
+def checkpoint_folder(run_folder: Path) -> Path:
+    """Where a run keeps its checkpoints."""
+    return run_folder / "checkpoints"
+
+
+def newest_whole(run_folder: Path) -> Path | None:
+    """The checkpoint to resume a run from: `last.ckpt`, or `previous.ckpt` where that is damaged or absent."""
+    for name in ("last.ckpt", "previous.ckpt"):
+        if is_whole(path := checkpoint_folder(run_folder) / name):
+            return path
+    return None

@@ -1,0 +1,139 @@
+"""`scaling-laws fit | validate | test | predict`: LightningCLI with our module, data and recorder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from scaling_laws.errors import InputError
+from scaling_laws.training.checkpoint import AtomicCheckpointIO, RunCheckpoints, newest_whole
+from scaling_laws.training.datamodule import TokenDataModule
+from scaling_laws.training.module import LanguageModel
+from scaling_laws.training.recorder import RunRecorder, forget_events
+
+
+class TrainingCLI(LightningCLI):
+    """One network: what a sweep does many times over, and what its `config.yaml` files are for."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(RunRecorder, "recorder")
+        parser.add_lightning_class_args(RunCheckpoints, "checkpoints")
+        # The corpus knows its vocabulary: a network of another one cannot be asked for.
+        parser.link_arguments("data.n_vocab", "model.network.init_args.n_vocab", apply_on="instantiate")
+        parser.link_arguments("data.n_ctx", "model.network.init_args.n_ctx", apply_on="instantiate")
+        # RunCheckpoints saves; Lightning's own ModelCheckpoint would do it a second time.
+        parser.set_defaults({"trainer.enable_checkpointing": False})
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        config = self._get(self.config_init, "trainer")
+        root = config["default_root_dir"]
+        if root is None:
+            raise InputError("trainer.default_root_dir is not set; name the folder that the run shall fill")
+        if config["logger"] is None:
+            kwargs["logger"] = TensorBoardLogger(root, name="", version="", default_hp_metric=False)
+        kwargs["plugins"] = [*_as_list(config["plugins"]), AtomicCheckpointIO()]
+        if self.subcommand == "predict":
+            kwargs["callbacks"] = [*_as_list(config["callbacks"]), PredictionTable()]
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        root = Path(self.trainer.default_root_dir)
+        if (root / "record.json").exists():
+            raise InputError(f"{root}: holds a finished run; give another --trainer.default_root_dir")
+        if self._get(self.config, "ckpt_path") is None and (unfinished := newest_whole(root)):
+            raise InputError(f"{root}: holds an unfinished run; resume it with --ckpt_path {unfinished}")
+        forget_events(root)
+
+    def after_fit(self) -> None:
+        recorder = next(c for c in self.trainer.callbacks if isinstance(c, RunRecorder))  # type: ignore[attr-defined]
+        if recorder.status == "diverged":
+            raise InputError(f"{self.trainer.default_root_dir}: diverged: {recorder.reason}; lower the learning rate")
+
+
+class PredictionTable(BasePredictionWriter):
+    """Writes `predictions.csv` into the run's folder: one row a predicted token of the file."""
+
+    def __init__(self) -> None:
+        super().__init__(write_interval="epoch")
+
+    def write_on_epoch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        predictions: Sequence[Any],
+        batch_indices: Sequence[Any],
+    ) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        tokenizer = data.corpus.tokenizer()
+        path = Path(trainer.default_root_dir) / "predictions.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("token_index", "position", "token_id", "text", "loss_nats"))
+            index = 1
+            for window, losses in zip(data.predict_dataloader(), predictions, strict=True):
+                for position, (token, loss) in enumerate(zip(window[0, 1:], losses[0], strict=True), start=1):
+                    text = json.dumps(tokenizer.decode([int(token)]), ensure_ascii=False)
+                    writer.writerow((index, position, int(token), text, round(float(loss), 6)))
+                    index += 1
+        mean = sum(float(losses.sum()) for losses in predictions) / (index - 1)
+        print(f"{index - 1} tokens, mean loss {mean:.4f} nats per token: {path}")
+
+
+def main(arguments: list[str]) -> None:
+    """Run one of Lightning's verbs with `arguments` (the verb first)."""
+    _quieten()
+    TrainingCLI(
+        LanguageModel,
+        TokenDataModule,
+        args=arguments,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={"prog": "scaling-laws"},
+    )
+
+
+def instantiate(config: dict[str, Any]) -> tuple[pl.Trainer, LanguageModel, TokenDataModule]:
+    """The objects that `scaling-laws fit --config` would build of a configuration, without running them."""
+    _quieten()
+    cli = TrainingCLI(
+        LanguageModel,
+        TokenDataModule,
+        args=config,  # type: ignore[arg-type] (a nested mapping is allowed)
+        run=False,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+    )
+    return cli.trainer, cli.model, cli.datamodule  # type: ignore[return-value]
+
+
+def _quieten() -> None:
+    """Keep advertisements and hints that do not apply to us off the screen."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
+        lambda record: "litlogger" not in record.getMessage() and "litmodels" not in record.getMessage()
+    )
+    for message in (
+        ".*does not have many workers.*",
+        ".*LightningCLI's args parameter.*",
+        ".*Total length of `list` across ranks is zero.*",  # while training, the recorder evaluates
+        ".*treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]

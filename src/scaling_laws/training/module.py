@@ -1,0 +1,156 @@
+"""Any network from token ids to logits, as a LightningModule.
+
+Shapes: B sequences, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from scaling_laws.errors import InputError
+from scaling_laws.training.metrics import PositionLoss
+from scaling_laws.training.optim import Schedule, adamw
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What a network must offer: ours do, and a user's own does (README, "Your own network").
+
+    Its constructor takes `n_vocab` and `n_ctx`, which the corpus and the data module give, and whatever
+    else it likes.
+    """
+
+    family: str
+    """One word for plots and fits: runs of one family share a law."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T) to logits (B, T, V); position t must not see tokens after t."""
+
+    def parameters_by_group(self) -> dict[str, int]:
+        """Trainable parameters by group; `token_embedding`, `position_embedding` and `head` are no part of N."""
+
+    def flops_per_token(self) -> dict[str, float]:
+        """Forward FLOPs per token by row; `attention_mask` and `de_embed` are told apart by the conventions of C."""
+
+
+class LanguageModel(pl.LightningModule):
+    """Next-token cross-entropy, AdamW, and a learning rate that is a pure function of the step.
+
+    Args:
+        network: an nn.Module by class path that satisfies `Network`.
+        learning_rate: peak of the schedule.
+        schedule: warm-up, constant, cooldown; its horizon is the trainer's `max_steps`.
+        beta1: AdamW's decay of the mean gradient.
+        beta2: AdamW's decay of the mean squared gradient.
+        weight_decay: decoupled decay, on matrices only.
+
+    Raises:
+        InputError: the network lacks its accounting, or its groups do not sum to its parameters.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float = 3e-3,
+        schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
+        beta1: float = 0.9,
+        beta2: float = 0.95,
+        weight_decay: float = 0.1,
+    ) -> None:
+        super().__init__()
+        name = type(network).__name__
+        if not isinstance(network, Network):
+            raise InputError(
+                f"{name}: a network needs `family`, `parameters_by_group()` and `flops_per_token()`; "
+                "README, 'Your own network', shows them"
+            )
+        counted = sum(network.parameters_by_group().values())
+        actual = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+        if counted != actual:
+            raise InputError(f"{name}: parameters_by_group() sums to {counted}, but it has {actual} parameters")
+        if learning_rate <= 0:
+            raise InputError(f"learning_rate is {learning_rate}; it must be positive")
+        self.network = network
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.betas = (beta1, beta2)
+        self.weight_decay = weight_decay
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) of token ids (B, T)."""
+        logits: Tensor = self.network(tokens)
+        return logits
+
+    def token_losses(self, window: Tensor) -> Tensor:
+        """Negative log-likelihood (B, T) in nats of tokens 1..T of windows (B, T + 1)."""
+        logits = self(window[:, :-1]).float()
+        losses = functional.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten(), reduction="none")
+        return losses.view(window.shape[0], -1)
+
+    def training_step(self, window: Tensor, batch_idx: int) -> Tensor:
+        logits = self(window[:, :-1]).float()
+        return functional.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self.trainer.max_steps <= 0:
+            raise InputError("trainer.max_steps is not set; the schedule needs the number of steps")
+        return adamw(
+            self.network,
+            learning_rate=self.learning_rate,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+        )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set the rate of this step. Without a scheduler object there is no scheduler state to resume."""
+        rate = self.current_learning_rate()
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+    def current_learning_rate(self) -> float:
+        """Learning rate of the step about to be taken."""
+        return self.learning_rate * self.schedule.factor(self.trainer.global_step, self.trainer.max_steps)
+
+    # --- `scaling-laws validate`, `test` and `predict` --------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self._start_evaluation()
+
+    def on_test_epoch_start(self) -> None:
+        self._start_evaluation()
+
+    def validation_step(self, window: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(window, dataloader_idx)
+
+    def test_step(self, window: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(window, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_evaluation(["val"])
+
+    def on_test_epoch_end(self) -> None:
+        self._log_evaluation([name for name in self._data().corpus.held_out if name != "val"])
+
+    def predict_step(self, window: Tensor, batch_idx: int) -> Tensor:
+        """Per-token losses (B, T) in nats."""
+        return self.token_losses(window)
+
+    def _data(self) -> Any:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def _start_evaluation(self) -> None:
+        n_ctx = self._data().n_ctx
+        n_corpora = len(self._data().corpus.held_out)
+        self._position_losses = [PositionLoss(n_ctx).to(self.device) for _ in range(n_corpora)]
+
+    def _evaluate(self, window: Tensor, corpus_index: int) -> None:
+        self._position_losses[corpus_index].update(self.token_losses(window))
+
+    def _log_evaluation(self, corpora: list[str]) -> None:
+        for name, metric in zip(corpora, self._position_losses, strict=False):
+            self.log(f"{name}/loss_nats", metric.compute().float(), rank_zero_only=True)

@@ -1,0 +1,40 @@
+"""Fixtures that several layers' tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scaling_laws.data.config import CorpusConfig
+from scaling_laws.data.tokens import TokenCorpus, build_corpus
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few modules of this project as text files: some 150 kB that every checkout has."""
+    folder = tmp_path_factory.mktemp("text")
+    for number, path in enumerate(sorted((ROOT / "src").rglob("*.py"))):
+        (folder / f"{number:03d}.txt").write_text(path.read_text(encoding="utf-8") + f"# {number}\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def byte_corpus(tmp_path_factory: pytest.TempPathFactory, text_folder: Path) -> TokenCorpus:
+    """Those files as bytes, with val, test and one foreign corpus held out."""
+    foreign = tmp_path_factory.mktemp("foreign")
+    (foreign / "counting.txt").write_text(" ".join(str(n) for n in range(4000)), encoding="utf-8")
+    config = CorpusConfig(
+        name="bytes",
+        source="text",
+        paths=(str(text_folder),),
+        foreign={"numbers": (str(foreign),)},
+        piece_bytes=2000,
+        val_share=0.1,
+        test_share=0.1,
+        tokenizer="bytes",
+        n_vocab=256,
+    )
+    return build_corpus(config, tmp_path_factory.mktemp("corpus") / "bytes")
