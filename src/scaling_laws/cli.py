@@ -134,8 +134,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
     plan = _planned(options)
     if options.dry_run:
-        console = Console()
-        console.print(plan_table(plan), width=max(console.width, PLAN_WIDTH), soft_wrap=True)
+        Console(width=max(Console().width, PLAN_WIDTH)).print(plan_table(plan))
         return
     _train(plan, options)
     print(f"runs: {plan.folder}; next: scaling-laws laws {plan.folder}")

@@ -7,6 +7,7 @@ A run's folder is the truth (`lightning_logs/<study>/<run>/`):
     position_losses.csv   one row a position (`POSITION_COLUMNS`): sums, so that rows pool exactly
     checkpoints/          for resume
     record.json           written last, by atomic rename: a run is done when this file exists
+    failure.json          instead of a record, where a process failed: {"reason": ...}
 
 A run stores *parts* (parameters by group, FLOPs by row). Which parts make up N or C is chosen here,
 by the analysis, and never by the run: the literature counts N in three ways and C in three ways.
@@ -34,6 +35,7 @@ MAIN_CORPUS = "test"
 """The corpus whose loss the laws describe: held-out files of the training distribution."""
 
 CURVE_COLUMNS = ("step", "tokens", "learning_rate", "train_loss_nats", "tokens_per_s", "elapsed_s")
+FAILURE_FILE = "failure.json"
 POSITION_COLUMNS = ("step", "corpus", "fold", "position", "loss_sum_nats", "count")
 
 EMBEDDING_GROUPS = ("token_embedding", "position_embedding")
@@ -124,6 +126,19 @@ def write_record(folder: Path, record: RunRecord) -> Path:
     path = folder / "record.json"
     write_atomically(path, json.dumps(asdict(record), indent=2, allow_nan=False) + "\n")
     return path
+
+
+def write_failure(folder: Path, reason: str) -> None:
+    """Say in a run's folder why it has no record."""
+    write_atomically(folder / FAILURE_FILE, json.dumps({"reason": reason}) + "\n")
+
+
+def read_failure(folder: Path) -> str | None:
+    """Why a run's folder has no record, if its process could say so."""
+    try:
+        return str(json.loads((folder / FAILURE_FILE).read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_record(path: Path) -> RunRecord:
@@ -273,7 +288,7 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
 
 
 def load_study(folder: Path) -> Study:
-    """Read every `record.json` one level below `folder`.
+    """Read every `record.json`, and every `failure.json` without one, one level below `folder`.
 
     A damaged record is left out with its reason, so that one bad file does not hide the others.
 
@@ -297,6 +312,10 @@ def load_study(folder: Path) -> Study:
             left_out.append({"run": record.name, "status": record.status, "reason": record.reason})
         elif MAIN_CORPUS not in record.losses:
             left_out.append({"run": record.name, "status": "failed", "reason": f"no loss on {MAIN_CORPUS!r}"})
+    for path in sorted(folder.glob(f"*/{FAILURE_FILE}")):
+        if not (path.parent / "record.json").exists():
+            reason = read_failure(path.parent) or "its failure.json is not readable"
+            left_out.append({"run": path.parent.name, "status": "failed", "reason": reason})
     if not records and not left_out:
         raise InputError(f"{folder}: no record.json in any run's folder; has the sweep finished a run?")
     bad = {row["run"] for row in left_out}

@@ -4,17 +4,16 @@ Units throughout: loss L in nats per token, N in parameters, D in tokens, C in F
 A parameter may also be an array of bootstrap draws: every method broadcasts, so that the interval of
 anything a law can compute is a percentile of the same method called on the draws.
 
-Each class tells the fitter what it is made of: every law here is a sum of power laws, raised to a power,
+Each class also tells the fitter what it is made of (`terms`, `notation`): every law here is a sum of power
+laws, in one case raised to a power,
 
-    L = (sum_k coefficient_k * x_k^-exponent_k)^power,
-
-which `terms` (one `Term` a summand), `free_power` and `from_terms` describe.
+    L = (sum_k exp(c_k) x_k^-gamma_k)^power.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +23,10 @@ Numbers = float | FloatArray
 FLOPS_PER_PARAMETER_TOKEN = 6.0
 """C = 6 N D: two FLOPs a parameter and token forward, twice that backward (Kaplan 2020, section 2.1)."""
 
+Notation = Literal["coefficient", "scale", "coupled"]
+"""How the parameters of a term are written: A x^-alpha; (x_c/x)^alpha; or, raised to alpha_D together,
+(N_c/N)^(alpha_N/alpha_D) and D_c/D, the last term being linear."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
@@ -32,7 +35,7 @@ class Term:
     Attributes:
         variable: N, D, C or T; None for the irreducible constant.
         coefficient: name of the parameter that scales the summand.
-        exponent: name of the fitted exponent; None where it is fixed (0 of the constant, else 1).
+        exponent: name of its exponent; None for the constant.
     """
 
     variable: str | None
@@ -48,14 +51,10 @@ class KaplanN:
     formula: ClassVar[str] = "L(N) = (N_c/N)^alpha_N"
     units: ClassVar[dict[str, str]] = {"alpha_N": "1", "N_c": "parameters"}
     terms: ClassVar[tuple[Term, ...]] = (Term(variable="N", coefficient="N_c", exponent="alpha_N"),)
-    free_power: ClassVar[bool] = False
+    notation: ClassVar[Notation] = "scale"
 
     alpha_N: Numbers
     N_c: Numbers
-
-    @classmethod
-    def from_terms(cls, log_coefficient: FloatArray, exponent: FloatArray, power: FloatArray) -> Self:
-        return cls(alpha_N=exponent[..., 0], N_c=np.exp(log_coefficient[..., 0] / exponent[..., 0]))
 
     def loss(self, N: ArrayLike) -> FloatArray:
         return _power(self.N_c, N, self.alpha_N)
@@ -69,14 +68,10 @@ class KaplanD:
     formula: ClassVar[str] = "L(D) = (D_c/D)^alpha_D"
     units: ClassVar[dict[str, str]] = {"alpha_D": "1", "D_c": "tokens"}
     terms: ClassVar[tuple[Term, ...]] = (Term(variable="D", coefficient="D_c", exponent="alpha_D"),)
-    free_power: ClassVar[bool] = False
+    notation: ClassVar[Notation] = "scale"
 
     alpha_D: Numbers
     D_c: Numbers
-
-    @classmethod
-    def from_terms(cls, log_coefficient: FloatArray, exponent: FloatArray, power: FloatArray) -> Self:
-        return cls(alpha_D=exponent[..., 0], D_c=np.exp(log_coefficient[..., 0] / exponent[..., 0]))
 
     def loss(self, D: ArrayLike) -> FloatArray:
         return _power(self.D_c, D, self.alpha_D)
@@ -90,14 +85,10 @@ class KaplanC:
     formula: ClassVar[str] = "L(C) = (C_c/C)^alpha_C"
     units: ClassVar[dict[str, str]] = {"alpha_C": "1", "C_c": "FLOPs"}
     terms: ClassVar[tuple[Term, ...]] = (Term(variable="C", coefficient="C_c", exponent="alpha_C"),)
-    free_power: ClassVar[bool] = False
+    notation: ClassVar[Notation] = "scale"
 
     alpha_C: Numbers
     C_c: Numbers
-
-    @classmethod
-    def from_terms(cls, log_coefficient: FloatArray, exponent: FloatArray, power: FloatArray) -> Self:
-        return cls(alpha_C=exponent[..., 0], C_c=np.exp(log_coefficient[..., 0] / exponent[..., 0]))
 
     def loss(self, C: ArrayLike) -> FloatArray:
         return _power(self.C_c, C, self.alpha_C)
@@ -114,16 +105,11 @@ class PowerN:
         Term(variable=None, coefficient="E", exponent=None),
         Term(variable="N", coefficient="A", exponent="alpha"),
     )
-    free_power: ClassVar[bool] = False
+    notation: ClassVar[Notation] = "coefficient"
 
     E: Numbers
     A: Numbers
     alpha: Numbers
-
-    @classmethod
-    def from_terms(cls, log_coefficient: FloatArray, exponent: FloatArray, power: FloatArray) -> Self:
-        coefficient = np.exp(log_coefficient)
-        return cls(E=coefficient[..., 0], A=coefficient[..., 1], alpha=exponent[..., 1])
 
     def loss(self, N: ArrayLike) -> FloatArray:
         return np.asarray(self.E + self.A * _array(N) ** -np.asarray(self.alpha))
@@ -140,16 +126,11 @@ class PowerD:
         Term(variable=None, coefficient="E", exponent=None),
         Term(variable="D", coefficient="B", exponent="beta"),
     )
-    free_power: ClassVar[bool] = False
+    notation: ClassVar[Notation] = "coefficient"
 
     E: Numbers
     B: Numbers
     beta: Numbers
-
-    @classmethod
-    def from_terms(cls, log_coefficient: FloatArray, exponent: FloatArray, power: FloatArray) -> Self:
-        coefficient = np.exp(log_coefficient)
-        return cls(E=coefficient[..., 0], B=coefficient[..., 1], beta=exponent[..., 1])
 
     def loss(self, D: ArrayLike) -> FloatArray:
         return np.asarray(self.E + self.B * _array(D) ** -np.asarray(self.beta))
@@ -166,16 +147,11 @@ class PowerC:
         Term(variable=None, coefficient="E", exponent=None),
         Term(variable="C", coefficient="K", exponent="gamma"),
     )
-    free_power: ClassVar[bool] = False
+    notation: ClassVar[Notation] = "coefficient"
 
     E: Numbers
     K: Numbers
     gamma: Numbers
-
-    @classmethod
-    def from_terms(cls, log_coefficient: FloatArray, exponent: FloatArray, power: FloatArray) -> Self:
-        coefficient = np.exp(log_coefficient)
-        return cls(E=coefficient[..., 0], K=coefficient[..., 1], gamma=exponent[..., 1])
 
     def loss(self, C: ArrayLike) -> FloatArray:
         return np.asarray(self.E + self.K * _array(C) ** -np.asarray(self.gamma))
@@ -192,16 +168,11 @@ class Position:
         Term(variable=None, coefficient="a", exponent=None),
         Term(variable="T", coefficient="b", exponent="c"),
     )
-    free_power: ClassVar[bool] = False
+    notation: ClassVar[Notation] = "coefficient"
 
     a: Numbers
     b: Numbers
     c: Numbers
-
-    @classmethod
-    def from_terms(cls, log_coefficient: FloatArray, exponent: FloatArray, power: FloatArray) -> Self:
-        coefficient = np.exp(log_coefficient)
-        return cls(a=coefficient[..., 0], b=coefficient[..., 1], c=exponent[..., 1])
 
     def loss(self, T: ArrayLike) -> FloatArray:
         return np.asarray(self.a + self.b * _array(T) ** -np.asarray(self.c))
@@ -216,23 +187,14 @@ class KaplanND:
     units: ClassVar[dict[str, str]] = {"alpha_N": "1", "alpha_D": "1", "N_c": "parameters", "D_c": "tokens"}
     terms: ClassVar[tuple[Term, ...]] = (
         Term(variable="N", coefficient="N_c", exponent="alpha_N"),
-        Term(variable="D", coefficient="D_c", exponent=None),
+        Term(variable="D", coefficient="D_c", exponent="alpha_D"),
     )
-    free_power: ClassVar[bool] = True
+    notation: ClassVar[Notation] = "coupled"
 
     alpha_N: Numbers
     alpha_D: Numbers
     N_c: Numbers
     D_c: Numbers
-
-    @classmethod
-    def from_terms(cls, log_coefficient: FloatArray, exponent: FloatArray, power: FloatArray) -> Self:
-        return cls(
-            alpha_N=exponent[..., 0] * power,
-            alpha_D=power,
-            N_c=np.exp(log_coefficient[..., 0] / exponent[..., 0]),
-            D_c=np.exp(log_coefficient[..., 1]),
-        )
 
     def loss(self, N: ArrayLike, D: ArrayLike) -> FloatArray:
         ratio = np.asarray(self.alpha_N / self.alpha_D)
@@ -302,18 +264,13 @@ class Chinchilla:
         Term(variable="N", coefficient="A", exponent="alpha"),
         Term(variable="D", coefficient="B", exponent="beta"),
     )
-    free_power: ClassVar[bool] = False
+    notation: ClassVar[Notation] = "coefficient"
 
     E: Numbers
     A: Numbers
     B: Numbers
     alpha: Numbers
     beta: Numbers
-
-    @classmethod
-    def from_terms(cls, log_coefficient: FloatArray, exponent: FloatArray, power: FloatArray) -> Self:
-        E, A, B = np.moveaxis(np.exp(log_coefficient), -1, 0)
-        return cls(E=E, A=A, B=B, alpha=exponent[..., 1], beta=exponent[..., 2])
 
     def loss(self, N: ArrayLike, D: ArrayLike) -> FloatArray:
         of_N = self.A * _array(N) ** -np.asarray(self.alpha)

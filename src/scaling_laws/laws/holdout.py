@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaling_laws.laws.fit import DEFAULT_DELTA, fit_law, make_rows
+from scaling_laws.laws.coordinates import make_rows
+from scaling_laws.laws.fit import DEFAULT_DELTA, fit_law
 from scaling_laws.laws.forms import JointLaw
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scaling_laws.errors import InputError
-from scaling_laws.laws.fit import Fit, L, make_problem, to_law
+from scaling_laws.laws.coordinates import L, make_problem, to_law
+from scaling_laws.laws.fit import Fit
 from scaling_laws.laws.forms import Chinchilla, FloatArray, JointLaw, KaplanND, Numbers
-from scaling_laws.laws.huber import minimise, predict
+from scaling_laws.laws.huber import Problem, minimise, predict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +131,7 @@ def _shared_variance(deviation: FloatArray, cluster: NDArray[Any]) -> float | No
 def residual_sd(fit: Fit[L]) -> float:
     """Standard deviation of ln loss about the fitted law, for n - p degrees of freedom."""
     assert fit.certificate is not None
-    freedom = max(fit.rows.n - len(fit.theta), 1)
+    freedom = max(fit.rows.n - fit.minima.shape[1], 1)
     return float(fit.certificate.rms_log_residual * np.sqrt(fit.rows.n / freedom))
 
 
@@ -141,7 +142,7 @@ def bootstrap(
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
 ) -> Bootstrap[L]:
-    """Refit the law to resampled rows, every refit started at the fit's optimum and polished like it.
+    """Refit the law to resampled rows, every refit started at the fit's local minima and polished like it.
 
     With ten trainings or more, trainings are drawn with replacement. With fewer, the fitted losses get noise:
     of the seeds' standard deviation or the residuals', whichever is larger (residuals show what the form
@@ -169,7 +170,7 @@ def bootstrap(
         problem = replace(problem, weights=_cluster_weights(fit, resamples, random))
         method = f"bootstrap over {n_clusters} trainings ({resamples} resamples)"
     else:
-        log_loss = predict(problem, fit.theta[None]).log_loss
+        log_loss = predict(problem, fit.minima[:1]).log_loss
         shared = noise.shared if noise else None
         if shared is None:
             shared = _shared_variance((problem.log_loss - log_loss)[0], fit.rows.cluster) or 0.0
@@ -177,8 +178,15 @@ def bootstrap(
         problem = replace(problem, log_loss=log_loss)
         name = "seed noise" if row_sd == seed_sd else "residual noise"
         method = f"parametric bootstrap with the {name} ({n_clusters} trainings; {resamples} resamples)"
-    minimum = minimise(problem, np.tile(fit.theta, (resamples, 1)))
-    return Bootstrap(draws=to_law(fit.form, fit.rows, minimum.theta), method=method, row_sd=row_sd)
+    theta = refit(fit, problem, resamples)
+    return Bootstrap(draws=to_law(fit.form, fit.rows, theta), method=method, row_sd=row_sd)
+
+
+def refit(fit: Fit[L], problem: Problem, resamples: int) -> FloatArray:
+    """The optima of a batch of resampled problems, (resamples, p), each the best from the fit's minima."""
+    found = [minimise(problem, np.tile(theta, (resamples, 1))) for theta in fit.minima]
+    best = np.argmin([minimum.objective for minimum in found], axis=0)
+    return np.asarray(np.stack([minimum.theta for minimum in found])[best, np.arange(resamples)])
 
 
 def _cluster_weights(fit: Fit[L], resamples: int, random: np.random.Generator) -> FloatArray:
@@ -194,7 +202,7 @@ def _cluster_weights(fit: Fit[L], resamples: int, random: np.random.Generator) -
         while True:
             counts = np.bincount(random.integers(n_clusters, size=n_clusters), minlength=n_clusters)
             drawn = variables[:, counts[index] > 0]
-            if np.unique(drawn, axis=1).shape[1] > len(fit.theta):
+            if np.unique(drawn, axis=1).shape[1] > fit.minima.shape[1]:
                 break
         weights[i] = counts[index] * fit.weights
     return weights

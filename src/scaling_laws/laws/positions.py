@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaling_laws.laws.fit import DEFAULT_DELTA, Fit, fit_law, make_problem, make_rows, to_law
+from scaling_laws.laws.coordinates import make_problem, make_rows, to_law
+from scaling_laws.laws.fit import DEFAULT_DELTA, Fit, fit_law
 from scaling_laws.laws.forms import FloatArray, Position
-from scaling_laws.laws.huber import minimise
-from scaling_laws.laws.intervals import Interval, percentile_interval
+from scaling_laws.laws.intervals import Interval, percentile_interval, refit
 from scaling_laws.laws.selection import SAME_HORIZON
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ class PositionLosses:
         return len(self.loss_sum)
 
     def mean(self, drawn: FloatArray | None = None) -> FloatArray:
-        """Mean loss at each position, (positions,); with `drawn` (S, folds) times each fold, (S, positions)."""
+        """Mean loss at each position, (positions,).
+
+        With `drawn`, (S, folds): each fold that many times, (S, positions).
+        """
         times = np.ones(self.n_folds) if drawn is None else drawn
         return np.asarray((times @ self.loss_sum) / (times @ self.count))
 
@@ -70,25 +73,22 @@ class LatePair:
     interval: Interval | None
 
 
-def position_losses(table: pd.DataFrame, run: str, corpus: str) -> PositionLosses | None:
-    """The run's final losses by fold and position; None where the table has none.
+def losses_by_run(table: pd.DataFrame, corpus: str) -> dict[str, PositionLosses]:
+    """Each run's final losses on one corpus.
 
     Args:
         table: columns run, corpus, fold, position, loss_sum_nats, count, one evaluation a run.
     """
-    rows = table[(table["run"] == run) & (table["corpus"] == corpus)]
-    if rows.empty:
-        return None
-    sums = rows.pivot_table(
-        index="fold", columns="position", values=["loss_sum_nats", "count"], aggfunc="sum", fill_value=0
-    )
-    count = sums["count"].to_numpy(dtype=np.float64)
-    kept = (count > 0).all(axis=0)  # a position that a fold lacks cannot be resampled
-    return PositionLosses(
-        T=sums["count"].columns.to_numpy(dtype=np.float64)[kept],
-        loss_sum=sums["loss_sum_nats"].to_numpy(dtype=np.float64)[:, kept],
-        count=count[:, kept],
-    )
+    found = {}
+    for run, rows in table[table["corpus"] == corpus].groupby("run"):
+        folds, fold = np.unique(rows["fold"], return_inverse=True)
+        T, position = np.unique(rows["position"].to_numpy(dtype=np.float64), return_inverse=True)
+        loss_sum, count = np.zeros((2, len(folds), len(T)))
+        np.add.at(loss_sum, (fold, position), rows["loss_sum_nats"].to_numpy(dtype=np.float64))
+        np.add.at(count, (fold, position), rows["count"].to_numpy(dtype=np.float64))
+        kept = (count > 0).all(axis=0)  # a position that a fold lacks cannot be resampled
+        found[str(run)] = PositionLosses(T=T[kept], loss_sum=loss_sum[:, kept], count=count[:, kept])
+    return found
 
 
 def fit_positions(
@@ -101,7 +101,7 @@ def fit_positions(
         return PositionLaw(fit=fit, intervals={}, interval_method=method)
     problem = make_problem(Position, fit.rows, fit.weights, delta)
     resampled = replace(problem, log_loss=np.log(losses.mean(_drawn(losses.n_folds, resamples, seed))))
-    draws = to_law(Position, fit.rows, minimise(resampled, np.tile(fit.theta, (resamples, 1))).theta)
+    draws = to_law(Position, fit.rows, refit(fit, resampled, resamples))
     return PositionLaw(
         fit=fit,
         intervals={name: percentile_interval(values) for name, values in vars(draws).items()},

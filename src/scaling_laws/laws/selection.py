@@ -88,8 +88,8 @@ def of_largest_size(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def on_envelope(runs: pd.DataFrame, points: list[FrontierPoint]) -> tuple[pd.DataFrame, str]:
     """L(C): the runs of the lower envelope, replicates included."""
-    keys = {(point.N, round(float(np.log(point.D)), 9)) for point in points}
-    chosen = [(N, round(float(np.log(D)), 9)) in keys for N, D in zip(runs["N"], runs["D"], strict=True)]
+    sizes_and_horizons = {(point.N, point.D) for point in points}
+    chosen = [(N, D) in sizes_and_horizons for N, D in zip(runs["N"], runs["D"], strict=True)]
     return runs[chosen], f"the {len(points)} runs that no other size beats at equal compute"
 
 

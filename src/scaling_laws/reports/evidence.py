@@ -8,12 +8,19 @@ from typing import Any
 
 import pandas as pd
 
+from scaling_laws.errors import InputError
+from scaling_laws.laws.positions import PositionLosses, losses_by_run
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.records import MAIN_CORPUS, Study
 from scaling_laws.reports.style import COMPUTE_LABELS, PARAMETER_LABELS, families_of
 
 Laws = Mapping[str, Any]
 """The content of `laws.json` (docs/laws-json.md)."""
+
+LAWS_KEYS = frozenset(
+    ("study", "schema", "conventions", "fits", "frontier", "isoflop", "positions", "noise", "holdout")
+    + ("late_positions", "left_out", "warnings", "manifest")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,28 +31,37 @@ class StudyTables:
         name: the study's.
         complete: every complete run.
         runs: those that a law may use, with N and C in the conventions of the laws.
-        curves, positions: of the complete runs.
+        curves: of the complete runs.
+        position_losses: by run, the final losses on the main corpus by fold and position.
     """
 
     name: str
     complete: pd.DataFrame
     runs: pd.DataFrame
     curves: pd.DataFrame
-    positions: pd.DataFrame
+    position_losses: Mapping[str, PositionLosses]
 
     @classmethod
     def read(cls, study: Study, laws: Laws) -> StudyTables:
+        """Read the tables of `study` that go with `laws`.
+
+        Raises:
+            InputError: the laws lack a key of `laws.json`.
+        """
+        if missing := sorted(LAWS_KEYS - laws.keys()):
+            raise InputError(f"the laws of {study.name} lack {', '.join(missing)}; fit them again")
         empty = pd.DataFrame()
         if study.runs.empty:
-            return cls(name=study.name, complete=study.runs, runs=empty, curves=empty, positions=empty)
-        conventions = laws.get("conventions", {})
-        runs, _ = usable_runs(study.runs, n=conventions.get("N", "N"), c=conventions.get("C", "C"))
+            return cls(name=study.name, complete=study.runs, runs=empty, curves=empty, position_losses={})
+        conventions = laws["conventions"]
+        positions = study.positions()
+        runs, _ = usable_runs(study.runs, n=conventions["N"], c=conventions["C"])
         return cls(
             name=study.name,
             complete=study.runs,
             runs=runs,
             curves=study.curves(),
-            positions=study.positions(),
+            position_losses=losses_by_run(positions, MAIN_CORPUS) if len(positions) else {},
         )
 
     @property
@@ -69,25 +85,29 @@ class StudyTables:
 
 def n_label(laws: Laws) -> str:
     """What N counts in these laws."""
-    return PARAMETER_LABELS[laws.get("conventions", {}).get("N", "N")]
+    return PARAMETER_LABELS[laws["conventions"]["N"]]
 
 
 def c_label(laws: Laws) -> str:
     """What C counts in these laws."""
-    return COMPUTE_LABELS[laws.get("conventions", {}).get("C", "C")]
+    return COMPUTE_LABELS[laws["conventions"]["C"]]
 
 
 def find_fit(laws: Laws, form: str, family: str | None) -> dict[str, Any] | None:
     """The fit of a form to a family, whether or not it is identified; `None` where there is none."""
-    matches = (
-        fit for fit in laws.get("fits", ()) if fit["form"] == form and fit["family"] in (family, "all")
-    )
+    matches = (fit for fit in laws["fits"] if fit["form"] == form and fit["family"] in (family, "all"))
     return next(matches, None)
 
 
 def find_entry(laws: Laws, key: str, family: str | None) -> dict[str, Any] | None:
     """The family's entry in one of the lists of `laws.json`, such as `frontier`."""
-    return next((entry for entry in laws.get(key, ()) if entry["family"] == family), None)
+    return next((entry for entry in laws[key] if entry["family"] == family), None)
+
+
+def find_allocation(laws: Laws, method: str, family: str | None) -> dict[str, Any]:
+    """N_opt = coefficient C^exponent through the `envelope` or the minima of the `isoflop` slices."""
+    matches = (e for e in laws.get("allocation", ()) if e["family"] == family and e["method"] == method)
+    return next(matches, {"exponent": None, "exponent_interval": None, "reason": "not measured"})
 
 
 def training_losses(tables: StudyTables, corpus: str = MAIN_CORPUS) -> pd.DataFrame:

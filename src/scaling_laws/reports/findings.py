@@ -26,7 +26,7 @@ class NextRuns:
 def answer(tables: StudyTables, laws: Laws) -> tuple[str, ...]:
     """The study in a paragraph a family."""
     if tables.runs.empty:
-        n_left_out = len(laws.get("left_out", ()))
+        n_left_out = len(laws["left_out"])
         return (
             f"No run of this study can enter a law ({n_left_out} left out): it says nothing about scaling.",
         )
@@ -91,7 +91,7 @@ def _plan_row(family: str, multiple: int, plan: Plan) -> tuple[str, ...]:
 
 
 def _held_out_sentence(laws: Laws, family: str) -> list[str]:
-    for entry in laws.get("holdout", ()):
+    for entry in laws["holdout"]:
         if entry["form"] == "chinchilla" and entry["family"] == family and entry["relative_error"]:
             worst = 100 * max(abs(error) for error in entry["relative_error"])
             baseline = 100 * max(abs(error) for error in entry["baseline_relative_error"])

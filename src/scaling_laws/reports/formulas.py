@@ -15,6 +15,7 @@ LEVELS = (5.0, 95.0)
 """Percentiles of the 90 % bands."""
 
 
+FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, D)"}
 FORMS: dict[str, type[Law]] = {law.form: law for law in get_args(Law)}
 
 
@@ -67,7 +68,7 @@ def value_with_interval(fit: Mapping[str, Any] | None, name: str, digits: int = 
     """`0.103 [0.098, 0.109]`, or `not identified`, or `–` where there is no such fit."""
     if fit is None:
         return "–"
-    value = {**fit["parameters"], **fit.get("derived", {})}.get(name)
+    value = {**fit["parameters"], **fit["derived"]}.get(name)
     if not fit["identified"] or value is None:
         return "not identified"
     return f"{number(value, digits)} {interval_text(fit['intervals'].get(name), digits)}".strip()

@@ -40,6 +40,7 @@ QUESTIONS: tuple[tuple[str, ModuleType], ...] = (
 """The report's figures in order: each module draws one and describes it in words."""
 
 PNG_DPI = 150
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,7 @@ def write_report(study: Study, laws: Mapping[str, Any], output: Path | None = No
         late_positions=tables.late_positions(laws),
         holdout=tables.holdout(laws),
         fits=tables.fits(laws),
+        sensitivity=tables.sensitivity(laws),
         runs=tables.runs(study_tables, laws),
         left_out=tables.left_out(laws),
         manifest=list(_manifest(study, laws)),
@@ -120,9 +122,10 @@ def _template() -> jinja2.Template:
 
 
 def _notation(text: str) -> Markup:
-    """Escaped text with the field's symbols set as they are written: α_N, N_opt, C^a, N^α."""
-    lowered = re.sub(r"\b(α|[NDC])_(opt|[NDCc])\b", r"<i>\1</i><sub>\2</sub>", str(escape(text)))
-    return Markup(re.sub(r"\^(α|β|a|b)(<sub>\w</sub>)?(?!\w)", r"<sup>\1\2</sup>", lowered))
+    """Escaped text with the field's symbols set as they are written: alpha_N, N_opt, C^a, (N_c/N)^α_N."""
+    greek = re.sub(r"\b(alpha|beta|gamma)(?![a-z])", lambda word: GREEK[word[1]], str(escape(text)))
+    lowered = re.sub(r"\b(α|[abNDC])_(opt|[NDCc])\b", r"\1<sub>\2</sub>", greek)
+    return Markup(re.sub(r"\^(α|β|γ|a|b)(<sub>\w</sub>)?(?!\w)", r"<sup>\1\2</sup>", lowered))
 
 
 def _data_url(svg: bytes) -> str:
@@ -136,9 +139,9 @@ def _write_bytes(path: Path, content: bytes) -> None:
 
 def _manifest(study: Study, laws: Laws) -> Iterator[tuple[str, str]]:
     """What the runs and the fits were made with, as (key, value) of text."""
-    yield "schema of laws.json", str(laws.get("schema"))
-    yield from _flat("conventions", laws.get("conventions", {}))
-    yield from _flat("fits", laws.get("manifest", {}))
+    yield "schema of laws.json", str(laws["schema"])
+    yield from _flat("conventions", laws["conventions"])
+    yield from _flat("fits", laws["manifest"])
     for name in ("git_revision", "host", "schedule", "corpus", "versions"):
         values = sorted({_line(getattr(record, name)) for record in study.records})
         if values:

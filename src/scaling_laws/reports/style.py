@@ -106,16 +106,15 @@ def note(title: str, text: str) -> Figure:
     """What stands where the runs cannot support a figure: which runs it needs, in words."""
     figure = Figure(figsize=(11.0, 1.7))
     figure.text(0.5, 0.68, title, ha="center", va="center", weight="bold", color=INK)
-    figure.text(0.5, 0.34, textwrap.fill(text, 110), ha="center", va="center", color=INK)
+    figure.text(0.5, 0.34, textwrap.fill(text, 110), ha="center", va="center", color=INK, parse_math=False)
     return figure
 
 
 def note_in(axes: Axes, text: str) -> None:
     """Say in one panel of a figure why it is empty, in place of its axes."""
     axes.set_axis_off()
-    axes.text(
-        0.5, 0.5, textwrap.fill(text, 42), ha="center", va="center", color=INK, transform=axes.transAxes
-    )
+    where: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    axes.text(0.5, 0.5, textwrap.fill(text, 42), color=INK, parse_math=False, **where)
 
 
 # --- families and sizes ---------------------------------------------------------------------------
@@ -138,6 +137,11 @@ def family_style(family: str, families: Sequence[str]) -> dict[str, Any]:
 
 def family_name(family: str) -> str:
     return {"transformer": "Transformer", "lstm": "LSTM", "all": "All runs"}.get(family, family)
+
+
+def plain(name: str) -> str:
+    """A user's name for a label: a dollar is a dollar, and a leading underscore does not hide it."""
+    return " " * name.startswith("_") + name.replace("$", r"\$")
 
 
 class SizeColours:

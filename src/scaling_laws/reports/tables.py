@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.laws.published import HOFFMANN, KAPLAN_SINGLE, KAPLAN_TABLE_6
-from scaling_laws.reports.evidence import Laws, StudyTables, find_fit
-from scaling_laws.reports.formulas import interval_text, number, value_with_interval
+from scaling_laws.reports.evidence import Laws, StudyTables, find_allocation, find_fit
+from scaling_laws.reports.formulas import FORM_NAMES, interval_text, number, value_with_interval
 from scaling_laws.reports.style import families_of, family_name, short
 
 NOTHING = "–"
+SHOWN_WARNINGS = 5
+"""In the terminal; the report lists all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Table:
 
 def headline(laws: Laws) -> Table:
     """This study by family, Kaplan 2020 and Chinchilla 2022, with 90 % intervals."""
-    families = families_of(fit["family"] for fit in laws.get("fits", ()))
+    families = families_of(fit["family"] for fit in laws["fits"])
 
     def row(name: str, form: str, parameter: str, kaplan: float | None, chinchilla: Any) -> tuple[str, ...]:
         ours = [value_with_interval(find_fit(laws, form, family), parameter) for family in families]
@@ -52,6 +54,9 @@ def headline(laws: Laws) -> Table:
 
     def error(name: str, form: str, key: str) -> tuple[str, ...]:
         return (name, *(_held_out(laws, form, family, key) for family in families), NOTHING, NOTHING)
+
+    def allocation(name: str, method: str) -> tuple[str, ...]:
+        return (name, *(measured_exponent(laws, method, family) for family in families), NOTHING, NOTHING)
 
     kaplan = KAPLAN_SINGLE
     rows = (
@@ -63,6 +68,8 @@ def headline(laws: Laws) -> Table:
         row("E, nats per token", "chinchilla", "E", None, HOFFMANN.E),
         row("a: N_opt ~ C^a", "chinchilla", "a_opt", KAPLAN_TABLE_6.N.exponent, HOFFMANN.a_opt),
         row("b: D_opt ~ C^b", "chinchilla", "b_opt", KAPLAN_TABLE_6.D.exponent, HOFFMANN.b_opt),
+        allocation("a, slices of equal compute", "isoflop"),
+        allocation("a, envelope", "envelope"),
         error("held-out error, Chinchilla's form", "chinchilla", "relative_error"),
         error("held-out error, Kaplan's form", "kaplan_nd", "relative_error"),
         error("held-out error, no fit", "chinchilla", "baseline_relative_error"),
@@ -86,16 +93,18 @@ def headline(laws: Laws) -> Table:
 def headline_text(laws: Laws) -> str:
     """The headline table for the terminal, with how many runs were left out and the fit's warnings."""
     lines = [f"{laws['study']}: scaling laws with 90 % intervals", "", headline(laws).text()]
-    if left_out := laws.get("left_out"):
+    if left_out := laws["left_out"]:
         lines += ["", f"left out of the fits: {len(left_out)} (reasons in the report)"]
-    lines += [f"warning: {warning}" for warning in laws.get("warnings", ())]
+    lines += [f"warning: {warning}" for warning in laws["warnings"][:SHOWN_WARNINGS]]
+    if (more := len(laws["warnings"]) - SHOWN_WARNINGS) > 0:
+        lines.append(f"and {more} more warnings in the report")
     return "\n".join(lines)
 
 
 def runs(tables: StudyTables, laws: Laws) -> Table:
     """One row a complete run, by family, N and D."""
-    conventions = laws.get("conventions", {})
-    n, c = conventions.get("N", "N"), conventions.get("C", "C")
+    conventions = laws["conventions"]
+    n, c = conventions["N"], conventions["C"]
     columns = (
         "run",
         "family",
@@ -133,9 +142,7 @@ def runs(tables: StudyTables, laws: Laws) -> Table:
 
 def left_out(laws: Laws) -> Table:
     """Runs that no fit used, and why."""
-    rows = tuple(
-        (str(row["run"]), str(row["status"]), str(row["reason"])) for row in laws.get("left_out", ())
-    )
+    rows = tuple((str(row["run"]), str(row["status"]), str(row["reason"])) for row in laws["left_out"])
     return Table(columns=("run", "status", "reason"), rows=rows)
 
 
@@ -143,9 +150,9 @@ def fits(laws: Laws) -> Table:
     """Every fit with its parameters, what it was fitted to, and its certificate."""
     columns = ("fit", "family", "parameters", "rows", "certificate", "identified", "intervals")
     rows = []
-    for fit in laws.get("fits", ()):
-        certificate = fit.get("certificate") or {}
-        quantities = {**fit["parameters"], **fit.get("derived", {})} if fit["identified"] else {}
+    for fit in laws["fits"]:
+        certificate = fit["certificate"]
+        quantities = {**fit["parameters"], **fit["derived"]} if fit["identified"] else {}
         rows.append(
             (
                 fit["formula"],
@@ -154,14 +161,14 @@ def fits(laws: Laws) -> Table:
                 f"{fit['n_rows']} rows of {fit['n_clusters']} trainings: {fit['rows']}",
                 _certificate(certificate),
                 "yes" if fit["identified"] else f"no: {fit['reason']}",
-                fit.get("interval_method") or NOTHING,
+                fit["interval_method"] or NOTHING,
             )
         )
     return Table(columns=columns, rows=tuple(rows))
 
 
 def _parameter(fit: Mapping[str, Any], name: str) -> str:
-    unit = fit.get("units", {}).get(name, "1")
+    unit = fit["units"].get(name, "1")
     words = f"{name} = {value_with_interval(fit, name)}"
     return words if unit in ("", "1") else f"{words} {unit}"
 
@@ -181,7 +188,7 @@ def _certificate(certificate: Mapping[str, Any]) -> str:
 
 def _held_out(laws: Laws, form: str, family: str, key: str) -> str:
     """Mean absolute error in per cent."""
-    for entry in laws.get("holdout", ()):
+    for entry in laws["holdout"]:
         if entry["family"] in (family, "all") and entry["form"] == form:
             errors = np.atleast_1d(np.asarray(entry[key], dtype=float))
             return (
@@ -190,6 +197,30 @@ def _held_out(laws: Laws, form: str, family: str, key: str) -> str:
                 else NOTHING
             )
     return NOTHING
+
+
+def measured_exponent(laws: Laws, method: str, family: str) -> str:
+    """a of N_opt ~ C^a through measured optima, with its interval."""
+    entry = find_allocation(laws, method, family)
+    if entry["exponent"] is None:
+        return "not identified"
+    return f"{number(entry['exponent'])} {interval_text(entry['exponent_interval'])}".strip()
+
+
+def sensitivity(laws: Laws) -> Table:
+    """How the exponents move with one choice of the analysis at a time; point estimates."""
+    columns = ("family", "change", "runs", "α", "β", "a, L(N, D)", "a, slices", "a, envelope")
+    names = ("alpha", "beta", "a_opt", "isoflop_exponent", "envelope_exponent")
+    rows = tuple(
+        (
+            family_name(entry["family"]),
+            entry["change"],
+            str(entry["n_rows"]),
+            *(number(entry[name]) for name in names),
+        )
+        for entry in laws.get("sensitivity", ())
+    )
+    return Table(columns=columns, rows=rows, caption="Point estimates; a dash: not identified.")
 
 
 def _published(value: Any) -> str:
@@ -203,21 +234,24 @@ def _decimals(value: Any, digits: int) -> str:
 def holdout(laws: Laws) -> Table:
     """Predicted and measured loss of every held-out run."""
     rows = []
-    for entry in laws.get("holdout", ()):
+    for entry in laws["holdout"]:
+        name = (family_name(entry["family"]), FORM_NAMES[entry["form"]])
         if not entry["predicted"]:
-            rows.append((family_name(entry["family"]), entry["form"], entry["reason"], *(NOTHING,) * 3))
+            rows.append(
+                (family_name(entry["family"]), FORM_NAMES[entry["form"]], entry["reason"], *(NOTHING,) * 3)
+            )
             continue
         for run, predicted, actual, error in zip(
             entry["held_out"], entry["predicted"], entry["actual"], entry["relative_error"], strict=True
         ):
             cells = run, f"{predicted:.4f}", f"{actual:.4f}", f"{100 * error:+.2f} %"
-            rows.append((family_name(entry["family"]), entry["form"], *cells))
+            rows.append((*name, *cells))
     return Table(columns=("family", "form", "run", "predicted", "measured", "error"), rows=tuple(rows))
 
 
 def late_positions(laws: Laws) -> Table:
     """LSTM less Transformer at late positions, one row a matched pair."""
-    late = laws.get("late_positions") or {}
+    late = laws["late_positions"]
     rows = tuple(
         (
             short(pair["N_lstm"]),
@@ -225,8 +259,8 @@ def late_positions(laws: Laws) -> Table:
             f"{pair['difference_nats']:+.4f}",
             interval_text(pair["interval"]) or NOTHING,
         )
-        for pair in late.get("pairs", ())
+        for pair in late["pairs"]
     )
-    caption = f"mean over positions from {late.get('position_from')} on; above 0 the Transformer is better"
+    caption = f"mean over positions from {late['position_from']} on; above 0 the Transformer is better"
     columns = ("N of the LSTM", "N of the Transformer", "LSTM less Transformer, nats", "90 % interval")
     return Table(columns=columns, rows=rows, caption=caption)

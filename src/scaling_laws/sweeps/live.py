@@ -148,7 +148,7 @@ def _last_row(folder: Path, trunk: Trunk) -> dict[str, str]:
     """The newest row of the curve that the trunk's process is writing."""
     empty = {"tokens": "0", "loss": "", "tokens_per_s": ""}
     curves = [folder / run.name / "curve.csv" for run in trunk.runs]
-    curves = [path for path in curves if path.exists() and not (path.parent / "record.json").exists()]
+    curves = [path for path in curves if path.is_file() and not (path.parent / "record.json").exists()]
     if not curves:
         return empty
     with open(curves[0], newline="", encoding="utf-8") as file:

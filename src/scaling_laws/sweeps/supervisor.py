@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import optuna
 
 from scaling_laws.errors import InputError
-from scaling_laws.records import MAIN_CORPUS, RunRecord, read_record
+from scaling_laws.records import MAIN_CORPUS, RunRecord, read_failure, read_record
 from scaling_laws.sweeps import lease
 from scaling_laws.sweeps.experiments import Plan, PlannedRun, Trunk
 from scaling_laws.sweeps.queue import Queue
@@ -138,10 +137,7 @@ def _finish(worker: _Worker, queue: Queue, progress: Progress, tries: dict[str, 
 
 
 def _reason(folder: Path, exit_code: int | None) -> str:
-    try:
-        return str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["reason"])
-    except (OSError, ValueError, KeyError):
-        return f"its process ended with exit status {exit_code}; see {folder / 'log.txt'}"
+    return read_failure(folder) or f"its process ended with exit status {exit_code}; see {folder / 'log.txt'}"
 
 
 def _settled(trunk: Trunk, progress: Progress) -> bool:

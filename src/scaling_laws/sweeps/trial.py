@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import sys
 import traceback
@@ -11,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.records import write_atomically
+from scaling_laws.records import FAILURE_FILE, write_failure
 from scaling_laws.sweeps import lease
 from scaling_laws.training.run import is_done, reuse_freed_memory, train_trunk, use_one_thread
-
-FAILURE_FILE = "failure.json"
 
 
 def train_in_own_process(configs: Sequence[Mapping[str, Any]]) -> None:
@@ -40,9 +37,8 @@ def train_in_own_process(configs: Sequence[Mapping[str, Any]]) -> None:
         traceback.print_exc()
         for config in configs:
             if not is_done(config):
-                reason = {"reason": f"{type(error).__name__}: {error}".splitlines()[0]}
-                path = Path(config["trainer"]["default_root_dir"]) / FAILURE_FILE
-                write_atomically(path, json.dumps(reason) + "\n")
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                write_failure(Path(config["trainer"]["default_root_dir"]), reason)
         raise SystemExit(1) from None
     for config in configs:
         (Path(config["trainer"]["default_root_dir"]) / FAILURE_FILE).unlink(missing_ok=True)

@@ -68,13 +68,14 @@ def _is_intact(content: bytes) -> bool:
 
 
 class RunCheckpoints(pl.Callback):
-    """Keeps `checkpoints/last.ckpt` in the run's folder, and a checkpoint at each step asked for.
+    """Keeps what an exact resume needs while a run is trained, and its final weights afterwards.
 
-    The last but one stays as `previous.ckpt`: should the newest be damaged, little is lost. Weights that
-    are not finite are never saved.
+    `checkpoints/last.ckpt` is replaced every so often, and the one before it stays as `previous.ckpt`: should
+    the newest be damaged, little is lost. `final.ckpt` is written after the last step, before the record; the
+    other two then go. Weights that are not finite are never saved.
 
     Args:
-        every_s: seconds between two saves of `last.ckpt`; it is saved at the end and on interruption, too.
+        every_s: seconds between two saves of `last.ckpt`; an interruption saves it, too.
         at_steps: steps after which `step_<n>.ckpt` is kept: where cooldown branches leave the trunk.
     """
 
@@ -83,17 +84,34 @@ class RunCheckpoints(pl.Callback):
         self.at_steps = frozenset(at_steps or ())
         self._saved_step = -1
         self._saved_s = 0.0
+        self._random_state: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the random generators: dropout must go on where it was."""
+        state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._random_state = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.folder = checkpoint_folder(Path(trainer.default_root_dir))
         self._saved_step = trainer.global_step
         self._saved_s = time.monotonic()
+        if self._random_state:
+            torch.set_rng_state(self._random_state["cpu"])
+            if "cuda" in self._random_state:
+                torch.cuda.set_rng_state_all(self._random_state["cuda"])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step == self._saved_step:
+        # After the last step a checkpoint is of no use to a resume: nothing would be left to train, and the
+        # record would never be written.
+        if step in (self._saved_step, trainer.max_steps):
             return
         # The clock of rank 0 decides: all ranks must save together.
         due = time.monotonic() - self._saved_s >= self.every_s
@@ -108,13 +126,18 @@ class RunCheckpoints(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if all(bool(weight.isfinite().all()) for weight in pl_module.parameters()):
-            self._save_last(trainer)
+            trainer.save_checkpoint(final_checkpoint(Path(trainer.default_root_dir)))
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for name in ("last.ckpt", "previous.ckpt"):
+                (self.folder / name).unlink(missing_ok=True)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         stopped = isinstance(exception, KeyboardInterrupt | SIGTERMException)
-        if stopped and hasattr(self, "folder") and trainer.global_step > self._saved_step:
+        if stopped and self._saved_step < trainer.global_step < trainer.max_steps:
             self._save_last(trainer)
 
     def _save_last(self, trainer: pl.Trainer) -> None:
@@ -129,6 +152,11 @@ class RunCheckpoints(pl.Callback):
 def checkpoint_folder(run_folder: Path) -> Path:
     """Where a run keeps its checkpoints."""
     return run_folder / "checkpoints"
+
+
+def final_checkpoint(run_folder: Path) -> Path:
+    """The weights after a run's last step."""
+    return checkpoint_folder(run_folder) / "final.ckpt"
 
 
 def newest_whole(run_folder: Path) -> Path | None:

@@ -6,12 +6,10 @@ import csv
 import json
 import logging
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -32,7 +30,8 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("data.n_vocab", "model.network.init_args.n_vocab", apply_on="instantiate")
         parser.link_arguments("data.n_ctx", "model.network.init_args.n_ctx", apply_on="instantiate")
         # RunCheckpoints saves; Lightning's own ModelCheckpoint would do it a second time.
-        parser.set_defaults({"trainer.enable_checkpointing": False})
+        # The number of steps is the horizon; Lightning's epochs have no part in it.
+        parser.set_defaults({"trainer.enable_checkpointing": False, "trainer.max_epochs": -1})
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
@@ -60,34 +59,38 @@ class TrainingCLI(LightningCLI):
             raise InputError(f"{self.trainer.default_root_dir}: diverged: {recorder.reason}; lower the learning rate")
 
 
-class PredictionTable(BasePredictionWriter):
+class PredictionTable(pl.Callback):
     """Writes `predictions.csv` into the run's folder: one row a predicted token of the file."""
 
-    def __init__(self) -> None:
-        super().__init__(write_interval="epoch")
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        self._tokenizer = data.corpus.tokenizer()
+        self.path = Path(trainer.default_root_dir) / "predictions.csv"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "w", newline="", encoding="utf-8")  # noqa: SIM115 (closed at the end)
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(("token_index", "position", "token_id", "text", "loss_nats"))
+        self._n_tokens, self._loss_sum_nats = 0, 0.0
 
-    def write_on_epoch_end(
+    def on_predict_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        predictions: Sequence[Any],
-        batch_indices: Sequence[Any],
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        tokenizer = data.corpus.tokenizer()
-        path = Path(trainer.default_root_dir) / "predictions.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("token_index", "position", "token_id", "text", "loss_nats"))
-            index = 1
-            for window, losses in zip(data.predict_dataloader(), predictions, strict=True):
-                for position, (token, loss) in enumerate(zip(window[0, 1:], losses[0], strict=True), start=1):
-                    text = json.dumps(tokenizer.decode([int(token)]), ensure_ascii=False)
-                    writer.writerow((index, position, int(token), text, round(float(loss), 6)))
-                    index += 1
-        mean = sum(float(losses.sum()) for losses in predictions) / (index - 1)
-        print(f"{index - 1} tokens, mean loss {mean:.4f} nats per token: {path}")
+        for position, (token, loss) in enumerate(zip(batch[0, 1:], outputs[0], strict=True), start=1):
+            self._n_tokens += 1
+            self._loss_sum_nats += float(loss)
+            text = json.dumps(self._tokenizer.decode([int(token)]), ensure_ascii=False)
+            self._writer.writerow((self._n_tokens, position, int(token), text, round(float(loss), 6)))
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._file.close()
+        mean = self._loss_sum_nats / self._n_tokens
+        print(f"{self._n_tokens} tokens, mean loss {mean:.4f} nats per token: {self.path}")
 
 
 def main(arguments: list[str]) -> None:

@@ -98,8 +98,9 @@ class RunRecorder(pl.Callback):
         data = _data(trainer)
         self.folder = Path(trainer.default_root_dir)
         self._step = trainer.global_step
+        self._batch_tokens = data.batch_tokens * trainer.accumulate_grad_batches
         self._evaluation_steps = evaluation_steps(
-            data.batch_tokens, trainer.max_steps, self.evaluations_per_doubling
+            self._batch_tokens, trainer.max_steps, self.evaluations_per_doubling
         )
         self._corpora = data.corpus.held_out
         columns = (*CURVE_COLUMNS, *(f"{corpus}_loss_nats" for corpus in self._corpora))
@@ -130,13 +131,12 @@ class RunRecorder(pl.Callback):
 
     def _log(self, trainer: pl.Trainer, module: Any, step: int, evaluating: bool) -> None:
         """Write one row of the curve, with held-out losses where this is a step for them."""
-        data = _data(trainer)
         train_loss = self._mean_train_loss(trainer)
         interval_s = time.perf_counter() - self._interval_start_s
-        trained_tokens = (step - self._interval_start_step) * data.batch_tokens
+        trained_tokens = (step - self._interval_start_step) * self._batch_tokens
         row: dict[str, Any] = {
             "step": step,
-            "tokens": step * data.batch_tokens,
+            "tokens": step * self._batch_tokens,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "train_loss_nats": train_loss,
             "tokens_per_s": round(trained_tokens / interval_s, 1),
@@ -198,6 +198,9 @@ class RunRecorder(pl.Callback):
             if self._evaluated_step != self._step:  # stopped early, by another callback
                 self._log(trainer, pl_module, self._step, evaluating=True)
             self.status = self.status or "complete"
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # After every callback's on_train_end: the record is the last thing that a run writes.
         record = self._record(trainer, pl_module)
         if trainer.is_global_zero:
             self._hparams_to_tensorboard(trainer, record)
@@ -209,7 +212,7 @@ class RunRecorder(pl.Callback):
         assert isinstance(module, LanguageModel)
         data = _data(trainer)
         network: Any = module.network
-        tokens = self._step * data.batch_tokens
+        tokens = self._step * self._batch_tokens
         own_steps = self._step - self.shared_steps
         curve = self._curve.read()
         shared_s = max((float(row["elapsed_s"]) for row in curve if int(row["step"]) <= self.shared_steps), default=0)
@@ -228,7 +231,7 @@ class RunRecorder(pl.Callback):
             flops_per_token=network.flops_per_token(),
             tokens=tokens,
             unique_tokens=min(tokens, data.tokens_per_epoch),
-            batch_tokens=data.batch_tokens,
+            batch_tokens=self._batch_tokens,
             steps=self._step,
             optimizer={
                 "name": "adamw",
@@ -256,8 +259,8 @@ class RunRecorder(pl.Callback):
             train_loss_nats=self._last_loss,
             corpus={"name": data.corpus.name, "manifest_hash": data.corpus.manifest_hash},
             elapsed_s=round(elapsed_s, 3),
-            trained_tokens=own_steps * data.batch_tokens,
-            tokens_per_s=round(own_steps * data.batch_tokens / elapsed_s, 1),
+            trained_tokens=own_steps * self._batch_tokens,
+            tokens_per_s=round(own_steps * self._batch_tokens / elapsed_s, 1),
             peak_memory_bytes=_peak_memory_bytes(),
             git_revision=_git_revision(),
             versions={"python": platform.python_version(), **{name: version(name) for name in RECORDED_VERSIONS}},

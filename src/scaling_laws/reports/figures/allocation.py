@@ -10,8 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.published import HOFFMANN, KAPLAN_TABLE_6
-from scaling_laws.reports.evidence import Laws, StudyTables, c_label, find_entry, find_fit, n_label
-from scaling_laws.reports.formulas import LEVELS, draws_of, law_of, value_with_interval
+from scaling_laws.reports.evidence import (
+    Laws,
+    StudyTables,
+    c_label,
+    find_allocation,
+    find_entry,
+    find_fit,
+    n_label,
+)
+from scaling_laws.reports.formulas import LEVELS, draws_of, interval_text, law_of, number, value_with_interval
 from scaling_laws.reports.style import (
     BAND_ALPHA,
     FIT,
@@ -63,16 +71,16 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
         shown.extend(N)
     if envelope:
         points = [point["C"] for point in envelope], [point["N"] for point in envelope]
-        optimum.plot(*points, "o", color="none", mec=GREY, ms=7, label="envelope of the runs")
-    for entry in minima:
-        _interval(optimum, entry["C"], entry["N_opt"], entry["N_opt_interval"], vertical=True)
-    optimum.plot(
-        [e["C"] for e in minima], [e["N_opt"] for e in minima], "D", color=FIT, label="slices' minima"
-    )
+        optimum.plot(*points, "o", color="none", mec=GREY, ms=7, label=_measured("envelope", laws, family))
+    if minima:
+        for entry in minima:
+            _interval(optimum, entry["C"], entry["N_opt"], entry["N_opt_interval"], vertical=True)
+        points = [entry["C"] for entry in minima], [entry["N_opt"] for entry in minima]
+        optimum.plot(*points, "D", color=FIT, label=_measured("isoflop", laws, family))
     log_x(optimum, C, c_label(laws), margin=0.0)
     log_y(optimum, shown, "$N_{opt}$, " + n_label(laws).partition(", ")[2])
     optimum.set_title("Best size against budget", color=INK)
-    legend_below(optimum, columns=2)
+    legend_below(optimum, columns=1)
     return figure
 
 
@@ -83,12 +91,10 @@ def describe(tables: StudyTables, laws: Laws) -> str:
     minima = [entry for entry in slices if entry["N_opt"] is not None]
     exponent = value_with_interval(find_fit(laws, "chinchilla", family), "a_opt")
     words = f"{len(minima)} of {len(slices)} slices of equal compute hold their minimum"
+    ends = minima if len(minima) < 2 else (minima[0], minima[-1])
     if minima:
-        first, last = minima[0], minima[-1]
-        words += (
-            f" (N_opt = {short(first['N_opt'])} at {first['C']:.1e} FLOPs, "
-            f"{short(last['N_opt'])} at {last['C']:.1e})"
-        )
+        values = ", ".join(f"{short(entry['N_opt'])} at {entry['C']:.1e} FLOPs" for entry in ends)
+        words += f" (N_opt = {values})"
     name = family_name(family) if family else "This study"
     return (
         f"{name}: {words}; the joint law gives N_opt ~ C^a with a = {exponent} "
@@ -98,7 +104,7 @@ def describe(tables: StudyTables, laws: Laws) -> str:
 
 def slices_of(laws: Laws, family: str | None) -> list[Mapping[str, Any]]:
     """The family's isoFLOP slices with points, by compute."""
-    slices = [entry for entry in laws.get("isoflop", ()) if entry["family"] == family and entry["points"]]
+    slices = [entry for entry in laws["isoflop"] if entry["family"] == family and entry["points"]]
     return sorted(slices, key=lambda entry: entry["C"])
 
 
@@ -139,6 +145,14 @@ def _draw_parametric(axes: Axes, fit: Mapping[str, Any], C: Any) -> Any:
         low, high = np.nanpercentile(draws.optimum(C)[0], LEVELS, axis=0)
         axes.fill_between(C, low, high, color=FIT, alpha=BAND_ALPHA, linewidth=0)
     return best
+
+
+def _measured(method: str, laws: Laws, family: str | None) -> str:
+    name = {"envelope": "envelope", "isoflop": "slices' minima"}[method]
+    entry = find_allocation(laws, method, family)
+    if entry["exponent"] is None:
+        return name
+    return f"{name}, a = {number(entry['exponent'])} {interval_text(entry['exponent_interval'])}".strip()
 
 
 def _interval(axes: Axes, x: float, y: float, interval: Any, *, vertical: bool) -> None:

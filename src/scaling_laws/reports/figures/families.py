@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scaling_laws.laws.selection import at_common_horizon
+from scaling_laws.laws.positions import PositionLosses
+from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon
 from scaling_laws.reports.evidence import Laws, StudyTables, find_fit, n_label
-from scaling_laws.reports.figures.positions import POSITION_LABEL, folds_by_position
+from scaling_laws.reports.figures.positions import POSITION_LABEL
 from scaling_laws.reports.formulas import LEVELS, fitted_band, interval_text, law_of, value_with_interval
 from scaling_laws.reports.style import (
     BAND_ALPHA,
@@ -28,6 +29,7 @@ from scaling_laws.reports.style import (
     note,
     note_in,
     panels,
+    plain,
     short,
     styled,
 )
@@ -51,12 +53,12 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
         style = family_style(family, tables.families)
         of_family = runs[runs["family"] == family]
         size.plot(of_family["N"], of_family["loss"], **style | {"linestyle": "none"})
-        _draw_fit(size, _law_at(tables, laws, family, D), of_family["N"], family_name(family), style)
+        _draw_fit(size, _law_at(tables, laws, family, D), of_family["N"], plain(family_name(family)), style)
     log_x(size, runs["N"], n_label(laws))
     log_y(size, runs["loss"], LOSS_LABEL, margin=0.1)
     size.set_title(f"Loss against size, D = {short(D)}", color=INK)
     legend_below(size, columns=1)
-    _draw_positions(figure, by_position, difference, tables, laws)
+    _draw_positions(by_position, difference, tables, laws)
     return figure
 
 
@@ -68,11 +70,9 @@ def describe(tables: StudyTables, laws: Laws) -> str:
         f"{family_name(family)} {value_with_interval(find_fit(laws, 'kaplan_n', family), 'alpha_N')}"
         for family in tables.families
     )
-    late = laws.get("late_positions") or {}
-    if not late.get("pairs"):
-        return (
-            f"α_N: {exponents}. Late positions are not compared: {late.get('reason') or 'no matched sizes'}."
-        )
+    late = laws["late_positions"]
+    if not late["pairs"]:
+        return f"α_N: {exponents}. Late positions are not compared: {late['reason'] or 'no matched sizes'}."
     pair = max(late["pairs"], key=lambda pair: pair["N_transformer"])
     gap, interval = pair["difference_nats"], pair["interval"]
     if interval and interval[0] <= 0 <= interval[1]:
@@ -96,7 +96,7 @@ def _law_at(
     """
     own, _ = at_common_horizon(tables.of(family))
     joint = find_fit(laws, "chinchilla", family)
-    if (not own.empty and own["D"].iloc[0] == D) or joint is None:
+    if joint is None or abs(np.log(own["D"].mean() / D)) <= SAME_HORIZON:
         return find_fit(laws, "kaplan_n", family) or {"identified": False}, {}
     return joint, {"D": D}
 
@@ -121,16 +121,12 @@ def _draw_fit(
         axes.fill_between(x, *band, color=style["color"], alpha=BAND_ALPHA, linewidth=0)
 
 
-def _draw_positions(
-    figure: Figure, by_position: Axes, difference: Axes, tables: StudyTables, laws: Laws
-) -> None:
-    late = laws.get("late_positions") or {}
-    measured = set() if tables.positions.empty else set(tables.positions["run"])
-    pairs = [
-        pair for pair in late.get("pairs", ()) if {pair["transformer_run"], pair["lstm_run"]} <= measured
-    ]
+def _draw_positions(by_position: Axes, difference: Axes, tables: StudyTables, laws: Laws) -> None:
+    late = laws["late_positions"]
+    measured = set(tables.position_losses)
+    pairs = [pair for pair in late["pairs"] if {pair["transformer_run"], pair["lstm_run"]} <= measured]
     if not pairs:
-        reason = late.get("reason") or "no pair of matched size and tokens left its losses by position"
+        reason = late["reason"] or "no pair of matched size and tokens left its losses by position"
         note_in(by_position, f"Loss by position needs a pair: {reason}.")
         difference.set_axis_off()
         return
@@ -170,21 +166,24 @@ def resampled_pair(
 
     The other rows are the bootstrap over folds of documents, the same folds for both runs.
     """
-    at, sums, counts = folds_by_position(tables.positions, transformer)
-    _, lstm_sums, lstm_counts = folds_by_position(tables.positions, lstm)
-    edges = np.unique(np.ceil(2 ** np.arange(0, np.log2(at[-1]) + 1, 1 / BINS_PER_OCTAVE)))
-    starts = np.searchsorted(at, edges[edges <= at[-1]])
+    of_transformer, of_lstm = (_binned(tables, run) for run in (transformer, lstm))
+    n_folds = of_transformer.n_folds
     rng = np.random.default_rng(0)
-    n_folds = len(sums)
-    weights = np.vstack(
-        [np.ones(n_folds), rng.multinomial(n_folds, np.full(n_folds, 1 / n_folds), RESAMPLES)]
+    resamples = rng.multinomial(n_folds, np.full(n_folds, 1 / n_folds), RESAMPLES)
+    drawn = np.vstack([np.ones(n_folds), resamples]).astype(float)
+    return of_transformer.T, of_transformer.mean(drawn), of_lstm.mean(drawn)
+
+
+def _binned(tables: StudyTables, run: str) -> PositionLosses:
+    """A run's losses with its positions pooled into bins; `T` is then the mean position of a bin."""
+    losses = tables.position_losses[run]
+    edges = np.unique(np.ceil(2 ** np.arange(0, np.log2(losses.T[-1]) + 1, 1 / BINS_PER_OCTAVE)))
+    starts = np.searchsorted(losses.T, edges[edges <= losses.T[-1]])
+    return PositionLosses(
+        T=np.add.reduceat(losses.T, starts) / np.add.reduceat(np.ones_like(losses.T), starts),
+        loss_sum=np.add.reduceat(losses.loss_sum, starts, axis=1),
+        count=np.add.reduceat(losses.count, starts, axis=1),
     )
-
-    def binned(by_fold: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(np.add.reduceat(weights @ by_fold, starts, axis=1))
-
-    centres = np.add.reduceat(at, starts) / np.add.reduceat(np.ones_like(at), starts)
-    return centres, binned(sums) / binned(counts), binned(lstm_sums) / binned(lstm_counts)
 
 
 def _band(

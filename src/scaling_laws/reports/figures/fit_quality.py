@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scaling_laws.reports.evidence import Laws, StudyTables, c_label, find_fit
-from scaling_laws.reports.formulas import law_of
+from scaling_laws.reports.formulas import FORM_NAMES, law_of
 from scaling_laws.reports.style import (
     BAND_ALPHA,
     GREY,
@@ -23,12 +23,11 @@ from scaling_laws.reports.style import (
     note,
     note_in,
     panels,
+    plain,
     styled,
 )
 
 TITLE = "Predicted against measured loss"
-FORMS = ("kaplan_nd", "chinchilla")
-FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, D)"}
 
 
 @styled
@@ -40,10 +39,10 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
             TITLE, "Needs a joint law L(N, D) that the runs identify: several sizes at several horizons."
         )
     figure, axes = panels(2, 2, width=11.0, height=7.6)
-    sd = laws.get("noise", {}).get("sd_log_loss")
+    sd = laws["noise"]["sd_log_loss"]
     residuals = pd.Series(100 * np.log(predictions["loss"] / predictions["predicted"]))
     reach = 1.15 * max(residuals.abs().max(), 200 * (sd or 0.0))
-    for column, form in enumerate(FORMS):
+    for column, form in enumerate(FORM_NAMES):
         above, below = axes[column], axes[2 + column]
         of_form = predictions[predictions["form"] == form]
         if of_form.empty:
@@ -77,7 +76,7 @@ def describe(tables: StudyTables, laws: Laws) -> str:
     """The size of the residuals and the error on the held-out runs, by form."""
     predictions = predicted_losses(tables, laws)
     sentences = []
-    for form in FORMS:
+    for form in FORM_NAMES:
         of_form = predictions[predictions["form"] == form] if not predictions.empty else predictions
         for family in tables.families:
             points = of_form[of_form["family"] == family] if not of_form.empty else of_form
@@ -100,7 +99,7 @@ def predicted_losses(tables: StudyTables, laws: Laws) -> pd.DataFrame:
     if tables.runs.empty:
         return pd.DataFrame(rows)
     by_run = tables.runs.set_index("run")
-    for form in FORMS:
+    for form in FORM_NAMES:
         for family in tables.families:
             fit = find_fit(laws, form, family)
             runs = tables.of(family)
@@ -108,7 +107,7 @@ def predicted_losses(tables: StudyTables, laws: Laws) -> pd.DataFrame:
                 predicted = law_of(fit).loss(N=runs["N"], D=runs["D"])
                 for run, loss, at, value in zip(runs["run"], runs["loss"], runs["C"], predicted, strict=True):
                     rows.append(_row(form, family, run, at, loss, value, False))
-        for entry in laws.get("holdout", ()):
+        for entry in laws["holdout"]:
             if entry["form"] == form and entry["predicted"]:
                 for run, value in zip(entry["held_out"], entry["predicted"], strict=True):
                     at = by_run.loc[run]
@@ -138,11 +137,11 @@ def _look(tables: StudyTables, family: str, held_out: bool) -> dict[str, Any]:
             "ms": 9,
             "mfc": "none",
             "mew": 1.4,
-            "label": f"{family_name(family)}, held out of the fit",
+            "label": f"{plain(family_name(family))}, held out of the fit",
         }
-    return style | {"ms": 4, "alpha": 0.75, "label": family_name(family)}
+    return style | {"ms": 4, "alpha": 0.75, "label": plain(family_name(family))}
 
 
 def _reasons(laws: Laws, form: str) -> str:
-    reasons = {fit["reason"] for fit in laws.get("fits", ()) if fit["form"] == form and fit["reason"]}
+    reasons = {fit["reason"] for fit in laws["fits"] if fit["form"] == form and fit["reason"]}
     return "not identified. " + " ".join(sorted(reasons))

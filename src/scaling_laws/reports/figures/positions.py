@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from scaling_laws.laws.forms import Position
-from scaling_laws.records import MAIN_CORPUS
 from scaling_laws.reports.evidence import Laws, StudyTables, n_label
 from scaling_laws.reports.formulas import interval_text, number
 from scaling_laws.reports.style import (
@@ -25,28 +22,13 @@ from scaling_laws.reports.style import (
     log_y,
     note,
     panels,
+    plain,
     short,
     styled,
 )
 
 TITLE = "Loss by position in the context"
 POSITION_LABEL = "position T in the context (from 1)"
-
-
-def folds_by_position(
-    positions: pd.DataFrame, run: str, corpus: str = MAIN_CORPUS
-) -> tuple[NDArray[Any], ...]:
-    """A run's final evaluation: positions (n), sums of losses and counts by fold, both (folds, n)."""
-    table = positions[(positions["run"] == run) & (positions["corpus"] == corpus)]
-    sums = table.pivot_table(index="fold", columns="position", values="loss_sum_nats", aggfunc="sum")
-    counts = table.pivot_table(index="fold", columns="position", values="count", aggfunc="sum")
-    return sums.columns.to_numpy(dtype=float), sums.to_numpy(dtype=float), counts.to_numpy(dtype=float)
-
-
-def mean_by_position(positions: pd.DataFrame, run: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Positions and the mean loss at each, pooled over folds by their counts."""
-    at, sums, counts = folds_by_position(positions, run)
-    return at, sums.sum(axis=0) / counts.sum(axis=0)
 
 
 @styled
@@ -60,7 +42,8 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
 
     losses: list[float] = []
     for entry in entries:
-        at, mean = mean_by_position(tables.positions, entry["run"])
+        measured = tables.position_losses[entry["run"]]
+        at, mean = measured.T, measured.mean()
         by_position.plot(at, mean, ".", ms=3.2, color=colours(entry["N"]), alpha=0.7)
         losses.extend(mean)
         if entry["identified"]:
@@ -69,7 +52,9 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
             by_position.plot(at, curve, color=colours(entry["N"]), linewidth=1.3, label=label)
     log_x(by_position, at, POSITION_LABEL)
     log_y(by_position, losses, LOSS_LABEL)
-    by_position.set_title(rf"{family_name(entries[0]['family'])}: $a + b\,T^{{-c}}$ at each size", color=INK)
+    by_position.set_title(
+        rf"{plain(family_name(entries[0]['family']))}: $a + b\,T^{{-c}}$ at each size", color=INK
+    )
     legend_below(by_position, columns=1)
 
     families = families_of(entry["family"] for entry in laws["positions"])
@@ -77,13 +62,14 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
         style = family_style(family, tables.families)
         fitted = [entry for entry in _entries(tables, laws, family) if entry["identified"]]
         for entry in fitted:
-            low, high = entry["intervals"].get("c", (entry["parameters"]["c"],) * 2)
-            exponent.plot([entry["N"]] * 2, [low, high], color=style["color"], linewidth=1.2, zorder=2)
+            interval = entry["intervals"].get("c")
+            if interval and None not in interval:
+                exponent.plot([entry["N"]] * 2, interval, color=style["color"], linewidth=1.2, zorder=2)
         exponent.plot(
             [entry["N"] for entry in fitted],
             [entry["parameters"]["c"] for entry in fitted],
             **style | {"linestyle": "none"},
-            label=family_name(family),
+            label=plain(family_name(family)),
         )
     log_x(exponent, [entry["N"] for entry in laws["positions"]], n_label(laws))
     exponent.set_ylabel("exponent c")
@@ -117,8 +103,8 @@ def describe(tables: StudyTables, laws: Laws) -> str:
 
 def _entries(tables: StudyTables, laws: Laws, family: str | None) -> Sequence[Mapping[str, Any]]:
     """The family's position laws by N, those whose run left its losses."""
-    measured = set() if tables.positions.empty else set(tables.positions["run"])
-    entries = [e for e in laws.get("positions", ()) if e["family"] == family and e["run"] in measured]
+    measured = tables.position_losses
+    entries = [e for e in laws["positions"] if e["family"] == family and e["run"] in measured]
     return sorted(entries, key=lambda entry: entry["N"])
 
 

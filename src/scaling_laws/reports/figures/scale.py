@@ -87,7 +87,7 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
     titles = {
         "C": "best size at each budget",
         "D": f"N = {short(at_largest['N'].max())}",
-        "N": _horizon(at_common),
+        "N": f"D = {short(at_common['D'].mean())}",
     }
     for axes, variable in ((compute, "C"), (data, "D"), (size, "N")):
         pure = find_fit(laws, f"kaplan_{variable.lower()}", family)

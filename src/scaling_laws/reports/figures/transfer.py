@@ -19,6 +19,7 @@ from scaling_laws.reports.style import (
     log_y,
     note,
     panels,
+    plain,
     short,
     styled,
 )
@@ -42,11 +43,16 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
     during = _largest_during_training(tables, runs)
     for place, corpus in enumerate((MAIN_CORPUS, *foreign)):
         look: dict[str, Any] = {"color": FAMILY_COLOURS[place % 4], "marker": CORPUS_MARKERS[place % 6]}
-        size.plot(mean.index, mean[f"loss_{corpus}"], **look, label=corpus)
+        size.plot(mean.index, mean[f"loss_{corpus}"], **look, label=plain(corpus))
         if corpus == MAIN_CORPUS:
             continue
         along.plot(
-            runs[f"loss_{MAIN_CORPUS}"], runs[f"loss_{corpus}"], ls="none", alpha=0.8, **look, label=corpus
+            runs[f"loss_{MAIN_CORPUS}"],
+            runs[f"loss_{corpus}"],
+            ls="none",
+            alpha=0.8,
+            **look,
+            label=plain(corpus),
         )
         if corpus in during.columns:
             along.plot(

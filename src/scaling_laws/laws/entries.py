@@ -1,0 +1,142 @@
+"""Results as entries of `laws.json`: the keys and their meaning are in docs/laws-json.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scaling_laws.laws.fit import Fit
+from scaling_laws.laws.forms import Chinchilla, KaplanND
+from scaling_laws.laws.frontier import FrontierPoint
+from scaling_laws.laws.holdout import hold_out_largest
+from scaling_laws.laws.intervals import SeedNoise, bootstrap, parameter_intervals
+from scaling_laws.laws.isoflop import Slice
+from scaling_laws.laws.positions import PositionLosses, fit_positions, late_pairs
+from scaling_laws.laws.selection import longest_of_each_size
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POSITION_CORPUS = "test"
+KEPT_RESAMPLES = 200
+
+Entry = dict[str, Any]
+
+
+def fit_entry(
+    fit: Fit[Any], sentence: str, n_runs: int, noise: SeedNoise, resamples: int, seed: int
+) -> Entry:
+    parameters = vars(fit.law) if fit.law is not None else dict.fromkeys(fit.form.units)
+    entry: Entry = {
+        "form": fit.form.form,
+        "formula": fit.form.formula,
+        "parameters": parameters,
+        "units": fit.form.units,
+        "rows": sentence,
+        "objective": fit.objective,
+        "delta": fit.delta,
+        "n_rows": fit.rows.n,
+        "n_clusters": fit.rows.n_clusters,
+        "n_left_out": n_runs - fit.rows.n,
+        "ranges": {
+            name: [values.min(), values.max()]
+            for name, values in {**fit.rows.values, "loss": fit.rows.loss}.items()
+            if len(values)
+        },
+        "identified": fit.identified,
+        "reason": fit.reason,
+        "certificate": asdict(fit.certificate) if fit.certificate else None,
+        "intervals": {},
+        "interval_method": "",
+        "row_sd": None,
+        "derived": {},
+        "resamples": {},
+    }
+    if not fit.identified:
+        return entry
+    if isinstance(fit.law, KaplanND | Chinchilla):
+        entry["derived"] = {"a_opt": fit.law.a_opt, "b_opt": fit.law.b_opt}
+    result = bootstrap(fit, noise=noise, resamples=resamples, seed=seed)
+    draws = {name: np.asarray(values) for name, values in vars(result.draws).items()}
+    finite = np.all([np.isfinite(values) for values in draws.values()], axis=0)
+    entry["intervals"] = parameter_intervals(result)
+    entry["interval_method"] = result.method
+    entry["row_sd"] = result.row_sd
+    entry["resamples"] = {name: values[finite][:KEPT_RESAMPLES] for name, values in draws.items()}
+    return entry
+
+
+def frontier_entry(points: Sequence[FrontierPoint], n_sizes: int) -> Entry:
+    reason = ""
+    if not points:
+        reason = "one size" if n_sizes < 2 else "no two sizes were trained with overlapping compute"
+    return {"points": [asdict(point) for point in points], "reason": reason}
+
+
+def slice_entry(slice_: Slice) -> Entry:
+    points = [
+        {"N": N, "D": D, "loss": loss} for N, D, loss in zip(slice_.N, slice_.D, slice_.loss, strict=True)
+    ]
+    content = {key: value for key, value in asdict(slice_).items() if key not in ("N", "D", "loss")}
+    return {"points": points, **content}
+
+
+def holdout_entry(form: type[KaplanND] | type[Chinchilla], runs: pd.DataFrame, delta: float) -> Entry:
+    result = hold_out_largest(form, runs, delta=delta)
+    return {
+        "form": result.form,
+        "held_out": [run.run for run in result.runs],
+        "predicted": [run.predicted for run in result.runs],
+        "actual": [run.actual for run in result.runs],
+        "relative_error": [run.relative_error for run in result.runs],
+        "baseline": result.baseline,
+        "baseline_relative_error": [run.baseline_relative_error for run in result.runs],
+        "mean_absolute_error": result.mean_absolute_error,
+        "baseline_mean_absolute_error": result.baseline_mean_absolute_error,
+        "reason": result.reason,
+    }
+
+
+def position_entries(
+    runs: pd.DataFrame, losses: Mapping[str, PositionLosses], delta: float, seed: int
+) -> list[Entry]:
+    entries = []
+    for _, run in longest_of_each_size(runs).sort_values(["family", "N"]).iterrows():
+        if run["run"] not in losses:
+            continue
+        law = fit_positions(losses[run["run"]], delta=delta, seed=seed)
+        entries.append(
+            {
+                "family": run["family"],
+                "run": run["run"],
+                "N": run["N"],
+                "corpus": POSITION_CORPUS,
+                "parameters": vars(law.fit.law) if law.fit.law else dict.fromkeys("abc"),
+                "intervals": law.intervals,
+                "identified": law.fit.identified,
+                "reason": law.fit.reason,
+                "interval_method": law.interval_method,
+            }
+        )
+    return entries
+
+
+def late_positions_entry(runs: pd.DataFrame, losses: dict[str, PositionLosses], seed: int) -> Entry:
+    position_from, pairs, reason = late_pairs(runs, losses, seed=seed)
+    return {"position_from": position_from, "pairs": [asdict(pair) for pair in pairs], "reason": reason}
+
+
+def plain_json(value: Any) -> Any:
+    """The value in JSON's own types; numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain_json(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

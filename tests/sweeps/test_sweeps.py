@@ -1,0 +1,331 @@
+"""Planning without torch, and sweeps that lose nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+
+from scaling_laws.cli import main
+from scaling_laws.errors import InputError
+from scaling_laws.models.transformer import Transformer
+from scaling_laws.records import load_study, read_record
+from scaling_laws.sweeps import lease
+from scaling_laws.sweeps.experiments import LearningRateRule, load_sweep, plan
+from scaling_laws.sweeps.queue import CELL, WINDOW, Queue
+from scaling_laws.training.optim import Schedule
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path, text_folder: Path) -> Path:
+    """Two sizes of two families, a fraction of a second of training each."""
+    corpus = {
+        "name": "small",
+        "source": "text",
+        "paths": [str(text_folder)],
+        "piece_bytes": 2000,
+        "val_share": 0.1,
+        "test_share": 0.1,
+        "tokenizer": "bytes",
+        "n_vocab": 256,
+    }
+    (tmp_path / "corpus.yaml").write_text(yaml.safe_dump(corpus), encoding="utf-8")
+    sweep = {
+        "study": "s",
+        "question": "Does it work?",
+        "corpus": str(tmp_path / "corpus.yaml"),
+        "n_ctx": 16,
+        "batch_sequences": 4,
+        "warmup_steps": 3,
+        "evaluation_windows": 4,
+        "final_windows": 16,
+        "ladders": [
+            {
+                "family": "transformer",
+                "learning_rate": {"at_1e5": 0.01},
+                "models": [
+                    {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280, 2560]},
+                    {"shape": {"n_layer": 1, "d_model": 12}, "horizons_tokens": [1280, 2560]},
+                ],
+            },
+            {
+                "family": "lstm",
+                "learning_rate": {"at_1e5": 0.01},
+                "models": [{"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280], "seeds": [1, 2]}],
+            },
+        ],
+    }
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(sweep), encoding="utf-8")
+    return path
+
+
+def edited(path: Path, **changes: Any) -> Path:
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) | changes
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def arguments(sweep_file: Path, *more: str) -> list[str]:
+    folder = sweep_file.parent
+    return ["sweep", str(sweep_file), "--logs", str(folder / "logs"), "--data", str(folder / "data"), *more]
+
+
+# --- planning -------------------------------------------------------------------------------------
+
+
+def test_plan_counts_n_as_the_network_does(sweep_file: Path) -> None:
+    planned = plan(load_sweep(sweep_file))
+    assert [len(trunk.runs) for trunk in planned.trunks] == [2, 2, 1, 1]
+    for run in planned.runs:
+        if run.family != "transformer":
+            continue
+        shape = run.config["model"]["network"]["init_args"]
+        groups = Transformer(n_vocab=256, n_ctx=16, **shape).parameters_by_group()
+        assert run.N == groups["attention"] + groups["feed_forward"] + groups["norm"]
+        assert run.C == 6 * run.N * run.D and run.D == run.steps * 64
+
+
+def test_the_longest_run_of_a_trunk_comes_first_and_so_does_the_longest_trunk(sweep_file: Path) -> None:
+    planned = plan(load_sweep(sweep_file))
+    expected = [trunk.expected_s for trunk in planned.trunks]
+    assert expected == sorted(expected, reverse=True)
+    for trunk in planned.trunks:
+        assert [run.D for run in trunk.runs] == sorted((run.D for run in trunk.runs), reverse=True)
+        assert {run.config["recorder"]["trunk"] for run in trunk.runs} == {trunk.name} == {trunk.runs[0].name}
+
+
+def test_run_id_depends_on_what_decides_the_result_and_on_nothing_else(sweep_file: Path, tmp_path: Path) -> None:
+    ids = {run.name: run.run_id for run in plan(load_sweep(sweep_file)).runs}
+    assert len(set(ids.values())) == len(ids)
+    moved = plan(load_sweep(edited(sweep_file, study="other", question="?")), logs=tmp_path, data=tmp_path)
+    assert {run.name: run.run_id for run in moved.runs} == ids
+    changed = plan(load_sweep(edited(sweep_file, weight_decay=0.2)))
+    assert not set(ids.values()) & {run.run_id for run in changed.runs}
+
+
+def test_learning_rate_rule() -> None:
+    rule = LearningRateRule(at_1e5=0.004, exponent=-0.5, at_most=0.01)
+    assert rule.rate(100_000) == 0.004
+    assert rule.rate(400_000) == 0.002
+    assert rule.rate(1_000) == 0.01
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_file_plans(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    planned = plan(load_sweep(path))
+    assert planned.sweep.study == path.stem
+    for trunk in planned.trunks:
+        for run in trunk.runs[1:]:  # a branch begins after the warm-up
+            schedule = Schedule(**run.config["model"]["schedule"])
+            assert schedule.cooldown_start(run.steps) > schedule.warmup_steps
+
+
+def test_the_quick_study_is_what_its_issue_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least 6 Transformer and 4 LSTM sizes over 6e3 to 4e5, 3 points a size, 3 seeds at two sizes."""
+    monkeypatch.chdir(ROOT)
+    planned = plan(load_sweep(ROOT / "configs" / "sweeps" / "quick.yaml"))
+    for family, n_sizes in (("transformer", 6), ("lstm", 4)):
+        sizes = sorted({run.N for run in planned.runs if run.family == family})
+        assert len(sizes) >= n_sizes and sizes[0] < 7e3 and 3e5 < sizes[-1] < 5e5
+        for size in sizes:
+            assert len({run.D for run in planned.runs if run.family == family and run.N == size}) >= 3
+    seeds: dict[tuple[str, int], set[int]] = {}
+    for run in planned.runs:
+        seeds.setdefault((run.family, run.N), set()).add(run.seed)
+    assert sum(len(found) >= 3 for found in seeds.values()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"studdy": "x"}, "studdy"),
+        ({"ladders": [{"family": "cnn", "learning_rate": {"at_1e5": 1}, "models": []}]}, "cnn"),
+        ({"n_ctx": "long"}, "n_ctx"),
+        ({"study": "../up"}, "a name has letters"),
+        ({"study": "a b"}, "a name has letters"),
+        ({"corpus": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"ladders": []}, "plans no run"),
+    ],
+)
+def test_wrong_sweep_files_get_one_line(
+    sweep_file: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments(edited(sweep_file, **changes), "--dry-run"))
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert says in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"shape": {"n_layer": 1, "d_model": 8, "n_head": 2}, "horizons_tokens": [2560]}, "n_head"),
+        ({"shape": {"n_layer": 1, "d_model": 8, "n_heads": 3}, "horizons_tokens": [2560]}, "does not divide"),
+        ({"shape": {"n_layer": 1, "d_model": 8, "n_ctx": 3}, "horizons_tokens": [2560]}, "given by the sweep"),
+        ({"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [100]}, "ten batches of 64"),
+        ({"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [2560], "seeds": [1, 1]}, "planned twice"),
+    ],
+)
+def test_wrong_models_get_one_line(sweep_file: Path, model: dict[str, Any], says: str) -> None:
+    ladder = {"family": "transformer", "learning_rate": {"at_1e5": 0.01}, "models": [model]}
+    with pytest.raises(InputError, match=says):
+        plan(load_sweep(edited(sweep_file, ladders=[ladder])))
+
+
+# --- the queue ------------------------------------------------------------------------------------
+
+
+def test_the_queue_keeps_the_order_and_a_window(tmp_path: Path) -> None:
+    queue = Queue(f"sqlite:///{tmp_path / 'queue.sqlite3'}", "s")
+    cells = [f"cell{n:03d}" for n in range(WINDOW + 10)]
+    queue.fill(cells)
+    queue.fill(cells)  # those waiting are not asked for twice
+    taken = []
+    while found := queue.take():
+        taken.append(found[1])
+        queue.finish(found[0], 1.0)
+    assert taken == cells[:WINDOW]
+    queue.fill(cells[WINDOW:])
+    assert queue.take()[1] == cells[WINDOW]  # type: ignore[index]
+
+
+def test_running_trials_that_nobody_holds_are_released(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'queue.sqlite3'}"
+    Queue(url, "s").fill(["dead", "alive"])
+    queue = Queue(url, "s")
+    queue.take(), queue.take()
+    held = lease.take(tmp_path / "alive")
+    queue.release(lambda cell: lease.is_held(tmp_path / cell))
+    study = optuna.load_study(storage=url, study_name="s")
+    states = {trial.user_attrs[CELL]: trial.state.name for trial in study.get_trials()}
+    assert states == {"dead": "FAIL", "alive": "RUNNING"}
+    held.close()  # type: ignore[union-attr]
+    assert not lease.is_held(tmp_path / "alive")
+
+
+def test_an_unusable_storage_gets_one_line_without_the_password(
+    sweep_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for url in ("nonsense", "postgresql://me:secret@127.0.0.1:1/x"):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments(sweep_file, "--storage", url))
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert "storage cannot be opened" in error and "secret" not in error
+
+
+# --- whole sweeps ---------------------------------------------------------------------------------
+
+
+def test_a_sweep_trains_all_and_again_trains_nothing(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments(sweep_file, "--workers", "2"))
+    printed = capsys.readouterr().out
+    folder = sweep_file.parent / "logs" / "s"
+    study = load_study(folder)
+    assert len(study.runs) == 6 and len(study.left_out) == 0
+    assert study.runs.groupby("trunk")["run"].count().sort_values().tolist() == [1, 1, 2, 2]
+    for name, loss in zip(study.runs["run"], study.runs["loss"], strict=True):
+        assert f"{name}  loss {loss:.4f}" in printed
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/record.json")}
+    (folder / "queue.sqlite3").unlink()  # losing the database loses nothing
+    main(arguments(sweep_file))
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/record.json")}
+
+    # Twice with one seed: the same records, wall-clock fields aside.
+    shutil.move(folder, sweep_file.parent / "first")
+    main(arguments(sweep_file, "--workers", "1"))
+    aside = ("elapsed_s", "tokens_per_s", "peak_memory_bytes")
+    for path in folder.glob("*/record.json"):
+        first = json.loads((sweep_file.parent / "first" / path.parent.name / "record.json").read_text())
+        second = json.loads(path.read_text())
+        assert {k: v for k, v in first.items() if k not in aside} == {k: v for k, v in second.items() if k not in aside}
+        for file in ("position_losses.csv",):
+            assert (path.parent / file).read_bytes() == (
+                sweep_file.parent / "first" / path.parent.name / file
+            ).read_bytes()
+
+
+def test_one_failing_training_does_not_stop_the_others(
+    sweep_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs")
+    victim = planned.trunks[1].runs[0].name
+    blocked = planned.folder / victim / "curve.csv"
+    blocked.mkdir(parents=True)  # a folder where a file must go
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments(sweep_file))
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "1 trainings failed" in error and victim in error and "IsADirectoryError" in error
+    study = load_study(planned.folder)
+    assert len(study.runs) == 4
+    assert set(study.left_out["run"]) == {run.name for run in planned.trunks[1].runs}
+    assert study.left_out["reason"].str.contains("IsADirectoryError").all()
+    blocked.rmdir()
+    main(arguments(sweep_file))
+    assert len(load_study(planned.folder).runs) == 6 and len(load_study(planned.folder).left_out) == 0
+
+
+def test_a_diverged_run_leaves_a_row(sweep_file: Path) -> None:
+    content = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))
+    content["ladders"] = content["ladders"][:1]
+    content["ladders"][0]["learning_rate"]["at_1e5"] = 1e30
+    content["ladders"][0]["learning_rate"]["at_most"] = 1e30
+    content["trainer"] = {"accelerator": "cpu", "devices": 1}
+    edited(sweep_file, **content, gradient_clip=0.0)
+    main(arguments(sweep_file))
+    study = load_study(sweep_file.parent / "logs" / "s")
+    assert len(study.runs) == 0 and set(study.left_out["status"]) == {"diverged"}
+    assert study.left_out["reason"].str.contains("loss is nan").all()
+
+
+def test_a_record_of_another_configuration_is_refused(
+    sweep_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(arguments(sweep_file))
+    with pytest.raises(SystemExit):
+        main(arguments(edited(sweep_file, weight_decay=0.3)))
+    assert "was trained from another configuration" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_where_it_was(sweep_file: Path) -> None:
+    """SIGKILL to supervisor and children in the middle; the records equal those of an undisturbed sweep."""
+    content = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))
+    for ladder in content["ladders"]:
+        for model in ladder["models"]:
+            model["horizons_tokens"] = [64 * 400, 64 * 800]
+    edited(sweep_file, **content)
+    command = [sys.executable, "-m", "scaling_laws", *arguments(sweep_file)]
+    folder = sweep_file.parent / "logs" / "s"
+    n_kills = 0
+    while n_kills < 5:
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(7)
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        n_kills += 1
+    assert n_kills
+    main(arguments(sweep_file))
+    disturbed = {path.parent.name: read_record(path) for path in folder.glob("*/record.json")}
+    shutil.rmtree(folder)
+    main(arguments(sweep_file))
+    for name, record in disturbed.items():
+        assert record.losses == read_record(folder / name / "record.json").losses
