@@ -17,7 +17,9 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few modules of this project as text files: some 150 kB that every checkout has."""
     folder = tmp_path_factory.mktemp("text")
     for number, path in enumerate(sorted((ROOT / "src").rglob("*.py"))):
-        (folder / f"{number:03d}.txt").write_text(path.read_text(encoding="utf-8") + f"# {number}\n", encoding="utf-8")
+        (folder / f"{number:03d}.txt").write_text(
+            path.read_text(encoding="utf-8") + f"# {number}\n", encoding="utf-8"
+        )
     return folder
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -30,7 +29,7 @@ PLAN_WIDTH = 100
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; ends the process with 0, or 2 after one line of error, or 130 when interrupted."""
+    """Run the command line; the exit status is 0, 2 after one line of error, or 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments and arguments[0] in LIGHTNING_VERBS:
@@ -113,9 +112,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a file of configs/sweeps/")
     parser.add_argument(
-        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="trainings at a time (default: one a core)"
+        "--workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="trainings at a time (default: one a core)",
     )
-    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite in the study's folder)")
+    parser.add_argument(
+        "--storage", metavar="URL", help="Optuna storage (default: SQLite in the study's folder)"
+    )
     parser.add_argument("--logs", type=Path, default=Path("lightning_logs"), help="folder of all studies")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all corpora")
 

@@ -160,11 +160,32 @@ def read_record(path: Path) -> RunRecord:
     if missing := sorted(required - content.keys()):
         raise InputError(f"{path}: lacks {', '.join(missing)}; delete it to have the run trained again")
     if unknown := sorted(content.keys() - known):
-        raise InputError(f"{path}: has unknown fields {', '.join(unknown)}; was it written by a newer version?")
+        raise InputError(
+            f"{path}: has unknown fields {', '.join(unknown)}; was it written by a newer version?"
+        )
     if content["status"] not in STATUSES:
         raise InputError(f"{path}: status {content['status']!r} is none of {', '.join(STATUSES)}")
     content["tags"] = tuple(content.get("tags", ()))
     return RunRecord(**content)
+
+
+def finished_record(folder: Path, run_id: str) -> RunRecord | None:
+    """The record of the run that was planned as `run_id`; None where the run is not done.
+
+    Raises:
+        InputError: the record is damaged, or of another configuration: two studies of one name, or an
+            edited sweep file.
+    """
+    path = folder / "record.json"
+    if not path.exists():
+        return None
+    record = read_record(path)
+    if record.run_id != run_id:
+        raise InputError(
+            f"{path}: was trained from another configuration; "
+            "give the study another name, or move its folder away"
+        )
+    return record
 
 
 # --- conventions of N and C: chosen by the analysis ---------------------------------------------

@@ -63,7 +63,10 @@ def plain_norm(x: Tensor, norm: torch.nn.Module) -> Tensor:
 
 def plain_transformer(net: Transformer, tokens: Tensor) -> Tensor:
     x = torch.stack(
-        [net.token_embedding.weight[tokens[:, t]] + net.position_embedding.weight[t] for t in range(tokens.shape[1])],
+        [
+            net.token_embedding.weight[tokens[:, t]] + net.position_embedding.weight[t]
+            for t in range(tokens.shape[1])
+        ],
         dim=1,
     )
     for _ in range(net.config.n_reuse):
@@ -82,7 +85,10 @@ def plain_transformer(net: Transformer, tokens: Tensor) -> Tensor:
 def plain_lstm(net: LSTM, tokens: Tensor) -> Tensor:
     x = net.token_embedding.weight[tokens]
     for layer in range(net.config.n_layer):
-        weights = [getattr(net.recurrent, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        weights = [
+            getattr(net.recurrent, f"{name}_l{layer}")
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
         hidden = cell = torch.zeros(tokens.shape[0], net.config.d_model)
         outputs = []
         for t in range(tokens.shape[1]):
@@ -148,7 +154,9 @@ def full_attention_transformer(net: Transformer, tokens: Tensor) -> None:
             query, key, value = qkv.view(1, N_CTX, 3, net.config.n_heads, -1).permute(2, 0, 3, 1, 4)
             mixed = torch.tril(query @ key.transpose(-1, -2)) @ value
             x = functional.linear(mixed.transpose(1, 2).reshape(1, N_CTX, -1), attention.project.weight)
-            x = functional.linear(functional.linear(x, block.feed_forward.expand.weight), block.feed_forward.project.weight)
+            x = functional.linear(
+                functional.linear(x, block.feed_forward.expand.weight), block.feed_forward.project.weight
+            )
     functional.linear(x, net.head.weight)
 
 

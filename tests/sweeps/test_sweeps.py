@@ -63,7 +63,9 @@ def sweep_file(tmp_path: Path, text_folder: Path) -> Path:
             {
                 "family": "lstm",
                 "learning_rate": {"at_1e5": 0.01},
-                "models": [{"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280], "seeds": [1, 2]}],
+                "models": [
+                    {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280], "seeds": [1, 2]}
+                ],
             },
         ],
     }
@@ -94,8 +96,8 @@ def test_plan_counts_n_as_the_network_does(sweep_file: Path) -> None:
             continue
         shape = run.config["model"]["network"]["init_args"]
         groups = Transformer(n_vocab=256, n_ctx=16, **shape).parameters_by_group()
-        assert run.N == groups["attention"] + groups["feed_forward"] + groups["norm"]
-        assert run.C == 6 * run.N * run.D and run.D == run.steps * 64
+        assert groups["attention"] + groups["feed_forward"] + groups["norm"] == run.N
+        assert run.C == 6 * run.N * run.D and run.steps * 64 == run.D
 
 
 def test_the_longest_run_of_a_trunk_comes_first_and_so_does_the_longest_trunk(sweep_file: Path) -> None:
@@ -107,7 +109,9 @@ def test_the_longest_run_of_a_trunk_comes_first_and_so_does_the_longest_trunk(sw
         assert {run.config["recorder"]["trunk"] for run in trunk.runs} == {trunk.name} == {trunk.runs[0].name}
 
 
-def test_run_id_depends_on_what_decides_the_result_and_on_nothing_else(sweep_file: Path, tmp_path: Path) -> None:
+def test_run_id_depends_on_what_decides_the_result_and_on_nothing_else(
+    sweep_file: Path, tmp_path: Path
+) -> None:
     ids = {run.name: run.run_id for run in plan(load_sweep(sweep_file)).runs}
     assert len(set(ids.values())) == len(ids)
     moved = plan(load_sweep(edited(sweep_file, study="other", question="?")), logs=tmp_path, data=tmp_path)
@@ -123,7 +127,9 @@ def test_learning_rate_rule() -> None:
     assert rule.rate(1_000) == 0.01
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_sweep_file_plans(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     planned = plan(load_sweep(path))
@@ -142,7 +148,7 @@ def test_the_quick_study_is_what_its_issue_asks_for(monkeypatch: pytest.MonkeyPa
         sizes = sorted({run.N for run in planned.runs if run.family == family})
         assert len(sizes) >= n_sizes and sizes[0] < 7e3 and 3e5 < sizes[-1] < 5e5
         for size in sizes:
-            assert len({run.D for run in planned.runs if run.family == family and run.N == size}) >= 3
+            assert len({run.D for run in planned.runs if run.family == family and size == run.N}) >= 3
     seeds: dict[tuple[str, int], set[int]] = {}
     for run in planned.runs:
         seeds.setdefault((run.family, run.N), set()).add(run.seed)
@@ -176,9 +182,15 @@ def test_wrong_sweep_files_get_one_line(
     [
         ({"shape": {"n_layer": 1, "d_model": 8, "n_head": 2}, "horizons_tokens": [2560]}, "n_head"),
         ({"shape": {"n_layer": 1, "d_model": 8, "n_heads": 3}, "horizons_tokens": [2560]}, "does not divide"),
-        ({"shape": {"n_layer": 1, "d_model": 8, "n_ctx": 3}, "horizons_tokens": [2560]}, "given by the sweep"),
+        (
+            {"shape": {"n_layer": 1, "d_model": 8, "n_ctx": 3}, "horizons_tokens": [2560]},
+            "given by the sweep",
+        ),
         ({"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [100]}, "ten batches of 64"),
-        ({"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [2560], "seeds": [1, 1]}, "planned twice"),
+        (
+            {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [2560], "seeds": [1, 1]},
+            "planned twice",
+        ),
     ],
 )
 def test_wrong_models_get_one_line(sweep_file: Path, model: dict[str, Any], says: str) -> None:
@@ -232,7 +244,9 @@ def test_an_unusable_storage_gets_one_line_without_the_password(
 # --- whole sweeps ---------------------------------------------------------------------------------
 
 
-def test_a_sweep_trains_all_and_again_trains_nothing(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_trains_all_and_again_trains_nothing(
+    sweep_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(arguments(sweep_file, "--workers", "2"))
     printed = capsys.readouterr().out
     folder = sweep_file.parent / "logs" / "s"
@@ -253,7 +267,9 @@ def test_a_sweep_trains_all_and_again_trains_nothing(sweep_file: Path, capsys: p
     for path in folder.glob("*/record.json"):
         first = json.loads((sweep_file.parent / "first" / path.parent.name / "record.json").read_text())
         second = json.loads(path.read_text())
-        assert {k: v for k, v in first.items() if k not in aside} == {k: v for k, v in second.items() if k not in aside}
+        assert {k: v for k, v in first.items() if k not in aside} == {
+            k: v for k, v in second.items() if k not in aside
+        }
         for file in ("position_losses.csv",):
             assert (path.parent / file).read_bytes() == (
                 sweep_file.parent / "first" / path.parent.name / file

@@ -30,11 +30,16 @@ FAMILIES = {
         "class_path": "scaling_laws.models.transformer.Transformer",
         "init_args": {"n_layer": 1, "d_model": 8, "n_heads": 2, "dropout": 0.1},
     },
-    "lstm": {"class_path": "scaling_laws.models.lstm.LSTM", "init_args": {"n_layer": 2, "d_model": 8, "dropout": 0.1}},
+    "lstm": {
+        "class_path": "scaling_laws.models.lstm.LSTM",
+        "init_args": {"n_layer": 2, "d_model": 8, "dropout": 0.1},
+    },
 }
 
 
-def config(corpus: TokenCorpus, folder: Path, family: str = "transformer", steps: int = STEPS) -> dict[str, Any]:
+def config(
+    corpus: TokenCorpus, folder: Path, family: str = "transformer", steps: int = STEPS
+) -> dict[str, Any]:
     return {
         "seed_everything": 1,
         "model": {
@@ -64,9 +69,9 @@ def config(corpus: TokenCorpus, folder: Path, family: str = "transformer", steps
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / "final.ckpt")[
-        "state_dict"
-    ]
+    state: dict[str, torch.Tensor] = AtomicCheckpointIO().load_checkpoint(
+        folder / "checkpoints" / "final.ckpt"
+    )["state_dict"]
     return state
 
 
@@ -75,14 +80,25 @@ def assert_same_run(one: Path, other: Path) -> None:
     for name, weight in weights(one).items():
         assert torch.equal(weight, weights(other)[name]), name
     for file in ("curve.csv", "position_losses.csv"):
-        tables = [pd.read_csv(folder / file).drop(columns=WALL_CLOCK, errors="ignore") for folder in (one, other)]
+        tables = [
+            pd.read_csv(folder / file).drop(columns=WALL_CLOCK, errors="ignore") for folder in (one, other)
+        ]
         pd.testing.assert_frame_equal(*tables, check_exact=True)
     first, second = (comparable(read_record(folder / "record.json")) for folder in (one, other))
     assert first == second
 
 
 def comparable(record: RunRecord) -> dict[str, Any]:
-    aside = ("name", "trunk", "study", "elapsed_s", "tokens_per_s", "peak_memory_bytes", "trained_tokens", "git_revision")
+    aside = (
+        "name",
+        "trunk",
+        "study",
+        "elapsed_s",
+        "tokens_per_s",
+        "peak_memory_bytes",
+        "trained_tokens",
+        "git_revision",
+    )
     return {key: value for key, value in vars(record).items() if key not in aside}
 
 
@@ -97,7 +113,9 @@ def undisturbed(byte_corpus: TokenCorpus, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_a_run_leaves_behind(undisturbed: dict[str, Path], byte_corpus: TokenCorpus, family: str) -> None:
+def test_what_a_run_leaves_behind(
+    undisturbed: dict[str, Path], byte_corpus: TokenCorpus, family: str
+) -> None:
     folder = undisturbed[family]
     record = read_record(folder / "record.json")
     assert record.status == "complete" and record.after_cooldown and record.family == family
@@ -120,9 +138,13 @@ def test_what_a_run_leaves_behind(undisturbed: dict[str, Path], byte_corpus: Tok
     )
     events = EventAccumulator(str(folder))
     events.Reload()
-    assert {"loss_nats/train", "loss_nats/val", "by_tokens/loss_nats/train", "learning_rate", "tokens_per_s"} <= set(
-        events.Tags()["scalars"]
-    )
+    assert {
+        "loss_nats/train",
+        "loss_nats/val",
+        "by_tokens/loss_nats/train",
+        "learning_rate",
+        "tokens_per_s",
+    } <= set(events.Tags()["scalars"])
     points = events.Scalars("by_tokens/loss_nats/test")
     evaluated = curve.dropna(subset=["test_loss_nats"])
     assert [point.step for point in points] == evaluated["tokens"].tolist()
@@ -190,7 +212,15 @@ def test_a_branch_without_its_trunks_checkpoint_is_trained_from_the_start(
 
 def test_config_yaml_reproduces_the_run_through_the_cli(undisturbed: dict[str, Path], tmp_path: Path) -> None:
     again = tmp_path / "again"
-    main(["fit", "--config", str(undisturbed["lstm"] / "config.yaml"), "--trainer.default_root_dir", str(again)])
+    main(
+        [
+            "fit",
+            "--config",
+            str(undisturbed["lstm"] / "config.yaml"),
+            "--trainer.default_root_dir",
+            str(again),
+        ]
+    )
     assert_same_run(undisturbed["lstm"], again)
 
 
@@ -201,7 +231,9 @@ def test_accumulated_batches_give_the_same_position_counts(byte_corpus: TokenCor
     record = read_record(tmp_path / "run" / "record.json")
     assert record.steps == 6 and record.tokens == 6 * 2 * 4 * 32
     curve = pd.read_csv(tmp_path / "run" / "curve.csv")
-    assert curve["step"].tolist() == sorted(set(curve["step"])) and curve["train_loss_nats"].between(3, 7).all()
+    assert (
+        curve["step"].tolist() == sorted(set(curve["step"])) and curve["train_loss_nats"].between(3, 7).all()
+    )
 
 
 def test_divergence_stops_the_run_and_leaves_a_record(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
@@ -259,7 +291,14 @@ def test_a_users_own_network_trains_by_class_path(byte_corpus: TokenCorpus, tmp_
     ("change", "says"),
     [
         ({"model": {"learning_rat": 1.0}}, "learning_rat"),
-        ({"model": {"network": {"class_path": "scaling_laws.models.lstm.LSTM", "init_args": {"heads": 2}}}}, "heads"),
+        (
+            {
+                "model": {
+                    "network": {"class_path": "scaling_laws.models.lstm.LSTM", "init_args": {"heads": 2}}
+                }
+            },
+            "heads",
+        ),
         ({"data": {"corpus": "nowhere"}}, "nowhere"),
         ({"trainer": {"max_steps": -1}}, "max_steps is not set"),
         ({"trainer": {"default_root_dir": None}}, "default_root_dir is not set"),
@@ -286,7 +325,9 @@ def test_bad_input_gets_one_clear_line(
     assert says in errors and "Traceback" not in errors
 
 
-def test_nan_loss_through_the_cli(byte_corpus: TokenCorpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nan_loss_through_the_cli(
+    byte_corpus: TokenCorpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     planned = config(byte_corpus, tmp_path / "run")
     planned["model"]["learning_rate"] = 1e30
     planned["trainer"]["gradient_clip_val"] = None

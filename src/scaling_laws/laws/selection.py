@@ -31,12 +31,20 @@ def usable_runs(runs: pd.DataFrame, *, n: str = "N", c: str = "C") -> tuple[pd.D
     the law is of runs that got it right.
 
     Raises:
-        InputError: a column is missing.
+        InputError: there are no runs, a column is missing, or a value is not a finite positive number.
     """
+    if runs.empty:
+        raise InputError("the run table is empty: no run is complete")
     for column in ("run", "trunk", "family", n, "D", c, "loss"):
         if column not in runs.columns:
             raise InputError(f"the run table has no column {column!r}; it has {', '.join(runs.columns)}")
     table = runs.assign(N=runs[n].astype(float), D=runs["D"].astype(float), C=runs[c].astype(float))
+    for column in ("N", "D", "C", "loss"):
+        values = table[column].to_numpy(dtype=np.float64)
+        if len(bad := np.flatnonzero(~(np.isfinite(values) & (values > 0)))):
+            raise InputError(
+                f"run {table['run'].iloc[bad[0]]}: {column} is {values[bad[0]]}; a law needs it > 0"
+            )
     left_out: list[LeftOut] = []
     if "after_cooldown" in table.columns:
         cooled = table["after_cooldown"].astype(bool)

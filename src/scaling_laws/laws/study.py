@@ -89,10 +89,9 @@ def fit_study(
         Plain JSON values: no NaN, no infinity; `null` for what is not known.
 
     Raises:
-        InputError: a column is missing, or a value is not a finite positive number.
+        InputError: there are no runs, a column is missing, or a value is not a finite positive number.
     """
     usable, unusable = usable_runs(runs, n=n, c=c)
-    make_rows({"N": usable["N"], "D": usable["D"], "C": usable["C"]}, usable["loss"])  # checks the numbers
     noise = seed_noise(usable)
     losses = {} if positions is None else losses_by_run(positions, POSITION_CORPUS)
     laws: Entry = {
@@ -184,7 +183,7 @@ def _warnings(laws: Entry, runs: pd.DataFrame) -> list[str]:
         elif fit["certificate"]["share_at_best"] < 0.5:
             share = fit["certificate"]["share_at_best"]
             sentences.append(f"{who}: only {100 * share:.0f} % of the starts reached the best objective.")
-        elif "a_opt" in fit["intervals"]:
+        if "a_opt" in fit["intervals"]:
             sentences += _disagreements(laws, fit, who)
     for family in sorted({slice_["family"] for slice_ in laws["isoflop"]}):
         slices = [slice_ for slice_ in laws["isoflop"] if slice_["family"] == family]

@@ -31,7 +31,9 @@ def flops_per_token(config: NetworkConfig) -> dict[str, float]:
 def non_embedding(config: NetworkConfig) -> int:
     """N of Kaplan et al. 2020: parameters without embeddings and head."""
     groups = parameters_by_group(config)
-    return sum(n for group, n in groups.items() if group not in ("token_embedding", "position_embedding", "head"))
+    return sum(
+        n for group, n in groups.items() if group not in ("token_embedding", "position_embedding", "head")
+    )
 
 
 def _transformer_parameters(config: TransformerConfig) -> dict[str, int]:

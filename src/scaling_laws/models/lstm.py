@@ -70,14 +70,16 @@ def initialise(network: LSTM) -> None:
 
     | weight                    | value                                                        |
     |---------------------------|--------------------------------------------------------------|
-    | token embedding, head     | normal, std 1 / sqrt(d_model): no norm rescales it           |
+    | token embedding, head     | normal, std 0.5: nothing rescales the input of the gates     |
     | gate matrices             | uniform within 1 / sqrt(d_model) (torch's default)           |
     | gate biases               | 0, and 1 for the forget gate (Jozefowicz et al. 2015)        |
+
+    The embedding's std was chosen by trial (docs/log.md, 2026-11-21).
     """
     d_model = network.config.d_model
-    nn.init.normal_(network.token_embedding.weight, std=1 / math.sqrt(d_model))
+    nn.init.normal_(network.token_embedding.weight, std=0.5)
     if not network.config.tied:
-        nn.init.normal_(network.head.weight, std=1 / math.sqrt(d_model))
+        nn.init.normal_(network.head.weight, std=0.5)
     bound = 1 / math.sqrt(d_model)
     for name, weight in network.recurrent.named_parameters():
         if name.startswith("weight"):

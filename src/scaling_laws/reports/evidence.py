@@ -83,6 +83,22 @@ class StudyTables:
         return self.runs if self.runs.empty else self.runs[self.runs["family"] == family]
 
 
+def no_laws(study: Study) -> dict[str, Any]:
+    """The laws of a study without a complete run, for which there is nothing to fit: empty lists."""
+    reason = "no run is complete"
+    return {
+        "schema": 1,
+        "study": study.name,
+        "conventions": {"N": "N", "C": "C", "loss": "loss"},
+        **{key: [] for key in ("fits", "frontier", "isoflop", "positions", "holdout")},
+        "noise": {"sd_log_loss": None, "n_groups": 0, "n_runs": 0, "reason": reason},
+        "late_positions": {"position_from": None, "pairs": [], "reason": reason},
+        "left_out": study.left_out.to_dict("records"),
+        "warnings": [f"There is no law: {reason}."],
+        "manifest": {},
+    }
+
+
 def n_label(laws: Laws) -> str:
     """What N counts in these laws."""
     return PARAMETER_LABELS[laws["conventions"]["N"]]

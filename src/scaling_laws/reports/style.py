@@ -80,7 +80,10 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     @functools.wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
         with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, not again for every file
+            return figure
 
     return drawn
 
@@ -150,7 +153,8 @@ class SizeColours:
     def __init__(self, values: Iterable[float], colours: str = "viridis") -> None:
         present = np.asarray(list(values), dtype=float)
         low, high = float(present.min()), float(present.max())
-        if low == high:
+        self.one_value = low == high
+        if self.one_value:
             low, high = low / 2, high * 2
         self.norm = LogNorm(low, high)
         self.colours: Colormap = LinearSegmentedColormap.from_list(
@@ -161,7 +165,9 @@ class SizeColours:
         return self.colours(self.norm(value))
 
     def bar(self, figure: Figure, axes: Sequence[Axes], label: str) -> None:
-        """A colour bar to the right of `axes`, with ticks as on any other logarithmic axis."""
+        """A colour bar to the right of `axes`, unless there is one value only."""
+        if self.one_value:
+            return
         bar = figure.colorbar(ScalarMappable(self.norm, self.colours), ax=list(axes), pad=0.015, aspect=28)
         bar.outline.set_visible(False)
         bar.set_label(label)
@@ -189,9 +195,9 @@ def tex(value: float, digits: int = 2) -> str:
     if 1e-2 <= abs(value) < 1e4:
         return f"{value:.{digits + 1}g}"
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    if mantissa == "1":
+    if float(mantissa) == 1:
         return rf"10^{{{int(exponent)}}}"
-    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
+    return rf"{float(mantissa):g} \cdot 10^{{{int(exponent)}}}"
 
 
 def log_x(axes: Axes, values: Iterable[float], label: str, margin: float = 0.06) -> None:
@@ -232,7 +238,7 @@ def _limits(values: Iterable[float], margin: float) -> tuple[float, float]:
     present = np.asarray(list(values), dtype=float)
     present = np.log(present[np.isfinite(present) & (present > 0)])
     low, high = float(present.min()), float(present.max())
-    room = margin * max(high - low, 0.2)
+    room = margin * (high - low) if high - low > 0.01 else math.log(1.5)  # one value stands in the middle
     return math.exp(low - room), math.exp(high + room)
 
 
@@ -247,7 +253,9 @@ def _log_ticks(axis: Axis, low: float, high: float) -> None:
         minor = [m * 10.0**e for e in range(exponents[0] - 1, exponents[-1] + 1) for m in range(2, 10)]
     else:
         ticks = _round_numbers(low, high, decades)
-        labels = [short(tick) if tick < 1e10 else f"${tex(tick, 1)}$" for tick in ticks]
+        labels = [
+            short(tick) if tick < 1e10 else f"${tex(tick)}$" for tick in ticks
+        ]
         minor = []
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FixedFormatter(labels))
@@ -260,5 +268,5 @@ def _round_numbers(low: float, high: float, decades: float) -> list[float]:
         first = math.floor(math.log10(low))
         ticks = [m * 10.0**e for e in range(first, first + 4) for m in (1, 2, 5)]
     else:
-        ticks = [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+        ticks = [float(tick) for tick in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
     return [tick for tick in ticks if low <= tick <= high]

@@ -214,7 +214,9 @@ def _trunk(
         name += f"-lr{rate:g}"
     horizons = sorted(set(model.horizons_tokens), reverse=True)
     if not horizons or horizons[-1] < 10 * batch_tokens:
-        raise InputError(f"{name}: horizons_tokens must each be at least ten batches of {batch_tokens} tokens")
+        raise InputError(
+            f"{name}: horizons_tokens must each be at least ten batches of {batch_tokens} tokens"
+        )
     trunk_name = f"{name}-{_short(horizons[0])}"
     runs = []
     for horizon in horizons:
@@ -269,14 +271,17 @@ def _trunk(
             )
         )
     trained_tokens = runs[0].D + sum(sweep.cooldown_share * run.D for run in runs[1:])
-    return Trunk(name=trunk_name, runs=tuple(runs), expected_s=trained_tokens * _expected_s_per_token(network))
+    return Trunk(
+        name=trunk_name, runs=tuple(runs), expected_s=trained_tokens * _expected_s_per_token(network)
+    )
 
 
 def _network(family: str, shape: Mapping[str, Any], n_vocab: int, n_ctx: int) -> NetworkConfig:
     if given := [key for key in ("n_vocab", "n_ctx") if key in shape]:
         raise InputError(f"{family} {dict(shape)}: {given[0]} is given by the sweep; leave it out")
     try:
-        return CONFIGS[family](n_vocab=n_vocab, n_ctx=n_ctx, **shape)
+        network: NetworkConfig = CONFIGS[family](n_vocab=n_vocab, n_ctx=n_ctx, **shape)
+        return network
     except TypeError as error:
         raise InputError(f"{family} {dict(shape)}: {str(error).partition(' ')[2]}") from error
 

@@ -122,11 +122,15 @@ def _summary(progress: Progress, share: float, share_at_start: float) -> str:
     n_runs, n_done = len(progress.plan.runs), len(progress.done)
     elapsed_s = time.monotonic() - progress.start_s
     gained = share - share_at_start
-    left = f"about {_clock(elapsed_s * (1 - share) / gained)} to go" if gained > 0.01 else "time to go not known yet"
+    left = (
+        f"about {_clock(elapsed_s * (1 - share) / gained)} to go"
+        if gained > 0.01
+        else "time to go not known yet"
+    )
     failed = f", {len(progress.failed)} trainings failed" if progress.failed else ""
     return (
-        f"{n_done} of {n_runs} runs done, {len(progress.running)} trainings running, {n_runs - n_done} runs left"
-        f"{failed}; {_clock(elapsed_s)} so far, {left}"
+        f"{n_done} of {n_runs} runs done, {len(progress.running)} trainings running{failed}, "
+        f"{n_runs - n_done} runs left; {_clock(elapsed_s)} so far, {left}"
     )
 
 

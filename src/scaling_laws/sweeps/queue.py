@@ -44,10 +44,12 @@ class Queue:
         except (sqlalchemy.exc.SQLAlchemyError, sqlalchemy.exc.ArgumentError, ImportError, OSError) as error:
             # Whatever follows the first line may quote the URL, and with it a password.
             reason = str(error).splitlines()[0]
-            raise InputError(f"the queue's storage cannot be opened ({type(error).__name__}): {reason}") from error
+            raise InputError(
+                f"the queue's storage cannot be opened ({type(error).__name__}): {reason}"
+            ) from error
 
     def fill(self, cells: Sequence[str]) -> None:
-        """Keep up to `WINDOW` of `cells` waiting, in their order; those waiting or running stay as they are."""
+        """Keep up to `WINDOW` of `cells` waiting, in their order; what waits or runs stays as it is."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
         present = {trial.user_attrs.get(CELL) for trial in trials}
         n_free = WINDOW - sum(trial.state == TrialState.WAITING for trial in trials)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import optuna
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import MAIN_CORPUS, RunRecord, read_failure, read_record
+from scaling_laws.records import MAIN_CORPUS, RunRecord, finished_record, read_failure
 from scaling_laws.sweeps import lease
-from scaling_laws.sweeps.experiments import Plan, PlannedRun, Trunk
+from scaling_laws.sweeps.experiments import Plan, Trunk
 from scaling_laws.sweeps.queue import Queue
 
 MAX_TRIES = 2
@@ -44,9 +43,7 @@ class _Worker:
     trial: optuna.Trial
 
 
-def run_plan(
-    plan: Plan, *, workers: int, storage: str | None, watch: Callable[[Progress], None]
-) -> Progress:
+def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[Progress], None]) -> Progress:
     """Train every run of the plan that has no record yet.
 
     Interrupted or killed, it loses nothing: called again, it goes on from the records and checkpoints.
@@ -147,16 +144,7 @@ def _settled(trunk: Trunk, progress: Progress) -> bool:
 def _collect(progress: Progress) -> None:
     """Read the records that have appeared since the last look."""
     for run in progress.plan.runs:
-        path = progress.plan.folder / run.name / "record.json"
-        if run.name not in progress.done and path.exists():
-            progress.done[run.name] = _checked(path, run)
-
-
-def _checked(path: Path, run: PlannedRun) -> RunRecord:
-    record = read_record(path)
-    if record.run_id != run.run_id:
-        raise InputError(
-            f"{path}: was trained from another configuration; "
-            "give the study another name, or move its folder away"
-        )
-    return record
+        if run.name not in progress.done:
+            record = finished_record(progress.plan.folder / run.name, run.run_id)
+            if record is not None:
+                progress.done[run.name] = record

@@ -25,7 +25,9 @@ from scaling_laws.errors import InputError
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Saves by write, fsync and rename; loads only what its SHA-256 vouches for."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
@@ -160,7 +162,7 @@ def final_checkpoint(run_folder: Path) -> Path:
 
 
 def newest_whole(run_folder: Path) -> Path | None:
-    """The checkpoint to resume a run from: `last.ckpt`, or `previous.ckpt` where that is damaged or absent."""
+    """The checkpoint to resume a run from: `last.ckpt`, or `previous.ckpt` where that is damaged."""
     for name in ("last.ckpt", "previous.ckpt"):
         if is_whole(path := checkpoint_folder(run_folder) / name):
             return path

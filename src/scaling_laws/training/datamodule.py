@@ -97,14 +97,11 @@ class TokenDataModule(pl.LightningDataModule):
         return self._evaluation_batches([name for name in self.corpus.held_out if name != "val"])
 
     def _evaluation_batches(self, corpora: list[str]) -> list[DataLoader[Tensor]]:
-        loaders = []
-        for name in corpora:
-            windows, _ = self.held_out(name, self.evaluation_windows)
-            loaders.append(DataLoader(windows, batch_size=self.batch_sequences))  # type: ignore[arg-type]
-        return loaders
+        batches = [self.held_out(name, self.evaluation_windows)[0] for name in corpora]
+        return [DataLoader(windows, batch_size=self.batch_sequences) for windows in batches]  # type: ignore[arg-type]
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
-        """The windows (1, <= T + 1) of `predict_file`, in order; each token from the second on is a target once."""
+        """The windows (1, <= T + 1) of `predict_file`, in order: every token but the first is a target once."""
         if self.predict_file is None:
             raise InputError("data.predict_file is not set; name the text file whose token losses are wanted")
         try:

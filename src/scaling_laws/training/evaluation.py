@@ -49,10 +49,9 @@ def evaluate(
             if n_folds == 1:
                 folds = torch.zeros_like(folds)
             metric = PositionLoss(data.n_ctx, n_folds).to(module.device)
-            for window, fold in zip(
-                windows.split(EVALUATION_SEQUENCES), folds.split(EVALUATION_SEQUENCES), strict=True
-            ):
-                metric.update(module.token_losses(window), fold)
+            for start in range(0, len(windows), EVALUATION_SEQUENCES):
+                some = slice(start, start + EVALUATION_SEQUENCES)
+                metric.update(module.token_losses(windows[some]), folds[some])
             metric.sync()  # does nothing on one device
             metrics[corpus] = metric
     module.train(was_training)

@@ -56,7 +56,9 @@ class TrainingCLI(LightningCLI):
     def after_fit(self) -> None:
         recorder = next(c for c in self.trainer.callbacks if isinstance(c, RunRecorder))  # type: ignore[attr-defined]
         if recorder.status == "diverged":
-            raise InputError(f"{self.trainer.default_root_dir}: diverged: {recorder.reason}; lower the learning rate")
+            raise InputError(
+                f"{self.trainer.default_root_dir}: diverged: {recorder.reason}; lower the learning rate"
+            )
 
 
 class PredictionTable(pl.Callback):
@@ -113,13 +115,13 @@ def instantiate(config: dict[str, Any]) -> tuple[pl.Trainer, LanguageModel, Toke
     cli = TrainingCLI(
         LanguageModel,
         TokenDataModule,
-        args=config,  # type: ignore[arg-type] (a nested mapping is allowed)
+        args=config,
         run=False,
         seed_everything_default=0,
         auto_configure_optimizers=False,
         save_config_callback=None,
     )
-    return cli.trainer, cli.model, cli.datamodule  # type: ignore[return-value]
+    return cli.trainer, cli.model, cli.datamodule
 
 
 def _quieten() -> None:

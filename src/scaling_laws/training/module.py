@@ -32,10 +32,10 @@ class Network(Protocol):
         """Token ids (B, T) to logits (B, T, V); position t must not see tokens after t."""
 
     def parameters_by_group(self) -> dict[str, int]:
-        """Trainable parameters by group; `token_embedding`, `position_embedding` and `head` are no part of N."""
+        """Trainable parameters by group; N leaves out token_embedding, position_embedding and head."""
 
     def flops_per_token(self) -> dict[str, float]:
-        """Forward FLOPs per token by row; `attention_mask` and `de_embed` are told apart by the conventions of C."""
+        """Forward FLOPs per token by row; the conventions of C know attention_mask and de_embed."""
 
 
 class LanguageModel(pl.LightningModule):
@@ -72,7 +72,9 @@ class LanguageModel(pl.LightningModule):
         counted = sum(network.parameters_by_group().values())
         actual = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
         if counted != actual:
-            raise InputError(f"{name}: parameters_by_group() sums to {counted}, but it has {actual} parameters")
+            raise InputError(
+                f"{name}: parameters_by_group() sums to {counted}, but it has {actual} parameters"
+            )
         if learning_rate <= 0:
             raise InputError(f"learning_rate is {learning_rate}; it must be positive")
         self.network = network

@@ -44,7 +44,7 @@ class Schedule:
 def adamw(
     network: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW with decoupled decay on matrices only: decaying a bias or a norm pulls it from its natural value."""
+    """AdamW with decoupled decay on matrices only: it would pull a norm's weight away from 1."""
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     groups = [
         {"params": [weight for weight in trained if weight.ndim >= 2], "weight_decay": weight_decay},

@@ -171,7 +171,9 @@ class RunRecorder(pl.Callback):
             n_windows=self.final_windows if final else self.evaluation_windows,
             n_folds=N_FOLDS if final else 1,
         )
-        self._positions.write(row for corpus, metric in metrics.items() for row in _rows(step, corpus, metric))
+        self._positions.write(
+            row for corpus, metric in metrics.items() for row in _rows(step, corpus, metric)
+        )
         self._losses = {corpus: float(metric.compute()) for corpus, metric in metrics.items()}
         self._evaluated = {corpus: int(metric.count.sum()) for corpus, metric in metrics.items()}
         self._evaluated_step = step
@@ -184,7 +186,9 @@ class RunRecorder(pl.Callback):
         if not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
             return
         scalars = {"learning_rate": row["learning_rate"], "tokens_per_s": row["tokens_per_s"]}
-        scalars |= {f"loss_nats/{key.removesuffix('_loss_nats')}": row[key] for key in row if "_loss_nats" in key}
+        scalars |= {
+            f"loss_nats/{key.removesuffix('_loss_nats')}": row[key] for key in row if "_loss_nats" in key
+        }
         for tag, value in scalars.items():
             trainer.logger.experiment.add_scalar(tag, value, int(row["step"]))
             if tag.startswith("loss_nats"):
@@ -215,7 +219,9 @@ class RunRecorder(pl.Callback):
         tokens = self._step * self._batch_tokens
         own_steps = self._step - self.shared_steps
         curve = self._curve.read()
-        shared_s = max((float(row["elapsed_s"]) for row in curve if int(row["step"]) <= self.shared_steps), default=0)
+        shared_s = max(
+            (float(row["elapsed_s"]) for row in curve if int(row["step"]) <= self.shared_steps), default=0
+        )
         elapsed_s = self._elapsed_before_s + time.perf_counter() - self._start_s - shared_s
         complete = self.status == "complete"
         return RunRecord(
@@ -255,7 +261,9 @@ class RunRecorder(pl.Callback):
                 for corpus, loss in self._losses.items()
                 if complete
             },
-            best_losses={corpus: best for corpus in self._corpora if (best := _lowest(curve, corpus)) is not None},
+            best_losses={
+                corpus: best for corpus in self._corpora if (best := _lowest(curve, corpus)) is not None
+            },
             train_loss_nats=self._last_loss,
             corpus={"name": data.corpus.name, "manifest_hash": data.corpus.manifest_hash},
             elapsed_s=round(elapsed_s, 3),
@@ -263,7 +271,10 @@ class RunRecorder(pl.Callback):
             tokens_per_s=round(own_steps * self._batch_tokens / elapsed_s, 1),
             peak_memory_bytes=_peak_memory_bytes(),
             git_revision=_git_revision(),
-            versions={"python": platform.python_version(), **{name: version(name) for name in RECORDED_VERSIONS}},
+            versions={
+                "python": platform.python_version(),
+                **{name: version(name) for name in RECORDED_VERSIONS},
+            },
             host=platform.node(),
             tags=self.tags,
         )
@@ -271,7 +282,7 @@ class RunRecorder(pl.Callback):
     def _hparams_to_tensorboard(self, trainer: pl.Trainer, record: RunRecord) -> None:
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
-        hparams = {
+        hparams: dict[str, Any] = {
             "family": record.family,
             **{key: record.shape.get(key) for key in ("n_layer", "d_model", "n_ctx") if key in record.shape},
             **parameter_counts(record),
@@ -332,7 +343,8 @@ def _git_revision() -> str:
     folder = Path(__file__).parent
     commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no", "."])
     answers = [
-        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False) for command in commands
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        for command in commands
     ]
     if any(answer.returncode for answer in answers):
         return "unknown"

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import read_record, write_atomically
+from scaling_laws.records import finished_record, write_atomically
 from scaling_laws.training.checkpoint import RunCheckpoints, checkpoint_folder, is_whole, newest_whole
 from scaling_laws.training.lightning_cli import instantiate
 from scaling_laws.training.optim import Schedule
@@ -61,19 +60,8 @@ def train_trunk(configs: Sequence[Mapping[str, Any]]) -> None:
 
 
 def is_done(config: Mapping[str, Any]) -> bool:
-    """Whether the run's folder holds its record.
-
-    Raises:
-        InputError: the record is of another configuration: two studies of one name, or an edited sweep file.
-    """
-    path = _folder(config) / "record.json"
-    if not path.exists():
-        return False
-    if read_record(path).run_id != config["recorder"]["run_id"]:
-        raise InputError(
-            f"{path}: was trained from another configuration; give the study another name, or move the folder away"
-        )
-    return True
+    """Whether the run's folder holds its record (`finished_record` has the errors)."""
+    return finished_record(_folder(config), config["recorder"]["run_id"]) is not None
 
 
 def reuse_freed_memory() -> None:

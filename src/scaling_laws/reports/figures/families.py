@@ -178,7 +178,7 @@ def _binned(tables: StudyTables, run: str) -> PositionLosses:
     """A run's losses with its positions pooled into bins; `T` is then the mean position of a bin."""
     losses = tables.position_losses[run]
     edges = np.unique(np.ceil(2 ** np.arange(0, np.log2(losses.T[-1]) + 1, 1 / BINS_PER_OCTAVE)))
-    starts = np.searchsorted(losses.T, edges[edges <= losses.T[-1]])
+    starts = np.searchsorted(losses.T, edges[edges < losses.T[-1]])
     return PositionLosses(
         T=np.add.reduceat(losses.T, starts) / np.add.reduceat(np.ones_like(losses.T), starts),
         loss_sum=np.add.reduceat(losses.loss_sum, starts, axis=1),

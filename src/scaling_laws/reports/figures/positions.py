@@ -73,7 +73,7 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
         )
     log_x(exponent, [entry["N"] for entry in laws["positions"]], n_label(laws))
     exponent.set_ylabel("exponent c")
-    exponent.set_ylim(bottom=0)
+    exponent.set_ylim(0, 1.12 * exponent.get_ylim()[1])
     exponent.set_title("Exponent c with 90 % interval", color=INK)
     legend_below(exponent, columns=2)
     colours.bar(figure, [by_position, exponent], n_label(laws))

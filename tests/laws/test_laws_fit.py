@@ -1,0 +1,212 @@
+"""The fitter against laws that are known, and against tables that determine nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scaling_laws.errors import InputError
+from scaling_laws.laws.coordinates import make_problem, make_rows, starts
+from scaling_laws.laws.fit import fit_law
+from scaling_laws.laws.forms import (
+    Chinchilla,
+    KaplanC,
+    KaplanD,
+    KaplanN,
+    KaplanND,
+    Position,
+    PowerC,
+    PowerD,
+    PowerN,
+)
+from scaling_laws.laws.huber import minimise, objective, predict
+
+N, D = (values.ravel() for values in np.meshgrid(np.geomspace(1e4, 1e8, 7), np.geomspace(1e6, 1e10, 6)))
+GRID = {"N": N, "D": D, "C": 6 * N * D, "T": np.arange(1.0, 43.0)}
+TRUTHS = [
+    KaplanN(alpha_N=0.076, N_c=8.8e13),
+    KaplanD(alpha_D=0.095, D_c=5.4e13),
+    KaplanC(alpha_C=0.050, C_c=2.7e28),
+    PowerN(E=1.7, A=406.0, alpha=0.34),
+    PowerD(E=1.7, B=410.0, beta=0.28),
+    PowerC(E=1.7, K=1070.0, gamma=0.155),
+    Position(a=2.4, b=5.1, c=0.61),
+    KaplanND(alpha_N=0.076, alpha_D=0.103, N_c=6.4e13, D_c=1.8e13),
+    Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28),
+]
+
+
+def at_rows(form, rows):
+    return {term.variable: rows.values[term.variable] for term in form.terms if term.variable}
+
+
+def exact_rows(truth):
+    values = {term.variable: GRID[term.variable] for term in truth.terms if term.variable}
+    return make_rows(values, truth.loss(**values))
+
+
+@pytest.mark.parametrize("truth", TRUTHS, ids=lambda law: law.form)
+def test_recovers_an_exact_law(truth):
+    fit = fit_law(type(truth), exact_rows(truth))
+    assert fit.identified, fit.reason
+    assert set(vars(fit.law)) == set(truth.units) == set(vars(truth))
+    for name, value in vars(truth).items():
+        assert getattr(fit.law, name) == pytest.approx(value, rel=1e-5)
+    assert fit.certificate.rms_log_residual < 1e-8
+    assert fit.certificate.on_bound == ()
+
+
+@pytest.mark.parametrize("truth", TRUTHS, ids=lambda law: law.form)
+def test_derivatives_are_those_of_finite_differences(truth):
+    rows = exact_rows(truth)
+    problem = make_problem(type(truth), rows, np.ones(rows.n), 0.05)
+    problem = replace(problem, log_loss=problem.log_loss + 0.1 * np.sin(np.arange(rows.n)))
+    theta = starts(type(truth), problem)[:1] + 0.01
+    step = 1e-6
+    for p in range(theta.shape[1]):
+        ahead, behind = theta.copy(), theta.copy()
+        ahead[0, p] += step
+        behind[0, p] -= step
+        slope = (predict(problem, ahead).log_loss - predict(problem, behind).log_loss) / (2 * step)
+        assert predict(problem, theta).jacobian[..., p] == pytest.approx(slope, abs=1e-7)
+
+
+@pytest.mark.parametrize("form", [KaplanN, PowerN, KaplanND, Chinchilla])
+@pytest.mark.parametrize("delta", [1e-4, 1e-3, 1e-1])
+def test_the_minimum_is_a_minimum(form, delta):
+    """With noise: no step in any direction lowers the objective, and the objective is Huber's sum."""
+    rows = exact_rows(TRUTHS[-1])
+    noisy = rows.loss * np.exp(np.random.default_rng(0).normal(scale=0.01, size=rows.n))
+    rows = make_rows(rows.values, noisy)
+    fit = fit_law(form, rows, delta=delta)
+    predicted = fit.law.loss(**at_rows(form, rows))
+    size = np.abs(np.log(predicted / rows.loss))
+    huber = np.where(size <= delta, size**2 / 2, delta * (size - delta / 2))
+    assert fit.objective == pytest.approx(huber.sum(), rel=1e-9)
+    problem = make_problem(form, rows, fit.weights, delta)
+    steps = np.random.default_rng(1).normal(scale=1e-3, size=(200, fit.minima.shape[1]))
+    assert np.all(objective(problem, fit.minima[:1] + steps) >= fit.objective * (1 - 1e-12))
+    assert fit.certificate.gradient_norm < 1e-9
+
+
+def test_a_batch_solves_each_problem_as_alone():
+    rows = exact_rows(TRUTHS[-1])
+    problem = make_problem(Chinchilla, rows, np.ones(rows.n), 1e-3)
+    random = np.random.default_rng(0)
+    batch = replace(problem, log_loss=problem.log_loss + random.normal(scale=0.01, size=(5, rows.n)))
+    theta = np.tile(starts(Chinchilla, problem)[10], (5, 1))
+    together = minimise(batch, theta)
+    for i in range(5):
+        alone = minimise(batch.select(np.array([i])), theta[:1])
+        assert together.theta[i] == pytest.approx(alone.theta[0], rel=1e-6)
+    assert together.solved.all()
+
+
+def test_units_of_N_D_and_loss_do_not_matter():
+    rows = exact_rows(TRUTHS[-1])
+    noisy = rows.loss * np.exp(np.random.default_rng(0).normal(scale=0.01, size=rows.n))
+    fit = fit_law(Chinchilla, make_rows(rows.values, noisy))
+    scaled = fit_law(
+        Chinchilla, make_rows({"N": rows.values["N"] / 1e6, "D": rows.values["D"] / 1e9}, 3 * noisy)
+    )
+    assert scaled.objective == pytest.approx(fit.objective, rel=1e-9)
+    assert scaled.law.alpha == pytest.approx(fit.law.alpha, rel=1e-6)
+    assert scaled.law.beta == pytest.approx(fit.law.beta, rel=1e-6)
+    assert pytest.approx(3 * fit.law.E, rel=1e-6) == scaled.law.E
+    assert pytest.approx(3 * fit.law.A / 1e6**fit.law.alpha, rel=1e-6) == scaled.law.A
+    assert scaled.certificate.condition_number == pytest.approx(fit.certificate.condition_number, rel=1e-5)
+
+
+def test_a_weight_of_two_is_a_row_twice():
+    rows = exact_rows(TRUTHS[-1])
+    noisy = rows.loss * np.exp(np.random.default_rng(0).normal(scale=0.01, size=rows.n))
+    weights = np.where(np.arange(rows.n) < 10, 2.0, 1.0)
+    twice = [np.concatenate([column, column[:10]]) for column in (rows.values["N"], rows.values["D"], noisy)]
+    weighted = fit_law(Chinchilla, make_rows(rows.values, noisy), weights=weights)
+    repeated = fit_law(Chinchilla, make_rows({"N": twice[0], "D": twice[1]}, twice[2]))
+    assert weighted.objective == pytest.approx(repeated.objective)
+    assert vars(weighted.law) == pytest.approx(vars(repeated.law))
+
+
+def degenerate(name):
+    truth = TRUTHS[-1]
+    line = np.geomspace(1e4, 1e8, 12)
+    values = {
+        "fewer points than parameters": (line[:3], line[[0, 2, 1]] * 20),
+        "only one N": (np.full(12, 1e6), line),
+        "only one D": (line, np.full(12, 1e9)),
+        "only 2 different N": (np.tile([1e5, 1e6], 6), np.repeat(np.geomspace(1e7, 1e10, 6), 2)),
+        "collinear": (line, 20 * line),
+    }
+    N, D = values.get(name, (GRID["N"], GRID["D"]))
+    loss = truth.loss(N, D)
+    if name == "the loss is the same":
+        loss = np.full(len(N), 3.0)
+    if name == "E -> 0":
+        loss = 406.4 * N**-0.34 + 410.7 * D**-0.28
+        loss = loss * np.exp(-0.02 * np.log(loss) ** 2)
+    if name == "alpha left its range":
+        loss = 2 + 0.1 * np.log(N) + 410.7 * D**-0.28
+    if name == "B -> 0":
+        loss = 1.7 + 406.4 * N**-0.34
+    return make_rows({"N": N, "D": D}, loss)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "fewer points than parameters",
+        "only one N",
+        "only one D",
+        "only 2 different N",
+        "collinear",
+        "the loss is the same",
+        "E -> 0",
+    ],
+)
+def test_rows_that_determine_nothing_are_not_identified(reason):
+    fit = fit_law(Chinchilla, degenerate(reason))
+    assert not fit.identified
+    assert reason in fit.reason
+
+
+@pytest.mark.parametrize("case", ["alpha left its range", "B -> 0"])
+def test_a_term_that_the_rows_do_not_show_is_not_identified(case):
+    """Which parameter goes first is a matter of rounding: some reason is given."""
+    fit = fit_law(Chinchilla, degenerate(case))
+    assert not fit.identified
+    assert fit.certificate.on_bound or fit.certificate.condition_number > 1e5
+    assert fit.reason
+
+
+def test_as_many_points_as_parameters_prove_nothing():
+    rows = make_rows({"N": [1e4, 1e5, 1e6]}, TRUTHS[3].loss([1e4, 1e5, 1e6]))
+    fit = fit_law(PowerN, rows)
+    assert not fit.identified
+    assert "nothing is left to test it" in fit.reason
+
+
+def test_no_rows():
+    fit = fit_law(KaplanN, make_rows({"N": []}, []))
+    assert (fit.law, fit.identified, fit.certificate) == (None, False, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "loss", "message"),
+    [
+        ({"N": [1e4, 0.0]}, [3.0, 2.0], "N of row 1 is 0.0"),
+        ({"N": [1e4, 1e5]}, [3.0, np.nan], "loss of row 1 is nan"),
+        ({"N": [1e4]}, [3.0, 2.0], "shape"),
+    ],
+)
+def test_bad_rows_are_refused(values, loss, message):
+    with pytest.raises(InputError, match=message):
+        make_rows(values, loss)
+
+
+def test_bad_delta_and_weights_are_refused():
+    rows = make_rows({"N": [1e4, 1e5, 1e6]}, [4.0, 3.0, 2.5])
+    with pytest.raises(InputError, match="delta"):
+        fit_law(KaplanN, rows, delta=0)
+    with pytest.raises(InputError, match="weights"):
+        fit_law(KaplanN, rows, weights=[1, 1, 0])

@@ -1,0 +1,127 @@
+"""Bootstraps: what they resample, and whether their intervals cover a known truth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling_laws.errors import InputError
+from scaling_laws.laws.coordinates import make_rows
+from scaling_laws.laws.fit import fit_law
+from scaling_laws.laws.forms import Chinchilla, PowerN
+from scaling_laws.laws.intervals import (
+    SeedNoise,
+    bootstrap,
+    loss_interval,
+    optimum_interval,
+    parameter_intervals,
+    percentile_interval,
+    seed_noise,
+)
+
+TRUTH = Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38)
+SD = 0.004
+
+
+def study(seed, sizes, shared, horizons=6):
+    """Rows of `sizes` trainings with `horizons` branches each; `shared` of the noise is the training's."""
+    random = np.random.default_rng(seed)
+    N = np.repeat(np.geomspace(1e4, 1e6, sizes), horizons)
+    D = np.tile(np.geomspace(1e6, 3e7, horizons), sizes)
+    cluster = np.repeat(np.arange(sizes), horizons)
+    noise = np.sqrt(shared) * random.normal(size=sizes)[cluster]
+    noise = noise + np.sqrt(1 - shared) * random.normal(size=len(N))
+    return make_rows({"N": N, "D": D}, TRUTH.loss(N, D) * np.exp(SD * noise), cluster)
+
+
+@pytest.mark.parametrize("shared", [0.1, 0.7])
+@pytest.mark.parametrize("sizes", [6, 14], ids=["parametric", "clusters"])
+def test_intervals_cover_the_truth(sizes, shared):
+    """90 % intervals of 60 studies: 48 to 60 hits are within three standard errors of 54."""
+    noise = SeedNoise(sd_log_loss=SD, n_groups=4, n_runs=12, shared=shared, reason="")
+    names = {"a_opt": TRUTH.a_opt, "beta": TRUTH.beta, "alpha": TRUTH.alpha}
+    hits = dict.fromkeys([*names, "loss", "N_opt"], 0)
+    for seed in range(60):
+        fit = fit_law(Chinchilla, study(seed, sizes, shared))
+        result = bootstrap(fit, noise=noise, resamples=100, seed=seed)
+        intervals = parameter_intervals(result)
+        for name, value in names.items():
+            hits[name] += intervals[name][0] <= value <= intervals[name][1]
+        new_run = float(TRUTH.loss(1e6, 1e7)) * np.exp(SD * np.random.default_rng(1000 + seed).normal())
+        low, high = loss_interval(result, N=1e6, D=1e7)
+        hits["loss"] += low <= new_run <= high
+        (low, high), _ = optimum_interval(result.draws, 1e15)
+        hits["N_opt"] += low <= float(TRUTH.optimum(1e15)[0]) <= high
+    # A bootstrap of 14 clusters is known to be somewhat too narrow.
+    least = 45 if sizes == 6 else 40
+    assert min(hits.values()) >= least, hits
+
+
+def test_the_method_is_said():
+    few, many = fit_law(Chinchilla, study(0, 6, 0.5)), fit_law(Chinchilla, study(0, 14, 0.5))
+    assert bootstrap(many, resamples=20).method == "bootstrap over 14 trainings (20 resamples)"
+    method = bootstrap(few, resamples=20).method
+    assert method == "parametric bootstrap with the residual noise (6 trainings; 20 resamples)"
+    loud = SeedNoise(sd_log_loss=0.05, n_groups=1, n_runs=3, shared=None, reason="")
+    result = bootstrap(few, noise=loud, resamples=20)
+    assert result.method == "parametric bootstrap with the seed noise (6 trainings; 20 resamples)"
+    assert result.row_sd == 0.05
+    quiet = SeedNoise(sd_log_loss=1e-5, n_groups=1, n_runs=3, shared=None, reason="")
+    assert "residual noise" in bootstrap(few, noise=quiet, resamples=20).method
+
+
+def test_branches_of_one_training_are_one_cluster():
+    """With all noise shared, clustering the rows widens the interval of what differs between trainings."""
+    rows = study(1, 14, 0.95)
+    clustered = parameter_intervals(bootstrap(fit_law(Chinchilla, rows)))
+    independent = make_rows(rows.values, rows.loss)
+    alone = parameter_intervals(bootstrap(fit_law(Chinchilla, independent)))
+    assert np.diff(clustered["alpha"]) > 1.3 * np.diff(alone["alpha"])
+
+
+def test_a_bootstrap_is_a_function_of_its_seed():
+    fit = fit_law(Chinchilla, study(0, 14, 0.5))
+    first, again, other = (bootstrap(fit, resamples=20, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.draws.E, again.draws.E)
+    assert not np.array_equal(first.draws.E, other.draws.E)
+
+
+def test_what_is_not_identified_has_no_intervals():
+    fit = fit_law(PowerN, make_rows({"N": [1e4, 1e5, 1e6]}, [4.0, 3.0, 2.5]))
+    with pytest.raises(InputError, match="power_n has no intervals"):
+        bootstrap(fit)
+
+
+def test_an_end_that_is_not_finite_is_not_known():
+    assert percentile_interval([1.0, 2.0, np.inf, np.inf]) == (1.0, None)
+    assert percentile_interval([np.nan]) == (None, None)
+
+
+def seeded_runs(shared, seeds=4, sizes=30):
+    random = np.random.default_rng(0)
+    rows = []
+    for size in range(sizes):
+        for seed in range(seeds):
+            common = random.normal()
+            for D in (1e6, 2e6, 4e6):
+                noise = np.sqrt(shared) * common + np.sqrt(1 - shared) * random.normal()
+                loss = float(TRUTH.loss(1e4 * (1 + size), D)) * np.exp(SD * noise)
+                rows.append(
+                    {"family": "a", "trunk": f"{size}-{seed}", "seed": seed, "N": size, "D": D, "loss": loss}
+                )
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("shared", [0.2, 0.8])
+def test_seed_noise_is_what_was_put_in(shared):
+    noise = seed_noise(seeded_runs(shared))
+    assert noise.sd_log_loss == pytest.approx(SD, rel=0.15)
+    assert noise.shared == pytest.approx(shared, abs=0.12)
+    assert (noise.n_groups, noise.n_runs) == (90, 360)
+
+
+def test_seed_noise_says_why_it_is_not_known():
+    runs = seeded_runs(0.5)
+    assert seed_noise(runs.drop(columns="seed")).reason == "the table has no column seed"
+    noise = seed_noise(runs[runs["seed"] == 0])
+    assert (noise.sd_log_loss, noise.n_groups) == (None, 0)
+    assert noise.reason == "no runs differ in their seed alone"

@@ -1,0 +1,137 @@
+"""Anybody's CSV: what is read, and what is refused in one line that names file, row and column."""
+
+import numpy as np
+import pytest
+
+from scaling_laws.errors import InputError
+from scaling_laws.laws.table import read_runs_csv
+
+GOOD = "run,N,D,loss\na,1e4,1e6,4.0\nb,2e4,1e6,3.5\n"
+
+
+def write(tmp_path, content, encoding="utf-8"):
+    path = tmp_path / "runs.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return path
+
+
+def test_missing_columns_are_derived(tmp_path):
+    table = read_runs_csv(write(tmp_path, GOOD))
+    assert list(table.columns) == ["run", "trunk", "family", "N", "D", "C", "loss"]
+    assert list(table["trunk"]) == ["a", "b"]
+    assert list(table["family"]) == ["all", "all"]
+    assert table["C"].tolist() == [6e10, 12e10]
+    other = read_runs_csv(
+        write(tmp_path, "Model Size,FLOPs,final\n1e4,6e10,4.0\n"), n="Model Size", c="FLOPs", loss="final"
+    )
+    assert other["D"].tolist() == [1e6]
+    assert other["run"].tolist() == ["row 2"]
+
+
+def test_what_else_is_known_is_kept(tmp_path):
+    content = (
+        "name,trunk,family,seed,after_cooldown,N,D,C,loss\n"
+        "a-1,a,lstm,3,True,1e4,1e6,7e10,4\n"
+        "a-2,a,lstm,3,0,1e4,2e6,14e10,3.9\n"
+    )
+    table = read_runs_csv(write(tmp_path, content), run="name")
+    assert list(table["run"]) == ["a-1", "a-2"]
+    assert list(table["trunk"]) == ["a", "a"]
+    assert list(table["family"]) == ["lstm", "lstm"]
+    assert list(table["after_cooldown"]) == [True, False]
+    assert table["C"].tolist() == [7e10, 14e10]
+
+
+@pytest.mark.parametrize(
+    "content", ["\ufeff" + GOOD, GOOD.replace("\n", "\r\n"), GOOD + "\n\n", '"run",' + GOOD[4:]]
+)
+def test_harmless_differences_are_read(tmp_path, content):
+    assert len(read_runs_csv(write(tmp_path, content))) == 2
+
+
+@pytest.mark.parametrize(
+    ("where", "runs"),
+    [
+        ("loss < 3.8", ["b"]),
+        ("loss<=3.5", ["b"]),
+        ("N >= 1e4 and loss > 3.8", ["a"]),
+        ("run == a", ["a"]),
+        ("run != 'a'", ["b"]),
+        ("`D` == 1e6", ["a", "b"]),
+    ],
+)
+def test_where(tmp_path, where, runs):
+    assert list(read_runs_csv(write(tmp_path, GOOD), where=where)["run"]) == runs
+
+
+def test_where_may_leave_out_what_could_not_be_fitted(tmp_path):
+    content = GOOD + "c,3e4,1e6,nan\nd,3e4,1e6,inf\ne,3e4,1e6,\nf,3e4,1e6,-1\n"
+    assert len(read_runs_csv(write(tmp_path, content), where="loss > 0 and loss < 100")) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "empty"),
+        ("\n\n", "empty"),
+        ("run,N,D,loss\n", "a header and no rows"),
+        ("run,N,D\na,1,1\n", "no column 'loss' for the loss; it has run, N, D"),
+        ("run,N,loss\na,1,1\n", "neither a column of D nor of C"),
+        ("run,N,N,D,loss\na,1,1,1,1\n", "row 1: the column 'N' occurs twice"),
+        ("run,N,,D,loss\na,1,1,1,1\n", "row 1: column 3 has no name"),
+        (GOOD.replace(",", ";"), "row 1: columns separated by semicolons"),
+        (GOOD.replace(",", "\t"), "row 1: columns separated by tabs"),
+        (GOOD + "c,3e4,1e6\n", "row 4: 3 cells under 4 columns"),
+        (GOOD + "c,3e4,1e", "row 4: 3 cells under 4 columns"),
+        (GOOD + "c,3e4,1e6,3,5\n", "row 4: 5 cells under 4 columns .*decimal comma"),
+        (GOOD + 'c,3e4,1e6,"3,5"\n', "row 4, column 'loss': '3,5' has a decimal comma"),
+        (GOOD + 'c,3e4,1e6,"3.5\n', "row 4: not CSV"),
+        (GOOD + "c,3e4,many,3.5\n", "row 4, column 'D': 'many' is not a number"),
+        (GOOD + "c,3_000,1e6,3.5\n", "row 4, column 'N': '3_000' is not a number"),
+        (GOOD + "c,3e4,1e6,\n", "row 4, column 'loss': empty"),
+        (GOOD + ",3e4,1e6,3\n", "row 4, column 'run': empty"),
+        (GOOD + "c,3e4,1e6,nan\n", "row 4, column 'loss': nan is not a finite positive number"),
+        (GOOD + "c,inf,1e6,3\n", "row 4, column 'N': inf is not"),
+        (GOOD + "c,1e999,1e6,3\n", "row 4, column 'N': 1e999 is not"),
+        (GOOD + "c,3e4,0,3\n", "row 4, column 'D': 0 is not"),
+        (GOOD + "c,3e4,1e6,-3\n", "row 4, column 'loss': -3 is not"),
+        ("run,N,D,loss,after_cooldown\na,1,1,1,maybe\n", "column 'after_cooldown': 'maybe' is neither"),
+        (GOOD.encode("utf-16"), "not UTF-8"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, content, message):
+    path = write(tmp_path, content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_runs_csv(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": "size"}, "no column 'size' for N"),
+        ({"run": "name"}, "no column 'name' for the run"),
+        ({"where": "loss"}, "'loss' is not `column < value`"),
+        ({"where": "__import__('os').system('true') < 1"}, "has no column"),
+        ({"where": "size < 3"}, "has no column 'size'"),
+        ({"where": "loss < low"}, "'low' is not a number"),
+        ({"where": "run < 3"}, "column 'run': 'a' is not a number"),
+        ({"where": "loss > 100"}, "no row satisfies"),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message):
+        read_runs_csv(write(tmp_path, GOOD), **arguments)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_runs_csv(tmp_path / "absent.csv")
+
+
+def test_numbers_are_read_exactly(tmp_path):
+    loss = float(np.nextafter(3, 4))
+    table = read_runs_csv(write(tmp_path, f"N,D,loss\n{0.1 + 0.2!r},1e6,{loss!r}\n"))
+    assert table["N"].iloc[0] == 0.1 + 0.2
+    assert table["loss"].iloc[0] == loss

@@ -1,0 +1,32 @@
+"""One synthetic study, fitted once, for all tests of the reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from scaling_laws.laws.study import fit_study
+from scaling_laws.records import Study, load_study
+from scaling_laws.reports.evidence import StudyTables
+from synthetic_study import write_synthetic_study
+
+
+class FittedStudy(NamedTuple):
+    study: Study
+    laws: dict[str, Any]
+    tables: StudyTables
+
+
+def fitted(folder: Path, **options: Any) -> FittedStudy:
+    """Write a synthetic study into `folder`, read it back and fit it with few resamples."""
+    study = load_study(write_synthetic_study(folder, **options))
+    laws = fit_study(study.name, study.runs, study.positions(), study.left_out, resamples=40)
+    return FittedStudy(study, laws, StudyTables.read(study, laws))
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
+    """Both families, all sizes and horizons, one diverged run."""
+    return fitted(tmp_path_factory.mktemp("reports") / "synthetic")

@@ -1,0 +1,104 @@
+"""The layout of CONTRIBUTING.md, enforced: which layer may import what."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "scaling_laws"
+STANDARD_LIBRARY = set(sys.stdlib_module_names)
+
+# Layer -> (what it may import of this project, which third-party packages); the longest prefix counts.
+LAYERS: dict[str, tuple[set[str], set[str]]] = {
+    "errors": (set(), set()),
+    "records": ({"errors"}, {"pandas"}),
+    "laws": ({"laws", "errors"}, {"numpy", "scipy", "pandas"}),
+    "models.config": ({"errors"}, set()),
+    "models.count": ({"errors", "models.config"}, set()),
+    "models": ({"models", "errors"}, {"torch"}),
+    "data": ({"data", "records", "errors"}, {"numpy", "tokenizers", "jsonargparse"}),
+    "training": (
+        {"training", "models", "data", "records", "errors"},
+        {"torch", "pytorch_lightning", "torchmetrics", "tensorboard", "numpy", "yaml"},
+    ),
+    "sweeps.trial": ({"sweeps.lease", "training", "records", "errors"}, set()),
+    "sweeps": (
+        {"sweeps", "models.config", "models.count", "data", "records", "errors"},
+        {"optuna", "sqlalchemy", "rich", "jsonargparse"},
+    ),
+    "reports": (
+        {"reports", "laws", "records", "errors"},
+        {"numpy", "pandas", "matplotlib", "jinja2", "markupsafe", "tensorboard", "rich"},
+    ),
+    "cli": ({""}, {"rich"}),
+    "__main__": ({"cli"}, set()),
+    "": (set(), set()),
+}
+NO_TORCH = ("--help", "plan", "laws", "report", "sweep")
+
+
+def layer_of(module: str) -> str:
+    """The longest name in `LAYERS` that `module` (relative to the package) is or lies in."""
+    return max((name for name in LAYERS if within(module, name)), key=len)
+
+
+def within(module: str, name: str) -> bool:
+    return name == "" or module == name or module.startswith(name + ".")
+
+
+def imports(path: Path) -> list[str]:
+    """Every module that a file imports, late and type-checking imports included."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_arrows_point_down(path: Path) -> None:
+    module = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+    own, third_party = LAYERS[layer_of(module)]
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        if package == "scaling_laws":
+            version = rest == "__version__"
+            assert version or any(within(rest, allowed) for allowed in own), (
+                f"{module or 'package'} imports {name}"
+            )
+        elif package not in STANDARD_LIBRARY:
+            assert package in third_party, f"{module} imports {name}"
+
+
+def test_the_rules_can_fail() -> None:
+    own, third_party = LAYERS[layer_of("laws.fit")]
+    assert not any(within("records.load_study", allowed) for allowed in own)
+    assert "torch" not in third_party
+    assert layer_of("sweeps.trial") == "sweeps.trial" and layer_of("models.count") == "models.count"
+
+
+def test_no_drawer_for_everything() -> None:
+    names = {path.stem for path in modules()}
+    assert not names & {"utils", "common", "helpers", "misc"}
+
+
+@pytest.mark.parametrize("verb", NO_TORCH)
+def test_verbs_that_must_be_fast_do_not_import_torch(verb: str) -> None:
+    command = [verb] if verb == "--help" else [verb, "--help"]
+    code = (
+        "import sys; from scaling_laws.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "assert not {'torch', 'pytorch_lightning'} & set(sys.modules), 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True)
