@@ -90,9 +90,9 @@ def test_envelope_holds_the_unbeaten_runs_alone():
     for point in points:
         row = DENSE[DENSE["run"] == point.run].iloc[0]
         assert (row["N"], row["D"], row["loss"]) == pytest.approx((point.N, point.D, point.loss))
-        # Interpolation between runs costs the others a little.
+        # No size between the trained ones, nor above them, was there to beat it.
         best = float(TRUTH.loss(*TRUTH.optimum(point.C)))
-        assert best <= point.loss < 1.02 * best
+        assert best <= point.loss < 1.03 * best
 
 
 def test_a_run_without_a_rival_is_not_on_the_envelope():

@@ -33,16 +33,23 @@ def study(seed, sizes, shared, horizons=6):
     return make_rows({"N": N, "D": D}, TRUTH.loss(N, D) * np.exp(SD * noise), cluster)
 
 
-@pytest.mark.parametrize("shared", [0.1, 0.7])
-@pytest.mark.parametrize("sizes", [6, 14], ids=["parametric", "clusters"])
-def test_intervals_cover_the_truth(sizes, shared):
-    """90 % intervals of 60 studies: 48 to 60 hits are within three standard errors of 54."""
-    noise = SeedNoise(sd_log_loss=SD, n_groups=4, n_runs=12, shared=shared, reason="")
-    names = {"a_opt": TRUTH.a_opt, "beta": TRUTH.beta, "alpha": TRUTH.alpha}
+@pytest.mark.parametrize(
+    ("sizes", "shared", "replicated", "least"),
+    [(6, 0.1, True, 30), (6, 0.7, True, 30), (14, 0.7, True, 30), (6, 0.7, False, 24)],
+    ids=["row noise", "training noise", "clusters", "no replicated seeds"],
+)
+def test_intervals_cover_the_truth(sizes, shared, replicated, least):
+    """90 % intervals of 40 studies should hit 36 times; 30 is three standard errors below.
+
+    Without replicated seeds the noise of a training hides in the fit: those intervals are known to be narrow.
+    """
+    noise = SeedNoise(sd_log_loss=SD, n_groups=4, n_runs=12, shared=shared, reason="") if replicated else None
+    names = {"a_opt": TRUTH.a_opt, "beta": TRUTH.beta, "alpha": TRUTH.alpha, "E": TRUTH.E}
     hits = dict.fromkeys([*names, "loss", "N_opt"], 0)
-    for seed in range(60):
-        fit = fit_law(Chinchilla, study(seed, sizes, shared))
-        result = bootstrap(fit, noise=noise, resamples=100, seed=seed)
+    for seed in range(40):
+        result = bootstrap(
+            fit_law(Chinchilla, study(seed, sizes, shared)), noise=noise, resamples=80, seed=seed
+        )
         intervals = parameter_intervals(result)
         for name, value in names.items():
             hits[name] += intervals[name][0] <= value <= intervals[name][1]
@@ -51,8 +58,6 @@ def test_intervals_cover_the_truth(sizes, shared):
         hits["loss"] += low <= new_run <= high
         (low, high), _ = optimum_interval(result.draws, 1e15)
         hits["N_opt"] += low <= float(TRUTH.optimum(1e15)[0]) <= high
-    # A bootstrap of 14 clusters is known to be somewhat too narrow.
-    least = 45 if sizes == 6 else 40
     assert min(hits.values()) >= least, hits
 
 

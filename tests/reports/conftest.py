@@ -30,3 +30,12 @@ def fitted(folder: Path, **options: Any) -> FittedStudy:
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
     """Both families, all sizes and horizons, one diverged run."""
     return fitted(tmp_path_factory.mktemp("reports") / "synthetic")
+
+
+@pytest.fixture(scope="session")
+def one_run(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
+    """One transformer and nothing that a law needs."""
+    folder = tmp_path_factory.mktemp("reports") / "one_run"
+    return fitted(
+        folder, families=("transformer",), max_sizes=1, horizons=(1e6,), seeds_of_small_sizes=1, diverged=0
+    )

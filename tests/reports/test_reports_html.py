@@ -108,16 +108,14 @@ def test_users_text_is_escaped(tmp_path: Path) -> None:
 
 
 GAPS: dict[str, dict[str, Any]] = {
-    "one run": {"families": ("transformer",), "max_sizes": 1, "horizons": (1e6,), "seeds_of_small_sizes": 1},
-    "one family, no curves": {"families": ("lstm",), "curves": False},
-    "one horizon, no positions": {"horizons": (1e6,), "positions": False, "diverged": 0},
+    "one family, no curves": {"families": ("lstm",), "max_sizes": 2, "curves": False},
+    "one horizon, no positions": {"horizons": (1e6,), "max_sizes": 3, "positions": False, "diverged": 0},
 }
 
 
 @pytest.mark.parametrize(
     ("gap", "says"),
     [
-        ("one run", "is not identified"),
         ("one family, no curves", "nothing to compare"),
         ("one horizon, no positions", "No run left losses by position."),
     ],
@@ -126,6 +124,13 @@ def test_gaps_are_said_in_words(gap: str, says: str, tmp_path: Path) -> None:
     study, laws, _ = fitted(tmp_path / "study", **GAPS[gap])
     text = write_report(study, laws).read_text(encoding="utf-8")
     assert says in text
+    Page(text)
+
+
+def test_one_run_is_a_report_too(one_run: Any, tmp_path: Path) -> None:
+    text = write_report(one_run.study, one_run.laws, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "The joint law L(N, D) is not identified: only one N" in text
+    assert "so there is no plan" in text
     Page(text)
 
 

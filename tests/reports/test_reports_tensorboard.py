@@ -21,10 +21,10 @@ def values_of(folder: Path) -> dict[str, Any]:
     return {value.tag: value for event in events for value in event.summary.value}
 
 
-def test_figures_and_tables_can_be_read_back(synthetic: Any, tmp_path: Path) -> None:
+def test_figures_and_tables_can_be_read_back(one_run: Any, tmp_path: Path) -> None:
     (tmp_path / "summary").mkdir()
     (tmp_path / "summary" / "events.out.tfevents.of.an.older.report").touch()
-    folder = write_study_summary(synthetic.study, synthetic.laws, tmp_path)
+    folder = write_study_summary(one_run.study, one_run.laws, tmp_path)
     values = values_of(folder)
     for _, module in QUESTIONS:
         image = values[f"figures/{module.__name__.rpartition('.')[2]}"].image
@@ -35,7 +35,7 @@ def test_figures_and_tables_can_be_read_back(synthetic: Any, tmp_path: Path) -> 
         assert (width, height) == (image.width, image.height)
     headline = values["headline/text_summary"]
     assert headline.metadata.plugin_data.plugin_name == "text"
-    assert headline.tensor.string_val[0].decode() == tables.headline(synthetic.laws).markdown()
+    assert headline.tensor.string_val[0].decode() == tables.headline(one_run.laws).markdown()
 
 
 def test_reports_do_not_import_torch() -> None:

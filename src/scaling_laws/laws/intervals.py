@@ -147,8 +147,9 @@ def bootstrap(
     With ten trainings or more, trainings are drawn with replacement. With fewer, the fitted losses get noise:
     of the seeds' standard deviation or the residuals', whichever is larger (residuals show what the form
     cannot follow, but a form with a parameter for every second row can follow noise). The share of its
-    variance that seeds show to be common to a training is drawn once a training, the rest once a row; without
-    replicated seeds the residuals give that share.
+    variance that seeds show to be common to a training is drawn once a training, the rest once a row. Without
+    replicated seeds the residuals must give that share, and what a training's rows share hides in the fit:
+    such intervals are somewhat too narrow.
 
     Args:
         fit: an identified fit.

@@ -81,8 +81,9 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
         with matplotlib.rc_context(STYLE):
             figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # laid out once, not again for every file
+            if layout := figure.get_layout_engine():
+                layout.execute(figure)  # laid out once, not again for every file
+                figure.set_layout_engine("none")
             return figure
 
     return drawn
@@ -253,9 +254,7 @@ def _log_ticks(axis: Axis, low: float, high: float) -> None:
         minor = [m * 10.0**e for e in range(exponents[0] - 1, exponents[-1] + 1) for m in range(2, 10)]
     else:
         ticks = _round_numbers(low, high, decades)
-        labels = [
-            short(tick) if tick < 1e10 else f"${tex(tick)}$" for tick in ticks
-        ]
+        labels = [short(tick) if tick < 1e10 else f"${tex(tick)}$" for tick in ticks]
         minor = []
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FixedFormatter(labels))

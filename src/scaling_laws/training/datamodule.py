@@ -101,7 +101,7 @@ class TokenDataModule(pl.LightningDataModule):
         return [DataLoader(windows, batch_size=self.batch_sequences) for windows in batches]  # type: ignore[arg-type]
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
-        """The windows (1, <= T + 1) of `predict_file`, in order: every token but the first is a target once."""
+        """The windows (1, <= T + 1) of `predict_file`: every token but the first is a target once."""
         if self.predict_file is None:
             raise InputError("data.predict_file is not set; name the text file whose token losses are wanted")
         try:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
-import resource
-import subprocess
 import time
-from dataclasses import asdict
-from importlib.metadata import version
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +23,12 @@ from scaling_laws.records import (
     parameter_counts,
     write_record,
 )
+from scaling_laws.training import provenance
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.evaluation import N_FOLDS, evaluate, evaluation_steps
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.resumable_csv import ResumableCsv
-
-RECORDED_VERSIONS = ("torch", "pytorch-lightning", "numpy", "tokenizers")
 
 
 class RunRecorder(pl.Callback):
@@ -82,6 +78,8 @@ class RunRecorder(pl.Callback):
         self._loss_sum: Tensor | float = 0.0
         self._loss_count = 0
         self._losses: dict[str, float] = {}
+        self._evaluated: dict[str, int] = {}
+        self._evaluated_step = -1
 
     # --- state: what a checkpoint must hold for an exact resume -----------------------------------
 
@@ -210,8 +208,6 @@ class RunRecorder(pl.Callback):
             self._hparams_to_tensorboard(trainer, record)
             write_record(self.folder, record)
 
-    _evaluated_step = -1
-
     def _record(self, trainer: pl.Trainer, module: Any) -> RunRecord:
         assert isinstance(module, LanguageModel)
         data = _data(trainer)
@@ -232,7 +228,7 @@ class RunRecorder(pl.Callback):
             status=self.status,
             reason=self.reason,
             family=network.family,
-            shape=asdict(network.config) if hasattr(network, "config") else {},
+            shape=asdict(network.config) if is_dataclass(getattr(network, "config", None)) else {},
             parameters=network.parameters_by_group(),
             flops_per_token=network.flops_per_token(),
             tokens=tokens,
@@ -269,12 +265,9 @@ class RunRecorder(pl.Callback):
             elapsed_s=round(elapsed_s, 3),
             trained_tokens=own_steps * self._batch_tokens,
             tokens_per_s=round(own_steps * self._batch_tokens / elapsed_s, 1),
-            peak_memory_bytes=_peak_memory_bytes(),
-            git_revision=_git_revision(),
-            versions={
-                "python": platform.python_version(),
-                **{name: version(name) for name in RECORDED_VERSIONS},
-            },
+            peak_memory_bytes=provenance.peak_memory_bytes(),
+            git_revision=provenance.git_revision(),
+            versions=provenance.versions(),
             host=platform.node(),
             tags=self.tags,
         )
@@ -329,23 +322,3 @@ def _rows(step: int, corpus: str, metric: PositionLoss) -> list[dict[str, Any]]:
 def _lowest(curve: list[dict[str, str]], corpus: str) -> float | None:
     values = [float(row[f"{corpus}_loss_nats"]) for row in curve if row.get(f"{corpus}_loss_nats")]
     return min((value for value in values if math.isfinite(value)), default=None)
-
-
-def _peak_memory_bytes() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    kilobytes_per_unit = 1 if platform.system() == "Linux" else 1 / 1024
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobytes_per_unit * 1024)
-
-
-def _git_revision() -> str:
-    """Revision of the code, with `+` where files differ from it; `unknown` outside a checkout."""
-    folder = Path(__file__).parent
-    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no", "."])
-    answers = [
-        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        for command in commands
-    ]
-    if any(answer.returncode for answer in answers):
-        return "unknown"
-    return answers[0].stdout.strip() + ("+" if answers[1].stdout else "")
