@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,7 @@ class FittedStudy(NamedTuple):
     tables: StudyTables
 
 
-def fitted(folder: Path, **options: Any) -> FittedStudy:
-    """Write a synthetic study into `folder`, read it back and fit it with few resamples."""
+def _fitted(folder: Path, **options: Any) -> FittedStudy:
     study = load_study(write_synthetic_study(folder, **options))
     laws = fit_study(study.name, study.runs, study.positions(), study.left_out, resamples=40)
     return FittedStudy(study, laws, StudyTables.read(study, laws))
@@ -29,13 +29,19 @@ def fitted(folder: Path, **options: Any) -> FittedStudy:
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
     """Both families, all sizes and horizons, one diverged run."""
-    return fitted(tmp_path_factory.mktemp("reports") / "synthetic")
+    return _fitted(tmp_path_factory.mktemp("reports") / "synthetic")
 
 
 @pytest.fixture(scope="session")
 def one_run(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
     """One transformer and nothing that a law needs."""
     folder = tmp_path_factory.mktemp("reports") / "one_run"
-    return fitted(
+    return _fitted(
         folder, families=("transformer",), max_sizes=1, horizons=(1e6,), seeds_of_small_sizes=1, diverged=0
     )
+
+
+@pytest.fixture(scope="session")
+def fitted() -> Callable[..., FittedStudy]:
+    """Write a synthetic study with given options into a folder, read it back, fit it with few resamples."""
+    return _fitted

@@ -42,10 +42,13 @@ def line_named(axes: Axes, start: str) -> Any:
 
 @pytest.fixture(scope="module")
 def drawn(synthetic: Any) -> dict[str, Figure]:
-    return {
+    figures = {
         module.__name__.rpartition(".")[2]: module.draw(synthetic.tables, synthetic.laws)
         for module in FIGURES
     }
+    for figure in figures.values():
+        FigureCanvasAgg(figure).draw()  # so that texts know their places
+    return figures
 
 
 def test_scale_plots_the_runs_of_each_law(synthetic: Any, drawn: dict[str, Figure]) -> None:
@@ -141,7 +144,6 @@ def test_residuals_are_those_of_the_known_law(synthetic: Any) -> None:
 def test_every_axis_is_labelled_and_readable(drawn: dict[str, Figure]) -> None:
     """No axis without a label or with fewer than two ticks; no tick labels that touch."""
     for name, figure in drawn.items():
-        FigureCanvasAgg(figure).draw()
         for axes in figure.axes:
             if axes.get_label() == "<colorbar>" or not axes.axison:
                 continue
@@ -160,7 +162,6 @@ def test_every_axis_is_labelled_and_readable(drawn: dict[str, Figure]) -> None:
 
 def test_legends_and_titles_stay_inside_the_figure(drawn: dict[str, Figure]) -> None:
     for name, figure in drawn.items():
-        FigureCanvasAgg(figure).draw()
         width, height = figure.bbox.width, figure.bbox.height
         for axes in figure.axes:
             for artist in (axes.get_legend(), axes.title):

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from conftest import fitted
 from scaling_laws.errors import InputError
 from scaling_laws.laws.study import fit_study
 from scaling_laws.records import load_study
@@ -108,8 +107,8 @@ def test_users_text_is_escaped(tmp_path: Path) -> None:
 
 
 GAPS: dict[str, dict[str, Any]] = {
-    "one family, no curves": {"families": ("lstm",), "max_sizes": 2, "curves": False},
-    "one horizon, no positions": {"horizons": (1e6,), "max_sizes": 3, "positions": False, "diverged": 0},
+    "one family, no curves": {"families": ("lstm",), "max_sizes": 2, "horizons": (1e6, 2e6), "curves": False},
+    "one horizon, no positions": {"horizons": (1e6,), "max_sizes": 2, "positions": False, "diverged": 0},
 }
 
 
@@ -120,7 +119,7 @@ GAPS: dict[str, dict[str, Any]] = {
         ("one horizon, no positions", "No run left losses by position."),
     ],
 )
-def test_gaps_are_said_in_words(gap: str, says: str, tmp_path: Path) -> None:
+def test_gaps_are_said_in_words(gap: str, says: str, fitted: Any, tmp_path: Path) -> None:
     study, laws, _ = fitted(tmp_path / "study", **GAPS[gap])
     text = write_report(study, laws).read_text(encoding="utf-8")
     assert says in text

@@ -21,6 +21,7 @@ DEFAULT_DELTA = 1e-3
 SAME_OBJECTIVE = 1e-6
 """Relative difference up to which two starts ended at the same minimum."""
 MOST_MINIMA = 4
+POLISHING_ITERATIONS = 20_000
 SMALLEST_SHARE = 1e-4
 """A term that makes up less than this share of every row's loss has gone to zero."""
 LARGEST_EXPONENT = 5.0
@@ -115,6 +116,8 @@ def fit_law(
     problem = make_problem(form, rows, row_weights, delta)
     minimum = minimise(problem, starts(form, problem))
     best = int(np.argmin(minimum.objective))
+    if not minimum.solved[best]:  # a term on its way to zero takes its time
+        minimum = _with_polished(problem, minimum, best)
     certificate = _certificate(form, problem, minimum, best)
     reason = _too_few(form, rows) or _why_not_identified(form, rows, certificate)
     if not reason and not minimum.solved[best]:
@@ -131,6 +134,17 @@ def fit_law(
         reason=reason,
         certificate=certificate,
     )
+
+
+def _with_polished(problem: Problem, minimum: Minimum, best: int) -> Minimum:
+    """The same minima, the best of them followed further."""
+    polished = minimise(problem, minimum.theta[best : best + 1], POLISHING_ITERATIONS)
+    theta, objective, gradient_norm, solved = (
+        array.copy() for array in (minimum.theta, minimum.objective, minimum.gradient_norm, minimum.solved)
+    )
+    theta[best], objective[best] = polished.theta[0], polished.objective[0]
+    gradient_norm[best], solved[best] = polished.gradient_norm[0], polished.solved[0]
+    return Minimum(theta=theta, objective=objective, gradient_norm=gradient_norm, solved=solved)
 
 
 def _distinct_minima(minimum: Minimum) -> FloatArray:

@@ -114,7 +114,7 @@ def objective(problem: Problem, theta: FloatArray) -> FloatArray:
     return _huber_sum(problem, residual)
 
 
-def minimise(problem: Problem, theta: FloatArray) -> Minimum:
+def minimise(problem: Problem, theta: FloatArray, max_iterations: int = MAX_ITERATIONS) -> Minimum:
     """Damped Newton from each row of `theta` (S, p).
 
     A step solves (H + damping * M) step = -gradient. H is the exact Hessian: near the optimum it makes the
@@ -129,7 +129,7 @@ def minimise(problem: Problem, theta: FloatArray) -> Minimum:
     tolerance = GRADIENT_TOLERANCE * largest_gradient
     rounding = 1e-15 * (largest_gradient + value)
     active = np.flatnonzero(np.abs(gradient).max(axis=1) > tolerance)
-    for _ in range(MAX_ITERATIONS):
+    for _ in range(max_iterations):
         if not len(active):
             break
         matrix = hessian[active] + damping[active, None, None] * majoriser[active]

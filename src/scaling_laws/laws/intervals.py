@@ -241,12 +241,14 @@ def parameter_intervals(result: Bootstrap[L], level: float = LEVEL) -> dict[str,
 
 def loss_interval(result: Bootstrap[L], level: float = LEVEL, seed: int = 0, **at: float) -> Interval:
     """Interval of the loss a *new run* would reach, noise of one run included; `at` names the variables."""
-    losses = np.asarray(result.draws.loss(**at), dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        losses = np.asarray(result.draws.loss(**at), dtype=np.float64)
     noise = np.random.default_rng(seed).normal(scale=result.row_sd, size=losses.shape)
     return percentile_interval(losses * np.exp(noise), level)
 
 
 def optimum_interval(draws: JointLaw, C: float, level: float = LEVEL) -> tuple[Interval, Interval]:
     """Intervals of N_opt(C) and D_opt(C), from a law whose parameters are draws."""
-    N, D = draws.optimum(C)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a draw may have no optimum: NaN
+        N, D = draws.optimum(C)
     return percentile_interval(N, level), percentile_interval(D, level)

@@ -149,21 +149,22 @@ def initialise(network: Transformer) -> None:
     | position embedding              | normal, std 0.02 (GPT-2)                       |
     | head, untied                    | normal, std 1 / sqrt(d_model)                  |
     | matrices into a block           | normal, std 1 / sqrt(fan_in)                   |
-    | matrices back to the residual   | the same / sqrt(2 n_layer n_reuse) (GPT-2)     |
+    | matrices back to the residual   | 0: every block starts as the identity          |
     | biases                          | 0                                              |
     | norms                           | weight 1, bias 0                               |
 
-    GPT-2's fixed std of 0.02 is 1 / sqrt(2500): at our widths it starts the embedding far too small
-    (docs/log.md, 2026-11-21).
+    GPT-2's fixed std of 0.02 is 1 / sqrt(2500): at our widths it starts the embedding far too small.
+    Both this and the zeros were chosen by trial (docs/log.md, 2026-11-21).
     """
-    depth_scale = 1 / math.sqrt(max(1, 2 * network.config.n_layer * network.config.n_reuse))
     for name, module in network.named_modules():
         if module is network.position_embedding:
             nn.init.normal_(module.weight, std=0.02)
         elif module is network.token_embedding or module is network.head:
             nn.init.normal_(module.weight, std=1 / math.sqrt(network.config.d_model))
         elif isinstance(module, nn.Linear):
-            scale = depth_scale if name.endswith(".project") else 1.0
-            nn.init.normal_(module.weight, std=scale / math.sqrt(module.in_features))
+            if name.endswith(".project"):
+                nn.init.zeros_(module.weight)
+            else:
+                nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

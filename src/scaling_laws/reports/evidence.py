@@ -115,9 +115,12 @@ def find_fit(laws: Laws, form: str, family: str | None) -> dict[str, Any] | None
     return next(matches, None)
 
 
-def find_entry(laws: Laws, key: str, family: str | None) -> dict[str, Any] | None:
-    """The family's entry in one of the lists of `laws.json`, such as `frontier`."""
-    return next((entry for entry in laws[key] if entry["family"] == family), None)
+def envelope_of(laws: Laws, family: str | None) -> tuple[list[dict[str, Any]], str]:
+    """The points of the family's lower envelope, by compute, or why there are none."""
+    entry = next((entry for entry in laws["frontier"] if entry["family"] == family), None)
+    if entry is None:
+        return [], "it was not measured"
+    return sorted(entry["points"], key=lambda point: point["C"]), entry["reason"]
 
 
 def find_allocation(laws: Laws, method: str, family: str | None) -> dict[str, Any]:

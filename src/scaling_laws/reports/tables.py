@@ -48,7 +48,7 @@ def headline(laws: Laws) -> Table:
     """This study by family, Kaplan 2020 and Chinchilla 2022, with 90 % intervals."""
     families = families_of(fit["family"] for fit in laws["fits"])
 
-    def row(name: str, form: str, parameter: str, kaplan: float | None, chinchilla: Any) -> tuple[str, ...]:
+    def row(name: str, form: str, parameter: str, kaplan: Any, chinchilla: Any) -> tuple[str, ...]:
         ours = [value_with_interval(find_fit(laws, form, family), parameter) for family in families]
         return (name, *ours, _published(kaplan), _published(chinchilla))
 
@@ -60,9 +60,9 @@ def headline(laws: Laws) -> Table:
 
     kaplan = KAPLAN_SINGLE
     rows = (
-        row("α_N of L(N)", "kaplan_n", "alpha_N", kaplan.of_N.alpha_N, None),  # type: ignore[arg-type]
-        row("α_D of L(D)", "kaplan_d", "alpha_D", kaplan.of_D.alpha_D, None),  # type: ignore[arg-type]
-        row("α_C of L(C)", "kaplan_c", "alpha_C", kaplan.of_C_naive.alpha_C, None),  # type: ignore[arg-type]
+        row("α_N of L(N)", "kaplan_n", "alpha_N", kaplan.of_N.alpha_N, None),
+        row("α_D of L(D)", "kaplan_d", "alpha_D", kaplan.of_D.alpha_D, None),
+        row("α_C of L(C)", "kaplan_c", "alpha_C", kaplan.of_C_naive.alpha_C, None),
         row("α of L(N, D)", "chinchilla", "alpha", None, HOFFMANN.alpha),
         row("β of L(N, D)", "chinchilla", "beta", None, HOFFMANN.beta),
         row("E, nats per token", "chinchilla", "E", None, HOFFMANN.E),

@@ -14,8 +14,8 @@ from scaling_laws.reports.evidence import (
     Laws,
     StudyTables,
     c_label,
+    envelope_of,
     find_allocation,
-    find_entry,
     find_fit,
     n_label,
 )
@@ -56,7 +56,7 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
     else:
         note_in(slice_axes, "Slices need at least three sizes trained to overlapping budgets.")
 
-    envelope = (find_entry(laws, "frontier", family) or {}).get("points", [])
+    envelope, _ = envelope_of(laws, family)
     minima = [entry for entry in slices if entry["N_opt"] is not None]
     budgets = [entry["C"] for entry in [*slices, *envelope]] or list(tables.of(family)["C"])
     C = np.geomspace(min(budgets) / 1.5, max(budgets) * 1.5, 60)

@@ -9,7 +9,7 @@ from scaling_laws.reports.evidence import (
     Laws,
     StudyTables,
     c_label,
-    find_entry,
+    envelope_of,
     find_fit,
     n_label,
     training_losses,
@@ -57,7 +57,7 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
     log_x(by_tokens, curves["tokens"], "training tokens seen")
     log_x(by_compute, curves["compute"], c_label(laws))
 
-    envelope = pd.DataFrame((find_entry(laws, "frontier", family) or {}).get("points", []))
+    envelope = pd.DataFrame(envelope_of(laws, family)[0])
     fit = find_fit(laws, "kaplan_c", family)
     if not envelope.empty:
         if fit is not None and fit["identified"]:
@@ -85,11 +85,10 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
 def describe(tables: StudyTables, laws: Laws) -> str:
     """How the best size moves along the envelope."""
     family = tables.main_family
-    points = (find_entry(laws, "frontier", family) or {}).get("points", [])
-    if family is None or not points:
-        reason = (find_entry(laws, "frontier", family) or {}).get("reason", "")
-        return f"There is no envelope{': ' + reason if reason else '.'}"
-    first, last = min(points, key=lambda point: point["C"]), max(points, key=lambda point: point["C"])
+    points, reason = envelope_of(laws, family)
+    if not points:
+        return f"There is no envelope: {reason}."
+    first, last = points[0], points[-1]
     return (
         f"From {first['C']:.1e} to {last['C']:.1e} FLOPs the best size goes from N = {short(first['N'])} "
         f"to {short(last['N'])} and the lowest loss from {first['loss']:.2f} to {last['loss']:.2f} "

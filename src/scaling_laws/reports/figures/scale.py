@@ -15,7 +15,7 @@ from scaling_laws.reports.evidence import (
     Laws,
     StudyTables,
     c_label,
-    find_entry,
+    envelope_of,
     find_fit,
     n_label,
     training_losses,
@@ -64,7 +64,7 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
         points = curve.iloc[thin(len(curve))]
         compute.plot(points["C"], points["loss"], color=colours(N), linewidth=0.8, alpha=0.55)
     _points(compute, runs["C"], runs["loss"], [colours(N) for N in runs["N"]], "end of a run")
-    envelope = pd.DataFrame((find_entry(laws, "frontier", family) or {}).get("points", []))
+    envelope = pd.DataFrame(envelope_of(laws, family)[0])
     if not envelope.empty:
         compute.plot(
             envelope["C"], envelope["loss"], "o", color="none", mec=INK, ms=7, label="envelope", zorder=4
