@@ -139,12 +139,13 @@ def fit_law(
 def _with_polished(problem: Problem, minimum: Minimum, best: int) -> Minimum:
     """The same minima, the best of them followed further."""
     polished = minimise(problem, minimum.theta[best : best + 1], POLISHING_ITERATIONS)
-    theta, objective, gradient_norm, solved = (
-        array.copy() for array in (minimum.theta, minimum.objective, minimum.gradient_norm, minimum.solved)
+    here = np.arange(len(minimum.theta)) == best
+    return Minimum(
+        theta=np.where(here[:, None], polished.theta, minimum.theta),
+        objective=np.where(here, polished.objective, minimum.objective),
+        gradient_norm=np.where(here, polished.gradient_norm, minimum.gradient_norm),
+        solved=np.where(here, polished.solved, minimum.solved),
     )
-    theta[best], objective[best] = polished.theta[0], polished.objective[0]
-    gradient_norm[best], solved[best] = polished.gradient_norm[0], polished.solved[0]
-    return Minimum(theta=theta, objective=objective, gradient_norm=gradient_norm, solved=solved)
 
 
 def _distinct_minima(minimum: Minimum) -> FloatArray:

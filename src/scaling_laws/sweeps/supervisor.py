@@ -18,7 +18,8 @@ from scaling_laws.sweeps.experiments import Plan, Trunk
 from scaling_laws.sweeps.queue import Queue
 
 MAX_TRIES = 2
-POLL_S = 0.2
+POLL_S = 0.1
+ASK_S = 2.0
 
 
 @dataclass(kw_only=True)
@@ -66,26 +67,32 @@ def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[
     trunks = {trunk.name: trunk for trunk in plan.trunks}
     active: list[_Worker] = []
     context = _clean_processes()
+    ask_next_s = 0.0
     try:
         while True:
             for worker in [worker for worker in active if not worker.process.is_alive()]:
                 active.remove(worker)
                 _finish(worker, queue, progress, tries)
+                ask_next_s = 0.0
             _collect(progress)
             left = [trunk for trunk in plan.trunks if not _settled(trunk, progress)]
             if not left and not active:
                 watch(progress)
                 return progress
-            queue.release(lambda cell: cell in trunks and lease.is_held(plan.folder / cell))
-            queue.fill([trunk.name for trunk in left if trunk.name not in progress.running])
-            while len(active) < workers and (taken := queue.take()):
-                trial, cell = taken
-                trunk = trunks.get(cell)
-                if trunk is None or _settled(trunk, progress) or lease.is_held(plan.folder / cell):
-                    queue.finish(trial, None)
-                    continue
-                active.append(_start(context, trunk, trial))
-                progress.running[trunk.name] = trunk
+            # The database is asked when a worker has become free; in vain (other machines hold all that is
+            # left) now and then.
+            if len(active) < workers and len(left) > len(active) and time.monotonic() >= ask_next_s:
+                ask_next_s = time.monotonic() + ASK_S
+                queue.release(lambda cell: cell in trunks and lease.is_held(plan.folder / cell))
+                queue.fill([trunk.name for trunk in left if trunk.name not in progress.running])
+                while len(active) < workers and (taken := queue.take()):
+                    trial, cell = taken
+                    trunk = trunks.get(cell)
+                    if trunk is None or _settled(trunk, progress) or lease.is_held(plan.folder / cell):
+                        queue.finish(trial, None)
+                        continue
+                    active.append(_start(context, trunk, trial))
+                    progress.running[trunk.name] = trunk
             watch(progress)
             time.sleep(POLL_S)
     except KeyboardInterrupt:
