@@ -237,7 +237,10 @@ def _plan_text(plan: BudgetPlan) -> str:
             return f"{name:<14} not known to this law"
         digits = ".4f" if key == "loss_nats" else ",.4g" if value < 1e4 else ".3e"
         low_high = plan.intervals.get(key)
-        interval = f"   90 %: {low_high[0]:{digits}} to {low_high[1]:{digits}}" if low_high else ""
+        interval = ""
+        if low_high is not None:
+            low, high = ("unbounded" if end is None else f"{end:{digits}}" for end in low_high)
+            interval = f"   90 %: {low} to {high}"
         return f"{name:<14} {value:>12{digits}} {unit}{interval}"
 
     def ratio(size: str, value: float | None) -> str:
@@ -281,11 +284,12 @@ def _report(options: argparse.Namespace) -> None:
 def _write_report(study: Study) -> None:
     """Fit, draw and write everything that a study's folder can tell; print the headline table."""
     from scaling_laws.records import write_atomically
+    from scaling_laws.reports.evidence import no_laws
     from scaling_laws.reports.html import write_report
     from scaling_laws.reports.tables import headline_text
     from scaling_laws.reports.tensorboard import write_study_summary
 
-    laws = _fit(study)
+    laws = no_laws(study) if study.runs.empty else _fit(study)
     write_atomically(study.folder / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
     report = write_report(study, laws)
     write_study_summary(study, laws, study.folder)

@@ -257,7 +257,7 @@ class Study:
         import pandas as pd
 
         tables = []
-        for run in self.runs["run"]:
+        for run in self.runs.get("run", ()):
             path = self.folder / run / file_name
             if not path.exists():
                 continue
