@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scaling_laws.cli import main
 from scaling_laws.data.config import CorpusConfig
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 
@@ -40,3 +41,15 @@ def byte_corpus(tmp_path_factory: pytest.TempPathFactory, text_folder: Path) -> 
         n_vocab=256,
     )
     return build_corpus(config, tmp_path_factory.mktemp("corpus") / "bytes")
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which `scaling-laws study configs/sweeps/tiny.yaml` has been run."""
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    (folder / "README.md").symlink_to(ROOT / "README.md")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["study", "configs/sweeps/tiny.yaml"])
+    return folder

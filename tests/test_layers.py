@@ -16,7 +16,7 @@ STANDARD_LIBRARY = set(sys.stdlib_module_names)
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "records": ({"errors"}, {"pandas"}),
-    "laws": ({"laws", "errors"}, {"numpy", "scipy", "pandas"}),
+    "laws": ({"laws", "errors"}, {"numpy", "pandas"}),
     "models.config": ({"errors"}, set()),
     "models.count": ({"errors", "models.config"}, set()),
     "models": ({"models", "errors"}, {"torch"}),

@@ -1,0 +1,85 @@
+"""What the README says is true: its commands run, its tree is the tree, its Python example trains."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from scaling_laws.cli import main
+from scaling_laws.records import read_record
+from scaling_laws.training.module import LanguageModel
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def command_lines(program: str) -> list[str]:
+    """Lines of the README's code blocks that call a program, comments cut off."""
+    lines = [line for language, block in BLOCKS if not language for line in block.splitlines()]
+    return [line.partition("  #")[0] for line in lines if line.startswith(f"{program} ")]
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = {line.split()[1] for line in command_lines("make")} | set(re.findall(r"`make (\w+)", README))
+    assert {"study", "test"} <= named
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_commands_run_in_the_order_given(
+    tiny_study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tiny_study)
+    lines = command_lines("scaling-laws")
+    assert len(lines) >= 3
+    for line in lines:
+        main(shlex.split(line)[1:])
+    again = read_record(tiny_study / "lightning_logs" / "again" / "record.json")
+    first = read_record(tiny_study / "lightning_logs" / "tiny" / again.name / "record.json")
+    assert again.losses == first.losses  # its config.yaml reproduces a run, to the same loss
+    assert f"{again.losses['test']['loss_nats']:.4f}"[:5] in capsys.readouterr().out
+
+
+def test_the_example_network_is_one() -> None:
+    namespace: dict[str, object] = {"torch": torch}
+    exec(next(block for language, block in BLOCKS if language == "python"), namespace)
+    network = namespace["Bigram"](n_vocab=11, n_ctx=4)  # type: ignore[operator]
+    module = LanguageModel(network)
+    assert module(torch.zeros(2, 4, dtype=torch.int64)).shape == (2, 4, 11)
+
+
+def test_the_tree_lists_every_file() -> None:
+    tree = next(block for _, block in BLOCKS if "src/scaling_laws/" in block)
+    listed = set()
+    folders: list[str] = []
+    for line in tree.splitlines():
+        name = line.strip().split("  ")[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders = [*folders[:depth], name]
+        if not name.endswith("/"):
+            listed |= {str(Path(*folders[:depth], part.strip())) for part in name.split(",")}
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    expected = {
+        path
+        for path in tracked
+        if not path.endswith("__init__.py") and path.split("/")[0] in ("src", "configs", "docs", "benchmarks")
+    }
+    assert expected - listed == set()
+    assert {path for path in listed if not (ROOT / path).exists()} == set()
+
+
+def test_links_lead_somewhere() -> None:
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (document.parent / target).exists(), (
+                f"{document}: {target}"
+            )
