@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
-PF_DAY_FLOPS = 1e15 * 24 * 3600
 STATUSES = ("complete", "diverged", "pruned", "failed")
 MAIN_CORPUS = "test"
 """The corpus whose loss the laws describe: held-out files of the training distribution."""

@@ -86,5 +86,29 @@ KAPLAN_TABLE_6 = KaplanEfficient(
 HOFFMANN = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 """Hoffmann et al. 2022 (arXiv 2203.15556), approach 3, as printed. N counts every parameter."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedExponent:
+    """The exponent of N_opt ~ C^a as a paper prints it, with its 10-90 % bootstrap interval."""
+
+    a: float
+    low: float
+    high: float
+
+    @property
+    def b(self) -> float:
+        """D_opt ~ C^b, from C = 6 N D."""
+        return 1 - self.a
+
+
+HOFFMANN_ENVELOPE = ReportedExponent(a=0.50, low=0.488, high=0.502)
+"""Approach 1: the envelope of the learning curves (Hoffmann et al. 2022, Table 2)."""
+
+HOFFMANN_ISOFLOP = ReportedExponent(a=0.49, low=0.462, high=0.534)
+"""Approach 2: slices of equal compute (the same table)."""
+
+HOFFMANN_PARAMETRIC = ReportedExponent(a=0.46, low=0.454, high=0.455)
+"""Approach 3 (the same table); the printed, rounded parameters of `HOFFMANN` give 0.452."""
+
 BESIROGLU = Chinchilla(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
 """Besiroglu et al. 2024 (arXiv 2404.10102): the refit of Hoffmann's runs. N counts every parameter."""

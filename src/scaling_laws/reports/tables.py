@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.laws.published import HOFFMANN, KAPLAN_SINGLE, KAPLAN_TABLE_6
+from scaling_laws.laws.published import (
+    HOFFMANN,
+    HOFFMANN_ENVELOPE,
+    HOFFMANN_ISOFLOP,
+    HOFFMANN_PARAMETRIC,
+    KAPLAN_SINGLE,
+    KAPLAN_TABLE_6,
+    ReportedExponent,
+)
 from scaling_laws.reports.evidence import Laws, StudyTables, find_allocation, find_fit
 from scaling_laws.reports.formulas import FORM_NAMES, interval_text, number, value_with_interval
 from scaling_laws.reports.style import families_of, family_name, short
@@ -55,8 +63,10 @@ def headline(laws: Laws) -> Table:
     def error(name: str, form: str, key: str) -> tuple[str, ...]:
         return (name, *(_held_out(laws, form, family, key) for family in families), NOTHING, NOTHING)
 
-    def allocation(name: str, method: str) -> tuple[str, ...]:
-        return (name, *(measured_exponent(laws, method, family) for family in families), NOTHING, NOTHING)
+    def allocation(name: str, method: str, chinchilla: ReportedExponent) -> tuple[str, ...]:
+        ours = [measured_exponent(laws, method, family) for family in families]
+        theirs = f"{chinchilla.a:.2f} [{chinchilla.low:.3f}, {chinchilla.high:.3f}]"
+        return (name, *ours, NOTHING, theirs)
 
     kaplan = KAPLAN_SINGLE
     rows = (
@@ -66,10 +76,10 @@ def headline(laws: Laws) -> Table:
         row("α of L(N, D)", "chinchilla", "alpha", None, HOFFMANN.alpha),
         row("β of L(N, D)", "chinchilla", "beta", None, HOFFMANN.beta),
         row("E, nats per token", "chinchilla", "E", None, HOFFMANN.E),
-        row("a: N_opt ~ C^a", "chinchilla", "a_opt", KAPLAN_TABLE_6.N.exponent, HOFFMANN.a_opt),
-        row("b: D_opt ~ C^b", "chinchilla", "b_opt", KAPLAN_TABLE_6.D.exponent, HOFFMANN.b_opt),
-        allocation("a, slices of equal compute", "isoflop"),
-        allocation("a, envelope", "envelope"),
+        row("a: N_opt ~ C^a", "chinchilla", "a_opt", KAPLAN_TABLE_6.N.exponent, HOFFMANN_PARAMETRIC.a),
+        row("b: D_opt ~ C^b", "chinchilla", "b_opt", KAPLAN_TABLE_6.D.exponent, HOFFMANN_PARAMETRIC.b),
+        allocation("a, slices of equal compute", "isoflop", HOFFMANN_ISOFLOP),
+        allocation("a, envelope", "envelope", HOFFMANN_ENVELOPE),
         error("held-out error, Chinchilla's form", "chinchilla", "relative_error"),
         error("held-out error, Kaplan's form", "kaplan_nd", "relative_error"),
         error("held-out error, no fit", "chinchilla", "baseline_relative_error"),
@@ -83,10 +93,11 @@ def headline(laws: Laws) -> Table:
     return Table(
         columns=columns,
         rows=rows,
-        caption="Brackets: 90 % intervals. L(N) = (N_c/N)^α_N, L(D) and L(C) alike (C at a fixed batch). "
-        "L(N, D) = E + A/N^α + B/D^β; Chinchilla 2022 from its approach 3 as printed. Scales and E depend "
-        "on the vocabulary and on what N counts, exponents less so. Held-out error: mean |error| on the "
-        "largest size, predicted from the smaller ones; no fit: the lowest loss among those.",
+        caption="Brackets: 90 % intervals (Chinchilla 2022: 80 %). L(N) = (N_c/N)^α_N, L(D) and L(C) alike "
+        "(C at a fixed batch). L(N, D) = E + A/N^α + B/D^β. Chinchilla 2022: the last two a from its "
+        "approaches 2 and 1, all else from approach 3. Scales and E depend on the vocabulary and on what N "
+        "counts, exponents less so. Held-out error: mean |error| on the largest size, predicted from the "
+        "smaller ones; no fit: the lowest loss among those.",
     )
 
 
