@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.forms import Chinchilla
-from scaling_laws.laws.planner import SOURCES, compute_ratio, plan_from_laws, plan_published
+from scaling_laws.laws.planner import SOURCES, best_joint_fit, compute_ratio, plan_from_laws, plan_published
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN, PF_DAY_FLOPS
 
 TRUTH = Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38)
@@ -93,6 +93,22 @@ def test_kaplans_form_stands_in_and_says_so():
     plan = plan_from_laws(both, 1e14)
     assert plan.intervals == {}
     assert any("only 2 different N" in note for note in plan.notes)
+
+
+def test_the_form_that_predicts_the_held_out_size_better_is_planned_with():
+    both = laws()
+    parameters = {"alpha_N": 0.076, "alpha_D": 0.103, "N_c": 6.4e13, "D_c": 1.8e13}
+    both["fits"] += [laws(form="kaplan_nd", parameters=parameters, resamples={})["fits"][0]]
+    for kaplan_error, best in ((0.01, "kaplan_nd"), (0.05, "chinchilla")):
+        both["holdout"] = [
+            {"family": "transformer", "form": "chinchilla", "mean_absolute_error": 0.03},
+            {"family": "transformer", "form": "kaplan_nd", "mean_absolute_error": kaplan_error},
+        ]
+        fit, why = best_joint_fit(both, "transformer")
+        assert fit["form"] == best and "lowest held-out error" in why and "3.0 %" in why
+    del both["holdout"][0]
+    fit, why = best_joint_fit(both, "transformer")
+    assert fit["form"] == "chinchilla" and "no held-out size decides" in why
 
 
 @pytest.mark.parametrize(("source", "law"), [("chinchilla", HOFFMANN), ("besiroglu", BESIROGLU)])

@@ -128,7 +128,7 @@ def test_gaps_are_said_in_words(gap: str, says: str, fitted: Any, tmp_path: Path
 
 def test_one_run_is_a_report_too(one_run: Any, tmp_path: Path) -> None:
     text = write_report(one_run.study, one_run.laws, tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "The joint law L(N, D) is not identified: only one N" in text
+    assert "No joint law L(N, D) is identified: chinchilla: only one N" in text
     assert "so there is no plan" in text
     Page(text)
 

@@ -17,6 +17,8 @@ Source = Literal["kaplan", "chinchilla", "besiroglu"]
 SOURCES: tuple[Source, ...] = ("kaplan", "chinchilla", "besiroglu")
 FAR = 10.0
 """A budget that asks for this many times the largest N or D of the fitted runs is called an extrapolation."""
+JOINT_FORMS = {"chinchilla": "Chinchilla's", "kaplan_nd": "Kaplan's"}
+"""Laws of N and D; the first is taken where nothing decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class Plan:
 
 
 def plan_from_laws(laws: Mapping[str, Any], C: float, *, family: str | None = None) -> Plan:
-    """Plan with the joint law of a `laws.json`: Chinchilla's form, or Kaplan's where only that is identified.
+    """Plan with the joint law of a `laws.json` that predicts best (`best_joint_fit`).
 
     Args:
         laws: the content of a `laws.json`.
@@ -78,7 +80,7 @@ def plan_from_laws(laws: Mapping[str, Any], C: float, *, family: str | None = No
     """
     _check_budget(C)
     study = laws.get("study", "laws.json")
-    joint = [fit for fit in laws.get("fits", []) if fit["form"] in ("chinchilla", "kaplan_nd")]
+    joint = [fit for fit in laws.get("fits", []) if fit["form"] in JOINT_FORMS]
     families = sorted({fit["family"] for fit in joint})
     if not families:
         raise InputError(f"{study}: holds no law of N and D; fit one with `scaling-laws laws`")
@@ -87,16 +89,12 @@ def plan_from_laws(laws: Mapping[str, Any], C: float, *, family: str | None = No
     if family is not None and family not in families:
         raise InputError(f"{study}: no law of the family {family!r}; it has {', '.join(families)}")
     family = family or families[0]
-    by_form = {fit["form"]: fit for fit in joint if fit["family"] == family}
-    fit = next((by_form[form] for form in ("chinchilla", "kaplan_nd") if _identified(by_form, form)), None)
+    fit, why = best_joint_fit(laws, family)
     if fit is None:
-        reasons = "; ".join(f"{form}: {entry['reason']}" for form, entry in sorted(by_form.items()))
-        raise InputError(f"{study}: no law of N and D is identified for {family} ({reasons})")
+        raise InputError(f"{study}: no law of N and D is identified for {family} ({why})")
 
     law = _law(fit["form"], fit["parameters"])
-    notes = [f"C = 6 N D, with N the column {laws['conventions']['N']} of the run table"]
-    if fit["form"] == "kaplan_nd" and "chinchilla" in by_form:
-        notes.append(f"Kaplan's form: Chinchilla's is not identified, {by_form['chinchilla']['reason']}")
+    notes = [f"C = 6 N D, with N the column {laws['conventions']['N']} of the run table", why]
     N, D = _optimum(law, C)
     for name, value in (("N", N), ("D", D)):
         low, high = fit.get("ranges", {}).get(name, (0.0, np.inf))
@@ -111,6 +109,42 @@ def plan_from_laws(laws: Mapping[str, Any], C: float, *, family: str | None = No
     return _plan(
         law, C, intervals=intervals, source=f"{study}, {family}: {fit['formula']}", notes=tuple(notes)
     )
+
+
+def best_joint_fit(laws: Mapping[str, Any], family: str) -> tuple[Mapping[str, Any] | None, str]:
+    """The law of N and D to believe: the identified form with the lowest error on the held-out size.
+
+    Returns:
+        the fit, and why this one, in words; None and the reasons where no form is identified.
+    """
+    fits = {
+        fit["form"]: fit for fit in laws["fits"] if fit["family"] == family and fit["form"] in JOINT_FORMS
+    }
+    identified = [form for form in JOINT_FORMS if form in fits and fits[form]["identified"]]
+    reasons = "; ".join(f"{form}: {fit['reason']}" for form, fit in sorted(fits.items()) if fit["reason"])
+    if not identified:
+        return None, reasons or "no such fit"
+    errors = {
+        entry["form"]: entry["mean_absolute_error"]
+        for entry in laws.get("holdout", ())
+        if entry["family"] == family and entry["form"] in identified
+        if entry["mean_absolute_error"] is not None
+    }
+    if len(identified) == 1:
+        because = f" ({reasons})" if reasons else ""
+        return fits[
+            identified[0]
+        ], f"{JOINT_FORMS[identified[0]]} form: the only one that is identified{because}"
+    if len(errors) < len(identified):
+        return fits[
+            identified[0]
+        ], f"{JOINT_FORMS[identified[0]]} form: no held-out size decides between forms"
+    best = min(identified, key=lambda form: float(errors[form]))
+    others = ", ".join(
+        f"{JOINT_FORMS[form]} {100 * errors[form]:.1f} %" for form in identified if form != best
+    )
+    why = f"{JOINT_FORMS[best]} form: the lowest held-out error, {100 * errors[best]:.1f} % ({others})"
+    return fits[best], why
 
 
 def plan_published(source: Source, C: float) -> Plan:
@@ -189,10 +223,6 @@ def _law(form: str, parameters: Mapping[str, Any]) -> JointLaw:
 def _optimum(law: JointLaw, C: float) -> tuple[float, float]:
     N, D = law.optimum(C)
     return float(N), float(D)
-
-
-def _identified(by_form: Mapping[str, Mapping[str, Any]], form: str) -> bool:
-    return form in by_form and bool(by_form[form]["identified"])
 
 
 def _check_budget(C: float) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.forms import FLOPS_PER_PARAMETER_TOKEN
-from scaling_laws.laws.planner import Plan, plan_from_laws
-from scaling_laws.reports.evidence import Laws, StudyTables, find_fit
+from scaling_laws.laws.planner import Plan, best_joint_fit, plan_from_laws
+from scaling_laws.reports.evidence import Laws, StudyTables
 from scaling_laws.reports.formulas import interval_text, number, value_with_interval
 from scaling_laws.reports.style import family_name, short
 from scaling_laws.reports.tables import NOTHING, Table
@@ -40,16 +40,21 @@ def _answer(tables: StudyTables, laws: Laws, family: str) -> str:
         f"{_range(runs['D'])} tokens reach {runs['loss'].max():.2f} to {runs['loss'].min():.2f} nats "
         "per token on held-out text."
     )
-    fit = find_fit(laws, "chinchilla", family)
-    if fit is None or not fit["identified"]:
-        reason = fit["reason"] if fit is not None else "there is no such fit"
-        return f"{measured} The joint law L(N, D) is not identified: {reason}."
-    law = (
-        f"They follow L(N, D) = E + A/N^α + B/D^β with α = {value_with_interval(fit, 'alpha')}, "
-        f"β = {value_with_interval(fit, 'beta')} and E = {value_with_interval(fit, 'E')}, "
-        f"so the best size grows as C^a with a = {value_with_interval(fit, 'a_opt')}."
-    )
-    return " ".join((measured, law, *_held_out_sentence(laws, family)))
+    fit, why = best_joint_fit(laws, family)
+    if fit is None:
+        return f"{measured} No joint law L(N, D) is identified: {why}."
+    if fit["form"] == "chinchilla":
+        law = (
+            f"They follow L(N, D) = E + A/N^α + B/D^β with α = {value_with_interval(fit, 'alpha')}, "
+            f"β = {value_with_interval(fit, 'beta')} and E = {value_with_interval(fit, 'E')}"
+        )
+    else:
+        law = (
+            "They follow Kaplan's coupled L(N, D) (equation 1.5 of the paper) with "
+            f"α_N = {value_with_interval(fit, 'alpha_N')} and α_D = {value_with_interval(fit, 'alpha_D')}"
+        )
+    growth = f", so the best size grows as C^a with a = {value_with_interval(fit, 'a_opt')}."
+    return " ".join((measured, law + growth, *_held_out_sentence(laws, family, fit["form"])))
 
 
 def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
@@ -90,9 +95,9 @@ def _plan_row(family: str, multiple: int, plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _held_out_sentence(laws: Laws, family: str) -> list[str]:
+def _held_out_sentence(laws: Laws, family: str, form: str) -> list[str]:
     for entry in laws["holdout"]:
-        if entry["form"] == "chinchilla" and entry["family"] == family and entry["relative_error"]:
+        if entry["form"] == form and entry["family"] == family and entry["relative_error"]:
             worst = 100 * max(abs(error) for error in entry["relative_error"])
             baseline = 100 * max(abs(error) for error in entry["baseline_relative_error"])
             return [

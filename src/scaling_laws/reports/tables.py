@@ -78,6 +78,7 @@ def headline(laws: Laws) -> Table:
         row("E, nats per token", "chinchilla", "E", None, HOFFMANN.E),
         row("a: N_opt ~ C^a", "chinchilla", "a_opt", KAPLAN_TABLE_6.N.exponent, HOFFMANN_PARAMETRIC.a),
         row("b: D_opt ~ C^b", "chinchilla", "b_opt", KAPLAN_TABLE_6.D.exponent, HOFFMANN_PARAMETRIC.b),
+        row("a, Kaplan's joint form", "kaplan_nd", "a_opt", None, None),
         allocation("a, slices of equal compute", "isoflop", HOFFMANN_ISOFLOP),
         allocation("a, envelope", "envelope", HOFFMANN_ENVELOPE),
         error("held-out error, Chinchilla's form", "chinchilla", "relative_error"),
