@@ -13,7 +13,8 @@ from scaling_laws.reports.style import short, tex
 
 LEVELS = (5.0, 95.0)
 """Percentiles of the 90 % bands."""
-
+NIL = 1e-10
+"""Below this a parameter has gone to zero: an E of 1e-13 nats is none."""
 
 FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, D)"}
 FORMS: dict[str, type[Law]] = {law.form: law for law in get_args(Law)}
@@ -59,7 +60,9 @@ def number(value: float | None, digits: int = 3) -> str:
     """A parameter in words to `digits` digits: 0.310, 96.5B, 1.0e-09; a dash for what is not known."""
     if value is None:
         return "–"
-    if abs(value) >= 1e3 or 0 < abs(value) < 1e-4:
+    if abs(value) < NIL:
+        return "0"
+    if abs(value) >= 1e3 or abs(value) < 1e-4:
         return short(value, digits)
     return f"{value:#.{digits}g}".rstrip(".")
 
