@@ -205,11 +205,11 @@ def _trunk(
     n_parameters = non_embedding(network)
     rate = float(f"{ladder.learning_rate.rate(n_parameters) * factor:.3g}")
     batch_tokens = sweep.batch_sequences * sweep.n_ctx
-    size = "x".join(str(model.shape[key]) for key in ("n_layer", "d_model"))
-    name = f"{ladder.family}-{size}-s{seed}"
-    # Two shapes of equal depth and width, or two learning rates, need more of a name.
+    name = f"{ladder.family}-{model.shape['n_layer']}x{model.shape['d_model']}"
+    name += f"h{model.shape['n_heads']}" if "n_heads" in model.shape else ""
+    # Shapes that differ in something else, or learning rates, need more of a name.
     extra = {key: value for key, value in model.shape.items() if key not in ("n_layer", "d_model", "n_heads")}
-    name += "".join(f"-{key.replace('_', '')}{value}" for key, value in sorted(extra.items()))
+    name += "".join(f"-{key.replace('_', '')}{value}" for key, value in sorted(extra.items())) + f"-s{seed}"
     if len(ladder.learning_rate_factors) > 1:
         name += f"-lr{rate:g}"
     horizons = sorted(set(model.horizons_tokens), reverse=True)
