@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "data": ({"data", "records", "errors"}, {"numpy", "tokenizers", "jsonargparse"}),
     "training": (
         {"training", "models", "data", "records", "errors"},
-        {"torch", "pytorch_lightning", "torchmetrics", "tensorboard", "numpy", "yaml"},
+        {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
     "sweeps.trial": ({"sweeps.lease", "training", "records", "errors"}, set()),
     "sweeps": (

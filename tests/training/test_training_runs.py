@@ -322,7 +322,8 @@ def test_bad_input_gets_one_clear_line(
         main(["fit", "--config", str(path)])
     assert stopped.value.code not in (0, None)
     errors = capsys.readouterr().err
-    assert says in errors and "Traceback" not in errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("error: ") and says in last and "Traceback" not in errors
 
 
 def test_nan_loss_through_the_cli(

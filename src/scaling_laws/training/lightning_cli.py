@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from scaling_laws.errors import InputError
@@ -18,6 +20,8 @@ from scaling_laws.training.checkpoint import AtomicCheckpointIO, RunCheckpoints,
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.recorder import RunRecorder, forget_events
+
+VERBS = ("fit", "validate", "test", "predict")
 
 
 class TrainingCLI(LightningCLI):
@@ -39,11 +43,15 @@ class TrainingCLI(LightningCLI):
         if root is None:
             raise InputError("trainer.default_root_dir is not set; name the folder that the run shall fill")
         if config["logger"] is None:
-            kwargs["logger"] = TensorBoardLogger(root, name="", version="", default_hp_metric=False)
+            training = self.subcommand in (None, "fit")  # the other verbs leave a finished run's folder alone
+            kwargs["logger"] = training and TensorBoardLogger(root, "", "", default_hp_metric=False)
         kwargs["plugins"] = [*_as_list(config["plugins"]), AtomicCheckpointIO()]
         if self.subcommand == "predict":
             kwargs["callbacks"] = [*_as_list(config["callbacks"]), PredictionTable()]
         return super().instantiate_trainer(**kwargs)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would load the whole checkpoint here to look for hyperparameters; ours hold none."""
 
     def before_fit(self) -> None:
         root = Path(self.trainer.default_root_dir)
@@ -96,17 +104,36 @@ class PredictionTable(pl.Callback):
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of Lightning's verbs with `arguments` (the verb first)."""
+    """Run one of Lightning's verbs with `arguments` (the verb first).
+
+    Raises:
+        InputError: the configuration, the checkpoint or the machine cannot do what is asked for.
+    """
     _quieten()
-    TrainingCLI(
-        LanguageModel,
-        TokenDataModule,
-        args=arguments,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"prog": "scaling-laws"},
-    )
+    strict = {
+        "exit_on_error": False,
+        "allow_abbrev": False,
+    }  # `--model.learning_rat` is not meant for anything
+    try:
+        TrainingCLI(
+            LanguageModel,
+            TokenDataModule,
+            args=arguments,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_callback=SaveConfigCallback if arguments[0] == "fit" else None,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"prog": "scaling-laws", **strict, **dict.fromkeys(VERBS, strict)},
+        )
+    except (ArgumentError, MisconfigurationException) as error:
+        raise InputError(f"{arguments[0]}: {' '.join(str(error).split())}") from error
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{arguments[0]}: the checkpoint is of another network or vocabulary: {reason}"
+        ) from error
 
 
 def instantiate(config: dict[str, Any]) -> tuple[pl.Trainer, LanguageModel, TokenDataModule]:
