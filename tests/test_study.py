@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scaling_laws.cli import main
-from scaling_laws.records import load_study
+from scaling_laws.runs import load_study
 
 
 @pytest.fixture

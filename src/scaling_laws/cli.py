@@ -17,7 +17,7 @@ from scaling_laws.errors import InputError
 
 if TYPE_CHECKING:
     from scaling_laws.laws.planner import Plan as BudgetPlan
-    from scaling_laws.records import Study
+    from scaling_laws.runs import Study
     from scaling_laws.sweeps.experiments import Plan
 
 LIGHTNING_VERBS = {
@@ -134,7 +134,7 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from scaling_laws.records import load_study
+    from scaling_laws.runs import load_study
 
     plan = _planned(options)
     _train(plan, options)
@@ -187,7 +187,8 @@ def _train(plan: Plan, options: argparse.Namespace) -> None:
 
 
 def _laws(options: argparse.Namespace) -> None:
-    from scaling_laws.records import load_study, write_atomically
+    from scaling_laws.records import write_atomically
+    from scaling_laws.runs import load_study
 
     if options.bootstrap < 1:
         raise InputError(f"--bootstrap is {options.bootstrap}; it must be 1 or more")
@@ -276,7 +277,7 @@ def _read_laws(path: Path) -> dict[str, Any]:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from scaling_laws.records import load_study
+    from scaling_laws.runs import load_study
 
     _write_report(load_study(options.study))
 

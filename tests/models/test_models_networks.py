@@ -11,9 +11,10 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaling_laws.errors import InputError
-from scaling_laws.models.count import flops_per_token, non_embedding, parameters_by_group
+from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
+from scaling_laws.runs import parameter_counts
 
 N_VOCAB, N_CTX = 37, 12
 
@@ -129,7 +130,9 @@ def test_groups_sum_to_numel(shape: dict) -> None:
     assert groups["head"] == (0 if net.config.tied else net.head.weight.numel())
     inner = net.blocks if isinstance(net, Transformer) else net.recurrent
     norm = sum(weight.numel() for weight in net.norm.parameters()) if isinstance(net, Transformer) else 0
-    assert non_embedding(net.config) == norm + sum(weight.numel() for weight in inner.parameters())
+    assert parameter_counts(groups, net.flops_per_token())["N"] == norm + sum(
+        weight.numel() for weight in inner.parameters()
+    )
 
 
 def matrix_product_flops(shape: dict) -> float:

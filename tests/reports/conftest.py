@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from scaling_laws.laws.study import fit_study
-from scaling_laws.records import Study, load_study
 from scaling_laws.reports.evidence import StudyTables
+from scaling_laws.runs import Study, load_study
 from synthetic_study import write_synthetic_study
 
 

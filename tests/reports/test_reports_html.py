@@ -13,9 +13,9 @@ import pytest
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.study import fit_study
-from scaling_laws.records import load_study
 from scaling_laws.reports.evidence import no_laws
 from scaling_laws.reports.html import QUESTIONS, write_report
+from scaling_laws.runs import load_study
 from synthetic_study import write_synthetic_study
 
 VOID = {"meta", "link", "img", "br", "hr"}

@@ -15,7 +15,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scaling_laws.cli import main
-from scaling_laws.data.tokens import TokenCorpus
+from scaling_laws.data.config import CorpusConfig
+from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.errors import InputError
 from scaling_laws.records import CURVE_COLUMNS, POSITION_COLUMNS, RunRecord, read_record
 from scaling_laws.training import run
@@ -395,3 +396,51 @@ def test_training_reduces_the_loss(byte_corpus: TokenCorpus, tmp_path: Path) -> 
     trainer.fit(module, datamodule=data)
     record = read_record(tmp_path / "run" / "record.json")
     assert record.losses["test"]["loss_nats"] < math.log(256) - 1.5
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda content: content[:1000], "the checkpoint is damaged"),
+        (lambda content: b"", "the checkpoint is damaged"),
+        (None, "could not be read"),
+    ],
+)
+def test_an_unusable_checkpoint_gets_one_line(
+    undisturbed: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Any, says: str
+) -> None:
+    folder = undisturbed["lstm"]
+    path = tmp_path / "damaged.ckpt"
+    if damage:
+        path.write_bytes(damage((folder / "checkpoints" / "final.ckpt").read_bytes()))
+    with pytest.raises(SystemExit) as stopped:
+        main(["test", "--config", str(folder / "config.yaml"), "--ckpt_path", str(path)])
+    assert stopped.value.code == 2 and says in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_vocabulary_gets_one_line(
+    undisturbed: dict[str, Path], text_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = CorpusConfig(
+        name="bpe", source="text", paths=(str(text_folder),), val_share=0.1, test_share=0.1, n_vocab=300
+    )
+    corpus = build_corpus(other, tmp_path / "bpe")
+    folder = undisturbed["lstm"]
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            [
+                "test",
+                "--config",
+                str(folder / "config.yaml"),
+                "--ckpt_path",
+                str(folder / "checkpoints" / "final.ckpt"),
+                "--data.corpus",
+                str(corpus.folder),
+            ]
+        )
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "of another network or vocabulary" in error and "Traceback" not in error
+    # Looking at a finished run changes nothing in its folder.
+    assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}

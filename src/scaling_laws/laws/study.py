@@ -77,7 +77,7 @@ def fit_study(
     Args:
         name: of the study or of the CSV file.
         runs: columns run, trunk, family, D (tokens), loss (nats per token), `n` (parameters) and `c` (FLOPs);
-            the other columns of `records.Study.runs` are used where they are there.
+            the other columns of `runs.Study.runs` are used where they are there.
         positions: columns run, corpus, fold, position, loss_sum_nats, count: the final evaluations.
         left_out: columns run, status, reason: runs that are not in `runs`, and why.
         n, c: which columns count as N and C.

@@ -1,7 +1,7 @@
 """Parameters by group and FLOPs by row, from the configuration alone. Standard library only.
 
 Groups and rows are stored, never sums: the literature counts N and C in several ways, and the analysis
-chooses (`records.py`). The tests hold the groups equal to `numel()` and the rows equal to a count of the
+chooses (`runs.py`). The tests hold the groups equal to `numel()` and the rows equal to a count of the
 matrix products of plain hand-written networks.
 """
 
@@ -26,14 +26,6 @@ def flops_per_token(config: NetworkConfig) -> dict[str, float]:
     if isinstance(config, TransformerConfig):
         return _transformer_flops(config)
     return _lstm_flops(config)
-
-
-def non_embedding(config: NetworkConfig) -> int:
-    """N of Kaplan et al. 2020: parameters without embeddings and head."""
-    groups = parameters_by_group(config)
-    return sum(
-        n for group, n in groups.items() if group not in ("token_embedding", "position_embedding", "head")
-    )
 
 
 def _transformer_parameters(config: TransformerConfig) -> dict[str, int]:

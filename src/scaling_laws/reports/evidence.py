@@ -11,8 +11,9 @@ import pandas as pd
 from scaling_laws.errors import InputError
 from scaling_laws.laws.positions import PositionLosses, losses_by_run
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.records import MAIN_CORPUS, Study
+from scaling_laws.records import MAIN_CORPUS
 from scaling_laws.reports.style import COMPUTE_LABELS, PARAMETER_LABELS, families_of
+from scaling_laws.runs import Study
 
 Laws = Mapping[str, Any]
 """The content of `laws.json` (docs/laws-json.md)."""
@@ -25,7 +26,7 @@ LAWS_KEYS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class StudyTables:
-    """A study's tables (columns: see `records.Study`), empty where the runs left none.
+    """A study's tables (columns: see `runs.Study`), empty where the runs left none.
 
     Attributes:
         name: the study's.

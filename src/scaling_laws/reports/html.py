@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from scaling_laws.records import Study, write_atomically
+from scaling_laws.records import write_atomically
 from scaling_laws.reports import findings, tables
 from scaling_laws.reports.evidence import Laws, StudyTables
 from scaling_laws.reports.figures import (
@@ -27,6 +27,7 @@ from scaling_laws.reports.figures import (
     transfer,
 )
 from scaling_laws.reports.style import rendered
+from scaling_laws.runs import Study
 
 QUESTIONS: tuple[tuple[str, ModuleType], ...] = (
     ("Does the loss scale with compute, data and size?", scale),

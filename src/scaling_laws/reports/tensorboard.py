@@ -18,10 +18,10 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from scaling_laws.records import Study
 from scaling_laws.reports import findings, tables
 from scaling_laws.reports.evidence import StudyTables
 from scaling_laws.reports.html import PNG_DPI, sections
+from scaling_laws.runs import Study
 
 SUMMARY_RUN = "summary"
 """Name of the TensorBoard run: a folder beside the study's runs, without a record.json."""

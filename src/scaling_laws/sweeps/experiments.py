@@ -20,7 +20,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 from scaling_laws.data.config import CorpusConfig, load_config
 from scaling_laws.errors import InputError
 from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerConfig
-from scaling_laws.models.count import flops_per_token, non_embedding
+from scaling_laws.models.count import flops_per_token, parameters_by_group
+from scaling_laws.runs import parameter_counts
 
 CLASS_PATHS = {
     "transformer": "scaling_laws.models.transformer.Transformer",
@@ -202,7 +203,7 @@ def _trunk(
     factor: float,
 ) -> Trunk:
     network = _network(ladder.family, model.shape, corpus.n_vocab, sweep.n_ctx)
-    n_parameters = non_embedding(network)
+    n_parameters = parameter_counts(parameters_by_group(network), flops_per_token(network))["N"]
     rate = float(f"{ladder.learning_rate.rate(n_parameters) * factor:.3g}")
     batch_tokens = sweep.batch_sequences * sweep.n_ctx
     name = f"{ladder.family}-{model.shape['n_layer']}x{model.shape['d_model']}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import optuna
 
-from scaling_laws.records import MAIN_CORPUS, RunRecord, finished_record, read_failure
+from scaling_laws.records import MAIN_CORPUS, RunRecord, finished_record, read_failure, write_question
 from scaling_laws.sweeps import lease
 from scaling_laws.sweeps.experiments import Plan, Trunk
 from scaling_laws.sweeps.queue import Queue
@@ -58,7 +58,7 @@ def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[
         InputError: a run's folder holds the record of another configuration, or the storage cannot be opened.
         KeyboardInterrupt: after the running trunks have saved their checkpoints.
     """
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    write_question(plan.folder, plan.sweep.question)
     queue = Queue(storage or f"sqlite:///{plan.folder / 'queue.sqlite3'}", plan.sweep.study)
     progress = Progress(plan=plan)
     _collect(progress)

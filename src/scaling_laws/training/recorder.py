@@ -19,10 +19,9 @@ from scaling_laws.records import (
     MAIN_CORPUS,
     POSITION_COLUMNS,
     RunRecord,
-    compute_flops,
-    parameter_counts,
     write_record,
 )
+from scaling_laws.runs import compute_flops, parameter_counts
 from scaling_laws.training import provenance
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.evaluation import N_FOLDS, evaluate, evaluation_steps
@@ -278,7 +277,7 @@ class RunRecorder(pl.Callback):
         hparams: dict[str, Any] = {
             "family": record.family,
             **{key: record.shape.get(key) for key in ("n_layer", "d_model", "n_ctx") if key in record.shape},
-            **parameter_counts(record),
+            **parameter_counts(record.parameters, record.flops_per_token),
             "D": record.tokens,
             "C": compute_flops(record)["C"],
             "learning_rate": record.optimizer["learning_rate"],

@@ -1,0 +1,184 @@
+"""A study's runs as tables, with N and C by every convention: what the analysis reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling_laws.errors import InputError
+from scaling_laws.records import (
+    CURVE_COLUMNS,
+    FAILURE_FILE,
+    MAIN_CORPUS,
+    POSITION_COLUMNS,
+    RunRecord,
+    read_failure,
+    read_question,
+    read_record,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EMBEDDING_GROUPS = ("token_embedding", "position_embedding")
+HEAD_GROUP = "head"
+
+
+def parameter_counts(parameters: Mapping[str, int], flops_per_token: Mapping[str, float]) -> dict[str, int]:
+    """N by each convention, from parameters by group and FLOPs by row.
+
+    `N`            non-embedding (Kaplan 2020): without token and position embeddings and without the head
+    `N_with_head`  N plus the d_model x n_vocab head, tied or not (Porian 2024)
+    `N_total`      every trainable parameter (Hoffmann 2022)
+    """
+    total = sum(parameters.values())
+    embedding = sum(parameters.get(group, 0) for group in EMBEDDING_GROUPS)
+    head = parameters.get(HEAD_GROUP, 0)
+    non_embedding = total - embedding - head
+    head_matrix = round(flops_per_token.get("de_embed", 2 * head) / 2)
+    return {"N": non_embedding, "N_with_head": non_embedding + head_matrix, "N_total": total}
+
+
+def compute_flops(record: RunRecord) -> dict[str, float]:
+    """Training FLOPs of the run by each convention, with backward = 2 x forward.
+
+    `C`            6 N D, N non-embedding (Kaplan's C = 6NBS)
+    `C_attention`  6 N D plus the context-dependent attention row
+    `C_exact`      every row of Table 1, with the head and the context
+    """
+    rows = record.flops_per_token
+    six_nd = 6.0 * parameter_counts(record.parameters, rows)["N"] * record.tokens
+    return {
+        "C": six_nd,
+        "C_attention": six_nd + 3.0 * rows.get("attention_mask", 0.0) * record.tokens,
+        "C_exact": 3.0 * sum(rows.values()) * record.tokens,
+    }
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's runs as tables.
+
+    Attributes:
+        name: the study's name (its folder's).
+        question: what the study is to find out, from its sweep file; empty where nobody said.
+        records: every readable record, in order of name.
+        runs: one row a *complete* run: run, trunk, family, seed, n_layer, d_model, n_ctx, N, N_with_head,
+            N_total, D, unique_tokens, batch_tokens, steps, learning_rate, after_cooldown, C, C_attention,
+            C_exact (FLOPs), loss (test corpus, nats per token), loss_<corpus>, bits_per_byte_<corpus>,
+            train_loss, elapsed_s, trained_tokens, tokens_per_s.
+        left_out: run, status, reason: runs that no fit may use, and why.
+    """
+
+    name: str
+    question: str
+    folder: Path
+    records: tuple[RunRecord, ...]
+    runs: pd.DataFrame
+    left_out: pd.DataFrame
+
+    def curves(self) -> pd.DataFrame:
+        """Every run's `curve.csv` below one another, with a first column `run`."""
+        return self._tables("curve.csv", CURVE_COLUMNS)
+
+    def positions(self, final_only: bool = True) -> pd.DataFrame:
+        """Every run's `position_losses.csv`, with a first column `run`; by default the final evaluations."""
+        return self._tables("position_losses.csv", POSITION_COLUMNS, final_only)
+
+    def _tables(self, file_name: str, columns: tuple[str, ...], final_only: bool = False) -> pd.DataFrame:
+        import pandas as pd
+
+        tables = []
+        for run in self.runs.get("run", ()):
+            path = self.folder / run / file_name
+            if not path.exists():
+                continue
+            table = pd.read_csv(path)
+            if missing := [column for column in columns if column not in table.columns]:
+                raise InputError(f"{path}: lacks the column {missing[0]!r}")
+            if final_only:
+                table = table[table["step"] == table["step"].max()]
+            table.insert(0, "run", run)
+            tables.append(table)
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["run", *columns])
+
+
+def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """One row a record, with N and C by every convention (columns: see `Study.runs`)."""
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        row: dict[str, Any] = {
+            "run": record.name,
+            "trunk": record.trunk,
+            "family": record.family,
+            "seed": record.seed,
+            "n_layer": record.shape.get("n_layer"),
+            "d_model": record.shape.get("d_model"),
+            "n_ctx": record.shape.get("n_ctx"),
+            **parameter_counts(record.parameters, record.flops_per_token),
+            "D": record.tokens,
+            "unique_tokens": record.unique_tokens,
+            "batch_tokens": record.batch_tokens,
+            "steps": record.steps,
+            "learning_rate": record.optimizer.get("learning_rate"),
+            "after_cooldown": record.after_cooldown,
+            **compute_flops(record),
+            "loss": record.losses.get(MAIN_CORPUS, {}).get("loss_nats"),
+        }
+        for corpus, values in record.losses.items():
+            row[f"loss_{corpus}"] = values["loss_nats"]
+            row[f"bits_per_byte_{corpus}"] = values["bits_per_byte"]
+        row |= {
+            "train_loss": record.train_loss_nats,
+            "elapsed_s": record.elapsed_s,
+            "trained_tokens": record.trained_tokens,
+            "tokens_per_s": record.tokens_per_s,
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def load_study(folder: Path) -> Study:
+    """Read every `record.json`, and every `failure.json` without one, one level below `folder`.
+
+    A damaged record is left out with its reason, so that one bad file does not hide the others.
+
+    Raises:
+        InputError: the folder is missing, or holds no record.
+    """
+    import pandas as pd
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; a study's folder is lightning_logs/<study>")
+    records: list[RunRecord] = []
+    left_out: list[dict[str, str]] = []
+    for path in sorted(folder.glob("*/record.json")):
+        try:
+            record = read_record(path)
+        except InputError as error:
+            left_out.append({"run": path.parent.name, "status": "failed", "reason": str(error)})
+            continue
+        records.append(record)
+        if record.status != "complete":
+            left_out.append({"run": record.name, "status": record.status, "reason": record.reason})
+        elif MAIN_CORPUS not in record.losses:
+            left_out.append({"run": record.name, "status": "failed", "reason": f"no loss on {MAIN_CORPUS!r}"})
+    for path in sorted(folder.glob(f"*/{FAILURE_FILE}")):
+        if not (path.parent / "record.json").exists():
+            reason = read_failure(path.parent) or "its failure.json is not readable"
+            left_out.append({"run": path.parent.name, "status": "failed", "reason": reason})
+    if not records and not left_out:
+        raise InputError(f"{folder}: no record.json in any run's folder; has the sweep finished a run?")
+    bad = {row["run"] for row in left_out}
+    return Study(
+        name=folder.resolve().name,
+        question=read_question(folder),
+        folder=folder,
+        records=tuple(records),
+        runs=runs_table(record for record in records if record.name not in bad),
+        left_out=pd.DataFrame(left_out, columns=["run", "status", "reason"]),
+    )
