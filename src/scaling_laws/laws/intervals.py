@@ -178,7 +178,8 @@ def bootstrap(
         log_loss = log_loss + row_sd * _unit_noise(fit.rows.cluster, shared, resamples, random)
         problem = replace(problem, log_loss=log_loss)
         name = "seed noise" if row_sd == seed_sd else "residual noise"
-        method = f"parametric bootstrap with the {name} ({n_clusters} trainings; {resamples} resamples)"
+        trainings = "1 training" if n_clusters == 1 else f"{n_clusters} trainings"
+        method = f"parametric bootstrap with the {name} ({trainings}; {resamples} resamples)"
     theta = refit(fit, problem, resamples)
     return Bootstrap(draws=to_law(fit.form, fit.rows, theta), method=method, row_sd=row_sd)
 

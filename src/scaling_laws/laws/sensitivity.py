@@ -86,6 +86,7 @@ def _changes(runs: pd.DataFrame, n: str, c: str, delta: float) -> Iterator[tuple
     yield "without the largest size", runs[runs["N"] < runs["N"].max()], delta
     n_highest = int(np.ceil(HIGHEST_SHARE * len(runs)))
     highest = runs.sort_values("loss", ascending=False).iloc[n_highest:]
-    yield f"without the {n_highest} highest losses", highest, delta
+    lost = "the highest loss" if n_highest == 1 else f"the {n_highest} highest losses"
+    yield f"without {lost}", highest, delta
     yield "delta ten times larger", runs, 10 * delta
     yield "delta ten times smaller", runs, delta / 10

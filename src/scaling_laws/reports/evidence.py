@@ -110,6 +110,12 @@ def c_label(laws: Laws) -> str:
     return COMPUTE_LABELS[laws["conventions"]["C"]]
 
 
+def d_label(tables: StudyTables) -> str:
+    """What D counts in these runs."""
+    once = (tables.runs["unique_tokens"] == tables.runs["D"]).all()
+    return "D, unique tokens in one pass" if once else "D, training tokens, some repeated"
+
+
 def find_fit(laws: Laws, form: str, family: str | None) -> dict[str, Any] | None:
     """The fit of a form to a family, whether or not it is identified; `None` where there is none."""
     matches = (fit for fit in laws["fits"] if fit["form"] == form and fit["family"] in (family, "all"))

@@ -70,7 +70,6 @@ COMPUTE_LABELS = {
     "C_attention": "C, training FLOPs with attention",
     "C_exact": "C, exact training FLOPs",
 }
-TOKEN_LABEL = "D, training tokens"
 LOSS_LABEL = "test loss, nats per token"
 
 

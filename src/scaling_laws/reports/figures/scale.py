@@ -15,6 +15,7 @@ from scaling_laws.reports.evidence import (
     Laws,
     StudyTables,
     c_label,
+    d_label,
     envelope_of,
     find_fit,
     n_label,
@@ -31,7 +32,6 @@ from scaling_laws.reports.style import (
     FIT,
     INK,
     LOSS_LABEL,
-    TOKEN_LABEL,
     SizeColours,
     family_name,
     legend_below,
@@ -75,7 +75,7 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
 
     (at_largest, _), (at_common, _) = of_largest_size(runs), at_common_horizon(runs)
     for axes, column, chosen, label in (
-        (data, "D", at_largest, TOKEN_LABEL),
+        (data, "D", at_largest, d_label(tables)),
         (size, "N", at_common, n_label(laws)),
     ):
         _points(axes, chosen[column], chosen["loss"], [colours(N) for N in chosen["N"]], "end of a run", 28)
