@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from scaling_laws.cli import main
@@ -34,6 +35,13 @@ def test_laws_and_report_are_there(study_folder: Path) -> None:
     for address in ('src="http', 'href="http', "url(http"):
         assert address not in report
     names = {path.stem for path in (study_folder / "figures").glob("*.svg")}
+    table = pd.read_csv(study_folder / "runs.csv")
+    pd.testing.assert_frame_equal(table, load_study(study_folder).runs)
+    assert (
+        (study_folder / "headline.md")
+        .read_text(encoding="utf-8")
+        .startswith("|  | Transformer, this study |")
+    )
     assert names and names == {path.stem for path in (study_folder / "figures").glob("*.png")}
 
 

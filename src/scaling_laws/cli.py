@@ -287,11 +287,13 @@ def _write_report(study: Study) -> None:
     from scaling_laws.records import write_atomically
     from scaling_laws.reports.evidence import no_laws
     from scaling_laws.reports.html import write_report
-    from scaling_laws.reports.tables import headline_text
+    from scaling_laws.reports.tables import headline, headline_text
     from scaling_laws.reports.tensorboard import write_study_summary
 
     laws = no_laws(study) if study.runs.empty else _fit(study)
     write_atomically(study.folder / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
+    write_atomically(study.folder / "runs.csv", study.runs.to_csv(index=False))
+    write_atomically(study.folder / "headline.md", headline(laws).markdown() + "\n")
     report = write_report(study, laws)
     write_study_summary(study, laws, study.folder)
     print(headline_text(laws))

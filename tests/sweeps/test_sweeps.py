@@ -346,3 +346,27 @@ def test_a_killed_sweep_goes_on_where_it_was(sweep_file: Path) -> None:
     main(arguments(sweep_file))
     for name, record in disturbed.items():
         assert record.losses == read_record(folder / name / "record.json").losses
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(sweep_file: Path) -> None:
+    content = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))
+    content["ladders"] = content["ladders"][:1]
+    for model in content["ladders"][0]["models"]:
+        model["horizons_tokens"] = [64 * 4000]
+    edited(sweep_file, **content)
+    command = [sys.executable, "-m", "scaling_laws", *arguments(sweep_file)]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    folder = sweep_file.parent / "logs" / "s"
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s and len(list(folder.glob("*/curve.csv"))) < 2:
+        time.sleep(0.2)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.strip().splitlines()[-1] == "interrupted; run the same command again to go on"
+    assert len(list(folder.glob("*/checkpoints/last.ckpt"))) == 2
+    assert not list(folder.glob("*/record.json"))
+    main(arguments(sweep_file))
+    assert len(load_study(folder).runs) == 2
