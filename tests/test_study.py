@@ -100,3 +100,28 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for verb in ("study", "sweep", "laws", "plan", "report", "data", "fit", "validate", "test", "predict"):
         assert f"\n    {verb} " in printed
+
+
+def test_laws_of_anybodys_csv_and_a_plan_with_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs drawn from a known law under other column names: the law comes back, and plans with it."""
+    rows = [
+        (f"r{N:.0f}-{D:.0f}", N, 6 * N * D, 1.7 + 400 / N**0.34 + 410 / D**0.28)
+        for N in (1e7, 3e7, 1e8, 3e8, 1e9)
+        for D in (1e9, 3e9, 1e10, 3e10)
+    ]
+    table = tmp_path / "theirs.csv"
+    pd.DataFrame(rows, columns=["name", "Model Size", "FLOPs", "val"]).to_csv(table, index=False)
+    options = ["--n", "Model Size", "--c", "FLOPs", "--loss", "val", "--run", "name", "--bootstrap", "20"]
+    main(["laws", str(table), *options, "--where", "val < 5"])
+    assert "theirs.laws.json" in capsys.readouterr().out
+    laws = json.loads((tmp_path / "theirs.laws.json").read_text(encoding="utf-8"))
+    fit = next(fit for fit in laws["fits"] if fit["form"] == "chinchilla")
+    truth = {"E": 1.7, "A": 400.0, "B": 410.0, "alpha": 0.34, "beta": 0.28}
+    assert fit["parameters"] == pytest.approx(truth, rel=1e-3)
+    main(["plan", "--compute", "1e21", "--laws", str(tmp_path / "theirs.laws.json"), "--json"])
+    plan = json.loads(capsys.readouterr().out)
+    G = (0.34 * 400 / (0.28 * 410)) ** (1 / 0.62)
+    assert plan["N"] == pytest.approx(G * (1e21 / 6) ** (0.28 / 0.62), rel=1e-2)
+    assert 6 * plan["N"] * plan["D"] == pytest.approx(1e21)

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
             lightning(arguments)
             return
         options = _parser().parse_args(arguments)
-        options.run(options)
+        options.verb(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -71,12 +71,12 @@ def _parser() -> argparse.ArgumentParser:
 
     study = verbs.add_parser("study", help="the whole path: corpus, sweep, laws, report")
     _add_sweep_arguments(study)
-    study.set_defaults(run=_study)
+    study.set_defaults(verb=_study)
 
     sweep = verbs.add_parser("sweep", help="train every network that a sweep file plans; again = resume")
     _add_sweep_arguments(sweep)
     sweep.add_argument("--dry-run", action="store_true", help="print every planned run and train nothing")
-    sweep.set_defaults(run=_sweep)
+    sweep.set_defaults(verb=_sweep)
 
     laws = verbs.add_parser("laws", help="fit the laws to a study's folder, or to anybody's CSV")
     laws.add_argument("runs", type=Path, metavar="RUNS", help="a study's folder, or a CSV with one row a run")
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     laws.add_argument("--delta", type=float, default=1e-3, help="delta of the Huber loss (default: 0.001)")
     laws.add_argument("--bootstrap", type=int, default=400, help="resamples (default: 400)")
     laws.add_argument("--quiet", action="store_true", help="print nothing")
-    laws.set_defaults(run=_laws)
+    laws.set_defaults(verb=_laws)
 
     plan = verbs.add_parser("plan", help="a compute budget -> N, D, batch, steps and the loss to expect")
     plan.add_argument("--compute", type=float, required=True, metavar="FLOPS", help="budget C, as in 1e21")
@@ -96,11 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--published", choices=("kaplan", "chinchilla", "besiroglu"), help="a published law")
     plan.add_argument("--family", help="family of the laws.json to plan for (default: its first)")
     plan.add_argument("--json", action="store_true", help="machine-readable")
-    plan.set_defaults(run=_plan)
+    plan.set_defaults(verb=_plan)
 
     report = verbs.add_parser("report", help="figures and one self-contained report.html of a study")
     report.add_argument("study", type=Path, metavar="STUDY", help="a study's folder")
-    report.set_defaults(run=_report)
+    report.set_defaults(verb=_report)
 
     data = verbs.add_parser("data", help="build or inspect a corpus")
     data_verbs = data.add_subparsers(metavar="VERB", required=True)
@@ -108,10 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("config", type=Path, help="a file of configs/data/")
     build.add_argument("-o", "--output", type=Path, help="folder (default: data/<name>)")
     build.add_argument("--force", action="store_true", help="replace a corpus that is there")
-    build.set_defaults(run=_data_build)
+    build.set_defaults(verb=_data_build)
     show = data_verbs.add_parser("show", help="what a corpus holds")
     show.add_argument("folder", type=Path)
-    show.set_defaults(run=_data_show)
+    show.set_defaults(verb=_data_show)
 
     for verb, explanation in LIGHTNING_VERBS.items():
         verbs.add_parser(verb, help=explanation)  # listed here; dispatched in `main`
@@ -123,7 +123,7 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         help="trainings at a time (default: one a core)",
     )
     parser.add_argument(
@@ -137,8 +137,9 @@ def _study(options: argparse.Namespace) -> None:
     from scaling_laws.runs import load_study
 
     plan = _planned(options)
-    _train(plan, options)
+    failed = _train(plan, options)
     _write_report(load_study(plan.folder))
+    _refuse(failed)
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -150,8 +151,9 @@ def _sweep(options: argparse.Namespace) -> None:
     if options.dry_run:
         Console(width=max(Console().width, PLAN_WIDTH)).print(plan_table(plan))
         return
-    _train(plan, options)
-    print(f"runs: {plan.folder}; next: scaling-laws laws {plan.folder}")
+    failed = _train(plan, options)
+    print(f"runs: {plan.folder}; next: scaling-laws report {plan.folder}")
+    _refuse(failed)
 
 
 def _planned(options: argparse.Namespace) -> Plan:
@@ -162,8 +164,8 @@ def _planned(options: argparse.Namespace) -> Plan:
     return plan(load_sweep(options.file), logs=options.logs, data=options.data)
 
 
-def _train(plan: Plan, options: argparse.Namespace) -> None:
-    """Build the corpus and train what has no record yet; an error names the trainings that failed."""
+def _train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
+    """Build the corpus and train what has no record yet; returns the trainings that failed, and why."""
     from rich.console import Console
 
     from scaling_laws.data.tokens import build_corpus
@@ -180,10 +182,14 @@ def _train(plan: Plan, options: argparse.Namespace) -> None:
         soft_wrap=True,
     )
     with view(console) as watch:
-        progress = run_plan(plan, workers=options.workers, storage=options.storage, watch=watch)
-    if progress.failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in progress.failed.items())
-        raise InputError(f"{len(progress.failed)} trainings failed ({reasons}); all others are done and kept")
+        return run_plan(plan, workers=options.workers, storage=options.storage, watch=watch).failed
+
+
+def _refuse(failed: dict[str, str]) -> None:
+    """Say at the very end what is missing."""
+    if failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise InputError(f"{len(failed)} trainings failed ({reasons}); all others are done and kept")
 
 
 def _laws(options: argparse.Namespace) -> None:

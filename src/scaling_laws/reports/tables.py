@@ -199,7 +199,7 @@ def _certificate(certificate: Mapping[str, Any]) -> str:
 
 
 def _held_out(laws: Laws, family: str, forms: tuple[str, ...], key: str) -> str:
-    """Mean absolute error in per cent, by the first of the forms that could be fitted without the largest size."""
+    """Mean absolute error in per cent, by the first of the forms that could be fitted."""
     entries = [entry for entry in laws["holdout"] if entry["family"] in (family, "all")]
     for form in forms:
         for entry in entries:
