@@ -83,3 +83,8 @@ def test_links_lead_somewhere() -> None:
             assert target.startswith("https://") or (document.parent / target).exists(), (
                 f"{document}: {target}"
             )
+
+
+def test_the_headline_table_is_that_of_the_recorded_study() -> None:
+    recorded = (ROOT / "results" / "quick" / "headline.md").read_text(encoding="utf-8").strip()
+    assert recorded in README
