@@ -111,7 +111,7 @@ def plan_from_laws(laws: Mapping[str, Any], C: float, *, family: str | None = No
     )
 
 
-def best_joint_fit(laws: Mapping[str, Any], family: str) -> tuple[Mapping[str, Any] | None, str]:
+def best_joint_fit(laws: Mapping[str, Any], family: str | None) -> tuple[Mapping[str, Any] | None, str]:
     """The law of N and D to believe: the identified form with the lowest error on the held-out size.
 
     Returns:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scaling_laws.laws.planner import best_joint_fit
 from scaling_laws.laws.published import HOFFMANN, KAPLAN_TABLE_6
 from scaling_laws.reports.evidence import (
     Laws,
@@ -16,10 +17,17 @@ from scaling_laws.reports.evidence import (
     c_label,
     envelope_of,
     find_allocation,
-    find_fit,
     n_label,
 )
-from scaling_laws.reports.formulas import LEVELS, draws_of, interval_text, law_of, number, value_with_interval
+from scaling_laws.reports.formulas import (
+    FORM_NAMES,
+    LEVELS,
+    draws_of,
+    interval_text,
+    law_of,
+    number,
+    value_with_interval,
+)
 from scaling_laws.reports.style import (
     BAND_ALPHA,
     FIT,
@@ -46,9 +54,8 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Left: loss against N at equal compute, with minima. Right: N_opt(C), beside published lines."""
     family = tables.main_family
     slices = slices_of(laws, family)
-    joint = find_fit(laws, "chinchilla", family)
-    identified = joint is not None and joint["identified"]
-    if not slices and not identified:
+    joint, _ = best_joint_fit(laws, family)
+    if not slices and joint is None:
         return note(TITLE, "Needs at least three sizes trained to overlapping budgets of compute 6ND.")
     figure, (slice_axes, optimum) = panels(2, width=11.0, height=5.2)
     if slices:
@@ -61,7 +68,7 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
     budgets = [entry["C"] for entry in [*slices, *envelope]] or list(tables.of(family)["C"])
     C = np.geomspace(min(budgets) / 1.5, max(budgets) * 1.5, 60)
     shown = [*(entry["N_opt"] for entry in minima), *(point["N"] for point in envelope)]
-    if joint is not None and identified:
+    if joint is not None:
         shown.extend(_draw_parametric(optimum, joint, C))
     for N, line, label in (
         (KAPLAN_TABLE_6.N.at(C), "--", f"Kaplan 2020, a = {KAPLAN_TABLE_6.N.exponent:.2f}"),
@@ -89,7 +96,8 @@ def describe(tables: StudyTables, laws: Laws) -> str:
     family = tables.main_family
     slices = slices_of(laws, family)
     minima = [entry for entry in slices if entry["N_opt"] is not None]
-    exponent = value_with_interval(find_fit(laws, "chinchilla", family), "a_opt")
+    joint, why = best_joint_fit(laws, family)
+    exponent = f"a = {value_with_interval(joint, 'a_opt')}" if joint else f"no exponent ({why})"
     words = f"{len(minima)} of {len(slices)} slices of equal compute hold their minimum"
     ends = minima if len(minima) < 2 else (minima[0], minima[-1])
     if minima:
@@ -97,7 +105,7 @@ def describe(tables: StudyTables, laws: Laws) -> str:
         words += f" (N_opt = {values})"
     name = family_name(family) if family else "This study"
     return (
-        f"{name}: {words}; the joint law gives N_opt ~ C^a with a = {exponent} "
+        f"{name}: {words}; the joint law gives N_opt ~ C^a with {exponent} "
         f"(Kaplan 2020: {KAPLAN_TABLE_6.N.exponent:.2f}, Chinchilla 2022: {HOFFMANN.a_opt:.2f})."
     )
 
@@ -139,7 +147,7 @@ def _draw_slices(figure: Figure, axes: Axes, slices: Sequence[Mapping[str, Any]]
 def _draw_parametric(axes: Axes, fit: Mapping[str, Any], C: Any) -> Any:
     """N_opt(C) of the joint law with its 90 % band; returns what the axis must show."""
     best = law_of(fit).optimum(C)[0]
-    axes.plot(C, best, color=FIT, label=f"joint law, a = {value_with_interval(fit, 'a_opt')}")
+    axes.plot(C, best, color=FIT, label=f"{FORM_NAMES[fit['form']]}, a = {value_with_interval(fit, 'a_opt')}")
     draws = draws_of(fit, columns=True)
     if draws is not None:
         low, high = np.nanpercentile(draws.optimum(C)[0], LEVELS, axis=0)

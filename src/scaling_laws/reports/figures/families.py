@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from scaling_laws.laws.planner import best_joint_fit
 from scaling_laws.laws.positions import PositionLosses
 from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon
 from scaling_laws.reports.evidence import Laws, StudyTables, find_fit, n_label
@@ -95,7 +96,7 @@ def _law_at(
     L(N) where it was fitted at this D; else the joint law L(N, D), which holds at any.
     """
     own, _ = at_common_horizon(tables.of(family))
-    joint = find_fit(laws, "chinchilla", family)
+    joint, _ = best_joint_fit(laws, family)
     if joint is None or abs(np.log(own["D"].mean() / D)) <= SAME_HORIZON:
         return find_fit(laws, "kaplan_n", family) or {"identified": False}, {}
     return joint, {"D": D}
