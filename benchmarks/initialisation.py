@@ -83,7 +83,7 @@ TRIALS: list[tuple[Callable[[], torch.nn.Module], tuple[float, ...], dict[str, l
             "as shipped": [],
             "embedding 0.02": [embedding_std(0.02)],
             "residual 1/sqrt(2 n_layer)": [residual_std(0.5)],
-            "both: GPT-2's way": [embedding_std(0.02), residual_std(0.5)],
+            "both": [embedding_std(0.02), residual_std(0.5)],
         },
     ),
     (

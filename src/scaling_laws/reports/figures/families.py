@@ -114,7 +114,7 @@ def _draw_fit(
         axes.plot([], [], **style, label=f"{name}: not identified")
         return
     x = np.geomspace(N.min(), N.max(), 80)
-    exponent, symbol = ("alpha", r"\alpha") if others else ("alpha_N", r"\alpha_N")
+    exponent, symbol = ("alpha", r"\alpha") if fit["form"] == "chinchilla" else ("alpha_N", r"\alpha_N")
     axes.plot(x, law_of(fit).loss(x, **others), color=style["color"], linestyle=style["linestyle"])
     axes.plot([], [], **style, label=f"{name}: ${symbol}$ = {value_with_interval(fit, exponent)}")
     band = fitted_band(fit, N=x, **others)
