@@ -57,16 +57,24 @@ def fit_entry(
     }
     if not fit.identified:
         return entry
+    if not all(_is_number(name, value) for name, value in parameters.items()):
+        reason = "an exponent is so near 0 that its scale is no number"
+        return entry | {"identified": False, "reason": reason}
     if isinstance(fit.law, KaplanND | Chinchilla):
         entry["derived"] = {"a_opt": fit.law.a_opt, "b_opt": fit.law.b_opt}
     result = bootstrap(fit, noise=noise, resamples=resamples, seed=seed)
     draws = {name: np.asarray(values) for name, values in vars(result.draws).items()}
-    finite = np.all([np.isfinite(values) for values in draws.values()], axis=0)
+    finite = np.all([_is_number(name, values) for name, values in draws.items()], axis=0)
     entry["intervals"] = parameter_intervals(result)
     entry["interval_method"] = result.method
     entry["row_sd"] = result.row_sd
     entry["resamples"] = {name: values[finite][:KEPT_RESAMPLES] for name, values in draws.items()}
     return entry
+
+
+def _is_number(name: str, values: Any) -> Any:
+    """Whether a parameter has not over- or underflowed: all are positive, but E may have gone to zero."""
+    return np.isfinite(values) & ((np.asarray(values) > 0) | (name == "E"))
 
 
 def frontier_entry(points: Sequence[FrontierPoint], n_sizes: int) -> Entry:
