@@ -237,6 +237,20 @@ def test_accumulated_batches_give_the_same_position_counts(byte_corpus: TokenCor
     )
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_precisions_train(
+    undisturbed: dict[str, Path], byte_corpus: TokenCorpus, tmp_path: Path, family: str, precision: str
+) -> None:
+    planned = config(byte_corpus, tmp_path / "run", family)
+    planned["trainer"]["precision"] = precision
+    train_trunk([planned])
+    record = read_record(tmp_path / "run" / "record.json")
+    single = read_record(undisturbed[family] / "record.json").losses["test"]["loss_nats"]
+    assert record.status == "complete" and record.optimizer["precision"] == precision
+    assert record.losses["test"]["loss_nats"] == pytest.approx(single, rel=0.03)
+
+
 def test_divergence_stops_the_run_and_leaves_a_record(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
     planned = config(byte_corpus, tmp_path / "run")
     planned["model"]["learning_rate"] = 1e30

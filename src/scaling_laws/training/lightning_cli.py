@@ -110,10 +110,10 @@ def main(arguments: list[str]) -> None:
         InputError: the configuration, the checkpoint or the machine cannot do what is asked for.
     """
     _quieten()
-    strict = {
-        "exit_on_error": False,
-        "allow_abbrev": False,
-    }  # `--model.learning_rat` is not meant for anything
+    verb = arguments[0]
+    resumed = any(argument.startswith("--ckpt_path") for argument in arguments)
+    # Errors are ours to print; and `--model.learning_rat` is not an abbreviation of anything.
+    strict = {"exit_on_error": False, "allow_abbrev": False}
     try:
         TrainingCLI(
             LanguageModel,
@@ -121,19 +121,18 @@ def main(arguments: list[str]) -> None:
             args=arguments,
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            save_config_callback=SaveConfigCallback if arguments[0] == "fit" else None,
+            # A resumed run keeps the configuration that it began with; other verbs leave no trace.
+            save_config_callback=SaveConfigCallback if verb == "fit" and not resumed else None,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"prog": "scaling-laws", **strict, **dict.fromkeys(VERBS, strict)},
         )
     except (ArgumentError, MisconfigurationException) as error:
-        raise InputError(f"{arguments[0]}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{verb}: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"{arguments[0]}: the checkpoint is of another network or vocabulary: {reason}"
-        ) from error
+        raise InputError(f"{verb}: the checkpoint is of another network or vocabulary: {reason}") from error
 
 
 def instantiate(config: dict[str, Any]) -> tuple[pl.Trainer, LanguageModel, TokenDataModule]:

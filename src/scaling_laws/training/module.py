@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from scaling_laws.errors import InputError
 from scaling_laws.training.metrics import PositionLoss
-from scaling_laws.training.optim import Schedule, adamw
+from scaling_laws.training.optim import Schedule, adamw, clip_gradients
 
 
 @runtime_checkable
@@ -106,7 +106,18 @@ class LanguageModel(pl.LightningModule):
             learning_rate=self.learning_rate,
             betas=self.betas,
             weight_decay=self.weight_decay,
+            # A fused step would undo the loss scaling of float16 itself: too late for the clipping.
+            fused=self.trainer.precision != "16-mixed",
         )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Lightning does not clip for a fused optimizer in mixed precision, even where nothing is scaled."""
+        clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Set the rate of this step. Without a scheduler object there is no scheduler state to resume."""
