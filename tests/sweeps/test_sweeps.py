@@ -349,7 +349,7 @@ def test_a_killed_sweep_goes_on_where_it_was(sweep_file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(sweep_file: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(sweep_file: Path) -> None:
     content = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))
     content["ladders"] = content["ladders"][:1]
     for model in content["ladders"][0]["models"]:
@@ -366,7 +366,9 @@ def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(sweep_file: Path) -> Non
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.strip().splitlines()[-1] == "interrupted; run the same command again to go on"
-    assert len(list(folder.glob("*/checkpoints/last.ckpt"))) == 2
     assert not list(folder.glob("*/record.json"))
     main(arguments(sweep_file))
-    assert len(load_study(folder).runs) == 2
+    resumed = load_study(folder).runs["loss"].tolist()
+    shutil.rmtree(folder)
+    main(arguments(sweep_file))
+    assert load_study(folder).runs["loss"].tolist() == resumed and len(resumed) == 2

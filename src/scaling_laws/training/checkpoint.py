@@ -73,15 +73,16 @@ class RunCheckpoints(pl.Callback):
     """Keeps what an exact resume needs while a run is trained, and its final weights afterwards.
 
     `checkpoints/last.ckpt` is replaced every so often, and the one before it stays as `previous.ckpt`: should
-    the newest be damaged, little is lost. `final.ckpt` is written after the last step, before the record; the
-    other two then go. Weights that are not finite are never saved.
+    the newest be damaged, little is lost. An interruption costs what was trained since the last save: only
+    between two steps are weights and optimiser those of one step. `final.ckpt` is written after the last
+    step, before the record; the other two then go. Weights that are not finite are never saved.
 
     Args:
-        every_s: seconds between two saves of `last.ckpt`; an interruption saves it, too.
+        every_s: seconds between two saves of `last.ckpt`; a SIGTERM saves it, too.
         at_steps: steps after which `step_<n>.ckpt` is kept: where cooldown branches leave the trunk.
     """
 
-    def __init__(self, every_s: float = 60.0, at_steps: list[int] | None = None) -> None:
+    def __init__(self, every_s: float = 20.0, at_steps: list[int] | None = None) -> None:
         self.every_s = every_s
         self.at_steps = frozenset(at_steps or ())
         self._saved_step = -1
@@ -138,7 +139,8 @@ class RunCheckpoints(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        stopped = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        # Lightning raises this between two steps; a KeyboardInterrupt may come in the middle of an update.
+        stopped = isinstance(exception, SIGTERMException)
         if stopped and self._saved_step < trainer.global_step < trainer.max_steps:
             self._save_last(trainer)
 

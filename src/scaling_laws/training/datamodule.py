@@ -119,9 +119,10 @@ class TokenDataModule(pl.LightningDataModule):
 class TrainingBatches:
     """The training batches of one rank: (B / world_size, T + 1) int64 windows.
 
-    Batch k is a pure function of the seed and k, so its whole state is the number of batches delivered:
-    Lightning stores that in a checkpoint and a resumed run goes on with the very next batch. All batches
-    of a run are one "epoch" to Lightning; passes over the corpus are counted in `training_batch`.
+    Batch k is a pure function of the seed and k, and k follows from the optimiser steps taken: a resumed run
+    goes on with the very batch that its weights have not seen. (Counting deliveries would skip a batch that
+    was delivered to a step which was interrupted.) All batches of a run are one "epoch" to Lightning; passes
+    over the corpus are counted in `training_batch`.
     """
 
     def __init__(self, data: TokenDataModule, n_batches: int, world_size: int, rank: int) -> None:
@@ -130,25 +131,29 @@ class TrainingBatches:
         self.n_batches = n_batches
         self.world_size = world_size
         self.rank = rank
-        self.delivered = 0
 
     def __len__(self) -> int:
         return self.n_batches
 
     def __iter__(self) -> Iterator[Tensor]:
-        while self.delivered < self.n_batches:
+        for batch in range(self._batches_used(), self.n_batches):
             window = training_batch(
                 self.tokens,
                 seed=self.data.seed,
-                batch=self.delivered,
+                batch=batch,
                 batch_sequences=self.data.batch_sequences,
                 n_ctx=self.data.n_ctx,
             )
-            self.delivered += 1
             yield torch.from_numpy(window[self.rank :: self.world_size])
 
+    def _batches_used(self) -> int:
+        trainer: Any = self.data.trainer
+        used: int = trainer.global_step * trainer.accumulate_grad_batches
+        return used
+
     def state_dict(self) -> dict[str, Any]:
-        return {"delivered": self.delivered}
+        """Nothing but a sign to Lightning that a resume in mid-epoch is exact: the step says it all."""
+        return {"batches_used": self._batches_used()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.delivered = state["delivered"]
+        """The trainer has restored its step."""
