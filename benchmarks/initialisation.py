@@ -2,7 +2,7 @@
 
     python benchmarks/initialisation.py
 
-needs `data/embedded` (scaling-laws data build configs/data/embedded.yaml). About five minutes on one core.
+needs `data/embedded` (scaling-laws data build configs/data/embedded.yaml). A few minutes on one core.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def test_every_sweep_file_plans(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             assert schedule.cooldown_start(run.steps) > schedule.warmup_steps
 
 
-def test_the_quick_study_is_what_its_issue_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_study_covers_what_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
     """At least 6 Transformer and 4 LSTM sizes over 6e3 to 4e5, 3 points a size, 3 seeds at two sizes."""
     monkeypatch.chdir(ROOT)
     planned = plan(load_sweep(ROOT / "configs" / "sweeps" / "quick.yaml"))

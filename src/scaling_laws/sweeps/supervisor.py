@@ -56,7 +56,7 @@ def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[
 
     Raises:
         InputError: a run's folder holds the record of another configuration, or the storage cannot be opened.
-        KeyboardInterrupt: after the running trunks have saved their checkpoints.
+        KeyboardInterrupt: after the running trunks have ended; they go on from their last checkpoints.
     """
     write_question(plan.folder, plan.sweep.question)
     queue = Queue(storage or f"sqlite:///{plan.folder / 'queue.sqlite3'}", plan.sweep.study)
@@ -96,7 +96,7 @@ def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[
             watch(progress)
             time.sleep(POLL_S)
     except KeyboardInterrupt:
-        # The terminal has interrupted the children, too: they save a checkpoint and end.
+        # The terminal has interrupted the children, too: their last checkpoints are whole.
         for worker in active:
             worker.process.join()
             queue.finish(worker.trial, None)
