@@ -4,14 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.laws.allocation.frontier import envelope, size_curves
-from scaling_laws.laws.allocation.isoflop import (
-    envelope_optima,
-    fit_allocation,
-    isoflop_optima,
-    isoflop_slice,
-    slice_computes,
-)
+from scaling_laws.laws.allocation.frontier import envelope, size_curves, slice_computes
+from scaling_laws.laws.allocation.isoflop import isoflop_slice
+from scaling_laws.laws.allocation.power_lines import envelope_optima, fit_allocation, isoflop_optima
 from scaling_laws.laws.forms.joint import Chinchilla
 
 TRUTH = Chinchilla(E=1.7, A=60.0, B=300.0, alpha=0.34, beta=0.38)

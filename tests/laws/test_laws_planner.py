@@ -15,7 +15,6 @@ from scaling_laws.laws.planning.budget import (
     parse_count,
 )
 from scaling_laws.laws.planning.inference import plan_served
-from scaling_laws.laws.planning.kaplan import loss_at
 from scaling_laws.laws.planning.planner import (
     SOURCES,
     Question,
@@ -253,7 +252,7 @@ def test_kaplans_fixed_size_solves_b3():
     """(B.3) at the loss that was found, and Table 3's own frontier where N is its optimum."""
     law = KAPLAN_TABLE_3
     for N, C in ((1e8, 1e20), (1e10, 1e20), (1e6, 1e16)):
-        loss = loss_at(law, N, C)
+        loss = float(law.loss_at_compute(N, C))
         steps = C / (6 * N * float(law.critical_batch(loss)))
         assert float(law.loss(N, steps)) == pytest.approx(loss, rel=1e-12)
         plan = answer_published("kaplan", Question(C=C, N=N))

@@ -9,7 +9,11 @@ from typing import Any
 import pandas as pd
 
 from scaling_laws.errors import InputError
+from scaling_laws.laws.fitting.fit import DEFAULT_DELTA
+from scaling_laws.laws.fitting.noise import SeedNoise
 from scaling_laws.laws.positions import PositionLosses, losses_by_run
+from scaling_laws.laws.results.family_tables import Settings
+from scaling_laws.laws.results.skeleton import blank_laws
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.records import MAIN_CORPUS
 from scaling_laws.reports.style import COMPUTE_LABELS, PARAMETER_LABELS, families_of
@@ -87,17 +91,10 @@ class StudyTables:
 def no_laws(study: Study) -> dict[str, Any]:
     """The laws of a study without a complete run, for which there is nothing to fit: empty lists."""
     reason = "no run is complete"
-    return {
-        "schema": 1,
-        "study": study.name,
-        "conventions": {"N": "N", "C": "C", "loss": "loss"},
-        **{key: [] for key in ("fits", "frontier", "isoflop", "positions", "holdout")},
-        "noise": {"sd_log_loss": None, "n_groups": 0, "n_runs": 0, "reason": reason},
-        "late_positions": {"position_from": None, "pairs": [], "reason": reason},
-        "left_out": study.left_out.to_dict("records"),
-        "warnings": [f"There is no law: {reason}."],
-        "manifest": {},
-    }
+    settings = Settings(n="N", c="C", delta=DEFAULT_DELTA, resamples=0, seed=0)
+    noise = SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason=reason)
+    laws = blank_laws(study.name, settings, noise, study.left_out, [], reason)
+    return laws | {"warnings": [f"There is no law: {reason}."], "manifest": {}}
 
 
 def n_label(laws: Laws) -> str:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
-from scaling_laws.laws.planning.planner import Plan, best_joint_fit, plan_from_laws
+from scaling_laws.laws.planning.choice import best_joint_fit
+from scaling_laws.laws.planning.plan import Plan
+from scaling_laws.laws.planning.planner import plan_from_laws
 from scaling_laws.reports.evidence import Laws, StudyTables
 from scaling_laws.reports.formulas import form_name, interval_text, number, value_with_interval
 from scaling_laws.reports.style import family_name, short

@@ -13,6 +13,9 @@ from scaling_laws.reports.tables import NOTHING, Table
 AXIS_NAMES = {"N": "larger N", "D": "larger D", "C": "more compute"}
 ROUTES = {"envelope": "envelope of final losses", "learning_curves": "envelope of learning curves"}
 ROUTES |= {"parabola": "slices, parabola", "akima": "slices, Akima"}
+WAYS = ("parabola", "akima", "parametric")
+CURVE_FORMS = ("power_d", "kaplan_d", "last loss seen")
+LEVEL_QUANTITIES = ("S_min", "E_min", "B_crit")
 
 
 def rollout(laws: Laws, kind: str) -> Table:
@@ -109,9 +112,6 @@ def ladder(laws: Laws) -> Table:
     return Table(columns=columns, rows=tuple(rows), caption=caption.strip())
 
 
-WAYS = ("parabola", "akima", "parametric")
-
-
 def short_ladder(laws: Laws) -> Table:
     """The rungs that the runs can show, point estimates, for a terminal."""
     rows = []
@@ -166,9 +166,6 @@ def learning_curves(laws: Laws) -> Table:
     return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
 
 
-CURVE_FORMS = ("power_d", "kaplan_d", "last loss seen")
-
-
 def outliers(laws: Laws) -> Table:
     """Runs that a rule caught; none is dropped."""
     rows = [
@@ -199,9 +196,6 @@ def critical_batch(laws: Laws) -> Table:
     columns = ("family", "N", "loss", "S_min, steps", "E_min, tokens", "B_crit, tokens", "warning")
     sentences = list(_batch_sentences(laws))
     return Table(columns=columns, rows=tuple(rows), caption=" ".join(sentences))
-
-
-LEVEL_QUANTITIES = ("S_min", "E_min", "B_crit")
 
 
 def _batch_sentences(laws: Laws) -> Iterator[str]:

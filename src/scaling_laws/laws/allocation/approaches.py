@@ -32,7 +32,7 @@ from scaling_laws.laws.fitting.intervals import (
     bootstrap,
     optimum_interval,
     percentile_interval,
-    residual_sd,
+    run_noise_sd,
 )
 from scaling_laws.laws.fitting.noise import SeedNoise
 
@@ -133,9 +133,7 @@ def compare_approaches(
         if computes is None
         else [float(C) for C in computes]
     )
-    about_law = sorted(residual_sd(fit) for fit in joint if fit.identified)[:1]
-    between_seeds = [noise.sd_log_loss] if noise is not None and noise.sd_log_loss is not None else []
-    noise_sd = max(about_law + between_seeds, default=None)
+    noise_sd = run_noise_sd(joint, noise)
     curves = size_curves(runs)
     options: dict[str, Any] = {"noise_sd": noise_sd, "resamples": resamples, "seed": seed}
     measured = [(1, "envelope", measure_allocation(curves, envelope_optima, **options))]

@@ -66,7 +66,7 @@ class SizeCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontierPoint:
-    """A run that no other size beats at its compute. Units as in `forms.py`."""
+    """A run that no other size beats at its compute. Units as in `forms/`."""
 
     C: float
     loss: float

@@ -10,33 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling_laws.laws.allocation.frontier import (
-    SAME_COMPUTE,
-    SizeCurve,
-    draw_noise,
-    slice_computes,
-    slice_weights,
-)
+from scaling_laws.laws.allocation.frontier import SAME_COMPUTE, SizeCurve, draw_noise, slice_weights
 from scaling_laws.laws.allocation.minima import Method, loss_at, minima, minimum
-from scaling_laws.laws.allocation.power_lines import (
-    Allocation,
-    envelope_optima,
-    fit_allocation,
-    isoflop_optima,
-)
 from scaling_laws.laws.fitting.intervals import DEFAULT_RESAMPLES, Interval, percentile_interval
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
-
-__all__ = [
-    "Allocation",
-    "Slice",
-    "envelope_optima",
-    "fit_allocation",
-    "isoflop_optima",
-    "isoflop_slice",
-    "slice_computes",
-]
 
 OFF_CENTRE = 0.5
 """Distance of the minimum from the mean ln N, over half the slice's width, beyond which it is off centre."""

@@ -27,7 +27,7 @@ from scaling_laws.laws.allocation.porian import (
 )
 from scaling_laws.laws.allocation.power_lines import Optima, akima_optima, fit_allocation, isoflop_optima
 from scaling_laws.laws.fitting.fit import DEFAULT_DELTA, Fit, fit_law
-from scaling_laws.laws.fitting.intervals import Interval, bootstrap, percentile_interval, residual_sd
+from scaling_laws.laws.fitting.intervals import Interval, bootstrap, percentile_interval, run_noise_sd
 from scaling_laws.laws.fitting.noise import seed_noise
 from scaling_laws.laws.fitting.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, JointLaw, KaplanND
@@ -270,9 +270,7 @@ def _noise_sd(counted: list[_Counted], delta: float) -> float | None:
     fits: list[Fit[Any]] = [fit for _, fit in counted if fit.identified]
     if not fits:
         fits = [fit_law(KaplanND, fit.rows, delta=delta) for _, fit in counted]
-    about_law = sorted(residual_sd(fit) for fit in fits if fit.identified)[:1]
-    between_seeds = [seed_noise(table).sd_log_loss for table, _ in counted[:1]]
-    return max([*about_law, *(sd for sd in between_seeds if sd is not None)], default=None)
+    return run_noise_sd(fits, seed_noise(counted[0][0]) if counted else None)
 
 
 def _measure(counted: _Counted, noise_sd: float | None, resamples: int, seed: int) -> _Measured:

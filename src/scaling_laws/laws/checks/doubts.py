@@ -17,6 +17,7 @@ LOWEST_NATS = 0.5
 """Text has more than this left to guess per token, unless tokens are characters of very regular text."""
 COMPUTE_RATIO = 10.0
 """Embeddings, head and attention move C from 6 N D by less than this; another unit moves it by more."""
+FEWEST_RANKS = 10
 KINDS = {"N": "parameters", "D": "tokens", "C": "FLOPs"}
 
 
@@ -33,7 +34,8 @@ def doubts(runs: pd.DataFrame) -> list[str]:
         sentences.append(
             f"No loss is above {loss.max():.2g} nats per token: are these error rates, or losses per byte?"
         )
-    if _rank_correlation(runs["C"].to_numpy(dtype=np.float64), loss) > 0.5:
+    # NaN, and no sentence, where one of the two never varies.
+    if len(runs) >= FEWEST_RANKS and runs[["C", "loss"]].corr(method="spearman").to_numpy()[0, 1] > 0.5:
         sentences.append("The loss grows with compute: is it an accuracy, or another measure to maximise?")
     for name, unit in KINDS.items():
         values = runs[name].to_numpy(dtype=np.float64)
@@ -49,11 +51,3 @@ def doubts(runs: pd.DataFrame) -> list[str]:
         rows = "row repeats" if n_copies == 1 else "rows repeat"
         sentences.append(f"{n_copies} {rows} the N, D, C and loss of another: copies count as measurements.")
     return sentences
-
-
-def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's, of at least ten values without regard to ties; 0 for fewer or where one never varies."""
-    if len(x) < 10 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return 0.0
-    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (x, y)]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

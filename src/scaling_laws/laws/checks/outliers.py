@@ -69,9 +69,11 @@ class Flag:
 
 @dataclass(frozen=True, kw_only=True)
 class Outliers:
-    """Attributes:
-    flags: by rule, then by run in the table's order.
-    not_applied: why a rule could not be applied, by rule.
+    """What the rules caught.
+
+    Attributes:
+        flags: by rule, then by run in the table's order.
+        not_applied: why a rule could not be applied, by rule.
     """
 
     flags: tuple[Flag, ...]

@@ -26,8 +26,7 @@ from scaling_laws.laws.checks.rollout_scores import (
 )
 from scaling_laws.laws.fitting.fit import DEFAULT_DELTA, fit_law
 from scaling_laws.laws.fitting.rows import make_rows
-from scaling_laws.laws.forms.catalogue import FORMS_OF_C, FORMS_OF_D, FORMS_OF_N, JOINT_FORMS
-from scaling_laws.laws.forms.joint import PowerMean
+from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS, FORMS_OF_ONE_VARIABLE
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon, of_largest_size, on_envelope
 
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Axis = Literal["N", "D", "C"]
-COMPARED_JOINT_FORMS = tuple(form for form in JOINT_FORMS if form is not PowerMean)
-"""The power mean is Droppo's law in other words: it predicts the same."""
-FORMS_OF_AXIS: dict[str, tuple[type[Any], ...]] = {"N": FORMS_OF_N, "D": FORMS_OF_D, "C": FORMS_OF_C}
 STEPS_AHEAD = 2
 MOST_GROUPS = 7
 ENOUGH_HORIZONS = 5
@@ -81,7 +77,7 @@ def roll_out(
     Raises:
         InputError: the axis is none of the three, steps_ahead is below 1, or a column is missing.
     """
-    if axis not in FORMS_OF_AXIS:
+    if axis not in FORMS_OF_ONE_VARIABLE:
         raise InputError(f"axis is {axis!r}: give N, D or C")
     if steps_ahead < 1:
         raise InputError(f"steps_ahead is {steps_ahead}: a window predicts at least one step")
@@ -100,8 +96,8 @@ def roll_out(
         # The roll-out starts with the fewest runs that identify a form.
         if windows or len(window.predicted) > len(BASELINES):
             windows.append(window)
-    joint = [form.form for form in COMPARED_JOINT_FORMS]
-    single = [form.form for form in FORMS_OF_AXIS[axis]]
+    joint = [form.form for form in FITTED_JOINT_FORMS]
+    single = [form.form for form in FORMS_OF_ONE_VARIABLE[axis]]
     asked = [_in_subset(window) for window in windows if window.in_subset.any()]
     return Rollout(
         axis=axis,
@@ -156,9 +152,9 @@ def _window(
     of_axis = on_envelope(below, envelope(size_curves(below)))[0] if axis == "C" else runs[seen & in_subset]
     predicted: dict[str, FloatArray] = {}
     refused: dict[str, str] = {}
-    for form in COMPARED_JOINT_FORMS:
+    for form in FITTED_JOINT_FORMS:
         _predict(form, below, above, delta, predicted, refused)
-    for form in FORMS_OF_AXIS[axis] if asked.any() else ():
+    for form in FORMS_OF_ONE_VARIABLE[axis] if asked.any() else ():
         _predict(form, of_axis, above, delta, predicted, refused)
         if form.form in predicted:
             predicted[form.form] = np.where(asked, predicted[form.form], np.nan)

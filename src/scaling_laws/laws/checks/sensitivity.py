@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_laws.laws.allocation.frontier import size_curves
-from scaling_laws.laws.allocation.isoflop import envelope_optima, fit_allocation, isoflop_optima
+from scaling_laws.laws.allocation.power_lines import envelope_optima, fit_allocation, isoflop_optima
 from scaling_laws.laws.fitting.coordinates import make_problem
 from scaling_laws.laws.fitting.fit import Fit, fit_law
 from scaling_laws.laws.fitting.intervals import refit
@@ -80,8 +80,10 @@ def sensitivity(
             stay out. Without it that choice is not varied.
     """
     results = []
+    fits = []
     for change, table, changed_delta in _changes(runs, n, c, delta, all_runs):
         fit = _fit(table, changed_delta)
+        fits.append(fit)
         law = fit.law if fit.identified else None
         curves = size_curves(table)
         results.append(
@@ -97,7 +99,7 @@ def sensitivity(
             )
         )
     if 1 < runs["trunk"].nunique() <= MOST_TRAININGS:
-        results.append(without_each_training(_fit(runs, delta)))
+        results.append(without_each_training(fits[0]))  # as fitted
     return results
 
 

@@ -100,13 +100,7 @@ def simpler_minima(form: type[Any], rows: Rows, problem: Problem) -> FloatArray:
     """The best few minima of a simpler law, (m, p): coefficients, then exponents."""
     simpler = PowerSumCoordinates(form, rows)
     their = make_problem(simpler, rows, problem.weights[0], problem.delta)
-    found = minimise(their, simpler.starts(their))
-    order = np.argsort(found.objective)
-    kept = [order[0]]
-    for i in order[1:]:
-        if found.objective[i] > found.objective[kept[-1]] * (1 + 1e-6):
-            kept.append(i)
-    return found.theta[kept[:N_SIMPLER]]
+    return minimise(their, simpler.starts(their)).distinct(N_SIMPLER)
 
 
 def no_constant(coordinates: CurvedCoordinates, theta: FloatArray, name: str) -> dict[str, str]:

@@ -81,17 +81,7 @@ class GammaCoordinates(CurvedCoordinates):
         return np.array(found)
 
     def law(self, theta: FloatArray) -> Any:
-        alpha, beta = theta[..., 3], theta[..., 4]
-        with np.errstate(over="ignore"):
-            return self.law_of(
-                theta,
-                E=np.exp(theta[..., 0]),
-                A=np.exp(theta[..., 1] + alpha * self.rows.centre("N")),
-                B=np.exp(theta[..., 2] + beta * self.rows.centre("D")),
-                alpha=alpha,
-                beta=beta,
-                gamma=np.exp(theta[..., 5]),
-            )
+        return self.law_of(theta, **_additive(self, theta), gamma=np.exp(theta[..., 5]))
 
     def on_bound(self, theta: FloatArray) -> dict[str, str]:
         found = no_constant(self, theta, "E")
@@ -154,18 +144,8 @@ class MuennighoffCoordinates(CurvedCoordinates):
         return np.array(found)
 
     def law(self, theta: FloatArray) -> Any:
-        alpha, beta = theta[..., 3], theta[..., 4]
-        with np.errstate(over="ignore"):
-            return self.law_of(
-                theta,
-                E=np.exp(theta[..., 0]),
-                A=np.exp(theta[..., 1] + alpha * self.rows.centre("N")),
-                B=np.exp(theta[..., 2] + beta * self.rows.centre("D")),
-                alpha=alpha,
-                beta=beta,
-                R_D_star=np.exp(theta[..., 5]),
-                R_N_star=np.exp(theta[..., 6]),
-            )
+        repeats = {"R_D_star": np.exp(theta[..., 5]), "R_N_star": np.exp(theta[..., 6])}
+        return self.law_of(theta, **_additive(self, theta), **repeats)
 
     def on_bound(self, theta: FloatArray) -> dict[str, str]:
         found = no_constant(self, theta, "E")
@@ -193,3 +173,12 @@ def _saturating(
     by_scale = R * (1 - left - np.where(left > 0, repeats / R * left, 0.0)) / worth
     by_base = 1 - np.exp(log_ratio - repeats / R) / worth
     return log_base + np.log(worth), by_scale, by_base
+
+
+def _additive(coordinates: CurvedCoordinates, theta: FloatArray) -> dict[str, FloatArray]:
+    """E, A, B, alpha and beta of theta = (ln E, ln A and ln B at the centre, alpha, beta, ...)."""
+    alpha, beta = theta[..., 3], theta[..., 4]
+    with np.errstate(over="ignore"):
+        A = np.exp(theta[..., 1] + alpha * coordinates.rows.centre("N"))
+        B = np.exp(theta[..., 2] + beta * coordinates.rows.centre("D"))
+        return {"E": np.exp(theta[..., 0]), "A": A, "B": B, "alpha": alpha, "beta": beta}

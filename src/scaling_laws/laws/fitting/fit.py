@@ -17,7 +17,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.laws.fitting.coordinates import Coordinates, PowerSumCoordinates, make_problem
 from scaling_laws.laws.fitting.curved_joint import GammaCoordinates, MuennighoffCoordinates
 from scaling_laws.laws.fitting.curved_single import BrokenCoordinates, LogarithmicCoordinates
-from scaling_laws.laws.fitting.huber import MAX_ITERATIONS, Minimum, Problem, minimise
+from scaling_laws.laws.fitting.huber import MAX_ITERATIONS, SAME_OBJECTIVE, Minimum, Problem, minimise
 from scaling_laws.laws.fitting.rows import Rows
 from scaling_laws.laws.forms.joint import ChinchillaGamma
 from scaling_laws.laws.forms.repeated import Muennighoff
@@ -26,8 +26,6 @@ from scaling_laws.laws.forms.terms import FloatArray, Law
 
 L = TypeVar("L", bound=Law)
 DEFAULT_DELTA = 1e-3
-SAME_OBJECTIVE = 1e-6
-"""Relative difference up to which two starts ended at the same minimum."""
 MOST_MINIMA = 4
 WORTH_KEEPING = 2.0
 """A local minimum of more than twice the best objective is the best of no resample."""
@@ -149,6 +147,7 @@ def fit_law(
         reason = "no start leads to a finite loss: the form cannot follow these rows"
     if not reason and not minimum.solved[best]:
         reason = f"the optimiser did not converge (gradient norm {certificate.gradient_norm:.1e})"
+    eligible = minimum.solved & (minimum.objective <= WORTH_KEEPING * minimum.objective[best])
     return Fit(
         form=form,
         law=coordinates.law(minimum.theta[best]),
@@ -157,7 +156,7 @@ def fit_law(
         rows=rows,
         weights=row_weights,
         coordinates=coordinates,
-        minima=_distinct_minima(minimum),
+        minima=minimum.distinct(MOST_MINIMA, eligible),
         identified=not reason,
         reason=reason,
         certificate=certificate,
@@ -187,18 +186,6 @@ def _with_polished(problem: Problem, minimum: Minimum, best: int) -> Minimum:
         gradient_norm=np.where(here, polished.gradient_norm, minimum.gradient_norm),
         solved=np.where(here, polished.solved, minimum.solved),
     )
-
-
-def _distinct_minima(minimum: Minimum) -> FloatArray:
-    """The lowest few local minima, (m, p), the best first: those that could be the best of a resample."""
-    order = np.argsort(minimum.objective)
-    kept = [order[0]]
-    highest = WORTH_KEEPING * minimum.objective[order[0]]
-    for i in order[1:]:
-        apart = minimum.objective[i] > minimum.objective[kept[-1]] * (1 + SAME_OBJECTIVE)
-        if apart and minimum.solved[i] and minimum.objective[i] <= highest:
-            kept.append(i)
-    return minimum.theta[kept[:MOST_MINIMA]]
 
 
 def _certificate(problem: Problem, minimum: Minimum, best: int, on_bound: tuple[str, ...]) -> Certificate:

@@ -20,6 +20,8 @@ GRADIENT_TOLERANCE = 1e-10
 """A problem is solved when no entry of its gradient exceeds this share of delta times the sum of weights,
 the size the gradient would have if every row pulled the same way."""
 MAX_ITERATIONS = 500
+SAME_OBJECTIVE = 1e-6
+"""Relative difference up to which two starts ended at the same minimum."""
 LEAST_DAMPING, MAX_DAMPING = 1e-15, 1e12
 EASED, RAISED = 5.0, 10.0
 """What a step that was taken divides the damping by, and one that was refused multiplies it by."""
@@ -68,6 +70,16 @@ class Minimum:
     objective: FloatArray
     gradient_norm: FloatArray
     solved: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+    def distinct(self, most: int, eligible: NDArray[np.bool_] | None = None) -> FloatArray:
+        """theta of the lowest few minima that differ, (m, p), the best first; the others where `eligible`."""
+        order = np.argsort(self.objective)
+        kept = [order[0]]
+        for i in order[1:]:
+            apart = self.objective[i] > self.objective[kept[-1]] * (1 + SAME_OBJECTIVE)
+            if apart and (eligible is None or eligible[i]):
+                kept.append(i)
+        return self.theta[kept[:most]]
 
 
 def objective(problem: Problem, theta: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ instead (a parametric bootstrap), and the method says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
@@ -52,6 +53,17 @@ def residual_sd(fit: Fit[L]) -> float:
     assert fit.certificate is not None
     freedom = max(fit.rows.n - fit.minima.shape[1], 1)
     return float(fit.certificate.rms_log_residual * np.sqrt(fit.rows.n / freedom))
+
+
+def run_noise_sd(fits: Iterable[Fit[Any]], noise: SeedNoise | None) -> float | None:
+    """The noise of one run's ln loss: between seeds, or about the identified law that follows the rows best.
+
+    Whichever is larger; None where neither is known.
+    """
+    known = sorted(residual_sd(fit) for fit in fits if fit.identified)[:1]
+    if noise is not None and noise.sd_log_loss is not None:
+        known.append(noise.sd_log_loss)
+    return max(known, default=None)
 
 
 def bootstrap(

@@ -37,6 +37,9 @@ FORMS_OF_D = (KaplanD, PowerD, LogD, BrokenD)
 FORMS_OF_C = (KaplanC, PowerC, LogC, BrokenC)
 FORMS_OF_C_MIN = (KaplanCMin, PowerCMin)
 JOINT_FORMS = (KaplanND, Chinchilla, ChinchillaTied, ChinchillaGamma, Droppo, PowerMean)
+FITTED_JOINT_FORMS = tuple(form for form in JOINT_FORMS if form is not PowerMean)
+"""Those that an analysis fits: the power mean is Droppo's law in other words, and predicts the same."""
+FORMS_OF_ONE_VARIABLE: dict[str, tuple[type[Any], ...]] = {"N": FORMS_OF_N, "D": FORMS_OF_D, "C": FORMS_OF_C}
 TIME_FORMS = (TimeData, CriticalBatch, KaplanNS)
 
 FORMS: dict[str, type[Any]] = {

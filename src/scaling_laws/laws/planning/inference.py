@@ -63,8 +63,8 @@ def plan_served(law: JointLaw, loss_nats: float, served_tokens: float) -> Served
     optimal_N, optimal_D = (float(value) for value in law.optimum(least))
 
     log_A, a, _, _ = law.bracket()
-    log_smallest = float((log_A - np.log(law.inverse(np.asarray(loss_nats)))) / a)
-    smallest, largest = log_smallest, float(np.log(optimal_N))
+    smallest = float((log_A - np.log(law.inverse(np.asarray(loss_nats)))) / a)
+    largest = float(np.log(optimal_N))
 
     def log_total(share: float) -> float:
         N = np.exp(smallest + share * (largest - smallest))

@@ -63,21 +63,19 @@ def _of_fixed_size(question: Question) -> Plan:
     loss: float
     if N is not None and question.loss_nats is not None:
         loss = question.loss_nats
-        floor = (law.N_c / N) ** law.alpha_N
-        if loss <= floor:
+        C = float(law.compute_to_reach(N, loss))
+        if not np.isfinite(C):
             raise InputError(
                 f"a loss of {loss:g} nats is never reached with N = {N:g}: "
-                f"unlimited steps bring it to {floor:.4g}; ask for a larger N"
+                f"unlimited steps bring it to {float(law.converged_loss(N)):.4g}; ask for a larger N"
             )
-        steps_min = law.S_c * float((loss - floor) ** (-1 / law.alpha_S))
-        C = FLOPS_PER_PARAMETER_TOKEN * N * float(law.critical_batch(loss)) * steps_min
     elif N is not None and D is not None:
         C = FLOPS_PER_PARAMETER_TOKEN * N * D / AT_CRITICAL_BATCH
     elif N is None:
         assert C is not None and D is not None
         N = AT_CRITICAL_BATCH * C / (FLOPS_PER_PARAMETER_TOKEN * D)
     assert C is not None
-    loss = question.loss_nats or loss_at(law, N, C)
+    loss = question.loss_nats or float(law.loss_at_compute(N, C))
     D = D or AT_CRITICAL_BATCH * C / (FLOPS_PER_PARAMETER_TOKEN * N)
     best_C = law.C_c * float(np.power(loss, -1 / law.alpha_C))
     optimum = f"where N or D is fixed, Table 3 answers; its own optimum at this C is {law.optimal_N(C):.3g}"
@@ -94,24 +92,6 @@ def _of_fixed_size(question: Question) -> Plan:
         source="Kaplan et al. 2020, Table 3 and appendix B",
         notes=(N_COUNTS, f"{optimum} parameters, Table 6 says {float(KAPLAN_TABLE_6.N.at(C)):.3g}"),
     )
-
-
-def loss_at(law: ComputeEfficient, N: float, C: float) -> float:
-    """The loss of N parameters at C FLOPs: equation (B.3), which has the loss on both sides.
-
-    The right side falls with the loss and the left side rises, so that there is one solution.
-    """
-    floor = (law.N_c / N) ** law.alpha_N
-    of_steps = (FLOPS_PER_PARAMETER_TOKEN * law.B_star * law.S_c * N / C) ** law.alpha_S
-    power = law.alpha_S / law.alpha_B
-    low, high = np.log(floor), np.log(floor + of_steps + 1.0)
-    for _ in range(200):  # bisection to the last bit
-        middle = (low + high) / 2
-        if floor + of_steps * np.exp(-power * middle) > np.exp(middle):
-            low = middle
-        else:
-            high = middle
-    return float(np.exp((low + high) / 2))
 
 
 def _plan(
@@ -158,7 +138,7 @@ def _plan(
 def _size_costs(law: ComputeEfficient, C: float, table: tuple[float, float] | None) -> tuple[SizeCost, ...]:
     """The valley of appendix B around its own optimum; around Table 6's (N, D), `table`, its shape alone."""
     own_N = float(law.optimal_N(C))
-    losses = {ratio: loss_at(law, ratio * own_N, C) for ratio in SIZE_RATIOS}
+    losses = {ratio: float(law.loss_at_compute(ratio * own_N, C)) for ratio in SIZE_RATIOS}
     N, D = table or (own_N, AT_CRITICAL_BATCH * C / (FLOPS_PER_PARAMETER_TOKEN * own_N))
     return tuple(
         SizeCost(

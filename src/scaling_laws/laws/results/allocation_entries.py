@@ -20,7 +20,7 @@ from scaling_laws.laws.allocation.power_lines import (
     isoflop_optima,
 )
 from scaling_laws.laws.fitting.fit import Fit, fit_law
-from scaling_laws.laws.fitting.intervals import bootstrap, residual_sd
+from scaling_laws.laws.fitting.intervals import bootstrap, residual_sd, run_noise_sd
 from scaling_laws.laws.fitting.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied
 from scaling_laws.laws.results.entries import Entry
@@ -50,10 +50,7 @@ def allocation_entries(
     resamples, seed = settings.resamples, settings.seed
     identified = sorted((fit for fit in joint if fit.identified), key=residual_sd)
     law = identified[0].law if identified else None
-    # The noise of one run: between seeds, or about the better joint law, whichever is larger.
-    known = [residual_sd(fit) for fit in identified[:1]]
-    known += [] if tables.noise.sd_log_loss is None else [tables.noise.sd_log_loss]
-    noise_sd = max(known, default=None)
+    noise_sd = run_noise_sd(joint, tables.noise)
 
     def slices(method: Method) -> list[Entry]:
         computes = slice_computes(curves).tolist()

@@ -30,26 +30,18 @@ Entry = dict[str, Any]
 def fit_entry(
     fit: Fit[Any], sentence: str, n_runs: int, noise: SeedNoise, resamples: int, seed: int
 ) -> Entry:
-    parameters = vars(fit.law) if fit.law is not None else dict.fromkeys(fit.form.units)
+    described = describe(fit)
     entry: Entry = {
-        "form": fit.form.form,
-        "formula": fit.form.formula,
-        "parameters": parameters,
-        "units": fit.form.units,
+        **described,
         "rows": sentence,
         "objective": fit.objective,
         "delta": fit.delta,
-        "n_rows": fit.rows.n,
-        "n_clusters": fit.rows.n_clusters,
         "n_left_out": n_runs - fit.rows.n,
         "ranges": {
             name: [values.min(), values.max()]
             for name, values in {**fit.rows.values, "loss": fit.rows.loss}.items()
             if len(values)
         },
-        "identified": fit.identified,
-        "reason": fit.reason,
-        "certificate": asdict(fit.certificate) if fit.certificate else None,
         "intervals": {},
         "interval_method": "",
         "row_sd": None,
@@ -58,7 +50,7 @@ def fit_entry(
     }
     if not fit.identified:
         return entry
-    if not all(_is_number(name, value) for name, value in parameters.items()):
+    if not all(_is_number(name, value) for name, value in described["parameters"].items()):
         reason = "an exponent is so near 0 that its scale is no number"
         return entry | {"identified": False, "reason": reason}
     if isinstance(fit.law, JointLaw):
@@ -72,6 +64,21 @@ def fit_entry(
     entry["row_sd"] = result.row_sd
     entry["resamples"] = {name: values[finite][:KEPT_RESAMPLES] for name, values in draws.items()}
     return entry
+
+
+def describe(fit: Fit[Any]) -> Entry:
+    """What a fit says of itself, without intervals."""
+    return {
+        "form": fit.form.form,
+        "formula": fit.form.formula,
+        "parameters": vars(fit.law) if fit.law is not None else dict.fromkeys(fit.form.units),
+        "units": fit.form.units,
+        "n_rows": fit.rows.n,
+        "n_clusters": fit.rows.n_clusters,
+        "identified": fit.identified,
+        "reason": fit.reason,
+        "certificate": asdict(fit.certificate) if fit.certificate else None,
+    }
 
 
 def _is_number(name: str, values: Any) -> Any:

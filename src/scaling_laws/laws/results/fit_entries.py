@@ -8,17 +8,12 @@ from typing import Any
 from scaling_laws.laws.allocation.frontier import FrontierPoint, SizeCurve, envelope, size_curves
 from scaling_laws.laws.fitting.fit import Fit, fit_law
 from scaling_laws.laws.fitting.rows import make_rows
-from scaling_laws.laws.forms.catalogue import FORMS_OF_C, FORMS_OF_D, FORMS_OF_N, JOINT_FORMS
-from scaling_laws.laws.forms.joint import PowerMean
+from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS, FORMS_OF_ONE_VARIABLE
 from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.forms.single import KaplanD
 from scaling_laws.laws.results.entries import Entry, fit_entry, learning_rate_entries
 from scaling_laws.laws.results.family_tables import FamilyTables
 from scaling_laws.laws.selection import at_common_horizon, of_largest_size, on_envelope
-
-FORMS_OF_ONE_VARIABLE: dict[str, tuple[type[Any], ...]] = {"N": FORMS_OF_N, "D": FORMS_OF_D, "C": FORMS_OF_C}
-FITTED_JOINT_FORMS = tuple(form for form in JOINT_FORMS if form is not PowerMean)
-"""The power mean is Droppo's law in other words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,7 @@ schema is that of laws.json; the lists that are not fits stay empty.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +24,13 @@ from scaling_laws.laws.results.entries import (
     POSITION_CORPUS,
     Entry,
     fit_entry,
-    plain_json,
     position_entries,
 )
 from scaling_laws.laws.results.family_tables import Settings
-from scaling_laws.laws.results.manifest import manifest, warnings
-from scaling_laws.laws.results.study import FAMILY_LISTS, SCHEMA
+from scaling_laws.laws.results.skeleton import blank_laws, finished_laws
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.laws.steps.batch_scan import scan_from_table
-from scaling_laws.laws.steps.critical_batch import BatchLaw, fit_critical_batch
-from scaling_laws.laws.steps.time_data import LEAST_SQUARES, LevelScan, fit_time_data
+from scaling_laws.laws.steps.critical_batch import BatchLaw, critical_batch_from_table
+from scaling_laws.laws.steps.time_data import LEAST_SQUARES, LevelScan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,17 +90,7 @@ def fit_forms(
         _check_columns(form, runs, positions)
     usable, unusable = usable_runs(runs, n=settings.n, c=settings.c)
     noise = seed_noise(usable)
-    laws: Entry = {
-        "schema": SCHEMA,
-        "study": name,
-        "conventions": {"N": settings.n, "C": settings.c, "loss": "loss"},
-        **{key: [] for key in FAMILY_LISTS},
-        "families": [],
-        "positions": [],
-        "noise": asdict(noise),
-        "late_positions": {"position_from": None, "pairs": [], "reason": "only chosen forms were fitted"},
-        "left_out": ([] if left_out is None else left_out.to_dict("records")) + unusable,
-    }
+    laws = blank_laws(name, settings, noise, left_out, unusable, reason="only chosen forms were fitted")
     if "position" in forms and positions is not None:
         losses = losses_by_run(positions, POSITION_CORPUS)
         laws["positions"] = position_entries(usable, losses, settings.delta, settings.seed)
@@ -115,11 +100,8 @@ def fit_forms(
         for form in dict.fromkeys(forms):
             entries = _entries(form, of_family, n_runs, noise, settings)
             laws["fits"] += [{"family": family, **entry} for entry in entries]
-    laws = plain_json(laws)
-    laws["warnings"] = warnings(laws, usable)
-    laws["manifest"] = manifest(laws, runs, positions, settings)
+    laws = finished_laws(laws, usable, runs, positions, settings)
     laws["manifest"]["weights"] = "weight" if "weight" in runs.columns else None
-    json.dumps(laws, allow_nan=False)  # ours to keep: a reader of laws.json never meets NaN
     return laws
 
 
@@ -144,10 +126,9 @@ def _entries(form: str, runs: pd.DataFrame, n_runs: int, noise: SeedNoise, setti
         return []
     delta, resamples, seed = settings.delta, settings.resamples, settings.seed
     if form in SCANNED:
-        levels = fit_time_data(scan_from_table(runs, batch="batch_tokens"), resamples=resamples, seed=seed)
+        batch_law = critical_batch_from_table(runs, batch="batch_tokens", resamples=resamples, seed=seed)
         if form == "time_data":
-            return [_level_entry(level, settings) for level in levels]
-        batch_law = fit_critical_batch(levels, seed=seed)
+            return [_level_entry(level, settings) for level in batch_law.levels]
         if form == "critical_batch":
             return [_batch_entry(batch_law, settings)]
         return [_far_entry(form, runs, batch_law, n_runs, noise, settings)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from scaling_laws.laws.fitting.families import SHARED_FORMS, FamilyFit, fit_families
@@ -19,40 +17,17 @@ from scaling_laws.laws.results.entries import (
     Entry,
     family_fit_entry,
     late_positions_entry,
-    plain_json,
     position_entries,
 )
 from scaling_laws.laws.results.family_tables import FamilyTables, Settings
 from scaling_laws.laws.results.fit_entries import fit_entries, fit_family
-from scaling_laws.laws.results.manifest import manifest, warnings
+from scaling_laws.laws.results.skeleton import blank_laws, finished_laws
 from scaling_laws.laws.results.time_entries import time_entries
 from scaling_laws.laws.selection import usable_runs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
-FAMILY_LISTS = (
-    "fits",
-    "learning_rates",
-    "frontier",
-    "isoflop",
-    "isoflop_akima",
-    "allocation",
-    "allocation_bias",
-    "approaches",
-    "ladder",
-    "kaplan_counting",
-    "critical_batch",
-    "training_time",
-    "holdout",
-    "rollout",
-    "learning_curves",
-    "outliers",
-    "bracketing",
-    "sensitivity",
-)
-"""Keys of `laws.json` whose entries belong to one family each."""
 CURVE_COLUMNS = ("run", "step", "tokens", "learning_rate", "noise_scale_tokens")
 """What the laws read of learning curves, beside the test loss."""
 
@@ -94,16 +69,10 @@ def fit_study(
     usable, unusable = usable_runs(runs, n=n, c=c)
     noise = seed_noise(usable)
     losses = {} if positions is None else losses_by_run(positions, POSITION_CORPUS)
-    laws: Entry = {
-        "schema": SCHEMA,
-        "study": name,
-        "conventions": {"N": n, "C": c, "loss": "loss"},
-        **{key: [] for key in FAMILY_LISTS},
+    laws = blank_laws(name, settings, noise, left_out, unusable) | {
         "families": [family_fit_entry(fit) for fit in _families(usable, noise, settings)],
         "positions": position_entries(usable, losses, delta, seed),
-        "noise": asdict(noise),
         "late_positions": late_positions_entry(usable, losses, seed),
-        "left_out": ([] if left_out is None else left_out.to_dict("records")) + unusable,
     }
     for family in sorted(usable["family"].unique()):
         complete = runs[runs["family"] == family]
@@ -117,11 +86,7 @@ def fit_study(
         )
         for key, entries in _entries_of_family(tables).items():
             laws[key] += [{"family": family, **entry} for entry in entries]
-    laws = plain_json(laws)
-    laws["warnings"] = warnings(laws, usable)
-    laws["manifest"] = manifest(laws, runs, positions, settings)
-    json.dumps(laws, allow_nan=False)  # ours to keep: a reader of laws.json never meets NaN
-    return laws
+    return finished_laws(laws, usable, runs, positions, settings)
 
 
 def _entries_of_family(tables: FamilyTables) -> dict[str, list[Entry]]:
@@ -154,6 +119,3 @@ def _families(runs: pd.DataFrame, noise: SeedNoise, settings: Settings) -> Itera
             resamples=settings.resamples,
             seed=settings.seed,
         )
-
-
-_manifest, _warnings = manifest, warnings

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from scaling_laws.laws.fitting.fit import Fit
 from scaling_laws.laws.forms.single import KaplanD
 from scaling_laws.laws.forms.steps import CriticalBatch
-from scaling_laws.laws.results.entries import KEPT_RESAMPLES, Entry
+from scaling_laws.laws.results.entries import KEPT_RESAMPLES, Entry, describe
 from scaling_laws.laws.results.family_tables import FamilyTables
 from scaling_laws.laws.steps.constant_rate import curves_of_study
 from scaling_laws.laws.steps.critical_batch import BatchLaw, critical_batch_from_curves
@@ -85,10 +83,11 @@ def training_time_entry(route: KaplanRoute) -> Entry:
     }
     return {
         "rows": route.rows,
-        "steps": _fit_entry(route.steps, route.steps_intervals) if route.steps else None,
+        "steps": describe(route.steps) | {"intervals": route.steps_intervals} if route.steps else None,
         "envelope": [{"C_min": C_min, "loss": loss, "N": N} for C_min, loss, N in points],
         "frontier": [
-            _fit_entry(fit, route.frontier_intervals.get(fit.form.form, {})) for fit in route.frontier
+            describe(fit) | {"intervals": route.frontier_intervals.get(fit.form.form, {})}
+            for fit in route.frontier
         ],
         "optimal": {name: asdict(power) for name, power in route.optimal.items()},
         "predicted_exponents": {
@@ -101,21 +100,6 @@ def training_time_entry(route: KaplanRoute) -> Entry:
         "interval_method": route.method,
         "reason": route.reason,
         "resamples": {name: values[:KEPT_RESAMPLES] for name, values in route.draws.items()},
-    }
-
-
-def _fit_entry(fit: Fit[Any], intervals: Mapping[str, Any]) -> Entry:
-    return {
-        "form": fit.form.form,
-        "formula": fit.form.formula,
-        "parameters": vars(fit.law) if fit.law is not None else dict.fromkeys(fit.form.units),
-        "units": fit.form.units,
-        "intervals": intervals,
-        "n_rows": fit.rows.n,
-        "n_clusters": fit.rows.n_clusters,
-        "certificate": asdict(fit.certificate) if fit.certificate else None,
-        "identified": fit.identified,
-        "reason": fit.reason,
     }
 
 

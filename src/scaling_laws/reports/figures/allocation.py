@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling_laws.laws.planning.planner import best_joint_fit
+from scaling_laws.laws.planning.choice import best_joint_fit
 from scaling_laws.laws.published import HOFFMANN, KAPLAN_TABLE_6
 from scaling_laws.reports.evidence import (
     Laws,

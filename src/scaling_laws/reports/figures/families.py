@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scaling_laws.laws.planning.planner import best_joint_fit
+from scaling_laws.laws.planning.choice import best_joint_fit
 from scaling_laws.laws.positions import PositionLosses
 from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon
 from scaling_laws.reports.evidence import Laws, StudyTables, find_fit, n_label
