@@ -17,6 +17,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "records": ({"errors"}, set()),
     "runs": ({"records", "errors"}, {"pandas"}),
+    "schedule": ({"errors"}, set()),
     "laws": ({"laws", "errors"}, {"numpy", "pandas", "scipy"}),
     "models.config": ({"errors"}, set()),
     "models.count": ({"errors", "models.config"}, set()),
@@ -24,12 +25,12 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "models": ({"models", "errors"}, {"torch"}),
     "data": ({"data", "records", "errors"}, {"numpy", "tokenizers", "jsonargparse"}),
     "training": (
-        {"training", "models", "data", "runs", "records", "errors"},
+        {"training", "models", "data", "runs", "records", "schedule", "errors"},
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
     "sweeps.trial": ({"sweeps.lease", "training", "records", "errors"}, set()),
     "sweeps": (
-        {"sweeps", "models.config", "models.count", "data", "runs", "records", "errors"},
+        {"sweeps", "models.config", "models.count", "data", "runs", "records", "schedule", "errors"},
         {"optuna", "sqlalchemy", "rich", "jsonargparse"},
     ),
     "reports": (

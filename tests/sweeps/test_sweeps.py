@@ -21,10 +21,10 @@ from scaling_laws.errors import InputError
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.records import read_record
 from scaling_laws.runs import load_study
+from scaling_laws.schedule import Schedule
 from scaling_laws.sweeps import lease
 from scaling_laws.sweeps.experiments import LearningRateRule, load_sweep, plan
 from scaling_laws.sweeps.queue import CELL, WINDOW, Queue
-from scaling_laws.training.optim import Schedule
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,11 +14,12 @@ from scaling_laws.data.batches import training_batch
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.errors import InputError
 from scaling_laws.models.transformer import Transformer
+from scaling_laws.schedule import Schedule
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.evaluation import evaluation_steps
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
-from scaling_laws.training.optim import Schedule, adamw
+from scaling_laws.training.optim import adamw
 
 
 def test_schedule_is_warmup_constant_and_one_minus_square_root() -> None:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scaling_laws.errors import InputError
+from scaling_laws.schedule import Schedule
 from scaling_laws.training.metrics import PositionLoss
-from scaling_laws.training.optim import Schedule, adamw, clip_gradients
+from scaling_laws.training.optim import adamw, clip_gradients
 
 
 @runtime_checkable

@@ -242,9 +242,9 @@ class RunRecorder(pl.Callback):
                 "gradient_clip": trainer.gradient_clip_val,
                 "precision": trainer.precision,
             },
-            schedule={"name": "warmup-constant-cooldown (1-sqrt)", **asdict(module.schedule)},
+            schedule=asdict(module.schedule),
             after_cooldown=complete
-            and module.schedule.cooldown_share > 0
+            and module.schedule.brings_down(trainer.max_steps)
             and self._step == trainer.max_steps,
             seed=data.seed,
             losses={

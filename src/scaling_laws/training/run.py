@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from scaling_laws.records import finished_record, write_atomically
+from scaling_laws.schedule import Schedule
 from scaling_laws.training.checkpoint import RunCheckpoints, checkpoint_folder, is_whole, newest_whole
 from scaling_laws.training.lightning_cli import instantiate
-from scaling_laws.training.optim import Schedule
 from scaling_laws.training.recorder import RunRecorder, forget_events
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
