@@ -18,7 +18,7 @@ from scaling_laws.data.tokens import TokenCorpus, open_corpus
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.schedule import Schedule
-from scaling_laws.training.optim import adamw
+from scaling_laws.training.optim import make_optimizer
 
 N_CTX, BATCH_SEQUENCES, STEPS = 128, 16, 256
 Change = Callable[[torch.nn.Module], None]
@@ -26,7 +26,9 @@ Change = Callable[[torch.nn.Module], None]
 
 def loss_after_training(network: torch.nn.Module, learning_rate: float, corpus: TokenCorpus) -> float:
     """Mean validation loss, nats per token, after `STEPS` steps of the quick study's recipe."""
-    optimizer = adamw(network, learning_rate=learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
+    optimizer = make_optimizer(
+        "adamw", network, learning_rate=learning_rate, betas=(0.9, 0.95), weight_decay=0.1
+    )
     schedule = Schedule(warmup_steps=40, cooldown_share=0.2)
     tokens = corpus.tokens("train")
     for step in range(STEPS):

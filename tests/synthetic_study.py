@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.records import POSITION_COLUMNS, RunRecord, write_atomically, write_record
+from scaling_laws.runs import compute_flops
+from scaling_laws.units import PF_DAY_FLOPS
 
 N_CTX = 128
 N_VOCAB = 1024
@@ -216,13 +218,24 @@ def _curve(record: RunRecord, N: int, rng: np.random.Generator) -> pd.DataFrame:
     loss = law * CONSTANT_RATE_PENALTY ** (1 - cooling) * final / law[-1]
     loss = np.minimum(loss, np.log(N_VOCAB))
     evaluated = (np.arange(len(steps)) % 4 == 0) | (steps == record.steps)
+    rate = record.optimizer["learning_rate"] * (1 - np.sqrt(cooling))
+    C = {
+        convention: flops * tokens
+        for convention, flops in compute_flops(record.parameters, record.flops_per_token, 1).items()
+    }
     table = pd.DataFrame(
         {
             "step": steps,
             "tokens": tokens,
-            "learning_rate": record.optimizer["learning_rate"] * (1 - np.sqrt(cooling)),
+            **C,
+            **{f"{convention}_pf_days": flops / PF_DAY_FLOPS for convention, flops in C.items()},
+            "learning_rate": rate,
+            "summed_learning_rate": np.cumsum(rate * np.diff(steps, prepend=0)),
             "train_loss_nats": loss * np.exp(rng.normal(0, 0.01, len(steps))),
+            "gradient_norm": 0.5,
+            "noise_scale_tokens": 2e3 / loss,
             "tokens_per_s": record.tokens_per_s,
+            "model_flops_utilisation": 0.3,
             "elapsed_s": tokens / record.tokens_per_s,
         }
     )

@@ -5,6 +5,7 @@ A run's folder is the truth (`lightning_logs/<study>/<run>/`):
     config.yaml           reproduces the run: `scaling-laws fit --config config.yaml`
     curve.csv             one row a logged step (`CURVE_COLUMNS`, then `<corpus>_loss_nats` a corpus)
     position_losses.csv   one row a position (`POSITION_COLUMNS`): sums, so that rows pool exactly
+    probe_losses.npz      the loss of every token of one text at each evaluation (`training/probe.py`)
     checkpoints/          for resume
     record.json           written last, by atomic rename: a run is done when this file exists
     failure.json          instead of a record, where a process failed: {"reason": ...}
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,24 @@ STATUSES = ("complete", "diverged", "pruned", "failed")
 MAIN_CORPUS = "test"
 """The corpus whose loss the laws describe: held-out files of the training distribution."""
 
-CURVE_COLUMNS = ("step", "tokens", "learning_rate", "train_loss_nats", "tokens_per_s", "elapsed_s")
+CURVE_COLUMNS = (
+    "step",
+    "tokens",
+    "C",  # training FLOPs so far, by each convention of `runs.compute_flops`
+    "C_attention",
+    "C_exact",
+    "C_pf_days",
+    "C_attention_pf_days",
+    "C_exact_pf_days",
+    "learning_rate",
+    "summed_learning_rate",
+    "train_loss_nats",  # mean since the row before
+    "gradient_norm",  # of the last step, before clipping
+    "noise_scale_tokens",  # empty before a measurement
+    "tokens_per_s",
+    "model_flops_utilisation",  # share of the device's measured matrix peak
+    "elapsed_s",
+)
 FAILURE_FILE = "failure.json"
 QUESTION_FILE = "study.json"
 POSITION_COLUMNS = ("step", "corpus", "fold", "position", "loss_sum_nats", "count")
@@ -74,7 +92,8 @@ class RunRecord:
     seed: int
 
     losses: dict[str, dict[str, float]]
-    """By corpus: `loss_nats` (mean per token), `bits_per_byte`, `tokens` evaluated. Final weights."""
+    """By corpus: `loss_nats` (mean per token), `bits_per_byte`, `tokens` evaluated; of the weights after
+    `evaluated_step`."""
     best_losses: dict[str, float]
     """By corpus: the lowest `loss_nats` of any evaluation of the run."""
     train_loss_nats: float | None
@@ -91,20 +110,30 @@ class RunRecord:
     git_revision: str
     versions: dict[str, str]
     host: str
-    tags: tuple[str, ...] = field(default=())
+    tags: tuple[str, ...] = ()
     """Experiments that asked for this run."""
+    evaluated_step: int | None = None
+    """Step after which the weights stood that `losses` were measured with: earlier than `steps` where the
+    training was stopped early."""
+    stopped_early: bool = False
+    """Whether the held-out loss had stopped falling before the horizon."""
+    summed_learning_rate: float | None = None
+    """Sum of the learning rate over all steps."""
+    devices: int = 1
+    model_flops_utilisation: float | None = None
+    """Training FLOPs a second (all rows of `flops_per_token`) over the devices' measured matrix peak."""
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that `path` holds either the old content or all of the new.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` so that `path` holds either the old content or all of the new.
 
     The temporary file lies beside the target: a rename is atomic on one file system only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -164,7 +193,7 @@ def read_record(path: Path) -> RunRecord:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise InputError(f"{path}: not a record of schema {SCHEMA}; delete it to have the run trained again")
     known = {item.name for item in fields(RunRecord)}
-    required = known - {"schema", "reason", "tags"}
+    required = {item.name for item in fields(RunRecord) if item.default is MISSING}
     if missing := sorted(required - content.keys()):
         raise InputError(f"{path}: lacks {', '.join(missing)}; delete it to have the run trained again")
     if unknown := sorted(content.keys() - known):

@@ -41,19 +41,20 @@ def parameter_counts(parameters: Mapping[str, int], flops_per_token: Mapping[str
     return {"N": non_embedding, "N_with_head": non_embedding + head_matrix, "N_total": total}
 
 
-def compute_flops(record: RunRecord) -> dict[str, float]:
-    """Training FLOPs of the run by each convention, with backward = 2 x forward.
+def compute_flops(
+    parameters: Mapping[str, int], flops_per_token: Mapping[str, float], tokens: int
+) -> dict[str, float]:
+    """Training FLOPs of `tokens` by each convention, with backward = 2 x forward.
 
     `C`            6 N D, N non-embedding (Kaplan's C = 6NBS)
     `C_attention`  6 N D plus the context-dependent attention row
     `C_exact`      every row of Table 1, with the head and the context
     """
-    rows = record.flops_per_token
-    six_nd = 6.0 * parameter_counts(record.parameters, rows)["N"] * record.tokens
+    six_nd = 6.0 * parameter_counts(parameters, flops_per_token)["N"] * tokens
     return {
         "C": six_nd,
-        "C_attention": six_nd + 3.0 * rows.get("attention_mask", 0.0) * record.tokens,
-        "C_exact": 3.0 * sum(rows.values()) * record.tokens,
+        "C_attention": six_nd + 3.0 * flops_per_token.get("attention_mask", 0.0) * tokens,
+        "C_exact": 3.0 * sum(flops_per_token.values()) * tokens,
     }
 
 
@@ -127,7 +128,7 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
             "learning_rate": record.optimizer.get("learning_rate"),
             "warmup_tokens": record.schedule.get("warmup_steps", 0) * record.batch_tokens,
             "after_cooldown": record.after_cooldown,
-            **compute_flops(record),
+            **compute_flops(record.parameters, record.flops_per_token, record.tokens),
             "loss": record.losses.get(MAIN_CORPUS, {}).get("loss_nats"),
         }
         for corpus, values in record.losses.items():

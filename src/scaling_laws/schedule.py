@@ -80,7 +80,3 @@ class Schedule:
         done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
         falling = (1 + math.cos(math.pi * done)) / 2 if self.decay == "cosine" else 1 - done
         return self.final_share + (1 - self.final_share) * falling
-
-    def summed(self, step: int, steps: int) -> float:
-        """Sum of `factor` over the steps 0 ... step - 1: Kaplan's Fig. 22 plots the loss against it."""
-        return math.fsum(self.factor(done, steps) for done in range(step))

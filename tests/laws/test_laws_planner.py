@@ -28,7 +28,8 @@ from scaling_laws.laws.planning.planner import (
 )
 from scaling_laws.laws.planning.recipe import fit_rate_rule, kaplan_learning_rate, porian
 from scaling_laws.laws.planning.repeated import borrowed, plan_repeated, repeated_law
-from scaling_laws.laws.published import BESIROGLU, HOFFMANN, KAPLAN_TABLE_3, MUENNIGHOFF, PF_DAY_FLOPS
+from scaling_laws.laws.published import BESIROGLU, HOFFMANN, KAPLAN_TABLE_3, MUENNIGHOFF
+from scaling_laws.units import PF_DAY_FLOPS
 
 TRUTH = Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38)
 

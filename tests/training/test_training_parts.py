@@ -19,7 +19,7 @@ from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.evaluation import evaluation_steps
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
-from scaling_laws.training.optim import adamw
+from scaling_laws.training.optim import make_optimizer
 
 
 def test_schedule_is_warmup_constant_and_one_minus_square_root() -> None:
@@ -49,7 +49,9 @@ def test_impossible_schedules_are_refused(wrong: dict) -> None:
 
 def test_decay_falls_on_matrices_only() -> None:
     network = Transformer(n_vocab=11, n_ctx=4, n_layer=1, d_model=8)
-    decayed, plain = adamw(network, learning_rate=1.0, betas=(0.9, 0.95), weight_decay=0.3).param_groups
+    decayed, plain = make_optimizer(
+        "adamw", network, learning_rate=1.0, betas=(0.9, 0.95), weight_decay=0.3
+    ).param_groups
     assert decayed["weight_decay"] == 0.3 and all(weight.ndim == 2 for weight in decayed["params"])
     assert plain["weight_decay"] == 0.0 and all(weight.ndim == 1 for weight in plain["params"])
     assert len(decayed["params"]) + len(plain["params"]) == len(list(network.parameters()))

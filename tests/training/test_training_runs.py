@@ -27,7 +27,7 @@ from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk
 
 STEPS = 30
-WALL_CLOCK = ["elapsed_s", "tokens_per_s"]
+WALL_CLOCK = ["elapsed_s", "tokens_per_s", "model_flops_utilisation"]
 FAMILIES = {
     "transformer": {
         "class_path": "scaling_laws.models.transformer.Transformer",
@@ -98,6 +98,7 @@ def comparable(record: RunRecord) -> dict[str, Any]:
         "study",
         "elapsed_s",
         "tokens_per_s",
+        "model_flops_utilisation",
         "peak_memory_bytes",
         "trained_tokens",
         "git_revision",

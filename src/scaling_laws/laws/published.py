@@ -15,8 +15,7 @@ from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.forms.single import KaplanC, KaplanD, KaplanN
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.steps.appendix_b import ComputeEfficient
-
-PF_DAY_FLOPS = 1e15 * 24 * 3600
+from scaling_laws.units import PF_DAY_FLOPS
 
 
 @dataclass(frozen=True, kw_only=True)

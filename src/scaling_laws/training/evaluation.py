@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.metrics import PositionLoss
@@ -14,18 +15,27 @@ EVALUATION_SEQUENCES = 32
 N_FOLDS = 16
 
 
-def evaluation_steps(batch_tokens: int, steps: int, per_doubling: int) -> set[int]:
-    """Log-spaced steps after which held-out losses are measured, and the last step.
+def evaluation_steps(batch_tokens: int, steps: int, per_doubling: int, every_n_steps: int = 0) -> set[int]:
+    """Log-spaced steps after which held-out losses are measured, every n-th step, and the last.
 
     The grid is anchored at a fixed number of tokens, not at the horizon: runs of all horizons and sizes
     are then measured at the same points, and a cooldown branch shares those of its trunk.
+
+    Args:
+        per_doubling: evaluations each time the tokens double; 0 for none of these.
+        every_n_steps: 0 for none of these.
     """
     chosen = {steps}
     k = 0
-    while (step := round(FIRST_EVALUATION_TOKENS * 2 ** (k / per_doubling) / batch_tokens)) < steps:
+    while (
+        per_doubling
+        and (step := round(FIRST_EVALUATION_TOKENS * 2 ** (k / per_doubling) / batch_tokens)) < steps
+    ):
         if step >= 1:
             chosen.add(step)
         k += 1
+    if every_n_steps:
+        chosen.update(range(every_n_steps, steps, every_n_steps))
     return chosen
 
 
@@ -38,21 +48,28 @@ def evaluate(
         n_windows: windows a corpus, spread evenly over it.
         n_folds: 1, or `N_FOLDS` to keep the folds of documents apart.
     """
+    metrics = {}
+    for corpus in data.corpus.held_out:
+        windows, folds = data.held_out(corpus, n_windows)
+        windows = windows[trainer.global_rank :: trainer.world_size]
+        folds = folds[trainer.global_rank :: trainer.world_size].to(module.device)
+        if n_folds == 1:
+            folds = torch.zeros_like(folds)
+        metric = PositionLoss(data.n_ctx, n_folds).to(module.device)
+        if len(windows):  # a small corpus may have fewer windows than there are devices
+            metric.update(token_losses(trainer, module, windows), folds)
+        metric.sync()  # does nothing on one device
+        metrics[corpus] = metric
+    return metrics
+
+
+def token_losses(trainer: pl.Trainer, module: LanguageModel, windows: Tensor) -> Tensor:
+    """Losses (W, T) in nats of tokens 1 ... T of windows (W, T + 1), in the run's precision, no dropout."""
     was_training = module.training
     module.eval()
-    metrics = {}
     with torch.no_grad(), trainer.precision_plugin.val_step_context():
-        for corpus in data.corpus.held_out:
-            windows, folds = data.held_out(corpus, n_windows)
-            windows = windows[trainer.global_rank :: trainer.world_size].to(module.device)
-            folds = folds[trainer.global_rank :: trainer.world_size].to(module.device)
-            if n_folds == 1:
-                folds = torch.zeros_like(folds)
-            metric = PositionLoss(data.n_ctx, n_folds).to(module.device)
-            for start in range(0, len(windows), EVALUATION_SEQUENCES):
-                some = slice(start, start + EVALUATION_SEQUENCES)
-                metric.update(module.token_losses(windows[some]), folds[some])
-            metric.sync()  # does nothing on one device
-            metrics[corpus] = metric
+        losses = [
+            module.token_losses(some.to(module.device)) for some in torch.split(windows, EVALUATION_SEQUENCES)
+        ]
     module.train(was_training)
-    return metrics
+    return torch.cat(losses)

@@ -18,8 +18,10 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from scaling_laws.errors import InputError
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, RunCheckpoints, newest_whole
 from scaling_laws.training.datamodule import TokenDataModule
+from scaling_laws.training.event_log import forget_events
 from scaling_laws.training.module import LanguageModel
-from scaling_laws.training.recorder import RunRecorder, forget_events
+from scaling_laws.training.noise_scale import NoiseScale
+from scaling_laws.training.recorder import RunRecorder
 
 VERBS = ("fit", "validate", "test", "predict")
 
@@ -29,6 +31,7 @@ class TrainingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunRecorder, "recorder")
+        parser.add_lightning_class_args(NoiseScale, "noise_scale")
         parser.add_lightning_class_args(RunCheckpoints, "checkpoints")
         # The corpus knows its vocabulary: a network of another one cannot be asked for.
         parser.link_arguments("data.n_vocab", "model.network.init_args.n_vocab", apply_on="instantiate")

@@ -15,7 +15,7 @@ from torch.nn import functional
 from scaling_laws.errors import InputError
 from scaling_laws.schedule import Schedule
 from scaling_laws.training.metrics import PositionLoss
-from scaling_laws.training.optim import adamw, clip_gradients
+from scaling_laws.training.optim import OptimizerName, clip_gradients, gradient_norm, make_optimizer
 
 
 @runtime_checkable
@@ -40,15 +40,19 @@ class Network(Protocol):
 
 
 class LanguageModel(pl.LightningModule):
-    """Next-token cross-entropy, AdamW, and a learning rate that is a pure function of the step.
+    """Next-token cross-entropy, an optimiser, and a learning rate that is a pure function of the step.
 
     Args:
         network: an nn.Module by class path that satisfies `Network`.
         learning_rate: peak of the schedule.
-        schedule: warm-up, constant, cooldown; its horizon is the trainer's `max_steps`.
+        schedule: how the rate rises and falls; its horizon is the trainer's `max_steps`.
+        optimizer: `adamw`, or `adafactor` where its moments do not fit into memory.
         beta1: AdamW's decay of the mean gradient.
         beta2: AdamW's decay of the mean squared gradient.
         weight_decay: decoupled decay, on matrices only.
+
+    Attributes:
+        gradient_norm: of the step just taken, before clipping; a scalar on the device.
 
     Raises:
         InputError: the network lacks its accounting, or its groups do not sum to its parameters.
@@ -59,6 +63,7 @@ class LanguageModel(pl.LightningModule):
         network: nn.Module,
         learning_rate: float = 3e-3,
         schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
+        optimizer: OptimizerName = "adamw",
         beta1: float = 0.9,
         beta2: float = 0.95,
         weight_decay: float = 0.1,
@@ -81,8 +86,10 @@ class LanguageModel(pl.LightningModule):
         self.network = network
         self.learning_rate = learning_rate
         self.schedule = schedule
+        self.optimizer = optimizer
         self.betas = (beta1, beta2)
         self.weight_decay = weight_decay
+        self.gradient_norm = torch.zeros(())
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V) of token ids (B, T)."""
@@ -102,7 +109,8 @@ class LanguageModel(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.trainer.max_steps <= 0:
             raise InputError("trainer.max_steps is not set; the schedule needs the number of steps")
-        return adamw(
+        return make_optimizer(
+            self.optimizer,
             self.network,
             learning_rate=self.learning_rate,
             betas=self.betas,
@@ -118,7 +126,9 @@ class LanguageModel(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Lightning does not clip for a fused optimizer in mixed precision, even where nothing is scaled."""
-        clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        self.gradient_norm = gradient_norm(weights)
+        clip_gradients(weights, self.gradient_norm, gradient_clip_val, gradient_clip_algorithm)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Set the rate of this step. Without a scheduler object there is no scheduler state to resume."""

@@ -1,34 +1,58 @@
-"""Optimisers, their parameter groups, and clipping."""
+"""Optimisers, their parameter groups, and the gradient's norm."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Literal
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+OptimizerName = Literal["adamw", "adafactor"]
 
 
-def clip_gradients(optimizer: torch.optim.Optimizer, value: float | None, algorithm: str | None) -> None:
-    """Clip by the norm over all weights of the optimizer, or by value; 0 and None do nothing."""
-    if not value:
-        return
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    if algorithm == "value":
-        nn.utils.clip_grad_value_(weights, value)
-    else:
-        nn.utils.clip_grad_norm_(weights, value)
-
-
-def adamw(
+def make_optimizer(
+    name: OptimizerName,
     network: nn.Module,
     *,
     learning_rate: float,
     betas: tuple[float, float],
     weight_decay: float,
     fused: bool = True,
-) -> torch.optim.AdamW:
-    """AdamW with decoupled decay on matrices only: it would pull a norm's weight away from 1."""
+) -> torch.optim.Optimizer:
+    """torch's AdamW or Adafactor, with decoupled decay.
+
+    The decay falls on matrices only: it would pull a norm's weight away from 1.
+
+    Adafactor (Shazeer and Stern 2018) keeps a row and a column of second moments a matrix and no first
+    moment: Kaplan et al. used it above 1e9 parameters. Its rate is relative to the size of a weight, and
+    torch caps it at 1 / sqrt(step).
+
+    Args:
+        betas: of AdamW; Adafactor has none.
+        fused: one kernel for AdamW's whole step.
+    """
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     groups = [
         {"params": [weight for weight in trained if weight.ndim >= 2], "weight_decay": weight_decay},
         {"params": [weight for weight in trained if weight.ndim < 2], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
+    if name == "adafactor":
+        return torch.optim.Adafactor(groups, lr=learning_rate)
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
+
+
+def gradient_norm(weights: Iterable[Tensor]) -> Tensor:
+    """Euclidean norm of the gradients of all weights together; a scalar on their device."""
+    return nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+
+
+def clip_gradients(weights: list[Tensor], norm: Tensor, limit: float | None, algorithm: str | None) -> None:
+    """Scale the gradients so that their `norm` is at most `limit`, or cut each value there."""
+    if not limit:  # 0 and None do not clip
+        return
+    if algorithm == "value":
+        nn.utils.clip_grad_value_(weights, limit)
+    else:
+        nn.utils.clip_grads_with_norm_(weights, limit, norm)

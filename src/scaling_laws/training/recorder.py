@@ -1,40 +1,43 @@
-"""The callback that writes what a run leaves behind (`records.py` has the schema)."""
+"""The callback that measures a run and writes what it leaves behind (`records.py` has the schema)."""
 
 from __future__ import annotations
 
 import math
-import platform
 import time
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from scaling_laws.records import (
-    CURVE_COLUMNS,
-    MAIN_CORPUS,
-    POSITION_COLUMNS,
-    RunRecord,
-    write_record,
-)
-from scaling_laws.runs import compute_flops, parameter_counts
-from scaling_laws.training import provenance
+from scaling_laws.errors import InputError
+from scaling_laws.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, write_record
+from scaling_laws.runs import compute_flops
+from scaling_laws.training import event_log
+from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.datamodule import TokenDataModule
-from scaling_laws.training.evaluation import N_FOLDS, evaluate, evaluation_steps
+from scaling_laws.training.divergence import DivergenceGuard
+from scaling_laws.training.evaluation import N_FOLDS, evaluate, evaluation_steps, token_losses
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
+from scaling_laws.training.noise_scale import NoiseScale
+from scaling_laws.training.probe import ProbeLosses
 from scaling_laws.training.resumable_csv import ResumableCsv
+from scaling_laws.training.run_record import Identity, Outcome, make_record
+from scaling_laws.training.throughput import matrix_dtype, matrix_peak_flops
+from scaling_laws.units import PF_DAY_FLOPS
 
 
 class RunRecorder(pl.Callback):
-    """Writes curve.csv, position_losses.csv, TensorBoard events and, last, record.json.
+    """Writes curve.csv, position_losses.csv, probe_losses.npz, TensorBoard events and, last, record.json.
 
     The folder is the trainer's `default_root_dir`. A resumed run drops the rows after its checkpoint
     and goes on, so that its files equal those of an undisturbed run (wall-clock columns aside).
+
+    A run ends within one interval between two rows when its loss or a gradient is not finite, or when its
+    loss rises far above the untrained network's (`divergence.py`): its weights are then those of the last
+    good interval.
 
     Args:
         study: name of the study the run belongs to.
@@ -44,8 +47,13 @@ class RunRecorder(pl.Callback):
         tags: experiments that asked for this run.
         log_every_n_steps: steps between two rows of the curve.
         evaluations_per_doubling: held-out evaluations each time the tokens double.
+        evaluation_every_n_steps: and after every n-th step, for early stopping; 0 for none of these.
         evaluation_windows: windows a held-out corpus at each of them.
         final_windows: windows a held-out corpus after the last step.
+        probe_windows: windows of the test corpus whose every token's loss is kept at each evaluation.
+        patience: evaluations without a new lowest loss on `patience_corpus` after which a data-limited run is
+            stopped; its losses are then those of the weights with the lowest. 0 trains to the horizon.
+        patience_corpus: `val`, or `test` as in Kaplan 2020.
     """
 
     def __init__(
@@ -57,60 +65,108 @@ class RunRecorder(pl.Callback):
         tags: list[str] | None = None,
         log_every_n_steps: int = 20,
         evaluations_per_doubling: int = 2,
+        evaluation_every_n_steps: int = 0,
         evaluation_windows: int = 64,
         final_windows: int = 512,
+        probe_windows: int = 8,
+        patience: int = 0,
+        patience_corpus: str = "val",
     ) -> None:
-        self.study = study
-        self.name = name
-        self.trunk = trunk
-        self.run_id = run_id
-        self.tags = tuple(tags or ())
+        for key, value, least in (
+            ("log_every_n_steps", log_every_n_steps, 1),
+            ("evaluations_per_doubling", evaluations_per_doubling, 0),
+            ("evaluation_every_n_steps", evaluation_every_n_steps, 0),
+            ("evaluation_windows", evaluation_windows, 1),
+            ("final_windows", final_windows, 1),
+            ("probe_windows", probe_windows, 0),
+            ("patience", patience, 0),
+        ):
+            if value < least:
+                raise InputError(f"recorder.{key} is {value}; it must be {least} or more")
+        self.identity = Identity(study=study, name=name, trunk=trunk, run_id=run_id, tags=tuple(tags or ()))
         self.log_every_n_steps = log_every_n_steps
         self.evaluations_per_doubling = evaluations_per_doubling
+        self.evaluation_every_n_steps = evaluation_every_n_steps
         self.evaluation_windows = evaluation_windows
         self.final_windows = final_windows
+        self.probe_windows = probe_windows
+        self.patience = patience
+        self.patience_corpus = patience_corpus
         self.shared_steps = 0
         """Steps that a cooldown branch takes over from its trunk; set by `run.py`."""
         self.status = ""
         """`complete` or `diverged` once the training has ended."""
         self.reason = ""
-        self._loss_sum: Tensor | float = 0.0
-        self._loss_count = 0
         self._losses: dict[str, float] = {}
-        self._evaluated: dict[str, int] = {}
+        self._evaluated_tokens: dict[str, int] = {}
         self._evaluated_step = -1
+        self._stopped_early = False
+        self._measured_end = False
+        self._restored: dict[str, Any] = {}
 
     # --- state: what a checkpoint must hold for an exact resume -----------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        return {"loss_sum": float(self._loss_sum), "loss_count": self._loss_count}
+        return {
+            "first_loss_nats": self._guard.first_loss_nats,
+            "loss_sum": float(self._loss_sum),
+            "loss_count": self._loss_count,
+            "largest_gradient_norm": float(self._largest_gradient_norm),
+            "summed_learning_rate": self._summed_learning_rate,
+            **({"best": self._best.state_dict()} if self._best else {}),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._loss_sum = state_dict["loss_sum"]
-        self._loss_count = state_dict["loss_count"]
+        self._restored = state_dict
 
     # --- during training --------------------------------------------------------------------------
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data = _data(trainer)
+        data, module = _data(trainer), _module(pl_module)
         self.folder = Path(trainer.default_root_dir)
         self._step = trainer.global_step
-        self._batch_tokens = data.batch_tokens * trainer.accumulate_grad_batches
         self._evaluation_steps = evaluation_steps(
-            self._batch_tokens, trainer.max_steps, self.evaluations_per_doubling
+            data.batch_tokens, trainer.max_steps, self.evaluations_per_doubling, self.evaluation_every_n_steps
         )
         self._corpora = data.corpus.held_out
+        if self.patience and self.patience_corpus not in self._corpora:
+            raise InputError(
+                f"recorder.patience_corpus is {self.patience_corpus!r}; "
+                f"the corpus holds out {', '.join(self._corpora)}"
+            )
+        self._guard = DivergenceGuard(module.network, data.n_vocab)
+        self._best = BestWeights(module.network, self.patience) if self.patience else None
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self._noise = next((each for each in callbacks if isinstance(each, NoiseScale)), None)
+        dtype = matrix_dtype(str(trainer.precision))
+        self._peak_flops_per_s = matrix_peak_flops(trainer.strategy.root_device, dtype)
+        self._restore_state()
+
         columns = (*CURVE_COLUMNS, *(f"{corpus}_loss_nats" for corpus in self._corpora))
-        self._curve = ResumableCsv(self.folder / "curve.csv", columns, self._step, trainer.is_global_zero)
+        writes = trainer.is_global_zero
+        self._curve = ResumableCsv(self.folder / "curve.csv", columns, self._step, writes)
         self._positions = ResumableCsv(
-            self.folder / "position_losses.csv", POSITION_COLUMNS, self._step, trainer.is_global_zero
+            self.folder / "position_losses.csv", POSITION_COLUMNS, self._step, writes
         )
+        if self.probe_windows:
+            self._probe_text = data.held_out(MAIN_CORPUS, self.probe_windows)[0]
+            self._probe = ProbeLosses(self.folder, self._probe_text, self._step, writes)
         for row in self._curve.read():
-            self._to_tensorboard(trainer, {key: float(value) for key, value in row.items() if value})
+            event_log.write_row(trainer, {key: float(value) for key, value in row.items() if value})
         self._elapsed_before_s = float(self._curve.last["elapsed_s"]) if self._curve.last else 0.0
         self._start_s = self._interval_start_s = time.perf_counter()
         self._interval_start_step = self._step
         self._last_loss: float | None = None
+
+    def _restore_state(self) -> None:
+        state = self._restored
+        self._loss_sum: Tensor | float = state.get("loss_sum", 0.0)
+        self._loss_count = state.get("loss_count", 0)
+        self._largest_gradient_norm: Tensor | float = state.get("largest_gradient_norm", 0.0)
+        self._summed_learning_rate = state.get("summed_learning_rate", 0.0)
+        self._guard.first_loss_nats = state.get("first_loss_nats", math.inf)
+        if self._best and "best" in state:
+            self._best.load_state_dict(state["best"])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -121,178 +177,140 @@ class RunRecorder(pl.Callback):
         step = trainer.global_step
         if step == self._step:
             return  # a batch that was accumulated
+        module = _module(pl_module)
         self._step = step
+        self._summed_learning_rate += trainer.optimizers[0].param_groups[0]["lr"]
+        self._largest_gradient_norm = torch.maximum(
+            torch.as_tensor(self._largest_gradient_norm, device=module.gradient_norm.device),
+            module.gradient_norm,
+        )
+        if math.isinf(self._guard.first_loss_nats):
+            self._guard.first_loss_nats = self._mean_train_loss(trainer)
         evaluating = step in self._evaluation_steps
         if evaluating or step % self.log_every_n_steps == 0:
-            self._log(trainer, pl_module, step, evaluating)
+            self._log(trainer, module, evaluating=evaluating, final=step == trainer.max_steps)
 
-    def _log(self, trainer: pl.Trainer, module: Any, step: int, evaluating: bool) -> None:
+    def _log(self, trainer: pl.Trainer, module: LanguageModel, *, evaluating: bool, final: bool) -> None:
         """Write one row of the curve, with held-out losses where this is a step for them."""
+        data, step = _data(trainer), self._step
         train_loss = self._mean_train_loss(trainer)
+        self._loss_sum, self._loss_count = 0.0, 0
         interval_s = time.perf_counter() - self._interval_start_s
-        trained_tokens = (step - self._interval_start_step) * self._batch_tokens
+        tokens_per_s = (step - self._interval_start_step) * data.batch_tokens / interval_s
+        network: Any = module.network
+        rows_of_flops = network.flops_per_token()
+        C = compute_flops(network.parameters_by_group(), rows_of_flops, step * data.batch_tokens)
+        exact_flops_per_s = 3 * sum(rows_of_flops.values()) * tokens_per_s
         row: dict[str, Any] = {
             "step": step,
-            "tokens": step * self._batch_tokens,
+            "tokens": step * data.batch_tokens,
+            **C,
+            **{f"{convention}_pf_days": flops / PF_DAY_FLOPS for convention, flops in C.items()},
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "summed_learning_rate": self._summed_learning_rate,
             "train_loss_nats": train_loss,
-            "tokens_per_s": round(trained_tokens / interval_s, 1),
+            "gradient_norm": float(module.gradient_norm),
+            "noise_scale_tokens": self._noise.tokens if self._noise else None,
+            "tokens_per_s": round(tokens_per_s, 1),
+            "model_flops_utilisation": round(
+                exact_flops_per_s / (self._peak_flops_per_s * trainer.world_size), 4
+            ),
         }
-        if not math.isfinite(train_loss):
-            self._diverged(trainer, f"the training loss is {train_loss} at step {step}")
-        elif evaluating:
-            row |= self._evaluate(trainer, module, step, final=step == trainer.max_steps)
+        # In 16-mixed an overflow is an everyday event: the scaler leaves the step out.
+        largest_norm = 0.0 if trainer.precision == "16-mixed" else float(self._largest_gradient_norm)
+        fault = self._guard.fault(train_loss, largest_norm)
+        self._largest_gradient_norm = 0.0
+        if not fault and evaluating:
+            row |= self._evaluate(trainer, module, final=final)
+            fault = next(
+                (
+                    f"the loss on {name!r} is {loss}"
+                    for name, loss in self._losses.items()
+                    if not math.isfinite(loss)
+                ),
+                "",
+            )
+        if fault:
+            self.status, self.reason = "diverged", f"{fault} at step {step}"
+            self._guard.good_weights.restore()
+            trainer.should_stop = True
+        else:
+            self._guard.good_weights.keep()
         self._last_loss = train_loss if math.isfinite(train_loss) else self._last_loss
         row["elapsed_s"] = round(self._elapsed_before_s + time.perf_counter() - self._start_s, 3)
         self._curve.write([row])
-        self._to_tensorboard(trainer, row)
+        event_log.write_row(trainer, row)
         self._interval_start_s = time.perf_counter()
         self._interval_start_step = step
 
     def _mean_train_loss(self, trainer: pl.Trainer) -> float:
-        """Mean loss a token since the last row, over all ranks; empties the sum."""
+        """Mean loss a token since the last row, over all ranks."""
         mean = torch.as_tensor(self._loss_sum / self._loss_count, device=trainer.strategy.root_device)
-        self._loss_sum, self._loss_count = 0.0, 0
         return float(trainer.strategy.reduce(mean, reduce_op="mean"))
 
-    def _diverged(self, trainer: pl.Trainer, reason: str) -> None:
-        self.status, self.reason = "diverged", reason
-        trainer.should_stop = True
-
-    def _evaluate(self, trainer: pl.Trainer, module: Any, step: int, *, final: bool) -> dict[str, float]:
+    def _evaluate(self, trainer: pl.Trainer, module: LanguageModel, *, final: bool) -> dict[str, float]:
         """Measure every held-out corpus, write the rows a position, and return the curve's columns."""
-        metrics = evaluate(
-            trainer,
-            module,
-            _data(trainer),
-            n_windows=self.final_windows if final else self.evaluation_windows,
-            n_folds=N_FOLDS if final else 1,
-        )
+        step = self._step
+        if self.probe_windows:
+            self._probe.add(step, token_losses(trainer, module, self._probe_text))
+        metrics = self._corpus_losses(trainer, module, final=final and self._best is None)
+        losses = _means(metrics)
+        self._evaluated_step, self._measured_end = step, final
+        if self._best is not None:
+            self._best.add(step, losses[self.patience_corpus])
+            self._measured_end = final = final or self._best.exhausted
+            if final:
+                self._best.restore()
+                self._evaluated_step = self._best.step
+                self._stopped_early = self._best.exhausted
+                trainer.should_stop = True
+                metrics = self._corpus_losses(trainer, module, final=True)
+        self._losses = _means(metrics)
+        self._evaluated_tokens = {corpus: int(metric.count.sum()) for corpus, metric in metrics.items()}
         self._positions.write(
-            row for corpus, metric in metrics.items() for row in _rows(step, corpus, metric)
+            row for corpus, metric in metrics.items() for row in _position_rows(step, corpus, metric)
         )
-        self._losses = {corpus: float(metric.compute()) for corpus, metric in metrics.items()}
-        self._evaluated = {corpus: int(metric.count.sum()) for corpus, metric in metrics.items()}
-        self._evaluated_step = step
-        for corpus, loss in self._losses.items():
-            if not math.isfinite(loss):
-                self._diverged(trainer, f"the loss on {corpus!r} is {loss} at step {step}")
-        return {f"{corpus}_loss_nats": loss for corpus, loss in self._losses.items()}
+        return {f"{corpus}_loss_nats": loss for corpus, loss in losses.items()}
 
-    def _to_tensorboard(self, trainer: pl.Trainer, row: dict[str, Any]) -> None:
-        if not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
-            return
-        scalars = {"learning_rate": row["learning_rate"], "tokens_per_s": row["tokens_per_s"]}
-        scalars |= {
-            f"loss_nats/{key.removesuffix('_loss_nats')}": row[key] for key in row if "_loss_nats" in key
-        }
-        for tag, value in scalars.items():
-            trainer.logger.experiment.add_scalar(tag, value, int(row["step"]))
-            if tag.startswith("loss_nats"):
-                # TensorBoard's x-axis is an integer step: a second family of tags counts tokens.
-                trainer.logger.experiment.add_scalar(f"by_tokens/{tag}", value, int(row["tokens"]))
+    def _corpus_losses(
+        self, trainer: pl.Trainer, module: LanguageModel, *, final: bool
+    ) -> dict[str, PositionLoss]:
+        n_windows = self.final_windows if final else self.evaluation_windows
+        return evaluate(trainer, module, _data(trainer), n_windows=n_windows, n_folds=N_FOLDS if final else 1)
 
     # --- at the end -------------------------------------------------------------------------------
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.status:
-            if self._evaluated_step != self._step:  # stopped early, by another callback
-                self._log(trainer, pl_module, self._step, evaluating=True)
+            if not self._measured_end:  # by something else than the horizon: Lightning's max_time, say
+                self._log(trainer, _module(pl_module), evaluating=True, final=True)
             self.status = self.status or "complete"
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # After every callback's on_train_end: the record is the last thing that a run writes.
-        record = self._record(trainer, pl_module)
-        if trainer.is_global_zero:
-            self._hparams_to_tensorboard(trainer, record)
-            write_record(self.folder, record)
-
-    def _record(self, trainer: pl.Trainer, module: Any) -> RunRecord:
-        assert isinstance(module, LanguageModel)
-        data = _data(trainer)
-        network: Any = module.network
-        tokens = self._step * self._batch_tokens
-        own_steps = self._step - self.shared_steps
         curve = self._curve.read()
         shared_s = max(
-            (float(row["elapsed_s"]) for row in curve if int(row["step"]) <= self.shared_steps), default=0
+            (float(row["elapsed_s"]) for row in curve if int(row["step"]) <= self.shared_steps), default=0.0
         )
-        elapsed_s = self._elapsed_before_s + time.perf_counter() - self._start_s - shared_s
-        complete = self.status == "complete"
-        return RunRecord(
-            run_id=self.run_id,
-            name=self.name or self.folder.resolve().name,
-            study=self.study or self.folder.resolve().parent.name,
-            trunk=self.trunk or self.name or self.folder.resolve().name,
+        outcome = Outcome(
             status=self.status,
             reason=self.reason,
-            family=network.family,
-            shape=asdict(network.config) if is_dataclass(getattr(network, "config", None)) else {},
-            parameters=network.parameters_by_group(),
-            flops_per_token=network.flops_per_token(),
-            tokens=tokens,
-            unique_tokens=min(tokens, data.tokens_per_epoch),
-            batch_tokens=self._batch_tokens,
-            steps=self._step,
-            optimizer={
-                "name": "adamw",
-                "learning_rate": module.learning_rate,
-                "betas": list(module.betas),
-                "weight_decay": module.weight_decay,
-                "gradient_clip": trainer.gradient_clip_val,
-                "precision": trainer.precision,
-            },
-            schedule=asdict(module.schedule),
-            after_cooldown=complete
-            and module.schedule.brings_down(trainer.max_steps)
-            and self._step == trainer.max_steps,
-            seed=data.seed,
-            losses={
-                corpus: {
-                    "loss_nats": loss,
-                    "bits_per_byte": loss / math.log(2) / data.corpus.bytes_per_token(corpus),
-                    "tokens": self._evaluated[corpus],
-                }
-                for corpus, loss in self._losses.items()
-                if complete
-            },
-            best_losses={
-                corpus: best for corpus in self._corpora if (best := _lowest(curve, corpus)) is not None
-            },
+            step=self._step,
+            shared_steps=self.shared_steps,
+            elapsed_s=self._elapsed_before_s + time.perf_counter() - self._start_s - shared_s,
+            evaluated_step=self._evaluated_step,
+            losses_nats=self._losses,
+            evaluated_tokens=self._evaluated_tokens,
+            lowest_losses_nats=_lowest(curve, self._corpora),
             train_loss_nats=self._last_loss,
-            corpus={"name": data.corpus.name, "manifest_hash": data.corpus.manifest_hash},
-            elapsed_s=round(elapsed_s, 3),
-            trained_tokens=own_steps * self._batch_tokens,
-            tokens_per_s=round(own_steps * self._batch_tokens / elapsed_s, 1),
-            peak_memory_bytes=provenance.peak_memory_bytes(),
-            git_revision=provenance.git_revision(),
-            versions=provenance.versions(),
-            host=platform.node(),
-            tags=self.tags,
+            summed_learning_rate=self._summed_learning_rate,
+            stopped_early=self._stopped_early,
+            peak_flops_per_s=self._peak_flops_per_s,
         )
-
-    def _hparams_to_tensorboard(self, trainer: pl.Trainer, record: RunRecord) -> None:
-        if not isinstance(trainer.logger, TensorBoardLogger):
-            return
-        hparams: dict[str, Any] = {
-            "family": record.family,
-            **{key: record.shape.get(key) for key in ("n_layer", "d_model", "n_ctx") if key in record.shape},
-            **parameter_counts(record.parameters, record.flops_per_token),
-            "D": record.tokens,
-            "C": compute_flops(record)["C"],
-            "learning_rate": record.optimizer["learning_rate"],
-            "seed": record.seed,
-        }
-        metrics = {f"hp/{corpus}_loss_nats": loss["loss_nats"] for corpus, loss in record.losses.items()}
-        if MAIN_CORPUS in record.losses:
-            trainer.logger.log_hyperparams(hparams, metrics)
-        trainer.logger.save()
-
-
-def forget_events(folder: Path) -> None:
-    """Remove a run's event files: a resumed run writes all its points again, from its curve."""
-    for path in folder.glob("events.out.tfevents.*"):
-        path.unlink()
+        record = make_record(trainer, _module(pl_module), self.identity, outcome)
+        event_log.write_hparams(trainer, record)
+        if trainer.is_global_zero:
+            write_record(self.folder, record)
 
 
 def _data(trainer: pl.Trainer) -> TokenDataModule:
@@ -301,7 +319,16 @@ def _data(trainer: pl.Trainer) -> TokenDataModule:
     return data
 
 
-def _rows(step: int, corpus: str, metric: PositionLoss) -> list[dict[str, Any]]:
+def _module(module: pl.LightningModule) -> LanguageModel:
+    assert isinstance(module, LanguageModel)
+    return module
+
+
+def _means(metrics: dict[str, PositionLoss]) -> dict[str, float]:
+    return {corpus: float(metric.compute()) for corpus, metric in metrics.items()}
+
+
+def _position_rows(step: int, corpus: str, metric: PositionLoss) -> list[dict[str, Any]]:
     sums, counts = metric.loss_sum.tolist(), metric.count.tolist()
     return [
         {
@@ -318,6 +345,11 @@ def _rows(step: int, corpus: str, metric: PositionLoss) -> list[dict[str, Any]]:
     ]
 
 
-def _lowest(curve: list[dict[str, str]], corpus: str) -> float | None:
-    values = [float(row[f"{corpus}_loss_nats"]) for row in curve if row.get(f"{corpus}_loss_nats")]
-    return min((value for value in values if math.isfinite(value)), default=None)
+def _lowest(curve: list[dict[str, str]], corpora: tuple[str, ...]) -> dict[str, float]:
+    """The lowest finite loss in the curve, by corpus."""
+    lowest = {}
+    for corpus in corpora:
+        values = [float(row[f"{corpus}_loss_nats"]) for row in curve if row.get(f"{corpus}_loss_nats")]
+        if finite := [value for value in values if math.isfinite(value)]:
+            lowest[corpus] = min(finite)
+    return lowest

@@ -15,9 +15,11 @@ import yaml
 
 from scaling_laws.records import finished_record, write_atomically
 from scaling_laws.schedule import Schedule
+from scaling_laws.training import probe
 from scaling_laws.training.checkpoint import RunCheckpoints, checkpoint_folder, is_whole, newest_whole
+from scaling_laws.training.event_log import forget_events
 from scaling_laws.training.lightning_cli import instantiate
-from scaling_laws.training.recorder import RunRecorder, forget_events
+from scaling_laws.training.recorder import RunRecorder
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt (malloc.h)."""
@@ -51,8 +53,9 @@ def train_trunk(configs: Sequence[Mapping[str, Any]]) -> None:
         if checkpoint is None and leaves_trunk:
             checkpoint = at_start
             folder.mkdir(parents=True, exist_ok=True)
-            for name in ("curve.csv", "position_losses.csv"):
-                shutil.copyfile(_folder(trunk) / name, folder / name)
+            for name in ("curve.csv", "position_losses.csv", probe.FILE_NAME):
+                if (_folder(trunk) / name).exists():
+                    shutil.copyfile(_folder(trunk) / name, folder / name)
         _train(branch, checkpoint, shared_steps=start if leaves_trunk else 0)
     for start in starts.values():
         _step_checkpoint(trunk, start).unlink(missing_ok=True)

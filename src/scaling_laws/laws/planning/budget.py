@@ -13,7 +13,7 @@ import numpy as np
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
-from scaling_laws.laws.published import PF_DAY_FLOPS
+from scaling_laws.units import PF_DAY_FLOPS
 
 SECONDS_PER_HOUR = 3600.0
 DEFAULT_MFU = 0.4

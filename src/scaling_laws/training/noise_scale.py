@@ -1,0 +1,111 @@
+"""The gradient noise scale: how many tokens a batch needs before its gradient is more signal than noise.
+
+McCandlish et al. 2018, "An Empirical Model of Large-Batch Training": B_simple = tr(Sigma) / |G|^2, with G the
+true gradient and Sigma the covariance of one token's. Since E|G_B|^2 = |G|^2 + tr(Sigma) / B, gradients at
+two batch sizes give unbiased estimates of both. Their ratio is not unbiased: each is averaged on its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from scaling_laws.errors import InputError
+from scaling_laws.training.optim import gradient_norm
+
+
+def estimates(small: float, big: float, small_tokens: float, big_tokens: float) -> tuple[float, float]:
+    """Unbiased |G|^2 and tr(Sigma) (appendix A.1 of the paper).
+
+    Args:
+        small, big: squared norms of the gradients of two batches, the smaller of which may be a part of the
+            bigger.
+        small_tokens, big_tokens: sizes of the batches; tr(Sigma) is that of one token's gradient.
+    """
+    signal = (big_tokens * big - small_tokens * small) / (big_tokens - small_tokens)
+    noise = (small - big) / (1 / small_tokens - 1 / big_tokens)
+    return signal, noise
+
+
+class NoiseScale(pl.Callback):
+    """Measures the noise scale at every n-th step; `curve.csv` has it as `noise_scale_tokens`.
+
+    The small batch is one half of the windows that a device has before it in the micro-batch of the moment;
+    its gradient costs half a forward and backward pass of that micro-batch and touches neither weights,
+    gradients nor the random generators: a run is the same bit for bit with and without it. The big batch is
+    the whole step's, whose gradient is at hand, after accumulation and all-reduction and before clipping.
+    Over several devices the small batches' squared norms are averaged.
+
+    Args:
+        every_n_steps: steps between two measurements; 0 measures nothing.
+        decay: of the moving averages, a measurement.
+
+    Raises:
+        InputError: (when training starts) a device holds one window at a time, which has no half, or
+            precision or strategy hide the gradients.
+    """
+
+    def __init__(self, every_n_steps: int = 64, decay: float = 0.95) -> None:
+        if every_n_steps < 0:
+            raise InputError(f"noise_scale.every_n_steps is {every_n_steps}; it must be 0 (never) or more")
+        if not 0 <= decay < 1:
+            raise InputError(f"noise_scale.decay is {decay}; it must lie in [0, 1)")
+        self.every_n_steps = every_n_steps
+        self.decay = decay
+        self._signal = 0.0
+        self._noise = 0.0
+
+    @property
+    def tokens(self) -> float | None:
+        """B_simple in tokens; None before a measurement, or where noise hides the signal altogether."""
+        return self._noise / self._signal if self._signal > 0 and self._noise > 0 else None
+
+    def state_dict(self) -> dict[str, float]:
+        return {"signal": self._signal, "noise": self._noise}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self._signal, self._noise = state_dict["signal"], state_dict["noise"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.every_n_steps and trainer.precision == "16-mixed":
+            raise InputError("noise_scale: gradients in 16-mixed are scaled; set noise_scale.every_n_steps 0")
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._windows = batch
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if not self.every_n_steps or (trainer.global_step + 1) % self.every_n_steps:
+            return
+        n_small = len(self._windows) // 2
+        if not n_small:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        weights = [weight for weight in pl_module.parameters() if weight.grad is not None]
+        small = _gradient_norm_of(trainer, pl_module, self._windows[:n_small], weights).square()
+        small = trainer.strategy.reduce(small, reduce_op="mean")
+        big = gradient_norm(weights).square()
+        signal, noise = estimates(float(small), float(big), n_small * data.n_ctx, data.batch_tokens)
+        self._signal += (1 - self.decay) * (signal - self._signal)
+        self._noise += (1 - self.decay) * (noise - self._noise)
+
+
+def _gradient_norm_of(
+    trainer: pl.Trainer, module: pl.LightningModule, windows: Tensor, weights: list[torch.nn.Parameter]
+) -> Tensor:
+    """Norm of the mean loss's gradient over `windows` (B, T + 1), in the run's precision."""
+    on_cuda = [module.device] if module.device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=on_cuda),  # dropout goes on as if nothing had happened
+        torch.enable_grad(),
+        trainer.precision_plugin.train_step_context(),
+    ):
+        loss: Any = module.training_step(windows, 0)
+        gradients = torch.autograd.grad(loss, weights)
+    return torch.nn.utils.get_total_norm(gradients).float()

@@ -1,0 +1,127 @@
+"""From a training that has ended to its `record.json`."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from scaling_laws.records import RunRecord
+from scaling_laws.training import provenance
+from scaling_laws.training.datamodule import TokenDataModule
+from scaling_laws.training.module import LanguageModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a run is called; `RunRecord` says what each means. Empty names are filled in from the folder's."""
+
+    study: str
+    name: str
+    trunk: str
+    run_id: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the recorder has seen of a training."""
+
+    status: str
+    reason: str
+    step: int
+    """Steps taken."""
+    shared_steps: int
+    """Of these, the steps that a cooldown branch took over from its trunk."""
+    elapsed_s: float
+    """Wall seconds of the steps that the run took itself."""
+    evaluated_step: int
+    losses_nats: Mapping[str, float]
+    """Final loss by corpus."""
+    evaluated_tokens: Mapping[str, int]
+    lowest_losses_nats: Mapping[str, float]
+    train_loss_nats: float | None
+    summed_learning_rate: float
+    stopped_early: bool
+    peak_flops_per_s: float
+    """Of one device."""
+
+
+def make_record(
+    trainer: pl.Trainer, module: LanguageModel, identity: Identity, outcome: Outcome
+) -> RunRecord:
+    """Everything that a run says about itself."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, TokenDataModule)
+    folder = Path(trainer.default_root_dir).resolve()
+    network: Any = module.network
+    complete = outcome.status == "complete"
+    tokens = outcome.step * data.batch_tokens
+    trained_tokens = (outcome.step - outcome.shared_steps) * data.batch_tokens
+    tokens_per_s = trained_tokens / outcome.elapsed_s
+    flops_per_token = network.flops_per_token()
+    return RunRecord(
+        run_id=identity.run_id,
+        name=identity.name or folder.name,
+        study=identity.study or folder.parent.name,
+        trunk=identity.trunk or identity.name or folder.name,
+        status=outcome.status,
+        reason=outcome.reason,
+        family=network.family,
+        shape=asdict(network.config) if is_dataclass(getattr(network, "config", None)) else {},
+        parameters=network.parameters_by_group(),
+        flops_per_token=flops_per_token,
+        tokens=tokens,
+        unique_tokens=min(tokens, data.tokens_per_epoch),
+        batch_tokens=data.batch_tokens,
+        steps=outcome.step,
+        optimizer={
+            "name": module.optimizer,
+            "learning_rate": module.learning_rate,
+            **({"betas": list(module.betas)} if module.optimizer == "adamw" else {}),
+            "weight_decay": module.weight_decay,
+            "gradient_clip": trainer.gradient_clip_val,
+            "precision": trainer.precision,
+        },
+        schedule=asdict(module.schedule),
+        after_cooldown=complete
+        and outcome.step == trainer.max_steps
+        and module.schedule.brings_down(trainer.max_steps),
+        seed=data.seed,
+        losses={
+            corpus: {
+                "loss_nats": loss,
+                "bits_per_byte": loss / math.log(2) / data.corpus.bytes_per_token(corpus),
+                "tokens": outcome.evaluated_tokens[corpus],
+            }
+            for corpus, loss in outcome.losses_nats.items()
+            if complete
+        },
+        best_losses=dict(outcome.lowest_losses_nats),
+        train_loss_nats=outcome.train_loss_nats,
+        corpus={"name": data.corpus.name, "manifest_hash": data.corpus.manifest_hash},
+        elapsed_s=round(outcome.elapsed_s, 3),
+        trained_tokens=trained_tokens,
+        tokens_per_s=round(tokens_per_s, 1),
+        peak_memory_bytes=provenance.peak_memory_bytes(),
+        git_revision=provenance.git_revision(),
+        versions=provenance.versions(),
+        host=platform.node(),
+        tags=identity.tags,
+        evaluated_step=outcome.evaluated_step,
+        stopped_early=outcome.stopped_early,
+        summed_learning_rate=outcome.summed_learning_rate,
+        devices=trainer.world_size,
+        model_flops_utilisation=round(
+            3
+            * sum(flops_per_token.values())
+            * tokens_per_s
+            / (outcome.peak_flops_per_s * trainer.world_size),
+            4,
+        ),
+    )
