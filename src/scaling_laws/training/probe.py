@@ -11,6 +11,7 @@ what a network has learned follows its perplexity. `probe_losses.npz` holds, wri
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,9 @@ class ProbeLosses:
 
 def _read(path: Path, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
             found, steps, losses = (content[name] for name in ("windows", "steps", "loss_nats"))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}); delete the run's folder") from error
     if not np.array_equal(found, windows):
         raise InputError(
