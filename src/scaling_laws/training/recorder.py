@@ -77,6 +77,7 @@ class RunRecorder(pl.Callback):
         self._loss_sum: Tensor | float = 0.0
         self._loss_count = 0
         self._losses: dict[str, float] = {}
+        self._bits_per_byte: dict[str, float] = {}
         self._evaluated: dict[str, int] = {}
         self._evaluated_step = -1
 
@@ -95,7 +96,7 @@ class RunRecorder(pl.Callback):
         data = _data(trainer)
         self.folder = Path(trainer.default_root_dir)
         self._step = trainer.global_step
-        self._batch_tokens = data.batch_tokens * trainer.accumulate_grad_batches
+        self._batch_tokens = data.batch_tokens
         self._evaluation_steps = evaluation_steps(
             self._batch_tokens, trainer.max_steps, self.evaluations_per_doubling
         )
@@ -161,10 +162,11 @@ class RunRecorder(pl.Callback):
 
     def _evaluate(self, trainer: pl.Trainer, module: Any, step: int, *, final: bool) -> dict[str, float]:
         """Measure every held-out corpus, write the rows a position, and return the curve's columns."""
+        data = _data(trainer)
         metrics = evaluate(
             trainer,
             module,
-            _data(trainer),
+            data,
             n_windows=self.final_windows if final else self.evaluation_windows,
             n_folds=N_FOLDS if final else 1,
         )
@@ -172,6 +174,9 @@ class RunRecorder(pl.Callback):
             row for corpus, metric in metrics.items() for row in _rows(step, corpus, metric)
         )
         self._losses = {corpus: float(metric.compute()) for corpus, metric in metrics.items()}
+        self._bits_per_byte = {
+            corpus: data.bits_per_byte(corpus, metric) for corpus, metric in metrics.items()
+        }
         self._evaluated = {corpus: int(metric.count.sum()) for corpus, metric in metrics.items()}
         self._evaluated_step = step
         for corpus, loss in self._losses.items():
@@ -250,7 +255,7 @@ class RunRecorder(pl.Callback):
             losses={
                 corpus: {
                     "loss_nats": loss,
-                    "bits_per_byte": loss / math.log(2) / data.corpus.bytes_per_token(corpus),
+                    "bits_per_byte": self._bits_per_byte[corpus],
                     "tokens": self._evaluated[corpus],
                 }
                 for corpus, loss in self._losses.items()
