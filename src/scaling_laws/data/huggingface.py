@@ -76,6 +76,7 @@ def pinned(config: CorpusConfig) -> CorpusConfig:
     Raises:
         InputError: the package is missing, or the hub cannot be reached or does not know a data set.
     """
+    _datasets()  # say first what no network would mend
     return replace(
         config,
         paths=tuple(_pinned(path) for path in config.paths),
@@ -146,7 +147,6 @@ def _pinned(text: str) -> str:
     path = dataset_path(text)
     if path.is_local:
         return text
-    _datasets()  # rather its absence than that of a network that it would not help
     from huggingface_hub import HfApi
 
     try:
