@@ -24,7 +24,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "models.count": ({"errors", "models.config"}, set()),
     "models.solver": ({"errors", "models.config", "models.count"}, set()),
     "models": ({"models", "errors"}, {"torch"}),
-    "data": ({"data", "records", "errors"}, {"numpy", "tokenizers", "jsonargparse"}),
+    "data": (
+        {"data", "records", "errors"},
+        {"numpy", "tokenizers", "jsonargparse", "datasets", "huggingface_hub"},
+    ),
     "training": (
         {"training", "models", "data", "runs", "records", "schedule", "units", "errors"},
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},

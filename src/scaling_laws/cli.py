@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     build.set_defaults(verb=_data_build)
     show = data_verbs.add_parser("show", help="what a corpus holds")
     show.add_argument("folder", type=Path)
+    show.add_argument("--verify", action="store_true", help="hash every file, though it has not changed")
     show.set_defaults(verb=_data_show)
 
     for verb, explanation in LIGHTNING_VERBS.items():
@@ -235,4 +236,4 @@ def _data_build(options: argparse.Namespace) -> None:
 def _data_show(options: argparse.Namespace) -> None:
     from scaling_laws.data.tokens import describe, open_corpus
 
-    print(describe(open_corpus(options.folder)))
+    print(describe(open_corpus(options.folder, verify=options.verify)))

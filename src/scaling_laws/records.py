@@ -100,7 +100,7 @@ class RunRecord:
     """Mean training loss over the last logged interval; None when the run diverged before one."""
 
     corpus: dict[str, Any]
-    """Name and manifest hash of the token shards."""
+    """Name and manifest hash of the token shards; which part was trained on, and with what noise."""
     elapsed_s: float
     """Wall seconds of the steps this run trained itself (a branch does not count its trunk's)."""
     trained_tokens: int

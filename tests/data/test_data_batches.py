@@ -1,11 +1,20 @@
 """Batches: a pure function of (seed, k); each target once in a pass; folds of whole documents."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling_laws.data.batches import held_out_windows, permutation, training_batch, windows_per_epoch
+from scaling_laws.data.batches import (
+    batch_rows,
+    held_out_windows,
+    noise_suffix,
+    permutation,
+    training_batch,
+    windows_per_epoch,
+)
 from scaling_laws.errors import InputError
 
 
@@ -118,6 +127,22 @@ def test_stream_does_not_depend_on_the_batch_size():
     assert np.array_equal(np.concatenate(small), np.concatenate(large))
 
 
+@pytest.mark.parametrize("n_shares", [1, 2, 3, 4, 6, 12])
+def test_shares_of_a_batch_are_the_batch(n_shares):
+    """Batches of 12 of 62 windows: some hold the end of a pass."""
+    tokens = np.arange(1000)
+    for k in range(20):
+        arguments = dict(seed=2, batch=k, batch_sequences=12, n_ctx=16)
+        whole = training_batch(tokens, **arguments)
+        dealt = np.empty_like(whole)
+        rows = []
+        for share in range(n_shares):
+            dealt[share::n_shares] = training_batch(tokens, **arguments, share=share, n_shares=n_shares)
+            rows += batch_rows(k, 12, share=share, n_shares=n_shares).tolist()
+        assert np.array_equal(dealt, whole)
+        assert sorted(rows) == list(range(12 * k, 12 * k + 12))
+
+
 def test_passes_differ_in_order():
     first, second = (starts_of_pass(5000, 16, seed=0, epoch=epoch) for epoch in (0, 1))
     assert first != second
@@ -179,3 +204,44 @@ def test_folds_hold_about_equal_tokens():
     counts = np.bincount(folds, minlength=16)
     assert len(counts) == 16
     assert counts.max() / counts.min() < 1.05
+
+
+# --- noise ----------------------------------------------------------------------------------------
+
+
+def splitmix64(state: int, n: int) -> list[int]:
+    """The first n outputs: the generator of Steele et al. 2014, with Python's integers."""
+    outputs = []
+    for _ in range(n):
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        mixed = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB % 2**64
+        outputs.append(mixed ^ (mixed >> 31))
+    return outputs
+
+
+def test_noise_is_splitmix64_counted_through_all_sequences():
+    assert splitmix64(0, 2) == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]  # the published first outputs
+    start = int.from_bytes(hashlib.blake2b(b"train:0", digest_size=8).digest(), "little")
+    expected = np.array([output % 1000 for output in splitmix64(start, 6 * 5)]).reshape(6, 5)
+    noise = noise_suffix(np.arange(6), n_noise=5, n_vocab=1000, stream="train:0")
+    assert np.array_equal(noise, expected)
+    assert noise.dtype == np.int64
+    some = noise_suffix(np.array([4, 1]), n_noise=5, n_vocab=1000, stream="train:0")
+    assert np.array_equal(some, expected[[4, 1]])
+    assert noise_suffix(np.arange(6), n_noise=0, n_vocab=1000, stream="train:0").shape == (6, 0)
+
+
+@pytest.mark.parametrize("n_vocab", [2, 257, 50257])
+def test_noise_is_uniform_and_independent_of_its_place(n_vocab):
+    """Chi-squared of 64 cells, pairs of neighbours: 63 degrees of freedom, standard deviation 11."""
+    noise = noise_suffix(np.arange(10**9, 10**9 + 4000), n_noise=32, n_vocab=n_vocab, stream="test")
+    assert noise.min() >= 0 and noise.max() < n_vocab
+    edges = np.linspace(0, n_vocab, min(8, n_vocab) + 1)
+    for left, right in ((noise[:, :-1], noise[:, 1:]), (noise[:-1], noise[1:])):
+        counts, _, _ = np.histogram2d(left.ravel(), right.ravel(), bins=[edges, edges])
+        widths = np.histogram(np.arange(n_vocab), edges)[0] / n_vocab
+        expected = left.size * np.outer(widths, widths)
+        chi_squared = np.sum((counts - expected) ** 2 / expected)
+        freedom = counts.size - 1
+        assert abs(chi_squared - freedom) < 6 * np.sqrt(2 * freedom)

@@ -14,7 +14,7 @@ from scaling_laws.errors import InputError
 
 
 def text_config(*paths, **options) -> CorpusConfig:
-    options = {"val_share": 0.2, "test_share": 0.3} | options
+    options = {"val_share": 0.2, "test_share": 0.3, "n_vocab": 300} | options
     return CorpusConfig(name="mine", source="text", paths=tuple(map(str, paths)), **options)
 
 
@@ -106,7 +106,13 @@ def test_jsonl(tmp_path):
     texts = [f"Text {i}\nwith ünïcode\u2028 and a line" for i in range(40)]
     path.write_text("\n\n".join(json.dumps({"body": text, "other": 1}) for text in texts), encoding="utf-8")
     config = CorpusConfig(
-        name="j", source="jsonl", paths=(str(tmp_path),), text_field="body", val_share=0.2, test_share=0.2
+        name="j",
+        source="jsonl",
+        paths=(str(tmp_path),),
+        text_field="body",
+        val_share=0.2,
+        test_share=0.2,
+        n_vocab=300,
     )
     splits = split_documents(config)
     assert sorted(document.read() for documents in splits.values() for document in documents) == sorted(texts)
@@ -119,7 +125,7 @@ def test_bad_jsonl_line_is_named(tmp_path, line):
     path = tmp_path / "a.jsonl"
     path.write_text(f'{{"text": "good"}}\n{line}\n')
     with pytest.raises(InputError, match=r"a\.jsonl:2: .*'text'"):
-        split_documents(CorpusConfig(name="j", source="jsonl", paths=(str(path),)))
+        split_documents(CorpusConfig(name="j", source="jsonl", paths=(str(path),), n_vocab=300))
 
 
 def test_bad_paths(tmp_path, folder):

@@ -1,15 +1,26 @@
 """Corpora on disk: built the same twice, read back exactly, refused when damaged."""
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from scaling_laws.cli import main
+from scaling_laws.data.batches import training_batch
 from scaling_laws.data.config import CorpusConfig, load_config
 from scaling_laws.data.corpus import split_documents
+from scaling_laws.data.manifest import file_sha256, manifest_text
+from scaling_laws.data.tokenizer import TextTokenizer, train_tokenizer
 from scaling_laws.data.tokens import build_corpus, describe, open_corpus
 from scaling_laws.errors import InputError
 
@@ -37,7 +48,8 @@ def config(tmp_path) -> CorpusConfig:
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """The files of a corpus; a stamp (`.verified.json`) is not one of them."""
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
 
 
 def change(config: CorpusConfig, **values) -> CorpusConfig:
@@ -96,9 +108,9 @@ def test_held_out_text_changes_neither_tokenizer_nor_training_tokens(config, tmp
 def test_building_again_reuses(config, tmp_path):
     folder = tmp_path / "c"
     build_corpus(config, folder)
-    times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
     build_corpus(config, folder)
-    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == times
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*")} == times
 
 
 def test_another_corpus_is_not_overwritten(config, tmp_path):
@@ -129,7 +141,7 @@ def test_interrupted_build_leaves_no_corpus(config, tmp_path, monkeypatch):
         open_corpus(folder)
     monkeypatch.undo()
     assert build_corpus(config, folder).manifest_hash == whole.manifest_hash
-    assert not list(folder.glob(".*"))
+    assert not list(folder.glob(".building*"))
 
 
 def test_folder_that_cannot_be_written(config, tmp_path):
@@ -138,16 +150,83 @@ def test_folder_that_cannot_be_written(config, tmp_path):
         build_corpus(config, tmp_path / "file")
 
 
+class WrongTokenizer(TextTokenizer):
+    """Gives one document an id that it must not have."""
+
+    def encode(self, texts):
+        for text, ids in zip(texts, super().encode(texts), strict=True):
+            yield np.append(ids, self.wrong_id) if "texts 7 " in text else ids
+
+
+@pytest.mark.parametrize("wrong_id", [300, 70_000, "separator"])
+def test_an_id_outside_the_vocabulary_ends_the_build(config, tmp_path, monkeypatch, wrong_id):
+    def wrong(*arguments):
+        tokenizer = train_tokenizer(*arguments)
+        tokenizer.__class__ = WrongTokenizer
+        tokenizer.wrong_id = tokenizer.separator_id if wrong_id == "separator" else wrong_id
+        return tokenizer
+
+    monkeypatch.setattr("scaling_laws.data.tokens.train_tokenizer", wrong)
+    with pytest.raises(InputError, match=r"^texts/7\.txt: the tokenizer gives it an id") as caught:
+        build_corpus(config, tmp_path / "c")
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+FILL_THE_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from scaling_laws.data.config import load_config
+from scaling_laws.data.tokens import build_corpus
+from scaling_laws.errors import InputError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sizes = [0, 4000, 9000, 12000, 1_000_000]
+refused = 0
+for size in sizes:
+    folder = Path(sys.argv[2], str(size))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    try:
+        build_corpus(load_config(sys.argv[1]), folder)
+    except InputError as error:
+        refused += 1
+        assert str(folder) in str(error) and "cannot be built" in str(error), error
+        assert "\\n" not in str(error)
+        assert list(folder.iterdir()) == [], size
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+for size in sizes:
+    build_corpus(load_config(sys.argv[1]), Path(sys.argv[2], str(size)))
+print("refused", refused, "of", len(sizes))
+"""
+
+
+def test_a_disk_that_is_full_leaves_no_corpus(config, tmp_path):
+    """Writes fail as on a full disk (with EFBIG): tokenizer, sources, tokens, one after the other."""
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({**asdict(config), "paths": [*config.paths], "foreign": {}}))
+    command = [sys.executable, "-c", FILL_THE_DISK, str(path), str(tmp_path / "corpora")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "refused 4 of 5"
+
+
+def test_a_disk_that_is_full_at_the_manifest_leaves_no_corpus(config, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("scaling_laws.data.tokens.write_atomically", full)
+    with pytest.raises(InputError, match=r"/c: the corpus cannot be built \(.*No space left on device\)"):
+        build_corpus(config, tmp_path / "c")
+    with pytest.raises(InputError, match="no corpus here"):
+        open_corpus(tmp_path / "c")
+
+
 # --- damage ---------------------------------------------------------------------------------------
 
 ARTEFACTS = [
     "manifest.json",
     "sources.jsonl",
     "tokenizer.json",
-    "train.bin",
-    "train.documents.npy",
-    "news.bin",
-    "news.documents.npy",
+    *(f"{split}.{end}" for split in ("train", "val", "test", "news") for end in ("bin", "documents.npy")),
 ]
 
 
@@ -181,12 +260,9 @@ def test_damage_is_found_before_use_and_mended_by_building(config, tmp_path, nam
     assert path.read_bytes() == content
 
 
-def test_size_is_checked_even_without_hashes(config, tmp_path):
+def test_the_artefacts_are_all_there_are(config, tmp_path):
     build_corpus(config, tmp_path / "c")
-    path = tmp_path / "c" / "train.bin"
-    path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(InputError, match=r"train\.bin"):
-        open_corpus(tmp_path / "c", verify=False)
+    assert sorted(contents(tmp_path / "c")) == sorted(ARTEFACTS)
 
 
 def test_damaged_manifest_is_not_replaced_without_force(config, tmp_path):
@@ -198,13 +274,13 @@ def test_damaged_manifest_is_not_replaced_without_force(config, tmp_path):
     build_corpus(config, folder, force=True)
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None])
+@pytest.mark.parametrize("schema", [0, 1, 3, "2", None])
 def test_other_version(config, tmp_path, schema):
     folder = tmp_path / "c"
     build_corpus(config, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"schema": schema}))
-    with pytest.raises(InputError, match="schema 1"):
+    with pytest.raises(InputError, match="schema 2, which this version reads"):
         open_corpus(folder)
 
 
@@ -213,6 +289,125 @@ def test_shard_of_another_corpus(config, tmp_path):
     build_corpus(change(config, n_vocab=310), tmp_path / "b")
     shutil.copy(tmp_path / "b" / "tokenizer.json", tmp_path / "a")
     refused(tmp_path / "a", "tokenizer.json")
+
+
+# --- what was verified is not hashed again --------------------------------------------------------
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The names of the files that are hashed, as they are."""
+    names = []
+
+    def counted(path):
+        names.append(path.name)
+        return file_sha256(path)
+
+    monkeypatch.setattr("scaling_laws.data.manifest.file_sha256", counted)
+    return names
+
+
+@pytest.fixture
+def settled(config, tmp_path, monkeypatch):
+    """A corpus whose files have not been written to for a while."""
+    build_corpus(config, tmp_path / "c")
+    monkeypatch.setattr("scaling_laws.data.manifest.SETTLED_NS", -1)
+    return tmp_path / "c"
+
+
+def test_a_file_is_hashed_once(settled, hashed):
+    files = sorted(set(ARTEFACTS) - {"manifest.json"})
+    open_corpus(settled)
+    assert sorted(hashed) == files
+    open_corpus(settled)
+    assert sorted(hashed) == files
+    open_corpus(settled, verify=True)
+    assert sorted(hashed) == sorted(files * 2)
+
+
+def test_a_file_written_just_now_is_not_remembered(config, tmp_path, hashed):
+    """It could be written again within the grain of its times."""
+    build_corpus(config, tmp_path / "c")
+    hashed.clear()
+    open_corpus(tmp_path / "c")
+    assert len(hashed) == len(ARTEFACTS) - 1
+
+
+@pytest.mark.parametrize("kind", ["written", "times put back", "replaced", "restamped"])
+def test_a_file_that_changed_is_hashed_again(settled, hashed, kind):
+    open_corpus(settled)
+    hashed.clear()
+    path = settled / "train.bin"
+    before = path.stat()
+    flipped = bytearray(path.read_bytes())
+    flipped[1000] ^= 1
+    if kind == "replaced":
+        path.rename(settled / "elsewhere")
+    path.write_bytes(flipped)
+    if kind == "times put back":
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert path.stat().st_mtime_ns == before.st_mtime_ns
+    if kind == "restamped":
+        stamp = json.loads((settled / ".verified.json").read_text())
+        (settled / ".verified.json").write_text(json.dumps(dict.fromkeys(stamp, stamp["test.bin"])))
+    refused(settled, "train.bin")
+    assert "train.bin" in hashed
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"train.bin": 3}', '{"train.bin": []}', "\xff"])
+def test_a_damaged_stamp_costs_no_more_than_the_hashes(settled, hashed, content):
+    (settled / ".verified.json").write_bytes(content.encode("latin-1"))
+    open_corpus(settled)
+    assert len(hashed) == len(ARTEFACTS) - 1
+    open_corpus(settled)
+    assert len(hashed) == len(ARTEFACTS) - 1
+
+
+def test_damage_that_no_write_did_is_found_when_asked_for(settled, capsys):
+    """As by a failing disk: the bytes differ, the file's times do not (here: the stamp is told so)."""
+    open_corpus(settled)
+    path = settled / "val.bin"
+    flipped = bytearray(path.read_bytes())
+    flipped[10] ^= 4
+    path.write_bytes(flipped)
+    status = path.stat()
+    stamp = json.loads((settled / ".verified.json").read_text())
+    stamp["val.bin"][1:] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    (settled / ".verified.json").write_text(json.dumps(stamp))
+    open_corpus(settled)
+    main(["data", "show", str(settled)])
+    with pytest.raises(SystemExit):
+        main(["data", "show", str(settled), "--verify"])
+    assert "val.bin: damaged" in capsys.readouterr().err
+
+
+def test_ten_billion_tokens_are_opened_and_read_in_no_time(settled, monkeypatch):
+    """A sparse shard of 20 GB, verified before: opening and the first batch, and batches far apart."""
+    n_tokens = 10**10
+    with (settled / "train.bin").open("wb") as file:
+        file.truncate(2 * n_tokens)
+    manifest = json.loads((settled / "manifest.json").read_text())
+    del manifest["manifest_sha256"]
+    manifest["files"]["train.bin"] = {"n_bytes": 2 * n_tokens, "sha256": "of 20 GB of zeros"}
+    (settled / "manifest.json").write_text(manifest_text(manifest))
+    with monkeypatch.context() as patch:  # the one time that it is hashed takes a while
+        patch.setattr(
+            "scaling_laws.data.manifest.file_sha256",
+            lambda path: "of 20 GB of zeros" if path.name == "train.bin" else file_sha256(path),
+        )
+        open_corpus(settled)
+
+    def batch(k):
+        start_s = time.perf_counter()
+        rows = training_batch(
+            open_corpus(settled).tokens("train"), seed=0, batch=k, batch_sequences=512, n_ctx=1024
+        )
+        assert rows.shape == (512, 1025)
+        return time.perf_counter() - start_s
+
+    assert batch(0) < 0.5
+    elapsed_s = {k: min(batch(k + i) for i in range(3)) for k in (0, 10**4, 10**8, 10**11)}
+    assert max(elapsed_s.values()) < 3 * min(elapsed_s.values()) + 0.01, elapsed_s
 
 
 def test_no_corpus(tmp_path):

@@ -125,37 +125,109 @@ def test_a_network_must_count_itself_rightly() -> None:
         LanguageModel(nn.Linear(2, 2))
 
 
-def trainer(max_steps: int = 3, world_size: int = 1, rank: int = 0) -> SimpleNamespace:
+def trainer(max_steps: int = 3, ranks: int = 1, rank: int = 0, micro_batches: int = 1) -> SimpleNamespace:
     return SimpleNamespace(
-        max_steps=max_steps, accumulate_grad_batches=1, world_size=world_size, global_rank=rank, global_step=0
+        max_steps=max_steps,
+        accumulate_grad_batches=micro_batches,
+        world_size=ranks,
+        global_rank=rank,
+        global_step=0,
     )
 
 
-def test_ranks_share_out_the_batch(byte_corpus: TokenCorpus) -> None:
-    data = TokenDataModule(corpus=byte_corpus.folder, n_ctx=16, batch_sequences=6, seed=4)
-    data.trainer = trainer()  # type: ignore[assignment]
-    whole = list(data.train_dataloader())
-    assert len(whole) == 3
-    parts = []
-    for rank in range(2):
-        data.trainer = trainer(world_size=2, rank=rank)  # type: ignore[assignment]
-        parts.append(list(data.train_dataloader()))
-    for batch, first, second in zip(whole, *parts, strict=True):
-        assert torch.equal(batch[0::2], first) and torch.equal(batch[1::2], second)
-    data.trainer = trainer(world_size=4)  # type: ignore[assignment]
-    with pytest.raises(InputError, match="not a multiple of the 4 devices"):
-        data.train_dataloader()
+def batches(data: TokenDataModule, **options: int) -> list[torch.Tensor]:
+    data.trainer = trainer(**options)  # type: ignore[assignment]
+    return list(data.train_dataloader())
+
+
+@pytest.mark.parametrize("noise", [0, 5])
+@pytest.mark.parametrize(("ranks", "micro_batches"), [(2, 1), (1, 2), (3, 2), (2, 6), (12, 1)])
+def test_ranks_and_micro_batches_share_out_the_batch(
+    byte_corpus: TokenCorpus, ranks: int, micro_batches: int, noise: int
+) -> None:
+    data = TokenDataModule(
+        corpus=byte_corpus.folder, n_ctx=16, batch_sequences=12, seed=4, noise_suffix_tokens=noise
+    )
+    whole = batches(data)
+    assert [batch.shape for batch in whole] == [(12, 17)] * 3
+    parts = [batches(data, ranks=ranks, rank=rank, micro_batches=micro_batches) for rank in range(ranks)]
+    for step, batch in enumerate(whole):
+        micro_batch_numbers = range(step * micro_batches, (step + 1) * micro_batches)
+        rows = torch.cat([part[number] for part in parts for number in micro_batch_numbers])
+        assert sorted(rows.tolist()) == sorted(batch.tolist())
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(byte_corpus: TokenCorpus) -> None:
+    data = TokenDataModule(corpus=byte_corpus.folder, n_ctx=16, batch_sequences=6)
+    with pytest.raises(InputError, match="= 6 is not a multiple of 2 devices x 2 accumulated micro-batches"):
+        batches(data, ranks=2, micro_batches=2)
 
 
 def test_loader_resumes_at_the_batch_that_the_weights_have_not_seen(byte_corpus: TokenCorpus) -> None:
-    data = TokenDataModule(corpus=byte_corpus.folder, n_ctx=16, batch_sequences=2, seed=4)
-    data.trainer = trainer(max_steps=5)  # type: ignore[assignment]
-    data.trainer.accumulate_grad_batches = 2  # type: ignore[union-attr]
+    data = TokenDataModule(corpus=byte_corpus.folder, n_ctx=16, batch_sequences=4, seed=4)
+    data.trainer = trainer(max_steps=5, micro_batches=2)  # type: ignore[assignment]
     data.trainer.global_step = 3  # type: ignore[union-attr, misc]
-    batches = list(data.train_dataloader())
-    assert len(batches) == 10 - 6
-    expected = training_batch(byte_corpus.tokens("train"), seed=4, batch=6, batch_sequences=2, n_ctx=16)
-    assert torch.equal(batches[0], torch.from_numpy(expected))
+    left = list(data.train_dataloader())
+    assert len(data.train_dataloader()) == 10 and len(left) == 10 - 6
+    expected = training_batch(byte_corpus.tokens("train"), seed=4, batch=3, batch_sequences=4, n_ctx=16)
+    assert torch.equal(left[0], torch.from_numpy(expected[0::2]))
+    assert torch.equal(left[1], torch.from_numpy(expected[1::2]))
+
+
+def test_halvings_are_nested_beginnings_of_the_training_split(byte_corpus: TokenCorpus) -> None:
+    tokens = byte_corpus.tokens("train")
+    seen: list[set[tuple[int, ...]]] = []
+    for halvings in range(5):
+        data = TokenDataModule(
+            corpus=byte_corpus.folder, n_ctx=16, batch_sequences=8, train_halvings=halvings
+        )
+        n_tokens = len(tokens) // 2**halvings
+        n_windows = (n_tokens - 1) // 16
+        assert data.tokens_per_epoch == 16 * n_windows
+        assert data.train_tokens().tolist() == tokens[:n_tokens].tolist()
+        if halvings >= 3:
+            rows = torch.cat(batches(data, max_steps=n_windows // 8 + 1)).tolist()
+            starts = {tuple(row) for row in rows}
+            text = tokens[: 16 * n_windows + 1].tolist()
+            assert starts == {tuple(text[16 * w : 16 * w + 17]) for w in range(n_windows)}
+            seen.append(starts)
+    assert seen[1] < seen[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"train_halvings": 40}, "fewer train_halvings"),
+        ({"train_halvings": -1}, "train_halvings is -1"),
+        ({"noise_suffix_tokens": 16}, "noise_suffix_tokens is 16"),
+        ({"noise_suffix_tokens": -1}, "noise_suffix_tokens is -1"),
+        ({"n_ctx": 0}, "n_ctx is 0"),
+    ],
+)
+def test_numbers_that_leave_nothing_to_train_on_are_refused(
+    byte_corpus: TokenCorpus, wrong: dict[str, int], says: str
+) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        TokenDataModule(corpus=byte_corpus.folder, **({"n_ctx": 16} | wrong))
+    assert "\n" not in str(caught.value)
+
+
+def test_text_positions_see_the_text_and_the_others_noise(byte_corpus: TokenCorpus) -> None:
+    plain = TokenDataModule(corpus=byte_corpus.folder, n_ctx=12, batch_sequences=8, seed=4)
+    noisy = TokenDataModule(
+        corpus=byte_corpus.folder, n_ctx=16, batch_sequences=8, seed=4, noise_suffix_tokens=4
+    )
+    assert noisy.batch_tokens == 8 * 16
+    assert noisy.tokens_per_epoch // 16 == plain.tokens_per_epoch // 12  # the same windows of text
+    text, mixed = torch.cat(batches(plain)), torch.cat(batches(noisy))
+    assert torch.equal(mixed[:, :13], text)
+    assert len({tuple(row) for row in mixed[:, 13:].tolist()}) == 24
+    assert torch.equal(torch.cat(batches(noisy)), mixed)
+    (windows, folds), (held_out, same_folds) = noisy.held_out("test", 20), plain.held_out("test", 20)
+    assert windows.shape == (20, 17)
+    assert torch.equal(windows[:, :13], held_out) and torch.equal(folds, same_folds)
+    other_seed = TokenDataModule(corpus=byte_corpus.folder, n_ctx=16, seed=5, noise_suffix_tokens=4)
+    assert torch.equal(other_seed.held_out("test", 20)[0], windows)
 
 
 def test_corpus_shorter_than_a_window_is_refused(byte_corpus: TokenCorpus) -> None:
@@ -168,3 +240,13 @@ def test_cross_entropy_of_a_uniform_network_is_ln_v() -> None:
     nn.init.zeros_(net.table.weight)
     loss = LanguageModel(net).training_step(torch.randint(0, 7, (2, 5)), 0)
     assert float(loss.detach()) == pytest.approx(math.log(7))
+
+
+def test_bits_per_byte_are_those_of_the_text(byte_corpus: TokenCorpus) -> None:
+    """Three bits a token of text, eight of noise: the noise must not count."""
+    data = TokenDataModule(corpus=byte_corpus.folder, n_ctx=16, noise_suffix_tokens=4)
+    losses = PositionLoss(n_positions=16, n_folds=2)
+    nats = math.log(2) * torch.tensor([3.0] * 12 + [8.0] * 4)
+    losses.update(nats.repeat(6, 1), torch.tensor([0, 1, 1, 0, 1, 1]))
+    entry = byte_corpus.manifest["splits"]["test"]
+    assert data.bits_per_byte("test", losses) == pytest.approx(3 * entry["n_tokens"] / entry["n_bytes"])

@@ -248,15 +248,41 @@ def test_config_yaml_reproduces_the_run_through_the_cli(undisturbed: dict[str, P
     assert_same_run(undisturbed["lstm"], again)
 
 
-def test_accumulated_batches_give_the_same_position_counts(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
-    planned = config(byte_corpus, tmp_path / "run", steps=6)
-    planned["trainer"]["accumulate_grad_batches"] = 2
+@pytest.mark.parametrize("family", FAMILIES)
+def test_accumulation_splits_the_batch_and_changes_nothing(
+    byte_corpus: TokenCorpus, tmp_path: Path, family: str
+) -> None:
+    for micro_batches in (1, 4):
+        planned = config(byte_corpus, tmp_path / str(micro_batches), family, steps=10)
+        planned["model"]["network"]["init_args"]["dropout"] = 0.0
+        planned["trainer"] |= {"accumulate_grad_batches": micro_batches, "precision": "64-true"}
+        train_trunk([planned])
+    whole, split = tmp_path / "1", tmp_path / "4"
+    for name, weight in weights(whole).items():
+        torch.testing.assert_close(weights(split)[name], weight, rtol=1e-7, atol=1e-9)
+    tables = [pd.read_csv(folder / "curve.csv").drop(columns=WALL_CLOCK) for folder in (whole, split)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-6)  # losses are float32
+    assert tables[0]["tokens"].iloc[-1] == 10 * 4 * 32
+    first, second = (read_record(folder / "record.json") for folder in (whole, split))
+    assert first.tokens == second.tokens == 10 * 4 * 32 and first.batch_tokens == second.batch_tokens
+    for corpus, losses in first.losses.items():
+        assert losses == pytest.approx(second.losses[corpus], rel=1e-6)
+
+
+def test_a_network_learns_that_noise_costs_ln_v(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
+    planned = config(byte_corpus, tmp_path / "run", steps=300)
+    planned["data"] |= {"n_ctx": 32, "noise_suffix_tokens": 16, "batch_sequences": 16}
+    planned["recorder"] |= {"final_windows": 256}
     train_trunk([planned])
     record = read_record(tmp_path / "run" / "record.json")
-    assert record.steps == 6 and record.tokens == 6 * 2 * 4 * 32
-    curve = pd.read_csv(tmp_path / "run" / "curve.csv")
-    assert (
-        curve["step"].tolist() == sorted(set(curve["step"])) and curve["train_loss_nats"].between(3, 7).all()
+    positions = pd.read_csv(tmp_path / "run" / "position_losses.csv")
+    final = positions[(positions["step"] == 300) & (positions["corpus"] == "test")]
+    sums = final.groupby(final["position"] > 16)[["loss_sum_nats", "count"]].sum()
+    text, noise = (sums["loss_sum_nats"] / sums["count"]).tolist()
+    assert noise == pytest.approx(math.log(256), abs=0.1) and text < 4
+    assert record.losses["test"]["loss_nats"] == pytest.approx((text + noise) / 2, abs=1e-4)
+    assert record.losses["test"]["bits_per_byte"] == pytest.approx(
+        text / math.log(2) / byte_corpus.bytes_per_token("test"), rel=1e-4
     )
 
 

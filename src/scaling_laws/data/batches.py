@@ -32,18 +32,35 @@ def windows_per_epoch(n_tokens: int, n_ctx: int) -> int:
     if n_windows < 1:
         raise InputError(
             f"corpus of {n_tokens} tokens: shorter than one window of n_ctx + 1 = {n_ctx + 1}; "
-            "give more text or a smaller n_ctx"
+            "give more text, a smaller n_ctx or fewer train_halvings"
         )
     return n_windows
 
 
+def batch_rows(batch: int, batch_sequences: int, *, share: int = 0, n_shares: int = 1) -> np.ndarray:
+    """Numbers of the sequences in one share of a batch: (batch_sequences / n_shares,).
+
+    Sequences are numbered through all batches: batch k holds k B ... (k + 1) B - 1. Its shares are disjoint,
+    and together they are the batch, however many there are.
+    """
+    assert batch_sequences % n_shares == 0
+    return np.arange(batch * batch_sequences + share, (batch + 1) * batch_sequences, n_shares)
+
+
 def training_batch(
-    tokens: np.ndarray, *, seed: int, batch: int, batch_sequences: int, n_ctx: int
+    tokens: np.ndarray,
+    *,
+    seed: int,
+    batch: int,
+    batch_sequences: int,
+    n_ctx: int,
+    share: int = 0,
+    n_shares: int = 1,
 ) -> np.ndarray:
     """Batch number `batch` (from 0) of the stream that `seed` orders: a pure function of its arguments.
 
-    Sequences are numbered through all batches; with W = windows_per_epoch, sequence s is the window at place
-    s % W of pass s // W. A batch may hold the end of one pass and the start of the next.
+    With W = windows_per_epoch, sequence s is the window at place s % W of pass s // W. A batch may hold the
+    end of one pass and the start of the next. Only the rows of the share are read.
 
     Args:
         tokens: (n_tokens,), any integer type.
@@ -51,24 +68,47 @@ def training_batch(
         batch: number of the batch, >= 0.
         batch_sequences: B.
         n_ctx: T, inputs (and targets) a sequence.
+        share: which share of the batch is wanted, 0 ... n_shares - 1.
+        n_shares: equal shares that the batch is dealt out to, row by row.
 
     Returns:
-        (B, T + 1) int64: inputs are [:, :-1], targets [:, 1:].
+        (B / n_shares, T + 1) int64: inputs are [:, :-1], targets [:, 1:].
 
     Raises:
         InputError: `tokens` is shorter than a window.
     """
     n_windows = windows_per_epoch(len(tokens), n_ctx)
-    first_epoch, place = divmod(batch * batch_sequences, n_windows)
-    order = []
-    epoch, left = first_epoch, batch_sequences
-    while left:
-        stop = min(place + left, n_windows)
-        order.append(permutation(np.arange(place, stop), n_windows, seed=seed, epoch=epoch))
-        left -= stop - place
-        epoch, place = epoch + 1, 0
-    batch_tokens: np.ndarray = _windows(tokens, n_ctx, n_windows)[np.concatenate(order)]
-    return batch_tokens.astype(np.int64)
+    epochs, places = np.divmod(batch_rows(batch, batch_sequences, share=share, n_shares=n_shares), n_windows)
+    for epoch in np.unique(epochs):
+        rows = epochs == epoch
+        places[rows] = permutation(places[rows], n_windows, seed=seed, epoch=int(epoch))
+    windows: np.ndarray = _windows(tokens, n_ctx, n_windows)[places]
+    return windows.astype(np.int64)
+
+
+def noise_suffix(sequences: np.ndarray, *, n_noise: int, n_vocab: int, stream: str) -> np.ndarray:
+    """Uniform random tokens to end each sequence with: a pure function of its number and the stream's name.
+
+    Kaplan 2020, section 6.3: random tokens at the end of each context raise every loss by a constant. These
+    are splitmix64's outputs (Steele et al. 2014), counted through all sequences, from a state that `stream`
+    chooses.
+
+    Args:
+        sequences: (B,) numbers of sequences, >= 0.
+        n_noise: tokens a sequence; 0 gives a width of 0.
+        n_vocab: V, tokens are 0 ... V - 1.
+
+    Returns:
+        (B, n_noise) int64.
+    """
+    start = np.frombuffer(hashlib.blake2b(stream.encode(), digest_size=8).digest(), dtype="<u8")
+    numbers = sequences.astype(np.uint64)[:, None] * np.uint64(n_noise) + np.arange(n_noise, dtype=np.uint64)
+    mixed: np.ndarray = start + (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    noise: np.ndarray = (mixed % np.uint64(n_vocab)).astype(np.int64)
+    return noise
 
 
 def held_out_windows(

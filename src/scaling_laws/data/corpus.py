@@ -1,7 +1,7 @@
 """From sources to documents: without duplicates, in a fixed order, split by document.
 
 Order and split follow a hash of the document's name, so that they do not depend on the order in which a disk
-lists its files, nor does the split on what other documents there are.
+lists its files or a stream delivers its rows, nor does the split on what other documents there are.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 from scaling_laws.data.config import CorpusConfig
 from scaling_laws.data.embedded import embedded_sources
+from scaling_laws.data.huggingface import huggingface_sources
 from scaling_laws.data.sources import Source, jsonl_sources, text_sources
 from scaling_laws.errors import InputError
 
@@ -31,23 +34,27 @@ class Document:
         return self.read_bytes().decode("utf-8")
 
 
-def split_documents(config: CorpusConfig) -> dict[str, list[Document]]:
+def split_documents(config: CorpusConfig, scratch: Path | None = None) -> dict[str, list[Document]]:
     """Documents by split: train, val, test, then the foreign corpora; each in the order of the hash.
 
     Of documents with the same content only the first stays, over all splits, so that nothing held out is also
     trained on. Documents without a visible character are dropped. A limit in bytes ends the walk at the first
-    document that would pass it; so the held-out shares are shares of what is used.
+    document that would pass it; so the held-out shares are shares of what is used. A stream is walked as it
+    arrives, so what a limit takes of it is its beginning; of all other sources it takes a random sample.
+
+    Args:
+        scratch: where the texts of a stream are kept; it must outlive the documents.
 
     Raises:
-        InputError: a source cannot be used (see `sources` and `embedded`), a text is not UTF-8, or a split is
-            left without documents.
+        InputError: a source cannot be used (see `sources`, `embedded` and `huggingface`), a text is not
+            UTF-8, or a split is left without documents.
     """
-    sources = _sources(config)
+    sources = _sources(config, scratch)
     splits: dict[str, list[Document]] = {"train": [], "val": [], "test": []}
     seen: set[str] = set()
 
     train_bytes = 0
-    for document in _unseen(sources.pop("train"), config.seed, seen):
+    for document in _unseen(sources.pop("train"), seen):
         split = _split_of(document.name, config)
         if split == "train":
             train_bytes += document.n_bytes
@@ -58,13 +65,14 @@ def split_documents(config: CorpusConfig) -> dict[str, list[Document]]:
     for name, foreign in sources.items():
         splits[name] = []
         foreign_bytes = 0
-        for document in _unseen(foreign, config.seed, seen):
+        for document in _unseen(foreign, seen):
             foreign_bytes += document.n_bytes
             if config.max_foreign_bytes is not None and foreign_bytes > config.max_foreign_bytes:
                 break
             splits[name].append(document)
 
     for name, documents in splits.items():
+        documents.sort(key=lambda document: _digest(document.name, config.seed))
         if not documents:
             raise InputError(
                 f"corpus {config.name}: no document is left for {name!r} without empty texts and duplicates; "
@@ -73,19 +81,36 @@ def split_documents(config: CorpusConfig) -> dict[str, list[Document]]:
     return splits
 
 
-def _sources(config: CorpusConfig) -> dict[str, list[Source]]:
-    """Sources of the training distribution, under "train", and of each foreign corpus."""
+def _sources(config: CorpusConfig, scratch: Path | None) -> dict[str, Iterable[Source]]:
+    """Sources of the training distribution, under "train", and of each foreign corpus, as they are walked."""
+    sources: dict[str, Iterable[Source]]
     if config.source == "embedded":
-        return embedded_sources()
-    paths = {"train": config.paths, **config.foreign}
+        sources = {**embedded_sources()}
+    else:
+        paths = {"train": config.paths, **config.foreign}
+        sources = {name: _of_paths(config, paths[name], scratch) for name in paths}
+    if config.streaming:
+        return sources
+    return {
+        name: sorted(found, key=lambda source: _digest(source.name, config.seed))
+        for name, found in sources.items()
+    }
+
+
+def _of_paths(config: CorpusConfig, paths: tuple[str, ...], scratch: Path | None) -> Iterator[Source]:
+    if config.source == "text":
+        return text_sources(paths, config.piece_bytes)
     if config.source == "jsonl":
-        return {name: list(jsonl_sources(paths[name], config.text_field)) for name in paths}
-    return {name: list(text_sources(paths[name], config.piece_bytes)) for name in paths}
+        return jsonl_sources(paths, config.text_field)
+    return chain.from_iterable(
+        huggingface_sources(path, config.text_field, streaming=config.streaming, scratch=scratch)
+        for path in paths
+    )
 
 
-def _unseen(sources: Iterable[Source], seed: int, seen: set[str]) -> Iterator[Document]:
-    """Documents in order, without the empty ones and those whose content is in `seen`, which grows."""
-    for source in sorted(sources, key=lambda source: _digest(source.name, seed)):
+def _unseen(sources: Iterable[Source], seen: set[str]) -> Iterator[Document]:
+    """Documents without the empty ones and those whose content is in `seen`, which grows."""
+    for source in sources:
         content = source.read()
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 in seen or not _text(source.name, content).strip():

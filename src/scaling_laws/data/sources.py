@@ -36,7 +36,7 @@ def text_sources(paths: tuple[str, ...], piece_bytes: int) -> Iterator[Source]:
             yield Source(name=name, read=file.read_bytes)
             continue
         for start, stop in _pieces(file, piece_bytes):
-            yield Source(name=f"{name}:{start}", read=partial(_read_range, file, start, stop))
+            yield Source(name=f"{name}:{start}", read=partial(read_range, file, start, stop))
 
 
 def jsonl_sources(paths: tuple[str, ...], text_field: str) -> Iterator[Source]:
@@ -92,7 +92,8 @@ def _pieces(file: Path, piece_bytes: int) -> Iterator[tuple[int, int]]:
         yield start, stop
 
 
-def _read_range(file: Path, start: int, stop: int) -> bytes:
+def read_range(file: Path, start: int, stop: int) -> bytes:
+    """The bytes start ... stop - 1 of a file."""
     with file.open("rb") as content:
         content.seek(start)
         return content.read(stop - start)
@@ -100,7 +101,7 @@ def _read_range(file: Path, start: int, stop: int) -> bytes:
 
 def _read_json_text(file: Path, start: int, stop: int, number: int, text_field: str) -> bytes:
     try:
-        text: str = json.loads(_read_range(file, start, stop))[text_field]
+        text: str = json.loads(read_range(file, start, stop))[text_field]
         return text.encode("utf-8")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

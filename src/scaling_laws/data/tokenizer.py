@@ -1,7 +1,8 @@
-"""Text to token ids and back, exactly: bytes, or byte-level byte-pair encoding.
+"""Text to token ids and back, exactly: bytes, or byte-level byte-pair encoding trained here.
 
-Both kinds are a `tokenizers.Tokenizer`, saved as the usual tokenizer.json. One id is the document separator,
-which no text can produce: texts are encoded without looking for special tokens.
+Both kinds, and what `vocabulary.py` reads, are a `tokenizers.Tokenizer`, saved as the usual tokenizer.json.
+One id is the document separator, which no text can produce: texts are encoded without looking for special
+tokens.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ SEPARATOR = "<|endoftext|>"
 
 
 class TextTokenizer:
-    """Encodes and decodes; made by `train_tokenizer` or `load_tokenizer`."""
+    """Encodes and decodes; made by `train_tokenizer`, `read_vocabulary` or `load_tokenizer`."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         tokenizer.encode_special_tokens = (
             True  # "<|endoftext|>" in a text is plain text; not saved in the file
         )
         self._tokenizer = tokenizer
-        self.n_vocab: int = tokenizer.get_vocab_size()
+        # Not the number of entries: OpenAI's vocabularies leave some ids out.
+        self.n_vocab: int = max(tokenizer.get_vocab().values()) + 1
         separator_id = tokenizer.token_to_id(SEPARATOR)
         assert separator_id is not None
         self.separator_id: int = separator_id
@@ -54,7 +56,7 @@ def train_tokenizer(kind: Literal["bytes", "bpe"], n_vocab: int, texts: Iterable
     """
     if kind == "bytes":
         return TextTokenizer(_byte_tokenizer())
-    tokenizer = _byte_level(Tokenizer(models.BPE()))
+    tokenizer = byte_level(Tokenizer(models.BPE()))
     trainer = trainers.BpeTrainer(
         vocab_size=n_vocab,
         special_tokens=[SEPARATOR],
@@ -77,14 +79,14 @@ def load_tokenizer(path: Path) -> TextTokenizer:
 
 def _byte_tokenizer() -> Tokenizer:
     """Id b is byte b. UTF-8 has no byte 255: that id is the separator."""
-    characters = {byte: character for character, byte in _byte_characters().items() if byte != 0xFF}
+    characters = {byte: character for character, byte in byte_characters().items() if byte != 0xFF}
     vocabulary = {character: byte for byte, character in sorted(characters.items())} | {SEPARATOR: 0xFF}
-    tokenizer = _byte_level(Tokenizer(models.BPE(vocab=vocabulary, merges=[])))
+    tokenizer = byte_level(Tokenizer(models.BPE(vocab=vocabulary, merges=[])))
     tokenizer.add_special_tokens([AddedToken(SEPARATOR, special=True)])
     return tokenizer
 
 
-def _byte_characters() -> dict[str, int]:
+def byte_characters() -> dict[str, int]:
     """The printable character that stands for each byte in byte-level tokenizers (GPT-2's table)."""
     printable = [
         *range(ord("!"), ord("~") + 1),
@@ -96,7 +98,8 @@ def _byte_characters() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | shifted
 
 
-def _byte_level(tokenizer: Tokenizer) -> Tokenizer:
+def byte_level(tokenizer: Tokenizer) -> Tokenizer:
+    """Make it split text as GPT-2's does, and spell the bytes of each piece in `byte_characters`."""
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer

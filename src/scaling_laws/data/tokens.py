@@ -7,14 +7,15 @@ A corpus is a folder:
     tokenizer.json
     <split>.bin             token ids, uint16 (uint32 above 65536 tokens), little-endian
     <split>.documents.npy   int64 (n_documents + 1,): offset of every document's first token, and n_tokens
+    .verified.json          which files were found whole, and when they had last changed (`manifest.py`)
 
 for the splits train, val, test and each foreign corpus. Every document starts with the separator.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -27,15 +28,24 @@ import numpy as np
 from scaling_laws.data.config import CorpusConfig
 from scaling_laws.data.corpus import Document, split_documents
 from scaling_laws.data.embedded import embedded_versions
+from scaling_laws.data.huggingface import local_sha256, pinned
+from scaling_laws.data.manifest import (
+    REPLACE,
+    SCHEMA,
+    check_files,
+    describe_files,
+    manifest_text,
+    read_manifest,
+    sha256,
+)
 from scaling_laws.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
+from scaling_laws.data.vocabulary import read_vocabulary, vocabulary_sha256
 from scaling_laws.errors import InputError
 from scaling_laws.records import write_atomically
 
-SCHEMA = 1
 LARGEST_UINT16_VOCABULARY = 2**16
 ENCODE_BYTES = 4_000_000
 """Text encoded at a time: enough to keep all cores busy."""
-_REPLACE = "build into another folder, or replace this one with --force"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +62,12 @@ class TokenCorpus:
 
     def tokens(self, split: str) -> np.ndarray:
         """Token ids: (n_tokens,) uint16 or uint32, memory-mapped, read-only."""
-        tokens: np.ndarray = np.memmap(self.folder / f"{split}.bin", dtype=self.manifest["dtype"], mode="r")
+        with (self.folder / f"{split}.bin").open("rb") as file:
+            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Windows are read in random order. Without this the kernel reads ahead of each of them, megabytes on
+        # some machines: the first batches of a large shard then take seconds instead of milliseconds.
+        pages.madvise(mmap.MADV_RANDOM)
+        tokens: np.ndarray = np.frombuffer(pages, dtype=self.manifest["dtype"])
         return tokens
 
     def documents(self, split: str) -> np.ndarray:
@@ -74,7 +89,7 @@ def build_corpus(config: CorpusConfig, folder: Path | str, *, force: bool = Fals
     """Build a corpus into `folder`; where the same one is there already, open it.
 
     The same: built from an equal configuration and from the same texts. If its files are damaged, it is built
-    again.
+    again. A data set of the hub is not looked at again: its commit is in the manifest.
 
     Args:
         config: what to build.
@@ -82,15 +97,13 @@ def build_corpus(config: CorpusConfig, folder: Path | str, *, force: bool = Fals
         force: replace whatever corpus is there.
 
     Raises:
-        InputError: the texts cannot be used (see `split_documents`), the folder cannot be written, or it
-            holds another corpus.
+        InputError: the texts cannot be used (see `split_documents`), nor the vocabulary, the folder cannot
+            be written, or it holds another corpus.
     """
     folder = Path(folder)
     try:
-        splits = split_documents(config)
-        sources = _sources_table(splits)
-        if force or not _is_built(config, sources, folder):
-            _build(config, splits, sources, folder)
+        if force or not _is_built(config, folder):
+            _build(config, folder)
     except OSError as error:
         raise InputError(
             f"{folder}: the corpus cannot be built ({error}); correct that, and retry"
@@ -98,28 +111,19 @@ def build_corpus(config: CorpusConfig, folder: Path | str, *, force: bool = Fals
     return open_corpus(folder)
 
 
-def open_corpus(folder: Path | str, *, verify: bool = True) -> TokenCorpus:
-    """Open a corpus and check that it is whole.
+def open_corpus(folder: Path | str, *, verify: bool = False) -> TokenCorpus:
+    """Open a corpus and check that it is whole: every file that changed since it was last found so is hashed.
 
     Args:
         folder: where `build_corpus` put it.
-        verify: compare the SHA-256 of every file as well as the sizes.
+        verify: hash the files that have not changed, too.
 
     Raises:
         InputError: something is missing, damaged, or of another version; says which file.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
-    for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"{path}: missing; build the corpus again")
-        if path.stat().st_size != expected["n_bytes"]:
-            raise InputError(
-                f"{path}: damaged (not {expected['n_bytes']} bytes long); build the corpus again"
-            )
-        if verify and _file_sha256(path) != expected["sha256"]:
-            raise InputError(f"{path}: damaged (its SHA-256 is not the manifest's); build the corpus again")
+    manifest = read_manifest(folder)
+    check_files(folder, manifest["files"], again=verify)
     return TokenCorpus(
         folder=folder,
         name=manifest["name"],
@@ -152,15 +156,22 @@ def describe(corpus: TokenCorpus, *, n_sample_tokens: int = 200) -> str:
 # --- building -------------------------------------------------------------------------------------
 
 
-def _is_built(config: CorpusConfig, sources: str, folder: Path) -> bool:
+def _is_built(config: CorpusConfig, folder: Path) -> bool:
     """Whether `folder` holds this very corpus, undamaged."""
     if not (folder / "manifest.json").exists():
         return False
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     if manifest["config"] != _as_json(config):
-        raise InputError(f"{folder}: holds a corpus of another configuration; {_REPLACE}")
-    if manifest["files"]["sources.jsonl"]["sha256"] != _sha256(sources.encode("utf-8")):
-        raise InputError(f"{folder}: the texts are no longer those it was built from; {_REPLACE}")
+        raise InputError(f"{folder}: holds a corpus of another configuration; {REPLACE}")
+    if manifest["inputs"] != _inputs(config):
+        raise InputError(
+            f"{folder}: the vocabulary or the data sets are no longer those it was built from; {REPLACE}"
+        )
+    # Rows may have come over a network: their commit, or the hash of their files, stands for them.
+    if config.source != "huggingface":
+        sources = _sources_table(split_documents(config))
+        if manifest["files"]["sources.jsonl"]["sha256"] != sha256(sources.encode("utf-8")):
+            raise InputError(f"{folder}: the texts are no longer those it was built from; {REPLACE}")
     try:
         open_corpus(folder)
     except InputError:
@@ -168,40 +179,62 @@ def _is_built(config: CorpusConfig, sources: str, folder: Path) -> bool:
     return True
 
 
-def _build(config: CorpusConfig, splits: dict[str, list[Document]], sources: str, folder: Path) -> None:
+def _inputs(config: CorpusConfig) -> dict[str, str]:
+    """SHA-256, by path, of the local files that decide the tokens and are not among the documents."""
+    hashes = {} if config.tokenizer_path is None else vocabulary_sha256(config.tokenizer_path)
+    return hashes | (local_sha256(config) if config.source == "huggingface" else {})
+
+
+def _build(config: CorpusConfig, folder: Path) -> None:
     """Write everything into a temporary folder, move it into place file by file, and write the manifest."""
+    inputs = _inputs(config)
+    at_commits = pinned(config) if config.source == "huggingface" else config
+    versions = {"tokenizers": version("tokenizers")}
+    if config.source == "embedded":
+        versions |= embedded_versions()
+    if config.source == "huggingface":
+        versions["datasets"] = version("datasets")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as temporary_name:
-        temporary = Path(temporary_name)
-        texts = (document.read() for document in splits["train"])
-        tokenizer = train_tokenizer(config.tokenizer, config.n_vocab, texts)
-        tokenizer.save(temporary / "tokenizer.json")
-        (temporary / "sources.jsonl").write_text(sources, encoding="utf-8")
+        scratch, made = Path(temporary_name, "scratch"), Path(temporary_name, "made")
+        scratch.mkdir()
+        made.mkdir()
+        splits = split_documents(at_commits, scratch)
+        tokenizer = _tokenizer(config, splits["train"])
+        tokenizer.save(made / "tokenizer.json")
+        (made / "sources.jsonl").write_text(_sources_table(splits), encoding="utf-8")
         dtype = np.dtype("<u2" if tokenizer.n_vocab <= LARGEST_UINT16_VOCABULARY else "<u4")
         entries = {
-            split: _write_split(documents, tokenizer, dtype, temporary / split)
+            split: _write_split(documents, tokenizer, dtype, made / split)
             for split, documents in splits.items()
         }
-        files = sorted(temporary.iterdir())
+        files = sorted(made.iterdir())
         content = {
             "schema": SCHEMA,
             "name": config.name,
             "config": _as_json(config),
+            "inputs": inputs,
+            "at_commits": {"paths": at_commits.paths, "foreign": at_commits.foreign},
             "dtype": dtype.str,
             "n_vocab": tokenizer.n_vocab,
             "separator_id": tokenizer.separator_id,
             "splits": entries,
-            "files": {
-                file.name: {"n_bytes": file.stat().st_size, "sha256": _file_sha256(file)} for file in files
-            },
-            "versions": {"tokenizers": version("tokenizers")}
-            | (embedded_versions() if config.source == "embedded" else {}),
+            "files": describe_files(files),
+            "versions": versions,
         }
         # From here to the new manifest the folder holds no corpus: an interrupted build is never opened.
         (folder / "manifest.json").unlink(missing_ok=True)
         for file in files:
             file.replace(folder / file.name)
-    write_atomically(folder / "manifest.json", _manifest_text(content))
+    write_atomically(folder / "manifest.json", manifest_text(content))
+
+
+def _tokenizer(config: CorpusConfig, documents: Sequence[Document]) -> TextTokenizer:
+    if config.tokenizer == "file":
+        assert config.tokenizer_path is not None
+        return read_vocabulary(config.tokenizer_path, config.n_vocab)
+    assert config.n_vocab is not None
+    return train_tokenizer(config.tokenizer, config.n_vocab, (document.read() for document in documents))
 
 
 def _write_split(
@@ -211,9 +244,14 @@ def _write_split(
     offsets = [0]
     with stem.with_name(f"{stem.name}.bin").open("wb") as file:
         for chunk in _chunks(documents):
-            for ids in tokenizer.encode([document.read() for document in chunk]):
+            encoded = tokenizer.encode([document.read() for document in chunk])
+            for document, ids in zip(chunk, encoded, strict=True):
                 # astype would wrap silently: 70000 becomes 4464.
-                assert ids.max(initial=0) < tokenizer.n_vocab
+                if ids.max(initial=0) >= tokenizer.n_vocab or tokenizer.separator_id in ids:
+                    raise InputError(
+                        f"{document.name}: the tokenizer gives it an id that is the separator's, or outside "
+                        f"the vocabulary of {tokenizer.n_vocab}; use another tokenizer"
+                    )
                 file.write(np.concatenate(([tokenizer.separator_id], ids)).astype(dtype).tobytes())
                 offsets.append(offsets[-1] + 1 + len(ids))
     np.save(stem.with_name(f"{stem.name}.documents.npy"), np.array(offsets, dtype="<i8"))
@@ -247,44 +285,7 @@ def _sources_table(splits: dict[str, list[Document]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-# --- manifest and hashes --------------------------------------------------------------------------
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise InputError(
-            f"{folder}: no corpus here (no manifest.json); build one with `scaling-laws data build`"
-        )
-    try:
-        text = path.read_bytes().decode("utf-8")
-        manifest = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged (not readable as JSON); {_REPLACE}") from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise InputError(f"{path}: not a corpus of schema {SCHEMA}, which this version reads; {_REPLACE}")
-    content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    if text != _manifest_text(content):
-        raise InputError(f"{path}: damaged or edited (its SHA-256 is not the one it states); {_REPLACE}")
-    return manifest
-
-
-def _manifest_text(content: dict[str, Any]) -> str:
-    """The file's text: the content, and last the hash of the content."""
-    sha256 = _sha256(json.dumps(content).encode("ascii"))
-    return json.dumps(content | {"manifest_sha256": sha256}, indent=2) + "\n"
-
-
 def _as_json(config: CorpusConfig) -> dict[str, Any]:
     """The configuration as it comes back from JSON: tuples are lists."""
     result: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return result
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

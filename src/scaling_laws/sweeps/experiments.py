@@ -202,6 +202,7 @@ def _trunk(
     seed: int,
     factor: float,
 ) -> Trunk:
+    assert corpus.n_vocab is not None  # load_config has filled it in
     network = _network(ladder.family, model.shape, corpus.n_vocab, sweep.n_ctx)
     n_parameters = parameter_counts(parameters_by_group(network), flops_per_token(network))["N"]
     rate = float(f"{ladder.learning_rate.rate(n_parameters) * factor:.3g}")

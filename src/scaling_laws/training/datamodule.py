@@ -1,10 +1,12 @@
 """Token shards as a LightningDataModule whose training batches are a pure function of the seed.
 
 Shapes: B sequences, T = n_ctx tokens; a window holds T + 1 tokens: inputs and targets shifted by one.
+With a noise suffix of k tokens, a window is T - k + 1 tokens of text and then k random ones.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,16 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from scaling_laws.data.batches import held_out_windows, training_batch, windows_per_epoch
+from scaling_laws.data.batches import (
+    batch_rows,
+    held_out_windows,
+    noise_suffix,
+    training_batch,
+    windows_per_epoch,
+)
 from scaling_laws.data.tokens import open_corpus
 from scaling_laws.errors import InputError
+from scaling_laws.training.metrics import PositionLoss
 
 
 class TokenDataModule(pl.LightningDataModule):
@@ -27,13 +36,20 @@ class TokenDataModule(pl.LightningDataModule):
     Args:
         corpus: folder of the token shards.
         n_ctx: tokens a window is trained on; the network's context.
-        batch_sequences: windows a batch, over all devices.
+        batch_sequences: windows an optimiser step, over all devices and accumulated micro-batches: these
+            split a batch, and do not change what is trained on.
         seed: order of the training windows.
+        train_halvings: train on the first 1 / 2^k of the training split. Documents are in the order of a
+            hash, so these are random samples, each within the one before: Kaplan's are k = 10, 9, ..., 4 and
+            0 of 22 B tokens.
+        noise_suffix_tokens: so many of the T positions, the last of each window, are uniform random tokens,
+            in training and held-out windows (Kaplan 2020, section 6.3). They cost ln V nats each, so every
+            loss becomes (T - k) / T of the text's plus k / T ln V.
         evaluation_windows: held-out windows a corpus for `validate` and `test`.
         predict_file: text whose per-token losses `predict` gives.
 
     Raises:
-        InputError: the corpus is missing, damaged or too short, or the devices do not divide the batch.
+        InputError: the corpus is missing, damaged or too short, or a number makes no sense.
     """
 
     def __init__(
@@ -42,6 +58,8 @@ class TokenDataModule(pl.LightningDataModule):
         n_ctx: int = 128,
         batch_sequences: int = 16,
         seed: int = 0,
+        train_halvings: int = 0,
+        noise_suffix_tokens: int = 0,
         evaluation_windows: int = 512,
         predict_file: Path | None = None,
     ) -> None:
@@ -49,44 +67,81 @@ class TokenDataModule(pl.LightningDataModule):
         for name, value in (("n_ctx", n_ctx), ("batch_sequences", batch_sequences)):
             if value <= 0:
                 raise InputError(f"data.{name} is {value}; it must be positive")
+        if train_halvings < 0:
+            raise InputError(
+                f"data.train_halvings is {train_halvings}; 0 trains on the whole split, 1 on half"
+            )
+        if not 0 <= noise_suffix_tokens < n_ctx:
+            raise InputError(
+                f"data.noise_suffix_tokens is {noise_suffix_tokens}; it must be 0 or more, and leave some of "
+                f"n_ctx = {n_ctx} to the text"
+            )
         self.corpus = open_corpus(Path(corpus))
         self.n_vocab = self.corpus.n_vocab
         self.n_ctx = n_ctx
         self.batch_sequences = batch_sequences
         self.seed = seed
+        self.train_halvings = train_halvings
+        self.noise_suffix_tokens = noise_suffix_tokens
         self.evaluation_windows = evaluation_windows
         self.predict_file = predict_file
         self._held_out: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
         assert self.tokens_per_epoch  # refuses a corpus shorter than a window
 
     @property
+    def text_ctx(self) -> int:
+        """Targets of a window that are text: n_ctx but for the noise."""
+        return self.n_ctx - self.noise_suffix_tokens
+
+    @property
     def tokens_per_epoch(self) -> int:
-        """Target tokens in one pass over the training split."""
-        return windows_per_epoch(len(self.corpus.tokens("train")), self.n_ctx) * self.n_ctx
+        """Target tokens in one pass over what is trained on, noise included."""
+        return windows_per_epoch(len(self.train_tokens()), self.text_ctx) * self.n_ctx
 
     @property
     def batch_tokens(self) -> int:
-        """Target tokens a batch, over all devices."""
+        """Target tokens an optimiser step, over all devices and micro-batches."""
         return self.batch_sequences * self.n_ctx
+
+    def train_tokens(self) -> np.ndarray:
+        """The part of the training split that is trained on: (n_tokens,), memory-mapped."""
+        tokens = self.corpus.tokens("train")
+        return tokens[: len(tokens) >> self.train_halvings]
 
     def held_out(self, corpus: str, n_windows: int) -> tuple[Tensor, Tensor]:
         """Windows (W, T + 1) spread evenly over a held-out corpus, and the document fold (W,) of each."""
         if (corpus, n_windows) in self._held_out:
             return self._held_out[corpus, n_windows]
         windows, folds = held_out_windows(
-            self.corpus.tokens(corpus), self.corpus.documents(corpus), n_windows=n_windows, n_ctx=self.n_ctx
+            self.corpus.tokens(corpus),
+            self.corpus.documents(corpus),
+            n_windows=n_windows,
+            n_ctx=self.text_ctx,
         )
-        self._held_out[corpus, n_windows] = torch.from_numpy(windows), torch.from_numpy(folds)
+        # The same noise for every seed: runs are compared on the same windows.
+        noisy = self.with_noise(windows, np.arange(len(windows)), corpus)
+        self._held_out[corpus, n_windows] = noisy, torch.from_numpy(folds)
         return self._held_out[corpus, n_windows]
 
+    def with_noise(self, text: np.ndarray, sequences: np.ndarray, stream: str) -> Tensor:
+        """Windows (B, T + 1) of text (B, T - k + 1) and the noise of the numbered sequences (B,)."""
+        noise = noise_suffix(sequences, n_noise=self.noise_suffix_tokens, n_vocab=self.n_vocab, stream=stream)
+        return torch.from_numpy(np.concatenate((text, noise), axis=1))
+
+    def bits_per_byte(self, corpus: str, losses: PositionLoss) -> float:
+        """Bits a byte of a held-out corpus, from the losses at the positions that are text."""
+        text = slice(0, self.text_ctx)
+        nats_per_token = float(losses.loss_sum[:, text].sum() / losses.count[:, text].sum())
+        return nats_per_token / math.log(2) / self.corpus.bytes_per_token(corpus)
+
     def train_dataloader(self) -> TrainingBatches:
-        world_size, rank = self.trainer.world_size, self.trainer.global_rank  # type: ignore[union-attr]
-        if self.batch_sequences % world_size:
+        trainer: Any = self.trainer
+        if self.batch_sequences % (trainer.world_size * trainer.accumulate_grad_batches):
             raise InputError(
-                f"data.batch_sequences = {self.batch_sequences} is not a multiple of the {world_size} devices"
+                f"data.batch_sequences = {self.batch_sequences} is not a multiple of {trainer.world_size} "
+                f"devices x {trainer.accumulate_grad_batches} accumulated micro-batches; change one of them"
             )
-        n_batches = self.trainer.max_steps * self.trainer.accumulate_grad_batches  # type: ignore[union-attr]
-        return TrainingBatches(self, n_batches, world_size, rank)
+        return TrainingBatches(self)
 
     def val_dataloader(self) -> list[DataLoader[Tensor]]:
         if self.trainer.state.fn == TrainerFn.FITTING:  # type: ignore[union-attr]
@@ -97,11 +152,14 @@ class TokenDataModule(pl.LightningDataModule):
         return self._evaluation_batches([name for name in self.corpus.held_out if name != "val"])
 
     def _evaluation_batches(self, corpora: list[str]) -> list[DataLoader[Tensor]]:
+        trainer: Any = self.trainer
+        # As many at a time as in training, where memory holds them.
+        n_sequences = max(1, self.batch_sequences // (trainer.world_size * trainer.accumulate_grad_batches))
         batches = [self.held_out(name, self.evaluation_windows)[0] for name in corpora]
-        return [DataLoader(windows, batch_size=self.batch_sequences) for windows in batches]  # type: ignore[arg-type]
+        return [DataLoader(windows, batch_size=n_sequences) for windows in batches]  # type: ignore[arg-type]
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
-        """The windows (1, <= T + 1) of `predict_file`: every token but the first is a target once."""
+        """The windows (1, <= T - k + 1) of `predict_file`: every token but the first is a target once."""
         if self.predict_file is None:
             raise InputError("data.predict_file is not set; name the text file whose token losses are wanted")
         try:
@@ -111,49 +169,55 @@ class TokenDataModule(pl.LightningDataModule):
         tokens = torch.from_numpy(next(self.corpus.tokenizer().encode([text]))).long()
         if len(tokens) < 2:
             raise InputError(f"data.predict_file {self.predict_file}: has fewer than two tokens to predict")
-        starts = range(0, len(tokens) - 1, self.n_ctx)
-        windows = [tokens[start : start + self.n_ctx + 1][None] for start in starts]
+        starts = range(0, len(tokens) - 1, self.text_ctx)
+        windows = [tokens[start : start + self.text_ctx + 1][None] for start in starts]
         return DataLoader(windows, batch_size=None)  # type: ignore[arg-type]
 
 
 class TrainingBatches:
-    """The training batches of one rank: (B / world_size, T + 1) int64 windows.
+    """The micro-batches of one rank, `accumulate_grad_batches` for each optimiser step.
 
-    Batch k is a pure function of the seed and k, and k follows from the optimiser steps taken: a resumed run
-    goes on with the very batch that its weights have not seen. (Counting deliveries would skip a batch that
-    was delivered to a step which was interrupted.) All batches of a run are one "epoch" to Lightning; passes
-    over the corpus are counted in `training_batch`.
+    Micro-batch j of rank r is share j R + r of the step's batch, of R ranks. Batch k is a pure function of
+    the seed and k, and k is the number of optimiser steps taken: a resumed run goes on with the very batch
+    that its weights have not seen. (Counting deliveries would skip a batch that was delivered to a step which
+    was interrupted.) All batches of a run are one "epoch" to Lightning; passes over the corpus are counted in
+    `training_batch`.
     """
 
-    def __init__(self, data: TokenDataModule, n_batches: int, world_size: int, rank: int) -> None:
-        self.tokens: np.ndarray = data.corpus.tokens("train")
+    def __init__(self, data: TokenDataModule) -> None:
         self.data = data
-        self.n_batches = n_batches
-        self.world_size = world_size
-        self.rank = rank
+        self.tokens = data.train_tokens()
+        self.trainer: Any = data.trainer
 
     def __len__(self) -> int:
-        return self.n_batches
+        n_batches: int = self.trainer.max_steps * self.trainer.accumulate_grad_batches
+        return n_batches
 
     def __iter__(self) -> Iterator[Tensor]:
-        for batch in range(self._batches_used(), self.n_batches):
-            window = training_batch(
-                self.tokens,
-                seed=self.data.seed,
-                batch=batch,
-                batch_sequences=self.data.batch_sequences,
-                n_ctx=self.data.n_ctx,
-            )
-            yield torch.from_numpy(window[self.rank :: self.world_size])
+        n_ranks, n_micro_batches = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        for batch in range(self.trainer.global_step, self.trainer.max_steps):
+            for micro_batch in range(n_micro_batches):
+                share = micro_batch * n_ranks + self.trainer.global_rank
+                yield self.windows(batch, share, n_ranks * n_micro_batches)
 
-    def _batches_used(self) -> int:
-        trainer: Any = self.data.trainer
-        used: int = trainer.global_step * trainer.accumulate_grad_batches
-        return used
+    def windows(self, batch: int, share: int, n_shares: int) -> Tensor:
+        """One share of a batch: (B / n_shares, T + 1) int64."""
+        data = self.data
+        text = training_batch(
+            self.tokens,
+            seed=data.seed,
+            batch=batch,
+            batch_sequences=data.batch_sequences,
+            n_ctx=data.text_ctx,
+            share=share,
+            n_shares=n_shares,
+        )
+        rows = batch_rows(batch, data.batch_sequences, share=share, n_shares=n_shares)
+        return data.with_noise(text, rows, f"train:{data.seed}")
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing but a sign to Lightning that a resume in mid-epoch is exact: the step says it all."""
-        return {"batches_used": self._batches_used()}
+        return {"batches_used": self.trainer.global_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The trainer has restored its step."""

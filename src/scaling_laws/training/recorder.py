@@ -97,8 +97,7 @@ class RunRecorder(pl.Callback):
         self.status = ""
         """`complete` or `diverged` once the training has ended."""
         self.reason = ""
-        self._losses: dict[str, float] = {}
-        self._evaluated_tokens: dict[str, int] = {}
+        self._losses: dict[str, dict[str, float]] = {}
         self._evaluated_step = -1
         self._stopped_early = False
         self._measured_end = False
@@ -222,14 +221,11 @@ class RunRecorder(pl.Callback):
         self._largest_gradient_norm = 0.0
         if not fault and evaluating:
             row |= self._evaluate(trainer, module, final=final)
-            fault = next(
-                (
-                    f"the loss on {name!r} is {loss}"
-                    for name, loss in self._losses.items()
-                    if not math.isfinite(loss)
-                ),
-                "",
-            )
+            losses = {corpus: measured["loss_nats"] for corpus, measured in self._losses.items()}
+            wrong = [
+                f"the loss on {name!r} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)
+            ]
+            fault = wrong[0] if wrong else ""
         if fault:
             self.status, self.reason = "diverged", f"{fault} at step {step}"
             self._guard.good_weights.restore()
@@ -254,7 +250,7 @@ class RunRecorder(pl.Callback):
         if self.probe_windows:
             self._probe.add(step, token_losses(trainer, module, self._probe_text))
         metrics = self._corpus_losses(trainer, module, final=final and self._best is None)
-        losses = _means(metrics)
+        losses = {corpus: float(metric.compute()) for corpus, metric in metrics.items()}
         self._evaluated_step, self._measured_end = step, final
         if self._best is not None:
             self._best.add(step, losses[self.patience_corpus])
@@ -265,8 +261,14 @@ class RunRecorder(pl.Callback):
                 self._stopped_early = self._best.exhausted
                 trainer.should_stop = True
                 metrics = self._corpus_losses(trainer, module, final=True)
-        self._losses = _means(metrics)
-        self._evaluated_tokens = {corpus: int(metric.count.sum()) for corpus, metric in metrics.items()}
+        self._losses = {
+            corpus: {
+                "loss_nats": float(metric.compute()),
+                "bits_per_byte": _data(trainer).bits_per_byte(corpus, metric),
+                "tokens": int(metric.count.sum()),
+            }
+            for corpus, metric in metrics.items()
+        }
         self._positions.write(
             row for corpus, metric in metrics.items() for row in _position_rows(step, corpus, metric)
         )
@@ -299,8 +301,7 @@ class RunRecorder(pl.Callback):
             shared_steps=self.shared_steps,
             elapsed_s=self._elapsed_before_s + time.perf_counter() - self._start_s - shared_s,
             evaluated_step=self._evaluated_step,
-            losses_nats=self._losses,
-            evaluated_tokens=self._evaluated_tokens,
+            losses=self._losses,
             lowest_losses_nats=_lowest(curve, self._corpora),
             train_loss_nats=self._last_loss,
             summed_learning_rate=self._summed_learning_rate,
@@ -322,10 +323,6 @@ def _data(trainer: pl.Trainer) -> TokenDataModule:
 def _module(module: pl.LightningModule) -> LanguageModel:
     assert isinstance(module, LanguageModel)
     return module
-
-
-def _means(metrics: dict[str, PositionLoss]) -> dict[str, float]:
-    return {corpus: float(metric.compute()) for corpus, metric in metrics.items()}
 
 
 def _position_rows(step: int, corpus: str, metric: PositionLoss) -> list[dict[str, Any]]:

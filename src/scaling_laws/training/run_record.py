@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
@@ -41,9 +40,8 @@ class Outcome:
     elapsed_s: float
     """Wall seconds of the steps that the run took itself."""
     evaluated_step: int
-    losses_nats: Mapping[str, float]
-    """Final loss by corpus."""
-    evaluated_tokens: Mapping[str, int]
+    losses: Mapping[str, dict[str, float]]
+    """As in the record."""
     lowest_losses_nats: Mapping[str, float]
     train_loss_nats: float | None
     summed_learning_rate: float
@@ -93,18 +91,15 @@ def make_record(
         and outcome.step == trainer.max_steps
         and module.schedule.brings_down(trainer.max_steps),
         seed=data.seed,
-        losses={
-            corpus: {
-                "loss_nats": loss,
-                "bits_per_byte": loss / math.log(2) / data.corpus.bytes_per_token(corpus),
-                "tokens": outcome.evaluated_tokens[corpus],
-            }
-            for corpus, loss in outcome.losses_nats.items()
-            if complete
-        },
+        losses=dict(outcome.losses) if complete else {},
         best_losses=dict(outcome.lowest_losses_nats),
         train_loss_nats=outcome.train_loss_nats,
-        corpus={"name": data.corpus.name, "manifest_hash": data.corpus.manifest_hash},
+        corpus={
+            "name": data.corpus.name,
+            "manifest_hash": data.corpus.manifest_hash,
+            "train_halvings": data.train_halvings,
+            "noise_suffix_tokens": data.noise_suffix_tokens,
+        },
         elapsed_s=round(outcome.elapsed_s, 3),
         trained_tokens=trained_tokens,
         tokens_per_s=round(tokens_per_s, 1),

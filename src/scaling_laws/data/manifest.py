@@ -1,0 +1,125 @@
+"""The manifest of a corpus: what it is, and the hash that every file must have.
+
+Files are hashed when a corpus is opened. For billions of tokens that takes a minute, and a study opens its
+corpus for every run, so what was verified is remembered in `.verified.json`: size, times, inode and hash of
+each file. A file of which one of them differs is hashed again. That misses only what a disk does to bytes
+without a write; `scaling-laws data show --verify` hashes everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from scaling_laws.errors import InputError
+from scaling_laws.records import write_atomically
+
+SCHEMA = 2
+REPLACE = "build into another folder, or replace this one with --force"
+STAMP_FILE = ".verified.json"
+SETTLED_NS = 2_000_000_000
+"""A file written less than this long ago may be written again without a change of its times, whose grain
+is up to a jiffy locally and up to two seconds on other file systems: it is not remembered yet."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The content of manifest.json.
+
+    Raises:
+        InputError: it is missing, damaged, edited or of another version.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: no corpus here (no manifest.json); build one with `scaling-laws data build`"
+        )
+    try:
+        text = path.read_bytes().decode("utf-8")
+        manifest = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged (not readable as JSON); {REPLACE}") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise InputError(f"{path}: not a corpus of schema {SCHEMA}, which this version reads; {REPLACE}")
+    content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    if text != manifest_text(content):
+        raise InputError(f"{path}: damaged or edited (its SHA-256 is not the one it states); {REPLACE}")
+    return manifest
+
+
+def manifest_text(content: dict[str, Any]) -> str:
+    """The file's text: the content, and last the hash of the content."""
+    digest = sha256(json.dumps(content).encode("ascii"))
+    return json.dumps(content | {"manifest_sha256": digest}, indent=2) + "\n"
+
+
+def describe_files(files: list[Path]) -> dict[str, Any]:
+    """Size and hash of each file, by name: what `check_files` compares with."""
+    return {file.name: {"n_bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in files}
+
+
+def check_files(folder: Path, files: dict[str, Any], *, again: bool) -> None:
+    """See that every file is there, and is what the manifest says.
+
+    Args:
+        folder: the corpus.
+        files: the manifest's `files`.
+        again: hash also what was verified before.
+
+    Raises:
+        InputError: a file is missing or damaged; says which.
+    """
+    now_ns = time.time_ns()
+    stamp = _read_stamp(folder)
+    verified = {}
+    for name, expected in files.items():
+        path = folder / name
+        try:
+            status = path.stat()
+            entry = [expected["sha256"], *_identity(status)]
+            if status.st_size != expected["n_bytes"]:
+                raise InputError(
+                    f"{path}: damaged (not {expected['n_bytes']} bytes long); build the corpus again"
+                )
+            if (again or stamp.get(name) != entry) and file_sha256(path) != expected["sha256"]:
+                raise InputError(
+                    f"{path}: damaged (its SHA-256 is not the manifest's); build the corpus again"
+                )
+        except OSError as error:
+            raise InputError(
+                f"{path}: missing or unreadable ({error.strerror}); build the corpus again"
+            ) from error
+        if now_ns - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED_NS:
+            verified[name] = entry
+    if verified != stamp:
+        with suppress(OSError):  # a corpus that only others may write is hashed every time
+            write_atomically(folder / STAMP_FILE, json.dumps(verified) + "\n")
+
+
+def _identity(status: os.stat_result) -> list[int]:
+    """What differs after every write: nobody sets st_ctime_ns."""
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _read_stamp(folder: Path) -> dict[str, Any]:
+    """What was verified; nothing where the file is missing or damaged."""
+    try:
+        stamp = json.loads((folder / STAMP_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits, in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
