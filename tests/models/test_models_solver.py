@@ -53,7 +53,7 @@ def test_the_default_ratio_grows_from_64_to_128():
     ("changes", "message"),
     [
         ({"N": 5e3, "head_width": 64}, "the nearest is"),
-        ({"N": 1e6, "aspect_ratio": 1e4}, "change --aspect-ratio"),
+        ({"N": 1e6, "aspect_ratio": 1e4}, "change the aspect ratio"),
         ({"N": 3e4, "convention": "N_total"}, "the nearest is"),
         ({"N": -1.0}, "N is -1"),
         ({"N": float("nan")}, "N is nan"),
