@@ -124,8 +124,8 @@ def solve_shape(
     asked = f"n_layer = {n_layer}" if n_layer else f"d_model/n_layer = {aim:.3g}"
     raise InputError(
         f"no Transformer of {N:.4g} parameters at {asked} and heads of {head_width or 'any width'}; "
-        f"the nearest is {nearest.config.n_layer} layers of {nearest.config.d_model}, "
-        f"{nearest.N:.4g} parameters; change the {'depth' if n_layer else 'aspect ratio'}, the head width or N"
+        f"the nearest is {nearest.config.n_layer} layers of {nearest.config.d_model}, {nearest.N:.4g} "
+        f"parameters; change the {'depth' if n_layer else 'aspect ratio'}, the head width or N"
     )
 
 

@@ -5,6 +5,7 @@ Shapes: B sequences, T tokens, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -48,10 +49,20 @@ class LanguageModel(pl.LightningModule):
         if learning_rate <= 0:
             raise InputError(f"learning_rate is {learning_rate}; it must be positive")
         self.network = network
+        self.network_arguments: dict[str, Any] = {}
+        """Of the network's constructor, where the command line has built it."""
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.betas = (beta1, beta2)
         self.weight_decay = weight_decay
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What records say of the network's shape: its `config`, or how it was built."""
+        config = getattr(self.network, "config", None)
+        if is_dataclass(config) and not isinstance(config, type):
+            return asdict(config)
+        return self.network_arguments
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V) of token ids (B, T)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +227,7 @@ class RunRecorder(pl.Callback):
             status=self.status,
             reason=self.reason,
             family=network.family,
-            shape=asdict(network.config) if is_dataclass(getattr(network, "config", None)) else {},
+            shape=module.shape,
             parameters=network.parameters_by_group(),
             flops_per_token=network.flops_per_token(),
             tokens=tokens,
