@@ -154,11 +154,14 @@ def _transformer_activations(
     norm = stream * d_model + 2 * stream + product * d_model
     if config.dropout and on_cpu:
         # The plain kernel works in float32 at least: scaled queries and keys, values; softmax, mask and
-        # masked softmax, T for each query and head. Its result.
-        attention = max(4, product) * (3 * d_attn + 3 * config.n_heads * config.n_ctx) + product * d_attn
+        # masked softmax, T for each query and head. Its result. Where there is one head or one window, the
+        # values are no copy: they keep the queries and keys beside them, too.
+        beside = 2 * d_attn if product >= 4 and 1 in (config.n_heads, windows) else 0
+        squares = 3 * config.n_heads * config.n_ctx
+        attention = max(4, product) * (3 * d_attn + beside + squares) + product * d_attn
     else:
         # Queries, keys, values, result; the logarithm of each softmax's sum.
-        attention = product * 4 * d_attn + 4 * config.n_heads
+        attention = product * 4 * d_attn + max(4, product) * config.n_heads
     feed_forward = product * 2 * d_ff  # before and after the GELU
     masks = _mask_bytes(product, on_cpu) * 2 * d_model if config.dropout else 0
     block = 2 * norm + attention + feed_forward + masks

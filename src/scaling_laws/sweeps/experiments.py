@@ -19,6 +19,7 @@ from typing import Any
 from scaling_laws.data.config import CorpusConfig, load_config
 from scaling_laws.errors import InputError
 from scaling_laws.models.memory import Memory
+from scaling_laws.schedule import Schedule
 from scaling_laws.sweeps.learning_rates import LearningRateRule
 from scaling_laws.sweeps.networks import PlannedNetwork, planned_network
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
@@ -126,11 +127,18 @@ def _trunks(study: _Study, ladder: Ladder, model: Model) -> Iterator[Trunk]:
     """The trainings of one model: one a seed and learning rate, or one a horizon, too."""
     network = planned_network(study.sweep, ladder, model, study.corpus.n_vocab)
     horizons = sorted(set(model.horizons_tokens), reverse=True)
-    shared = study.sweep.schedule.shares_trunk and not ladder.depends_on_D
+    shared = not ladder.depends_on_D and all(
+        _leaves_trunk(study.sweep.schedule, round(horizon / network.batch_tokens)) for horizon in horizons
+    )
     for seed in model.seeds:
         for factor in ladder.learning_rate_factors:
             for together in [horizons] if shared else [[horizon] for horizon in horizons]:
                 yield _trunk(study, ladder, model, network, together, seed, factor)
+
+
+def _leaves_trunk(schedule: Schedule, steps: int) -> bool:
+    """Whether a run shares steps with longer ones and has steps of its own: a branch trains at least one."""
+    return schedule.shares_trunk and schedule.cooldown_start(steps) < steps
 
 
 def _trunk(

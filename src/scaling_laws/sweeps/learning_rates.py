@@ -15,9 +15,6 @@ class LearningRateRule:
 
     `power`: `at_1e5` (N / 1e5)^`exponent` (D / 1e6)^`exponent_D` (B / 2048)^`exponent_B`, at most `at_most`.
     `kaplan`: 0.003239 - 0.0001395 ln N (Kaplan et al. 2020, D.1), positive below N = 1.21e10.
-
-    Raises:
-        InputError: a number makes no sense, or does not belong to the rule.
     """
 
     rule: Literal["power", "kaplan"] = "power"
@@ -29,7 +26,12 @@ class LearningRateRule:
     exponent_B: float = 0.0
     at_most: float = 1.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse what makes no rule. (A sweep file's parser would garble an error of the constructor.)
+
+        Raises:
+            InputError: a number makes no sense, or does not belong to the rule.
+        """
         if self.rule == "kaplan":
             if self != LearningRateRule(rule="kaplan"):
                 raise InputError("learning_rate: rule: kaplan takes no other key")
@@ -53,11 +55,12 @@ class LearningRateRule:
         """
         if N <= 0:
             raise InputError(f"learning_rate: no rule for N = {N}; give the rate as a plain number")
-        if self.at_1e5 is None:
+        if self.rule == "kaplan":
             rate = 0.003239 - 0.0001395 * math.log(N)
             if rate <= 0:
                 raise InputError(f"learning_rate: rule: kaplan ends at N = 1.21e10, and N is {N:.3g}")
         else:
+            assert self.at_1e5 is not None
             powers = (N / 1e5) ** self.exponent * (D / 1e6) ** self.exponent_D
             powers *= (batch_tokens / 2048) ** self.exponent_B
             rate = min(self.at_most, self.at_1e5 * powers)

@@ -64,13 +64,12 @@ class Ladder:
     def __post_init__(self) -> None:
         if (self.family is None) == (self.class_path is None):
             raise InputError("a ladder names either its family (transformer, lstm) or a class_path")
-        rates = self.learning_rate_factors
-        if not isinstance(self.learning_rate, LearningRateRule):
-            rates = (*rates, self.learning_rate)
-        if not self.learning_rate_factors or min(rates) <= 0:
-            raise InputError(
-                f"learning_rate {self.learning_rate}, factors {self.learning_rate_factors}: not all positive"
-            )
+        if isinstance(self.learning_rate, LearningRateRule):
+            self.learning_rate.check()
+        elif self.learning_rate <= 0:
+            raise InputError(f"learning_rate is {self.learning_rate}; it must be positive")
+        if not self.learning_rate_factors or min(self.learning_rate_factors) <= 0:
+            raise InputError("learning_rate_factors must be one positive number or more")
 
     @property
     def depends_on_D(self) -> bool:
@@ -146,7 +145,7 @@ def load_sweep(path: Path) -> Sweep:
     parser.add_class_arguments(Sweep)
     try:
         return Sweep(**vars(parser.instantiate(parser.parse_path(str(path)))))
-    except (ArgumentError, InputError, OSError, TypeError) as error:
+    except (ArgumentError, InputError, OSError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
 
 
