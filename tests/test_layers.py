@@ -22,6 +22,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "laws": ({"laws", "units", "errors"}, {"numpy", "pandas", "scipy"}),
     "models.config": ({"errors"}, set()),
     "models.count": ({"errors", "models.config"}, set()),
+    "models.memory": ({"errors", "models.config"}, set()),
     "models.solver": ({"errors", "models.config", "models.count"}, set()),
     "models": ({"models", "errors"}, {"torch"}),
     "data": (
@@ -33,8 +34,13 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
     "sweeps.trial": ({"sweeps.lease", "training", "records", "errors"}, set()),
+    "sweeps.networks": (
+        {"sweeps.sweep_file", "models.config", "models.count", "models.memory", "models.solver", "models.own"}
+        | {"runs", "errors"},
+        set(),
+    ),
     "sweeps": (
-        {"sweeps", "models.config", "models.count", "data", "runs", "records", "schedule", "errors"},
+        {"sweeps", "models.memory", "data", "runs", "records", "schedule", "errors"},
         {"optuna", "sqlalchemy", "rich", "jsonargparse"},
     ),
     "reports": (

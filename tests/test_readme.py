@@ -15,6 +15,7 @@ from scaling_laws.records import read_record
 from scaling_laws.training.module import LanguageModel
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("src", "configs", "docs", "benchmarks", "examples")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
@@ -70,9 +71,7 @@ def test_the_tree_lists_every_file() -> None:
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     expected = {
-        path
-        for path in tracked
-        if not path.endswith("__init__.py") and path.split("/")[0] in ("src", "configs", "docs", "benchmarks")
+        path for path in tracked if not path.endswith("__init__.py") and path.split("/")[0] in FOLDERS
     }
     assert expected - listed == set()
     assert {path for path in listed if not (ROOT / path).exists()} == set()

@@ -35,6 +35,10 @@ PLAN_WIDTH = 100
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the exit status is 0, 2 after one line of error, or 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # A `class_path` may name a file here, and a console script does not look here by itself. Last, so that no
+    # file hides an installed module. The processes of a sweep inherit the path.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         if arguments and arguments[0] in LIGHTNING_VERBS:
             from scaling_laws.training.lightning_cli import main as lightning
@@ -147,7 +151,8 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _planned(options: argparse.Namespace) -> Plan:
-    from scaling_laws.sweeps.experiments import load_sweep, plan
+    from scaling_laws.sweeps.experiments import plan
+    from scaling_laws.sweeps.sweep_file import load_sweep
 
     if options.workers < 1:
         raise InputError(f"--workers is {options.workers}; it must be 1 or more")

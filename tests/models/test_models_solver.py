@@ -4,7 +4,7 @@ import pytest
 
 from scaling_laws.errors import InputError
 from scaling_laws.models.count import flops_per_token, parameters_by_group
-from scaling_laws.models.solver import TOLERANCE, count, default_aspect_ratio, solve_shape
+from scaling_laws.models.solver import TOLERANCE, count, default_aspect_ratio, solve_lstm, solve_shape
 from scaling_laws.runs import parameter_counts
 
 SIZES = (6592, 1e5, 396_800, 1e6, 2.5e7, 1.25e8, 1.3e9, 7e9, 7e10, 1e12)
@@ -53,7 +53,7 @@ def test_the_default_ratio_grows_from_64_to_128():
     ("changes", "message"),
     [
         ({"N": 5e3, "head_width": 64}, "the nearest is"),
-        ({"N": 1e6, "aspect_ratio": 1e4}, "change --aspect-ratio"),
+        ({"N": 1e6, "aspect_ratio": 1e4}, "change the aspect ratio"),
         ({"N": 3e4, "convention": "N_total"}, "the nearest is"),
         ({"N": -1.0}, "N is -1"),
         ({"N": float("nan")}, "N is nan"),
@@ -62,8 +62,31 @@ def test_the_default_ratio_grows_from_64_to_128():
         ({"head_width": -8}, "head width is -8"),
         ({"d_ff_ratio": 0.0}, "d_ff ratio is 0"),
         ({"n_vocab": 0}, "n_vocab is 0"),
+        ({"n_layer": 3, "aspect_ratio": 32.0}, "both given"),
+        ({"N": 5e3, "n_layer": 3}, "at n_layer = 3"),
     ],
 )
 def test_impossible_shapes_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         solve_shape(**({"N": 1e6, "n_vocab": 50257, "n_ctx": 1024} | changes))
+
+
+@pytest.mark.parametrize("n_layer", [1, 4, 12])
+@pytest.mark.parametrize("N", [1e6, 1.3e9])
+def test_a_depth_is_kept(N, n_layer):
+    shape = solve_shape(N, n_vocab=1024, n_ctx=128, n_layer=n_layer, bias=False)
+    assert shape.config.n_layer == n_layer and not shape.config.bias
+    assert abs(count(shape.config, "N") / N - 1) <= TOLERANCE
+
+
+@pytest.mark.parametrize("N", [6720, 1e5, 400_000, 1e7, 1e9])
+def test_an_lstm_of_n_parameters(N):
+    config = solve_lstm(N, n_vocab=1024, n_ctx=128)
+    assert config.n_layer == 2
+    assert abs(parameters_by_group(config)["recurrent"] / N - 1) <= TOLERANCE
+
+
+def test_the_quick_studys_lstm_comes_back():
+    assert solve_lstm(8 * 2 * (40**2 + 40), n_vocab=1024, n_ctx=128).d_model == 40
+    with pytest.raises(InputError, match="no LSTM of 30 parameters"):
+        solve_lstm(30, n_vocab=1024, n_ctx=128)

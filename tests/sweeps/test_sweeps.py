@@ -1,4 +1,4 @@
-"""Planning without torch, and sweeps that lose nothing."""
+"""Sweeps that lose nothing."""
 
 from __future__ import annotations
 
@@ -17,62 +17,12 @@ import pytest
 import yaml
 
 from scaling_laws.cli import main
-from scaling_laws.errors import InputError
-from scaling_laws.models.transformer import Transformer
 from scaling_laws.records import read_record
 from scaling_laws.runs import load_study
-from scaling_laws.schedule import Schedule
 from scaling_laws.sweeps import lease
-from scaling_laws.sweeps.experiments import LearningRateRule, load_sweep, plan
+from scaling_laws.sweeps.experiments import plan
 from scaling_laws.sweeps.queue import CELL, WINDOW, Queue
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def sweep_file(tmp_path: Path, text_folder: Path) -> Path:
-    """Two sizes of two families, a fraction of a second of training each."""
-    corpus = {
-        "name": "small",
-        "source": "text",
-        "paths": [str(text_folder)],
-        "piece_bytes": 2000,
-        "val_share": 0.1,
-        "test_share": 0.1,
-        "tokenizer": "bytes",
-        "n_vocab": 256,
-    }
-    (tmp_path / "corpus.yaml").write_text(yaml.safe_dump(corpus), encoding="utf-8")
-    sweep = {
-        "study": "s",
-        "question": "Does it work?",
-        "corpus": str(tmp_path / "corpus.yaml"),
-        "n_ctx": 16,
-        "batch_sequences": 4,
-        "warmup_steps": 3,
-        "evaluation_windows": 4,
-        "final_windows": 16,
-        "ladders": [
-            {
-                "family": "transformer",
-                "learning_rate": {"at_1e5": 0.01},
-                "models": [
-                    {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280, 2560]},
-                    {"shape": {"n_layer": 1, "d_model": 12}, "horizons_tokens": [1280, 2560]},
-                ],
-            },
-            {
-                "family": "lstm",
-                "learning_rate": {"at_1e5": 0.01},
-                "models": [
-                    {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280], "seeds": [1, 2]}
-                ],
-            },
-        ],
-    }
-    path = tmp_path / "sweep.yaml"
-    path.write_text(yaml.safe_dump(sweep), encoding="utf-8")
-    return path
+from scaling_laws.sweeps.sweep_file import load_sweep
 
 
 def edited(path: Path, **changes: Any) -> Path:
@@ -84,120 +34,6 @@ def edited(path: Path, **changes: Any) -> Path:
 def arguments(sweep_file: Path, *more: str) -> list[str]:
     folder = sweep_file.parent
     return ["sweep", str(sweep_file), "--logs", str(folder / "logs"), "--data", str(folder / "data"), *more]
-
-
-# --- planning -------------------------------------------------------------------------------------
-
-
-def test_plan_counts_n_as_the_network_does(sweep_file: Path) -> None:
-    planned = plan(load_sweep(sweep_file))
-    assert [len(trunk.runs) for trunk in planned.trunks] == [2, 2, 1, 1]
-    for run in planned.runs:
-        if run.family != "transformer":
-            continue
-        shape = run.config["model"]["network"]["init_args"]
-        groups = Transformer(n_vocab=256, n_ctx=16, **shape).parameters_by_group()
-        assert groups["attention"] + groups["feed_forward"] + groups["norm"] == run.N
-        assert run.C == 6 * run.N * run.D and run.steps * 64 == run.D
-
-
-def test_the_longest_run_of_a_trunk_comes_first_and_so_does_the_longest_trunk(sweep_file: Path) -> None:
-    planned = plan(load_sweep(sweep_file))
-    expected = [trunk.expected_s for trunk in planned.trunks]
-    assert expected == sorted(expected, reverse=True)
-    for trunk in planned.trunks:
-        assert [run.D for run in trunk.runs] == sorted((run.D for run in trunk.runs), reverse=True)
-        assert {run.config["recorder"]["trunk"] for run in trunk.runs} == {trunk.name} == {trunk.runs[0].name}
-
-
-def test_run_id_depends_on_what_decides_the_result_and_on_nothing_else(
-    sweep_file: Path, tmp_path: Path
-) -> None:
-    ids = {run.name: run.run_id for run in plan(load_sweep(sweep_file)).runs}
-    assert len(set(ids.values())) == len(ids)
-    moved = plan(load_sweep(edited(sweep_file, study="other", question="?")), logs=tmp_path, data=tmp_path)
-    assert {run.name: run.run_id for run in moved.runs} == ids
-    changed = plan(load_sweep(edited(sweep_file, weight_decay=0.2)))
-    assert not set(ids.values()) & {run.run_id for run in changed.runs}
-
-
-def test_learning_rate_rule() -> None:
-    rule = LearningRateRule(at_1e5=0.004, exponent=-0.5, at_most=0.01)
-    assert rule.rate(100_000) == 0.004
-    assert rule.rate(400_000) == 0.002
-    assert rule.rate(1_000) == 0.01
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "configs" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_every_sweep_file_plans(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    planned = plan(load_sweep(path))
-    assert planned.sweep.study == path.stem
-    for trunk in planned.trunks:
-        for run in trunk.runs[1:]:  # a branch begins after the warm-up
-            schedule = Schedule(**run.config["model"]["schedule"])
-            assert schedule.cooldown_start(run.steps) > schedule.warmup_steps
-
-
-def test_the_quick_study_covers_what_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At least 6 Transformer and 4 LSTM sizes over 6e3 to 4e5, 3 points a size, 3 seeds at two sizes."""
-    monkeypatch.chdir(ROOT)
-    planned = plan(load_sweep(ROOT / "configs" / "sweeps" / "quick.yaml"))
-    for family, n_sizes in (("transformer", 6), ("lstm", 4)):
-        sizes = sorted({run.N for run in planned.runs if run.family == family})
-        assert len(sizes) >= n_sizes and sizes[0] < 7e3 and 3e5 < sizes[-1] < 5e5
-        for size in sizes:
-            assert len({run.D for run in planned.runs if run.family == family and size == run.N}) >= 3
-    seeds: dict[tuple[str, int], set[int]] = {}
-    for run in planned.runs:
-        seeds.setdefault((run.family, run.N), set()).add(run.seed)
-    assert sum(len(found) >= 3 for found in seeds.values()) >= 2
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"studdy": "x"}, "studdy"),
-        ({"ladders": [{"family": "cnn", "learning_rate": {"at_1e5": 1}, "models": []}]}, "cnn"),
-        ({"n_ctx": "long"}, "n_ctx"),
-        ({"study": "../up"}, "a name has letters"),
-        ({"study": "a b"}, "a name has letters"),
-        ({"corpus": "nowhere.yaml"}, "nowhere.yaml"),
-        ({"ladders": []}, "plans no run"),
-    ],
-)
-def test_wrong_sweep_files_get_one_line(
-    sweep_file: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], says: str
-) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments(edited(sweep_file, **changes), "--dry-run"))
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert says in error and error.startswith("error: ") and error.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("model", "says"),
-    [
-        ({"shape": {"n_layer": 1, "d_model": 8, "n_head": 2}, "horizons_tokens": [2560]}, "n_head"),
-        ({"shape": {"n_layer": 1, "d_model": 8, "n_heads": 3}, "horizons_tokens": [2560]}, "does not divide"),
-        (
-            {"shape": {"n_layer": 1, "d_model": 8, "n_ctx": 3}, "horizons_tokens": [2560]},
-            "given by the sweep",
-        ),
-        ({"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [100]}, "ten batches of 64"),
-        (
-            {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [2560], "seeds": [1, 1]},
-            "planned twice",
-        ),
-    ],
-)
-def test_wrong_models_get_one_line(sweep_file: Path, model: dict[str, Any], says: str) -> None:
-    ladder = {"family": "transformer", "learning_rate": {"at_1e5": 0.01}, "models": [model]}
-    with pytest.raises(InputError, match=says):
-        plan(load_sweep(edited(sweep_file, ladders=[ladder])))
 
 
 # --- the queue ------------------------------------------------------------------------------------

@@ -172,7 +172,8 @@ def _shape(options: argparse.Namespace, found: Plan, family: str | None) -> dict
     try:
         shape = solve_shape(
             found.N,
-            **sizes,
+            n_vocab=sizes["n_vocab"],
+            n_ctx=sizes["n_ctx"],
             convention=convention,
             aspect_ratio=optional(options, "aspect_ratio"),
             head_width=whole(options, "head_width"),

@@ -1,4 +1,4 @@
-"""A Transformer's shape from its number of parameters. Standard library only.
+"""A network's shape from its number of parameters. Standard library only.
 
 The count is `models/count.py`'s, exact with biases and norms. Whole layers and whole heads leave a grid of
 sizes: the shape returned lies within `TOLERANCE` of the target, as near to the asked aspect ratio as may be.
@@ -7,11 +7,12 @@ sizes: the shape returned lies within `TOLERANCE` of the target, as near to the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from scaling_laws.errors import InputError
-from scaling_laws.models.config import TransformerConfig
+from scaling_laws.models.config import LSTMConfig, TransformerConfig
 from scaling_laws.models.count import parameters_by_group
 
 Convention = Literal["N", "N_with_head", "N_total"]
@@ -63,8 +64,10 @@ def solve_shape(
     n_ctx: int,
     convention: Convention = "N",
     aspect_ratio: float | None = None,
+    n_layer: int | None = None,
     head_width: int | None = None,
     d_ff_ratio: float = 4.0,
+    bias: bool = True,
 ) -> Shape:
     """The Transformer of about N parameters.
 
@@ -73,26 +76,42 @@ def solve_shape(
             head tied to the embedding).
         n_vocab, n_ctx: they count in `N_total`; `N_with_head` has the vocabulary alone.
         aspect_ratio: d_model / n_layer; by default `default_aspect_ratio`, at two layers or more.
+        n_layer: instead of an aspect ratio: the width follows.
         head_width: d_model / n_heads; by default about 64, or 128 from `WIDE_HEADS_FROM`.
         d_ff_ratio: d_ff / d_model.
+        bias: whether linear layers and norms have one.
 
     Raises:
-        InputError: a number makes no sense, or no shape lies within the tolerances; it names the nearest.
+        InputError: a number makes no sense, an aspect ratio and a depth are both given, or no shape lies
+            within the tolerances; it names the nearest.
     """
-    _check(N, n_vocab, n_ctx, aspect_ratio, head_width, d_ff_ratio)
+    _check(
+        {
+            "N": N,
+            "n_vocab": n_vocab,
+            "n_ctx": n_ctx,
+            "aspect ratio": aspect_ratio,
+            "n_layer": n_layer,
+            "head width": head_width,
+            "d_ff ratio": d_ff_ratio,
+        }
+    )
+    if aspect_ratio and n_layer:
+        raise InputError("shape: the aspect ratio and n_layer are both given; leave one of them out")
     aim = aspect_ratio or default_aspect_ratio(N)
     widths = (head_width,) if head_width else HEAD_WIDTHS[0 if N >= WIDE_HEADS_FROM else 1 :]
-    fewest_layers = 1 if aspect_ratio else 2
+    depths = (n_layer,) if n_layer else range(1 if aspect_ratio else 2, MOST_LAYERS + 1)
     found = [
         shape
         for width in widths
-        for n_layer in range(fewest_layers, MOST_LAYERS + 1)
-        for shape in _nearest_widths(N, n_layer, width, d_ff_ratio, n_vocab, n_ctx, convention)
+        for depth in depths
+        for shape in _nearest_widths(N, depth, width, d_ff_ratio, n_vocab, n_ctx, convention, bias)
     ]
 
     def badness(shape: Shape) -> float:
         narrow = 0.0 if head_width else max(0.0, math.log2(64 / shape.head_width))
-        return _miss(shape, aim) + NARROW_HEADS * narrow + 5 * abs(shape.relative_error)
+        shallow = 0.0 if n_layer else _miss(shape, aim)
+        return shallow + NARROW_HEADS * narrow + 5 * abs(shape.relative_error)
 
     within = [shape for shape in found if abs(shape.relative_error) <= TOLERANCE]
     good = [
@@ -102,11 +121,36 @@ def solve_shape(
         best = min(good, key=badness)
         return best if head_width else _with_usual_heads(best)
     nearest = min(within or found, key=badness)
+    asked = f"n_layer = {n_layer}" if n_layer else f"d_model/n_layer = {aim:.3g}"
     raise InputError(
-        f"no Transformer of {N:.4g} parameters at d_model/n_layer = {aim:.3g} and heads of "
-        f"{head_width or 'any width'}; the nearest is {nearest.config.n_layer} layers of "
-        f"{nearest.config.d_model}, {nearest.N:.4g} parameters; change --aspect-ratio, --head-width or --n"
+        f"no Transformer of {N:.4g} parameters at {asked} and heads of {head_width or 'any width'}; "
+        f"the nearest is {nearest.config.n_layer} layers of {nearest.config.d_model}, {nearest.N:.4g} "
+        f"parameters; change the {'depth' if n_layer else 'aspect ratio'}, the head width or N"
     )
+
+
+def solve_lstm(N: float, *, n_vocab: int, n_ctx: int, n_layer: int = 2) -> LSTMConfig:
+    """The LSTM of about N non-embedding parameters: of 8 n_layer (d_model^2 + d_model), within `TOLERANCE`.
+
+    Raises:
+        InputError: a number makes no sense, or no width comes near enough.
+    """
+    _check({"N": N, "n_vocab": n_vocab, "n_ctx": n_ctx, "n_layer": n_layer})
+
+    def config(d_model: int) -> LSTMConfig:
+        return LSTMConfig(n_vocab=n_vocab, n_ctx=n_ctx, n_layer=n_layer, d_model=d_model)
+
+    width = max(1, math.floor((math.sqrt(1 + N / (2 * n_layer)) - 1) / 2))
+    nearest = min(
+        (config(width), config(width + 1)), key=lambda each: abs(parameters_by_group(each)["recurrent"] - N)
+    )
+    found = parameters_by_group(nearest)["recurrent"]
+    if abs(found / N - 1) > TOLERANCE:
+        raise InputError(
+            f"no LSTM of {N:.4g} parameters at n_layer = {n_layer}; the nearest is {nearest.d_model} wide, "
+            f"{found:.4g} parameters; change the depth or N"
+        )
+    return nearest
 
 
 def count(config: TransformerConfig, convention: Convention) -> int:
@@ -127,6 +171,7 @@ def _nearest_widths(
     n_vocab: int,
     n_ctx: int,
     convention: Convention,
+    bias: bool,
 ) -> list[Shape]:
     """The two widths around the target at a depth: the count grows with the number of heads."""
 
@@ -139,6 +184,7 @@ def _nearest_widths(
             d_model=d_model,
             n_heads=n_heads,
             d_ff=max(1, round(d_ff_ratio * d_model)),
+            bias=bias,
         )
         found = count(config, convention)
         return Shape(
@@ -172,24 +218,10 @@ def _miss(shape: Shape, aspect_ratio: float) -> float:
     return abs(math.log(shape.aspect_ratio / aspect_ratio))
 
 
-def _check(
-    N: float,
-    n_vocab: int,
-    n_ctx: int,
-    aspect_ratio: float | None,
-    head_width: int | None,
-    d_ff_ratio: float,
-) -> None:
-    numbers = {
-        "N": N,
-        "n_vocab": n_vocab,
-        "n_ctx": n_ctx,
-        "aspect ratio": aspect_ratio,
-        "head width": head_width,
-        "d_ff ratio": d_ff_ratio,
-    }
+def _check(numbers: Mapping[str, float | None]) -> None:
     for name, value in numbers.items():
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"shape: {name} is {value}; it must be positive")
-    if N > 1e15:
+    N = numbers["N"]
+    if N is not None and N > 1e15:
         raise InputError(f"shape: N is {N:.3g}; shapes are solved up to 1e15 parameters")

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from scaling_laws.models.memory import Memory
 from scaling_laws.records import MAIN_CORPUS
 from scaling_laws.sweeps.experiments import Plan, Trunk
 from scaling_laws.sweeps.supervisor import Progress
@@ -28,9 +29,12 @@ def plan_table(plan: Plan) -> Table:
     title = f"{plan.sweep.study}: {len(plan.runs)} runs in {len(plan.trunks)} trainings"
     table = Table(title=title, box=None, padding=(0, 1), title_justify="left", caption_justify="left")
     table.add_column("run", no_wrap=True)
-    for column in ("N", "D", "C = 6ND", "batch", "steps", "rate"):
+    for column in ("N", "D", "C = 6ND", "batch", "steps", "rate", "memory"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.caption = "D, batch: tokens. C: FLOPs. An indented run is a cooldown branch of the one above."
+    table.caption = (
+        "D, batch: tokens. C: FLOPs. memory: on one device. "
+        "An indented run is a cooldown branch of the one above."
+    )
     for trunk in plan.trunks:
         for run in trunk.runs:
             table.add_row(
@@ -41,8 +45,19 @@ def plan_table(plan: Plan) -> Table:
                 f"{run.batch_tokens:,}",
                 f"{run.steps:,}",
                 f"{run.learning_rate:g}",
+                _memory(run.memory),
             )
     return table
+
+
+def _memory(memory: Memory | None) -> str:
+    """`12.3 MB`; `> 12.3 MB` where the activations are not known, `?` where nothing is."""
+    if memory is None:
+        return "?"
+    size, unit = memory.total / 1e6, "MB"
+    if size >= 1000:
+        size, unit = size / 1000, "GB"
+    return f"{'> ' if memory.activations is None else ''}{size:.3g} {unit}"
 
 
 @contextmanager
@@ -141,7 +156,7 @@ def _share_done(progress: Progress) -> float:
 
 
 def _trunk_share(progress: Progress, trunk: Trunk) -> float:
-    whole = trunk.runs[0].D + sum(run.D for run in trunk.runs[1:]) * progress.plan.sweep.cooldown_share
+    whole = sum(run.trained_tokens for run in trunk.runs)
     behind = sum(progress.done[run.name].trained_tokens for run in trunk.runs if run.name in progress.done)
     if trunk.name in progress.running and trunk.name not in progress.done:
         behind += int(_last_row(progress.plan.folder, trunk)["tokens"].replace(",", "") or 0)

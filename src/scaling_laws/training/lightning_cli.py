@@ -53,6 +53,16 @@ class TrainingCLI(LightningCLI):
             kwargs["callbacks"] = [*_as_list(config["callbacks"]), PredictionTable()]
         return super().instantiate_trainer(**kwargs)
 
+    def after_instantiate_classes(self) -> None:
+        """Tell the module how its network was built: records say it of networks without a `config`."""
+        given = self._get(self.config, "model").network.get("init_args")
+        arguments = {
+            **(given.as_dict() if given else {}),
+            "n_vocab": self.datamodule.n_vocab,
+            "n_ctx": self.datamodule.n_ctx,
+        }
+        self.model.network_arguments = json.loads(json.dumps(arguments, default=str))
+
     def _parse_ckpt_path(self) -> None:
         """Lightning would load the whole checkpoint here to look for hyperparameters; ours hold none."""
 

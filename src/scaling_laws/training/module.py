@@ -5,7 +5,8 @@ Shapes: B sequences, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import asdict, is_dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,30 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scaling_laws.errors import InputError
+from scaling_laws.models.network import require_accounting
 from scaling_laws.schedule import Schedule
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.optim import OptimizerName, clip_gradients, gradient_norm, make_optimizer
-
-
-@runtime_checkable
-class Network(Protocol):
-    """What a network must offer: ours do, and a user's own does (README, "Your own network").
-
-    Its constructor takes `n_vocab` and `n_ctx`, which the corpus and the data module give, and whatever
-    else it likes.
-    """
-
-    family: str
-    """One word for plots and fits: runs of one family share a law."""
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """Token ids (B, T) to logits (B, T, V); position t must not see tokens after t."""
-
-    def parameters_by_group(self) -> dict[str, int]:
-        """Trainable parameters by group; N leaves out token_embedding, position_embedding and head."""
-
-    def flops_per_token(self) -> dict[str, float]:
-        """Forward FLOPs per token by row; the conventions of C know attention_mask and de_embed."""
 
 
 class LanguageModel(pl.LightningModule):
@@ -69,27 +50,26 @@ class LanguageModel(pl.LightningModule):
         weight_decay: float = 0.1,
     ) -> None:
         super().__init__()
-        name = type(network).__name__
-        if not isinstance(network, Network):
-            raise InputError(
-                f"{name}: a network needs `family`, `parameters_by_group()` and `flops_per_token()`; "
-                "README, 'Your own network', shows them"
-            )
-        counted = sum(network.parameters_by_group().values())
-        actual = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
-        if counted != actual:
-            raise InputError(
-                f"{name}: parameters_by_group() sums to {counted}, but it has {actual} parameters"
-            )
+        require_accounting(network)
         if learning_rate <= 0:
             raise InputError(f"learning_rate is {learning_rate}; it must be positive")
         self.network = network
+        self.network_arguments: dict[str, Any] = {}
+        """Of the network's constructor, where the command line has built it."""
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.optimizer = optimizer
         self.betas = (beta1, beta2)
         self.weight_decay = weight_decay
         self.gradient_norm = torch.zeros(())
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What records say of the network's shape: its `config`, or how it was built."""
+        config = getattr(self.network, "config", None)
+        if is_dataclass(config) and not isinstance(config, type):
+            return asdict(config)
+        return self.network_arguments
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V) of token ids (B, T)."""

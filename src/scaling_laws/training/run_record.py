@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def make_record(
         status=outcome.status,
         reason=outcome.reason,
         family=network.family,
-        shape=asdict(network.config) if is_dataclass(getattr(network, "config", None)) else {},
+        shape=module.shape,
         parameters=network.parameters_by_group(),
         flops_per_token=flops_per_token,
         tokens=tokens,

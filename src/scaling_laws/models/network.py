@@ -1,0 +1,48 @@
+"""What every network must offer, ours and a user's own."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from scaling_laws.errors import InputError
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What a network must offer: ours do, and a user's own does (README, "Your own network").
+
+    Its constructor takes `n_vocab` and `n_ctx`, which the corpus and the data module give, and whatever
+    else it likes.
+    """
+
+    family: str
+    """One word for plots and fits: runs of one family share a law."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T) to logits (B, T, V); position t must not see tokens after t."""
+
+    def parameters_by_group(self) -> dict[str, int]:
+        """Trainable parameters by group; N leaves out token_embedding, position_embedding and head."""
+
+    def flops_per_token(self) -> dict[str, float]:
+        """Forward FLOPs per token by row; the conventions of C know attention_mask and de_embed."""
+
+
+def require_accounting(network: nn.Module) -> None:
+    """Refuse a network that does not count itself, or counts wrongly.
+
+    Raises:
+        InputError: the accounting is missing, or its groups do not sum to the network's parameters.
+    """
+    name = type(network).__name__
+    if not isinstance(network, Network):
+        raise InputError(
+            f"{name}: a network needs `family`, `parameters_by_group()` and `flops_per_token()`; "
+            "README, 'Your own network', shows them"
+        )
+    counted = sum(network.parameters_by_group().values())
+    actual = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+    if counted != actual:
+        raise InputError(f"{name}: parameters_by_group() sums to {counted}, but it has {actual} parameters")

@@ -1,0 +1,150 @@
+"""What a plan can know of a network of the user's own before it is trained.
+
+The network is built of torch's fake tensors: they have shapes and types, but no memory and no numbers, so
+that a network of any size is counted in a moment.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from scaling_laws.errors import InputError
+from scaling_laws.models.memory import Shape
+from scaling_laws.models.network import require_accounting
+
+TYPES = {"32": torch.float32, "64": torch.float64, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnNetwork:
+    """What a plan knows of a network that was built without memory.
+
+    Attributes:
+        family: the class's own.
+        parameters: trainable parameters by group.
+        flops_per_token: forward, by row.
+        tensors: shapes of the trainable tensors.
+        activations: bytes that the forward pass keeps for the backward pass, as torch's CPU kernels keep
+            them (less what oneDNN keeps of an nn.LSTM); None where a fake tensor cannot go through it.
+    """
+
+    family: str
+    parameters: dict[str, int]
+    flops_per_token: dict[str, float]
+    tensors: tuple[Shape, ...]
+    activations: int | None
+
+
+def count_own(
+    class_path: str,
+    arguments: Mapping[str, Any],
+    *,
+    n_vocab: int,
+    n_ctx: int,
+    windows: int,
+    precision: str,
+) -> OwnNetwork:
+    """Build `class_path` without memory, and count it.
+
+    Args:
+        class_path: `module.Class`, importable from here.
+        arguments: of its constructor, but for n_vocab and n_ctx.
+        windows: B of one micro-batch on one device.
+        precision: one of `models.memory.PRECISIONS`.
+
+    Raises:
+        InputError: no such module or class, the constructor refuses an argument, or the accounting is
+            missing or wrong.
+    """
+    network_class = load_class(class_path)
+    name, _, mode = precision.partition("-")
+    weight_type = TYPES[name] if mode == "true" else torch.float32
+    with _in_one_line(f"{class_path} {dict(arguments)}"), FakeTensorMode(), _default_type(weight_type):
+        network = network_class(n_vocab=n_vocab, n_ctx=n_ctx, **arguments)
+        require_accounting(network)
+        own = OwnNetwork(
+            family=network.family,
+            parameters=network.parameters_by_group(),
+            flops_per_token=network.flops_per_token(),
+            tensors=tuple(tuple(weight.shape) for weight in network.parameters() if weight.requires_grad),
+            activations=_activation_bytes(network, torch.zeros(windows, n_ctx, dtype=torch.int64), precision),
+        )
+    return own
+
+
+def load_class(class_path: str) -> type[Any]:
+    """The nn.Module class that `module.Class` names.
+
+    Raises:
+        InputError: there is no such module or class, or it is no nn.Module.
+    """
+    module_name, _, name = class_path.rpartition(".")
+    if not module_name:
+        raise InputError(f"class_path {class_path!r}: write it as module.Class")
+    with _in_one_line(f"class_path {class_path!r}: module {module_name!r} cannot be imported"):
+        module = importlib.import_module(module_name)
+    found = getattr(module, name, None)
+    if not isinstance(found, type) or not issubclass(found, nn.Module):
+        raise InputError(f"class_path {class_path!r}: {module_name} has no nn.Module called {name!r}")
+    return found
+
+
+def kept_bytes(network: nn.Module, tokens: Tensor, precision: str) -> int:
+    """Bytes that autograd keeps of a forward pass besides the weights.
+
+    Args:
+        tokens: token ids (B, T), on the network's device and as fake or as real as the network.
+    """
+    name, _, mode = precision.partition("-")
+    weights = {weight.untyped_storage()._cdata for weight in network.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}  # held on to, lest an address be given out a second time
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast(tokens.device.type, TYPES[name], enabled=mode == "mixed"),
+    ):
+        network(tokens)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def _activation_bytes(network: nn.Module, tokens: Tensor, precision: str) -> int | None:
+    """`kept_bytes` of a fake network; None where it cannot be run."""
+    try:
+        return kept_bytes(network, tokens, precision)
+    except Exception:  # kernels of the user's own need real numbers, or a GPU
+        return None
+
+
+@contextmanager
+def _default_type(dtype: torch.dtype) -> Iterator[None]:
+    """Build in this type, as Lightning does in its `true` precisions."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Whatever the user's code raises becomes one line that begins with `what`."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"{what}: {' '.join(reason.split())}") from error

@@ -1,0 +1,155 @@
+"""What a file in `configs/sweeps/` holds: the dataclasses are its documentation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from scaling_laws.errors import InputError
+from scaling_laws.models.memory import Optimizer
+from scaling_laws.schedule import Schedule
+from scaling_laws.sweeps.learning_rates import LearningRateRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One size, and how long it is trained."""
+
+    shape: dict[str, Any]
+    """Constructor arguments of the network but for n_vocab and n_ctx.
+
+    A built-in family takes a size instead: `N`, the non-embedding parameters (met within 2 %), and, if
+    wanted, `n_layer` or `aspect_ratio` (d_model / n_layer), `head_width` and `d_ff_ratio` (d_ff / d_model);
+    of an LSTM `n_layer` (2). `dropout`, `tied` and `bias` may stand beside it.
+    """
+    horizons_tokens: tuple[int, ...]
+    """D of each run. The longest is the trunk and the others its cooldown branches, where the schedule and
+    the learning rate allow it; else each is a training of its own."""
+    seeds: tuple[int, ...] = (1,)
+    n_ctx: int | None = None
+    """Instead of the sweep's."""
+    batch_sequences: int | None = None
+    """Instead of the sweep's."""
+    train_halvings: int = 0
+    """How often the training split is halved: what the model sees of it."""
+
+    def __post_init__(self) -> None:
+        _require_positive(n_ctx=self.n_ctx, batch_sequences=self.batch_sequences)
+        if self.train_halvings < 0:
+            raise InputError(f"train_halvings is {self.train_halvings}; it must be 0 or more")
+        if not self.horizons_tokens:
+            raise InputError(f"{self.shape}: horizons_tokens is empty; give the model a number of tokens")
+        if not self.seeds:
+            raise InputError(f"{self.shape}: seeds is empty; leave it out for seed 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """Sizes of one family that share a learning-rate rule. It names `family` or `class_path`."""
+
+    family: Literal["transformer", "lstm"] | None = None
+    """A built-in network."""
+    class_path: str | None = None
+    """A network of your own, module.Class, importable from the working directory; its family is its own."""
+    learning_rate: LearningRateRule | float
+    """A rule, or one rate for all."""
+    models: tuple[Model, ...]
+    learning_rate_factors: tuple[float, ...] = (1.0,)
+    """Multiples of the rate to train every model with: for a sweep that looks for the rule."""
+
+    def __post_init__(self) -> None:
+        if (self.family is None) == (self.class_path is None):
+            raise InputError("a ladder names either its family (transformer, lstm) or a class_path")
+        if isinstance(self.learning_rate, LearningRateRule):
+            self.learning_rate.check()
+        elif self.learning_rate <= 0:
+            raise InputError(f"learning_rate is {self.learning_rate}; it must be positive")
+        if not self.learning_rate_factors or min(self.learning_rate_factors) <= 0:
+            raise InputError("learning_rate_factors must be one positive number or more")
+
+    @property
+    def depends_on_D(self) -> bool:
+        """Whether the learning rate gives every horizon a training of its own."""
+        return isinstance(self.learning_rate, LearningRateRule) and self.learning_rate.depends_on_D
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One study.
+
+    Raises:
+        InputError: a value makes no sense.
+    """
+
+    study: str
+    """Name of the study and of its folder."""
+    question: str
+    """What the study is to find out: the report begins with it."""
+    corpus: str
+    """A file of `configs/data/`; the tokens are built into `data/<its name>` when they are not there."""
+    ladders: tuple[Ladder, ...]
+    n_ctx: int = 128
+    batch_sequences: int = 16
+    """Windows an optimiser step, over all devices and accumulated micro-batches."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """Of every run; its horizon is the run's own."""
+    optimizer: Optimizer = "adamw"
+    beta1: float = 0.9
+    """AdamW's decay of the mean gradient."""
+    beta2: float = 0.95
+    """AdamW's decay of the mean squared gradient."""
+    weight_decay: float = 0.1
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+    log_every_n_steps: int = 20
+    evaluations_per_doubling: int = 2
+    evaluation_windows: int = 64
+    final_windows: int = 512
+    trainer: dict[str, Any] = field(default_factory=lambda: {"accelerator": "cpu", "devices": 1})
+    """Lightning Trainer arguments of every run."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.study):
+            raise InputError(f"study {self.study!r}: a name has letters, digits, '-', '_' and '.' only")
+        _require_positive(
+            n_ctx=self.n_ctx,
+            batch_sequences=self.batch_sequences,
+            log_every_n_steps=self.log_every_n_steps,
+            evaluations_per_doubling=self.evaluations_per_doubling,
+            evaluation_windows=self.evaluation_windows,
+            final_windows=self.final_windows,
+        )
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
+        if self.optimizer == "adafactor" and (self.beta1, self.beta2) != (0.9, 0.95):
+            raise InputError("beta1 and beta2 are AdamW's; leave them out with optimizer: adafactor")
+        for name in ("weight_decay", "gradient_clip"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        if "max_steps" in self.trainer or "default_root_dir" in self.trainer:
+            raise InputError("trainer: max_steps and default_root_dir are given by the plan; leave them out")
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key is unknown or lacking, or a value makes no sense.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Sweep)
+    try:
+        return Sweep(**vars(parser.instantiate(parser.parse_path(str(path)))))
+    except (ArgumentError, InputError, OSError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def _require_positive(**sizes: int | None) -> None:
+    for name, value in sizes.items():
+        if value is not None and value <= 0:
+            raise InputError(f"{name} is {value}; it must be positive")

@@ -1,0 +1,180 @@
+"""Bytes foreseen from the configuration against the tensors that torch keeps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerConfig
+from scaling_laws.models.lstm import LSTM
+from scaling_laws.models.memory import PRECISIONS, activation_bytes, parameter_shapes, training_memory
+from scaling_laws.models.own import count_own, kept_bytes
+from scaling_laws.models.transformer import Transformer
+from scaling_laws.training.optim import adamw
+
+N_VOCAB, N_CTX, WINDOWS = 37, 64, 4
+TYPES = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
+TRANSFORMERS: list[dict[str, Any]] = [
+    dict(n_layer=0, d_model=8),
+    dict(n_layer=2, d_model=12, n_heads=3, d_ff=20, d_attn=6),
+    dict(n_layer=2, d_model=16, n_heads=2, n_reuse=3, tied=False, bias=False),
+    dict(n_layer=2, d_model=16, n_heads=4, dropout=0.1),
+    dict(n_layer=1, d_model=16, n_reuse=2, dropout=0.1),
+]
+LSTMS: list[dict[str, Any]] = [
+    dict(n_layer=1, d_model=80),
+    dict(n_layer=3, d_model=40, dropout=0.1),
+    dict(n_layer=2, d_model=156, tied=False),
+    dict(n_layer=1, d_model=256),
+]
+
+
+def built(family: type[nn.Module], shape: dict[str, Any], precision: str = "32-true") -> Any:
+    return family(n_vocab=N_VOCAB, n_ctx=N_CTX, **shape).to(TYPES.get(precision))
+
+
+def kept(network: nn.Module, precision: str, windows: int = WINDOWS) -> int:
+    return kept_bytes(network, torch.zeros(windows, N_CTX, dtype=torch.int64), precision)
+
+
+def test_what_is_kept_of_a_small_network_by_hand() -> None:
+    """An embedding keeps the token ids; a product its input; a sigmoid its output; a sum nothing."""
+
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.linear = nn.Embedding(5, 3), nn.Linear(3, 7)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(self.linear(self.embedding(tokens) + 1)) + 2
+
+    tokens = torch.zeros(2, 4, dtype=torch.int64)
+    assert kept_bytes(Small(), tokens, "32-true") == 8 * 8 + 8 * 3 * 4 + 8 * 7 * 4
+    # Autocast: input and output in two bytes, and a copy of the product's weights.
+    assert kept_bytes(Small(), tokens, "bf16-mixed") == 8 * 8 + 8 * 3 * 2 + 8 * 7 * 2 + 3 * 7 * 2
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize("shape", TRANSFORMERS, ids=str)
+def test_activations_of_a_transformer_are_exact(shape: dict[str, Any], precision: str) -> None:
+    network = built(Transformer, shape, precision)
+    for windows in (1, WINDOWS):
+        foreseen = activation_bytes(network.config, windows=windows, precision=precision, on_cpu=True)
+        assert foreseen == kept(network, precision, windows)
+
+
+def test_dropout_costs_bytes_on_a_gpu_and_no_square_of_the_context() -> None:
+    """Against the same network without dropout, whose kernels are the same: a byte for each masked number."""
+    shape = dict(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=2, d_model=16)
+    plain, masked = TransformerConfig(**shape), TransformerConfig(**shape, dropout=0.1)
+    foreseen = [
+        activation_bytes(config, windows=1, precision="bf16-mixed", on_cpu=False)
+        for config in (plain, masked)
+    ]
+    assert foreseen[1] - foreseen[0] == N_CTX * 16 * (1 + 2 * 2)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN is not in this build of torch")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("shape", LSTMS, ids=str)
+def test_activations_of_an_lstm_are_within_three_percent(shape: dict[str, Any], precision: str) -> None:
+    network = built(LSTM, shape, precision)
+    foreseen = activation_bytes(network.config, windows=WINDOWS, precision=precision, on_cpu=True)
+    assert foreseen == pytest.approx(kept(network, precision), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("family", "shape"),
+    [(Transformer, shape) for shape in TRANSFORMERS] + [(LSTM, shape) for shape in LSTMS],
+    ids=str,
+)
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
+def test_weights_gradients_and_optimiser_are_exact(
+    family: type[nn.Module], shape: dict[str, Any], optimizer: Any
+) -> None:
+    network = built(family, shape)
+    weights = list(network.parameters())
+    assert sorted(parameter_shapes(network.config)) == sorted(tuple(weight.shape) for weight in weights)
+    used: torch.optim.Optimizer
+    if optimizer == "adamw":
+        used = adamw(network, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+    else:
+        used = torch.optim.Adafactor(weights, lr=1e-3)
+    logits = network(torch.zeros(WINDOWS, N_CTX, dtype=torch.int64))
+    functional.cross_entropy(logits.flatten(0, 1), torch.zeros(WINDOWS * N_CTX, dtype=torch.int64)).backward()
+    used.step()
+    memory = training_memory(network.config, windows=WINDOWS, optimizer=optimizer)
+    assert memory.weights == sum(weight.nbytes for weight in weights)
+    assert memory.gradients == sum(weight.grad.nbytes for weight in weights)
+    assert memory.optimizer == sum(value.nbytes for state in used.state.values() for value in state.values())
+
+
+def test_the_loss_has_its_log_probabilities_and_two_gradients() -> None:
+    """What lives at once in the backward pass of cross-entropy: seen by hooks at its two steps."""
+    logits = torch.randn(WINDOWS * N_CTX, N_VOCAB, requires_grad=True)
+    log_probabilities = logits.log_softmax(-1)
+    loss = functional.nll_loss(log_probabilities, torch.zeros(len(logits), dtype=torch.int64))
+    arriving: list[torch.Tensor] = []
+    log_probabilities.register_hook(arriving.append)
+    (leaving,) = torch.autograd.grad(loss, logits)
+    config = TransformerConfig(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=0, d_model=8)
+    at_once = log_probabilities.nbytes + arriving[0].nbytes + leaving.nbytes
+    assert training_memory(config, windows=WINDOWS).loss == at_once
+
+
+def test_half_precision_and_smaller_batches_need_less() -> None:
+    config = TransformerConfig(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=4, d_model=64)
+    needs = {name: training_memory(config, windows=8, precision=name) for name in PRECISIONS}
+    full, mixed, true = needs["32-true"], needs["bf16-mixed"], needs["bf16-true"]
+    assert mixed.weights == full.weights == 2 * true.weights and true.gradients == true.weights
+    assert full.activations is not None and mixed.activations is not None and true.activations is not None
+    assert full.activations > mixed.activations > true.activations
+    halved = training_memory(config, windows=4).activations
+    assert halved == full.activations / 2
+    assert full.total == math.fsum(
+        (full.weights, full.gradients, full.optimizer, full.activations, full.loss)
+    )
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize("shape", TRANSFORMERS, ids=str)
+def test_a_network_without_memory_is_counted_as_one_with(shape: dict[str, Any], precision: str) -> None:
+    """The way of a user's own network, on a network that the configuration counts, too."""
+    own = count_own(
+        "scaling_laws.models.transformer.Transformer",
+        shape,
+        n_vocab=N_VOCAB,
+        n_ctx=N_CTX,
+        windows=WINDOWS,
+        precision=precision,
+    )
+    config: NetworkConfig = TransformerConfig(n_vocab=N_VOCAB, n_ctx=N_CTX, **shape)
+    assert own.activations == activation_bytes(config, windows=WINDOWS, precision=precision, on_cpu=True)
+    assert sorted(own.tensors) == sorted(parameter_shapes(config))
+    assert torch.get_default_dtype() == torch.float32
+
+
+class NeedsNumbers(LSTM):
+    """Looks at its input, which a tensor without numbers does not stand."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return super().forward(tokens[:, : int(tokens.sum()) + 1])
+
+
+def test_activations_of_a_network_that_needs_numbers_are_not_known() -> None:
+    own = count_own(
+        "test_models_memory.NeedsNumbers",
+        dict(n_layer=1, d_model=8),
+        n_vocab=N_VOCAB,
+        n_ctx=N_CTX,
+        windows=1,
+        precision="32-true",
+    )
+    assert own.activations is None
+    config = LSTMConfig(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=1, d_model=8)
+    assert sorted(own.tensors) == sorted(parameter_shapes(config))
