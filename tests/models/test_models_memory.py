@@ -15,7 +15,7 @@ from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.memory import PRECISIONS, activation_bytes, parameter_shapes, training_memory
 from scaling_laws.models.own import count_own, kept_bytes
 from scaling_laws.models.transformer import Transformer
-from scaling_laws.training.optim import adamw
+from scaling_laws.training.optim import make_optimizer
 
 N_VOCAB, N_CTX, WINDOWS = 37, 64, 4
 TYPES = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
@@ -100,11 +100,7 @@ def test_weights_gradients_and_optimiser_are_exact(
     network = built(family, shape)
     weights = list(network.parameters())
     assert sorted(parameter_shapes(network.config)) == sorted(tuple(weight.shape) for weight in weights)
-    used: torch.optim.Optimizer
-    if optimizer == "adamw":
-        used = adamw(network, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
-    else:
-        used = torch.optim.Adafactor(weights, lr=1e-3)
+    used = make_optimizer(optimizer, network, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     logits = network(torch.zeros(WINDOWS, N_CTX, dtype=torch.int64))
     functional.cross_entropy(logits.flatten(0, 1), torch.zeros(WINDOWS * N_CTX, dtype=torch.int64)).backward()
     used.step()

@@ -209,6 +209,7 @@ def test_the_sweeps_fields_reach_the_configuration(sweep_file: Path) -> None:
     assert {key: value for key, value in run.config["model"].items() if key != "network"} == {
         "learning_rate": 0.01,
         "schedule": schedule,
+        "optimizer": "adamw",
         "weight_decay": 0.0,
         "beta1": 0.8,
         "beta2": 0.99,
@@ -216,6 +217,24 @@ def test_the_sweeps_fields_reach_the_configuration(sweep_file: Path) -> None:
     edited(sweep_file, optimizer="adafactor", beta1=0.9, beta2=0.95)
     (run, *_) = plan(load_sweep(sweep_file)).runs
     assert run.config["model"]["optimizer"] == "adafactor" and "beta1" not in run.config["model"]
+
+
+def test_early_stopping_noise_and_probe_reach_the_configuration(sweep_file: Path) -> None:
+    before = {run.name: run.run_id for run in plan(load_sweep(sweep_file)).runs}
+    edited(sweep_file, patience=3, evaluation_every_n_steps=5, patience_corpus="test")
+    edited(sweep_file, probe_windows=2, noise_scale_every_n_steps=7, noise_suffix_tokens=4)
+    planned = plan(load_sweep(sweep_file))
+    assert all(len(trunk.runs) == 1 for trunk in planned.trunks)  # a branch may never be reached
+    for run in planned.runs:
+        recorder = run.config["recorder"]
+        assert (recorder["patience"], recorder["patience_corpus"]) == (3, "test")
+        assert (recorder["evaluation_every_n_steps"], recorder["probe_windows"]) == (5, 2)
+        assert run.config["noise_scale"] == {"every_n_steps": 7}
+        assert run.config["data"]["noise_suffix_tokens"] == 4
+        assert run.run_id != before[run.name]
+    edited(sweep_file, patience=-1)
+    with pytest.raises(InputError, match="patience is -1; it must be 0 or more"):
+        load_sweep(sweep_file)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +281,7 @@ def test_models_override_the_context_the_batch_and_the_data(sweep_file: Path) ->
     assert (batch.batch_tokens, batch.steps, plain.batch_tokens, plain.steps) == (128, 20, 64, 40)
     assert (short.batch_tokens, short.config["data"]["n_ctx"]) == (64, 8)
     assert halved.config["data"]["train_halvings"] == 2
-    assert "train_halvings" not in plain.config["data"]
+    assert plain.config["data"]["train_halvings"] == 0
     assert len({run.run_id for run in runs.values()}) == 4
 
 

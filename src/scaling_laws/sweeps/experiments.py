@@ -125,9 +125,11 @@ class _Study:
 
 def _trunks(study: _Study, ladder: Ladder, model: Model) -> Iterator[Trunk]:
     """The trainings of one model: one a seed and learning rate, or one a horizon, too."""
+    assert study.corpus.n_vocab is not None  # load_config has filled it in
     network = planned_network(study.sweep, ladder, model, study.corpus.n_vocab)
     horizons = sorted(set(model.horizons_tokens), reverse=True)
-    shared = not ladder.depends_on_D and all(
+    # A trunk that is stopped early may never come to where its branches leave it.
+    shared = not (ladder.depends_on_D or study.sweep.patience) and all(
         _leaves_trunk(study.sweep.schedule, round(horizon / network.batch_tokens)) for horizon in horizons
     )
     for seed in model.seeds:
@@ -237,6 +239,7 @@ def _config(
             "network": {"class_path": network.class_path, "init_args": dict(network.arguments)},
             "learning_rate": rate,
             "schedule": asdict(sweep.schedule),
+            "optimizer": sweep.optimizer,
             "weight_decay": sweep.weight_decay,
         },
         "data": {
@@ -244,6 +247,8 @@ def _config(
             "n_ctx": network.n_ctx,
             "batch_sequences": network.batch_sequences,
             "seed": seed,
+            "train_halvings": model.train_halvings,
+            "noise_suffix_tokens": sweep.noise_suffix_tokens,
         },
         "trainer": {
             **sweep.trainer,
@@ -260,16 +265,17 @@ def _config(
             "tags": [sweep.study],
             "log_every_n_steps": sweep.log_every_n_steps,
             "evaluations_per_doubling": sweep.evaluations_per_doubling,
+            "evaluation_every_n_steps": sweep.evaluation_every_n_steps,
             "evaluation_windows": sweep.evaluation_windows,
             "final_windows": sweep.final_windows,
+            "probe_windows": sweep.probe_windows,
+            "patience": sweep.patience,
+            "patience_corpus": sweep.patience_corpus,
         },
+        "noise_scale": {"every_n_steps": sweep.noise_scale_every_n_steps},
     }
     if sweep.optimizer == "adamw":
         config["model"] |= {"beta1": sweep.beta1, "beta2": sweep.beta2}
-    else:
-        config["model"]["optimizer"] = sweep.optimizer
-    if model.train_halvings:
-        config["data"]["train_halvings"] = model.train_halvings
     config["recorder"]["run_id"] = _run_id(config, study.corpus)
     return config
 
@@ -286,6 +292,7 @@ def _run_id(config: Mapping[str, Any], corpus: CorpusConfig) -> str:
             for key, value in config["recorder"].items()
             if key not in ("study", "name", "trunk", "tags", "run_id")
         },
+        "noise_scale": config["noise_scale"],
     }
     canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

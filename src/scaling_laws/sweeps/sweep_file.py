@@ -95,6 +95,8 @@ class Sweep:
     n_ctx: int = 128
     batch_sequences: int = 16
     """Windows an optimiser step, over all devices and accumulated micro-batches."""
+    noise_suffix_tokens: int = 0
+    """Of each window's n_ctx positions, so many at the end are random tokens (`data.noise_suffix_tokens`)."""
     schedule: Schedule = field(default_factory=Schedule)
     """Of every run; its horizon is the run's own."""
     optimizer: Optimizer = "adamw"
@@ -107,8 +109,21 @@ class Sweep:
     """Largest norm of the gradient; 0 does not clip."""
     log_every_n_steps: int = 20
     evaluations_per_doubling: int = 2
+    """Held-out evaluations each time the tokens double."""
+    evaluation_every_n_steps: int = 0
+    """And after every n-th step; 0 for none of these."""
     evaluation_windows: int = 64
+    """Windows a held-out corpus at each of them."""
     final_windows: int = 512
+    """Windows a held-out corpus after the last step."""
+    probe_windows: int = 8
+    """Windows whose every token's loss is kept at each evaluation."""
+    noise_scale_every_n_steps: int = 64
+    """Steps between two measurements of the gradient noise scale; 0 for none."""
+    patience: int = 0
+    """Early stopping, for data-limited runs: evaluations without a new lowest loss after which a run ends."""
+    patience_corpus: str = "val"
+    """The held-out corpus that decides; Kaplan 2020 lets `test` decide."""
     trainer: dict[str, Any] = field(default_factory=lambda: {"accelerator": "cpu", "devices": 1})
     """Lightning Trainer arguments of every run."""
 
@@ -119,10 +134,19 @@ class Sweep:
             n_ctx=self.n_ctx,
             batch_sequences=self.batch_sequences,
             log_every_n_steps=self.log_every_n_steps,
-            evaluations_per_doubling=self.evaluations_per_doubling,
             evaluation_windows=self.evaluation_windows,
             final_windows=self.final_windows,
         )
+        for name in (
+            "noise_suffix_tokens",
+            "evaluations_per_doubling",
+            "evaluation_every_n_steps",
+            "probe_windows",
+            "noise_scale_every_n_steps",
+            "patience",
+        ):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
