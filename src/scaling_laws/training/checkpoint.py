@@ -20,6 +20,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from scaling_laws.errors import InputError
+from scaling_laws.training.checkpoint_folder import assemble, is_whole_folder, move, remove
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -49,6 +50,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         target = Path(path)
+        if is_whole_folder(target):
+            return assemble(target)
         try:
             content = target.read_bytes()
         except OSError as error:
@@ -60,8 +63,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def is_whole(path: Path) -> bool:
-    """Whether `path` is a checkpoint whose SHA-256 agrees."""
-    return path.is_file() and _is_intact(path.read_bytes())
+    """Whether `path` is a checkpoint, file or folder, whose SHA-256 agrees."""
+    return is_whole_folder(path) or (path.is_file() and _is_intact(path.read_bytes()))
 
 
 def _is_intact(content: bytes) -> bool:
@@ -93,7 +96,7 @@ class RunCheckpoints(pl.Callback):
         """The state of the random generators: dropout must go on where it was."""
         state: dict[str, Any] = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state_all()
+            state["cuda"] = torch.cuda.get_rng_state()  # of this rank's device; a resume may have others
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -106,7 +109,7 @@ class RunCheckpoints(pl.Callback):
         if self._random_state:
             torch.set_rng_state(self._random_state["cpu"])
             if "cuda" in self._random_state:
-                torch.cuda.set_rng_state_all(self._random_state["cuda"])
+                torch.cuda.set_rng_state(self._random_state["cuda"])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -121,7 +124,8 @@ class RunCheckpoints(pl.Callback):
         if trainer.world_size > 1:
             due = trainer.strategy.broadcast(due)
         at_step = step in self.at_steps
-        if (due or at_step) and bool(torch.isfinite(outputs["loss"])):
+        # All ranks save, or none: a loss that is not finite may be so on one of them only.
+        if (due or at_step) and trainer.strategy.reduce_boolean_decision(bool(outputs["loss"].isfinite())):
             if at_step:
                 trainer.save_checkpoint(self.folder / f"step_{step:08d}.ckpt")
             if due:
@@ -134,7 +138,7 @@ class RunCheckpoints(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             for name in ("last.ckpt", "previous.ckpt"):
-                (self.folder / name).unlink(missing_ok=True)
+                remove(self.folder / name)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -147,7 +151,7 @@ class RunCheckpoints(pl.Callback):
     def _save_last(self, trainer: pl.Trainer) -> None:
         last = self.folder / "last.ckpt"
         if trainer.is_global_zero and last.exists():
-            os.replace(last, self.folder / "previous.ckpt")
+            move(last, self.folder / "previous.ckpt")
         trainer.save_checkpoint(last)
         self._saved_step = trainer.global_step
         self._saved_s = time.monotonic()

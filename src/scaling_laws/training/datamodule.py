@@ -155,8 +155,11 @@ class TokenDataModule(pl.LightningDataModule):
         trainer: Any = self.trainer
         # As many at a time as in training, where memory holds them.
         n_sequences = max(1, self.batch_sequences // (trainer.world_size * trainer.accumulate_grad_batches))
-        batches = [self.held_out(name, self.evaluation_windows)[0] for name in corpora]
-        return [DataLoader(windows, batch_size=n_sequences) for windows in batches]  # type: ignore[arg-type]
+        shares = [
+            self.held_out(name, self.evaluation_windows)[0][trainer.global_rank :: trainer.world_size]
+            for name in corpora
+        ]
+        return [DataLoader(windows, batch_size=n_sequences) for windows in shares]  # type: ignore[arg-type]
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
         """The windows (1, <= T - k + 1) of `predict_file`: every token but the first is a target once."""

@@ -51,13 +51,15 @@ def evaluate(
     metrics = {}
     for corpus in data.corpus.held_out:
         windows, folds = data.held_out(corpus, n_windows)
-        windows = windows[trainer.global_rank :: trainer.world_size]
-        folds = folds[trainer.global_rank :: trainer.world_size].to(module.device)
         if n_folds == 1:
             folds = torch.zeros_like(folds)
+        # Every rank makes as many forward passes: where weights are sharded, each needs all ranks. One whose
+        # share has a window less repeats one, and does not count it.
+        share = torch.arange(trainer.global_rank, len(windows) + trainer.global_rank, trainer.world_size)
+        counted = share < len(windows)
+        losses = token_losses(trainer, module, windows[share % len(windows)])
         metric = PositionLoss(data.n_ctx, n_folds).to(module.device)
-        if len(windows):  # a small corpus may have fewer windows than there are devices
-            metric.update(token_losses(trainer, module, windows), folds)
+        metric.update(losses[counted], folds[share[counted]].to(module.device))
         metric.sync()  # does nothing on one device
         metrics[corpus] = metric
     return metrics

@@ -22,6 +22,7 @@ from scaling_laws.training.event_log import forget_events
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale
 from scaling_laws.training.recorder import RunRecorder
+from scaling_laws.training.strategies import StopTogether
 
 VERBS = ("fit", "validate", "test", "predict")
 
@@ -38,7 +39,14 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("data.n_ctx", "model.network.init_args.n_ctx", apply_on="instantiate")
         # RunCheckpoints saves; Lightning's own ModelCheckpoint would do it a second time.
         # The number of steps is the horizon; Lightning's epochs have no part in it.
-        parser.set_defaults({"trainer.enable_checkpointing": False, "trainer.max_epochs": -1})
+        # The data module shares windows out over the ranks; Lightning's sampler would repeat some to fill up.
+        parser.set_defaults(
+            {
+                "trainer.enable_checkpointing": False,
+                "trainer.max_epochs": -1,
+                "trainer.use_distributed_sampler": False,
+            }
+        )
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
@@ -49,8 +57,8 @@ class TrainingCLI(LightningCLI):
             training = self.subcommand in (None, "fit")  # the other verbs leave a finished run's folder alone
             kwargs["logger"] = training and TensorBoardLogger(root, "", "", default_hp_metric=False)
         kwargs["plugins"] = [*_as_list(config["plugins"]), AtomicCheckpointIO()]
-        if self.subcommand == "predict":
-            kwargs["callbacks"] = [*_as_list(config["callbacks"]), PredictionTable()]
+        own = PredictionTable() if self.subcommand == "predict" else StopTogether()
+        kwargs["callbacks"] = [*_as_list(config["callbacks"]), own]
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
@@ -73,6 +81,10 @@ class TrainingCLI(LightningCLI):
         if self._get(self.config, "ckpt_path") is None and (unfinished := newest_whole(root)):
             raise InputError(f"{root}: holds an unfinished run; resume it with --ckpt_path {unfinished}")
         forget_events(root)
+
+    def before_predict(self) -> None:
+        if self.trainer.world_size > 1:
+            raise InputError("predict writes one table: give --trainer.devices 1")
 
     def after_fit(self) -> None:
         recorder = next(c for c in self.trainer.callbacks if isinstance(c, RunRecorder))  # type: ignore[attr-defined]

@@ -16,8 +16,10 @@ from torch.nn import functional
 from scaling_laws.errors import InputError
 from scaling_laws.models.network import require_accounting
 from scaling_laws.schedule import Schedule
+from scaling_laws.training.compiled import compile_network
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.optim import OptimizerName, clip_gradients, gradient_norm, make_optimizer
+from scaling_laws.training.strategies import FullyShardedStrategy
 
 
 class LanguageModel(pl.LightningModule):
@@ -31,9 +33,11 @@ class LanguageModel(pl.LightningModule):
         beta1: AdamW's decay of the mean gradient.
         beta2: AdamW's decay of the mean squared gradient.
         weight_decay: decoupled decay, on matrices only.
+        compile: train by torch.compile; where that fails, one line says why and the run goes on without.
 
     Attributes:
         gradient_norm: of the step just taken, before clipping; a scalar on the device.
+        compiled: whether the network runs compiled: it was wanted, and it worked.
 
     Raises:
         InputError: the network lacks its accounting, or its groups do not sum to its parameters.
@@ -48,6 +52,7 @@ class LanguageModel(pl.LightningModule):
         beta1: float = 0.9,
         beta2: float = 0.95,
         weight_decay: float = 0.1,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         require_accounting(network)
@@ -62,6 +67,17 @@ class LanguageModel(pl.LightningModule):
         self.betas = (beta1, beta2)
         self.weight_decay = weight_decay
         self.gradient_norm = torch.zeros(())
+        self.compile_pending = compile
+        self.compiled = False
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, FullyShardedStrategy):
+            self.trainer.strategy.shard(self.network)
+
+    def on_train_batch_start(self, window: Tensor, batch_idx: int) -> None:
+        if self.compile_pending:
+            self.compile_pending = False
+            self.compiled = compile_network(self, window)
 
     @property
     def shape(self) -> dict[str, Any]:

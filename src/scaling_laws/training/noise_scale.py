@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scaling_laws.errors import InputError
 from scaling_laws.training.optim import gradient_norm
+from scaling_laws.training.strategies import FullyShardedStrategy
 
 
 def estimates(small: float, big: float, small_tokens: float, big_tokens: float) -> tuple[float, float]:
@@ -72,6 +73,8 @@ class NoiseScale(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.every_n_steps and trainer.precision == "16-mixed":
             raise InputError("noise_scale: gradients in 16-mixed are scaled; set noise_scale.every_n_steps 0")
+        if self.every_n_steps and isinstance(trainer.strategy, FullyShardedStrategy):
+            raise InputError("noise_scale: no rank holds a sharded gradient; set noise_scale.every_n_steps 0")
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

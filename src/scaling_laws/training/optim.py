@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 OptimizerName = Literal["adamw", "adafactor"]
 
@@ -45,7 +46,8 @@ def make_optimizer(
 
 def gradient_norm(weights: Iterable[Tensor]) -> Tensor:
     """Euclidean norm of the gradients of all weights together; a scalar on their device."""
-    return nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm  # where weights are sharded
 
 
 def clip_gradients(weights: list[Tensor], norm: Tensor, limit: float | None, algorithm: str | None) -> None:

@@ -25,6 +25,7 @@ from scaling_laws.training.noise_scale import NoiseScale
 from scaling_laws.training.probe import ProbeLosses
 from scaling_laws.training.resumable_csv import ResumableCsv
 from scaling_laws.training.run_record import Identity, Outcome, make_record
+from scaling_laws.training.strategies import FullyShardedStrategy
 from scaling_laws.training.throughput import matrix_dtype, matrix_peak_flops
 from scaling_laws.units import PF_DAY_FLOPS
 
@@ -106,9 +107,10 @@ class RunRecorder(pl.Callback):
     # --- state: what a checkpoint must hold for an exact resume -----------------------------------
 
     def state_dict(self) -> dict[str, Any]:
+        # One checkpoint serves all ranks: it holds the mean over them.
         return {
             "first_loss_nats": self._guard.first_loss_nats,
-            "loss_sum": float(self._loss_sum),
+            "loss_sum": float(self._over_ranks(self._loss_sum)),
             "loss_count": self._loss_count,
             "largest_gradient_norm": float(self._largest_gradient_norm),
             "summed_learning_rate": self._summed_learning_rate,
@@ -123,6 +125,7 @@ class RunRecorder(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data, module = _data(trainer), _module(pl_module)
         self.folder = Path(trainer.default_root_dir)
+        self._strategy = trainer.strategy
         self._step = trainer.global_step
         self._evaluation_steps = evaluation_steps(
             data.batch_tokens, trainer.max_steps, self.evaluations_per_doubling, self.evaluation_every_n_steps
@@ -132,6 +135,10 @@ class RunRecorder(pl.Callback):
             raise InputError(
                 f"recorder.patience_corpus is {self.patience_corpus!r}; "
                 f"the corpus holds out {', '.join(self._corpora)}"
+            )
+        if self.patience and isinstance(trainer.strategy, FullyShardedStrategy):
+            raise InputError(
+                "recorder.patience: a checkpoint holds no best weights that are sharded; leave it 0"
             )
         self._guard = DivergenceGuard(module.network, data.n_vocab)
         self._best = BestWeights(module.network, self.patience) if self.patience else None
@@ -184,7 +191,7 @@ class RunRecorder(pl.Callback):
             module.gradient_norm,
         )
         if math.isinf(self._guard.first_loss_nats):
-            self._guard.first_loss_nats = self._mean_train_loss(trainer)
+            self._guard.first_loss_nats = self._mean_train_loss()
         evaluating = step in self._evaluation_steps
         if evaluating or step % self.log_every_n_steps == 0:
             self._log(trainer, module, evaluating=evaluating, final=step == trainer.max_steps)
@@ -192,7 +199,7 @@ class RunRecorder(pl.Callback):
     def _log(self, trainer: pl.Trainer, module: LanguageModel, *, evaluating: bool, final: bool) -> None:
         """Write one row of the curve, with held-out losses where this is a step for them."""
         data, step = _data(trainer), self._step
-        train_loss = self._mean_train_loss(trainer)
+        train_loss = self._mean_train_loss()
         self._loss_sum, self._loss_count = 0.0, 0
         interval_s = time.perf_counter() - self._interval_start_s
         tokens_per_s = (step - self._interval_start_step) * data.batch_tokens / interval_s
@@ -239,10 +246,14 @@ class RunRecorder(pl.Callback):
         self._interval_start_s = time.perf_counter()
         self._interval_start_step = step
 
-    def _mean_train_loss(self, trainer: pl.Trainer) -> float:
+    def _mean_train_loss(self) -> float:
         """Mean loss a token since the last row, over all ranks."""
-        mean = torch.as_tensor(self._loss_sum / self._loss_count, device=trainer.strategy.root_device)
-        return float(trainer.strategy.reduce(mean, reduce_op="mean"))
+        return float(self._over_ranks(self._loss_sum / self._loss_count))
+
+    def _over_ranks(self, value: Tensor | float) -> Tensor:
+        """The mean over all ranks, each of which must ask."""
+        local = torch.as_tensor(value, device=self._strategy.root_device)
+        return self._strategy.reduce(local, reduce_op="mean")
 
     def _evaluate(self, trainer: pl.Trainer, module: LanguageModel, *, final: bool) -> dict[str, float]:
         """Measure every held-out corpus, write the rows a position, and return the curve's columns."""

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 import yaml
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
+from scaling_laws.errors import InputError
 from scaling_laws.records import finished_record, write_atomically
 from scaling_laws.schedule import Schedule
 from scaling_laws.training import probe
@@ -91,6 +93,11 @@ def _train(
     write_atomically(folder / "config.yaml", yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False))
     forget_events(folder)
     trainer, module, data = instantiate(config)
+    if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+        raise InputError(
+            f"{folder}: several devices, and a strategy that starts the whole command once more for each: "
+            "in a sweep give each training one device, or set trainer.strategy to ddp_fork"
+        )
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, RunCheckpoints):
             callback.at_steps = frozenset(keep_steps or ())

@@ -85,6 +85,7 @@ def make_record(
             "weight_decay": module.weight_decay,
             "gradient_clip": trainer.gradient_clip_val,
             "precision": trainer.precision,
+            "compiled": module.compiled,
         },
         schedule=asdict(module.schedule),
         after_cooldown=complete

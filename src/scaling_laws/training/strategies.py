@@ -1,0 +1,96 @@
+"""Training on several devices: weights split over them, and a stop that all of them make together.
+
+DDP is Lightning's own. Shapes need nothing here: every rank holds its share of a batch (`datamodule.py`).
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.strategies import ModelParallelStrategy
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+
+from scaling_laws.errors import InputError
+from scaling_laws.training.checkpoint import is_whole
+from scaling_laws.training.checkpoint_folder import remove, seal
+
+
+class FullyShardedStrategy(ModelParallelStrategy):
+    """FSDP2: weights, gradients and the optimizer's state are split over all devices of all nodes.
+
+    A weight keeps its name and its number of dimensions (FSDP1 flattens them), so the optimizer's groups and
+    the clipping are those of one device, and the losses are the same but for the order of sums. A checkpoint
+    is a folder with a file a rank, whole or absent; it may be resumed on another number of devices, or on one
+    without this strategy.
+    """
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        self._tensor_parallel_size = 1
+        super().setup_environment()
+
+    def shard(self, network: nn.Module) -> None:
+        """Split a network: each layer of its module lists by itself, and the rest together.
+
+        What is split together is gathered together when it is needed, so one layer at a time is in memory. A
+        tied head lies with its embedding in the rest.
+        """
+        mesh = self.device_mesh["data_parallel"]
+        for module in list(network.modules()):
+            if isinstance(module, nn.ModuleList):
+                for layer in module:
+                    fully_shard(layer, mesh=mesh)
+        # Gathered weights are given up after an evaluation, too: whoever then sets the shards is heard.
+        fully_shard(network, mesh=mesh, reshard_after_forward=True)
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None
+    ) -> None:
+        target = Path(self.broadcast(str(filepath)))
+        beside = target.with_name(f".{target.name}.partial")
+        if self.is_global_zero:
+            remove(beside)  # what a kill has left
+        self.barrier()
+        try:
+            super().save_checkpoint(checkpoint, beside, storage_options)
+            if self.is_global_zero:
+                seal(beside, target)
+        except OSError as error:
+            raise InputError(f"{target}: the checkpoint could not be written ({error.strerror})") from error
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        path = Path(checkpoint_path)
+        if not self.broadcast(self.is_global_zero and is_whole(path)):
+            raise InputError(f"{path}: the checkpoint is damaged or absent; use an older one")
+        return super().load_checkpoint(path, weights_only)
+
+
+class StopTogether(pl.Callback):
+    """All ranks stop after the same step when a SIGTERM has reached one of them.
+
+    Lightning's handler broadcasts from inside the signal, amid whatever the ranks exchange just then, and
+    only rank 0's signal counts for all: the others wait for a rank that has left (pytorch_lightning 2.6.6,
+    signal_connector.py). Here a signal is only noted, and all look at it after each batch.
+    """
+
+    def __init__(self) -> None:
+        self._noted = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, self._note)  # Lightning puts back what was there when it is done
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(self._noted, all=False):
+            trainer._signal_connector.received_sigterm = True  # it raises SIGTERMException after this batch
+
+    def _note(self, signal_number: int, frame: Any) -> None:
+        self._noted = True
