@@ -50,12 +50,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         target = Path(path)
-        if is_whole_folder(target):
-            return assemble(target)
         try:
-            content = target.read_bytes()
+            content = b"" if target.is_dir() else target.read_bytes()
         except OSError as error:
             raise InputError(f"{target}: the checkpoint could not be read ({error.strerror})") from error
+        if is_whole_folder(target):
+            return assemble(target)
         if not _is_intact(content):
             raise InputError(f"{target}: the checkpoint is damaged (its SHA-256 differs); use an older one")
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)

@@ -11,6 +11,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from scaling_laws.training.module import LanguageModel
 
+REASON_WORDS = 30
+"""A compiler's message goes on for pages."""
+
 
 def compile_network(module: LanguageModel, window: Tensor) -> bool:
     """Compile a module's network in place, and try it on a batch before anything depends on it.
@@ -27,16 +30,16 @@ def compile_network(module: LanguageModel, window: Tensor) -> bool:
         Whether the network is compiled; if not, one line has said why, and the network is as it was.
     """
     network = module.network
-    network.compile()
     devices = [module.device] if module.device.type == "cuda" else []
     try:
+        network.compile()
         with torch.random.fork_rng(devices), module.trainer.precision_plugin.train_step_context():
             torch.autograd.backward(module.training_step(window, 0))
         return True
     except Exception as error:  # whatever a compiler raises; the network's own error comes again uncompiled
         network._compiled_call_impl = None  # what `compile` has set; torch has no public way back
         if module.trainer.is_global_zero:
-            reason = str(error).strip().partition("\n")[0]
+            reason = " ".join(str(error).split()[:REASON_WORDS])
             print(f"model.compile failed, training goes on without: {reason}", file=sys.stderr)
         return False
     finally:

@@ -58,9 +58,10 @@ def evaluate(
         share = torch.arange(trainer.global_rank, len(windows) + trainer.global_rank, trainer.world_size)
         counted = share < len(windows)
         losses = token_losses(trainer, module, windows[share % len(windows)])
-        metric = PositionLoss(data.n_ctx, n_folds).to(module.device)
+        metric = PositionLoss(data.n_ctx, n_folds, sync_on_compute=False).to(module.device)
         metric.update(losses[counted], folds[share[counted]].to(module.device))
-        metric.sync()  # does nothing on one device
+        metric.loss_sum = trainer.strategy.reduce(metric.loss_sum, reduce_op="sum")
+        metric.count = trainer.strategy.reduce(metric.count, reduce_op="sum")
         metrics[corpus] = metric
     return metrics
 

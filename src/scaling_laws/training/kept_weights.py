@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class KeptWeights:
-    """The trained weights as they were at the last `keep`; at first, as they are now."""
+    """The trained weights (where they are sharded, this rank's part) as they were at the last `keep`; at
+    first, as they are now."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._weights: list[Tensor] = [weight for weight in network.parameters() if weight.requires_grad]
-        self.copies: list[Tensor] = [weight.detach().clone() for weight in self._weights]
+        trained = [weight.detach() for weight in network.parameters() if weight.requires_grad]
+        self._weights: list[Tensor] = [
+            weight.to_local() if isinstance(weight, DTensor) else weight for weight in trained
+        ]
+        self.copies: list[Tensor] = [weight.clone() for weight in self._weights]
 
     @torch.no_grad()
     def keep(self) -> None:

@@ -185,6 +185,7 @@ def _quieten() -> None:
         ".*LightningCLI's args parameter.*",
         ".*Total length of `list` across ranks is zero.*",  # while training, the recorder evaluates
         ".*treespec, LeafSpec.*",
+        ".*is not supported by the model summary.*",  # the size in MB that it prints for bf16-mixed is right
     ):
         warnings.filterwarnings("ignore", message=message)
 

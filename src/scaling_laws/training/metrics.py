@@ -15,14 +15,15 @@ class PositionLoss(Metric):
     Args:
         n_positions: T, the number of predicted positions of a window.
         n_folds: how many folds of documents are told apart.
+        sync_on_compute: whether `compute` pools over all ranks; the states themselves stay one rank's.
     """
 
     full_state_update = False
     loss_sum: Tensor
     count: Tensor
 
-    def __init__(self, n_positions: int, n_folds: int = 1) -> None:
-        super().__init__()
+    def __init__(self, n_positions: int, n_folds: int = 1, sync_on_compute: bool = True) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
         shape = (n_folds, n_positions)
         self.add_state("loss_sum", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")

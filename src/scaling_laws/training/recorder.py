@@ -323,6 +323,7 @@ class RunRecorder(pl.Callback):
         event_log.write_hparams(trainer, record)
         if trainer.is_global_zero:
             write_record(self.folder, record)
+        trainer.strategy.barrier()  # no rank goes on before the record is there
 
 
 def _data(trainer: pl.Trainer) -> TokenDataModule:

@@ -93,7 +93,11 @@ def _train(
     write_atomically(folder / "config.yaml", yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False))
     forget_events(folder)
     trainer, module, data = instantiate(config)
-    if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+    launcher = trainer.strategy.launcher
+    if (
+        isinstance(launcher, _SubprocessScriptLauncher)
+        and not launcher.cluster_environment.creates_processes_externally
+    ):
         raise InputError(
             f"{folder}: several devices, and a strategy that starts the whole command once more for each: "
             "in a sweep give each training one device, or set trainer.strategy to ddp_fork"

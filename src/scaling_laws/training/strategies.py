@@ -12,11 +12,15 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.distributed.fsdp import fully_shard
 
 from scaling_laws.errors import InputError
-from scaling_laws.training.checkpoint import is_whole
-from scaling_laws.training.checkpoint_folder import remove, seal
+from scaling_laws.training.checkpoint_folder import is_whole_folder, remove, seal
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
@@ -66,9 +70,30 @@ class FullyShardedStrategy(ModelParallelStrategy):
         self, checkpoint_path: str | Path, weights_only: bool | None = None
     ) -> dict[str, Any]:
         path = Path(checkpoint_path)
-        if not self.broadcast(self.is_global_zero and is_whole(path)):
-            raise InputError(f"{path}: the checkpoint is damaged or absent; use an older one")
+        if not path.is_dir():
+            return self._load_whole(self.checkpoint_io.load_checkpoint(path))
+        if not self.broadcast(self.is_global_zero and is_whole_folder(path)):
+            raise InputError(f"{path}: the checkpoint is damaged (its SHA-256 differ); use an older one")
         return super().load_checkpoint(path, weights_only)
+
+    def _load_whole(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """Take this rank's part of a checkpoint that one device has written; the rest of it is returned."""
+        assert self.model is not None
+        options = StateDictOptions(full_state_dict=True)
+        set_model_state_dict(self.model, checkpoint.pop("state_dict"), options=options)
+        names = {weight: name for name, weight in self.model.named_parameters()}
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
+            # One device numbers the weights in the order of the optimizer's groups.
+            numbered = [names[weight] for group in optimizer.param_groups for weight in group["params"]]
+            named: dict[str, Any] = {
+                "state": {numbered[number]: moments for number, moments in state["state"].items()},
+                "param_groups": [
+                    {**group, "params": [numbered[number] for number in group["params"]]}
+                    for group in state["param_groups"]
+                ],
+            }
+            set_optimizer_state_dict(self.model, optimizer, named, options=options)
+        return checkpoint
 
 
 class StopTogether(pl.Callback):

@@ -1,0 +1,127 @@
+"""Speed, memory and loss of every precision, family and compilation, on the GPU if there is one, else the CPU.
+
+    OMP_NUM_THREADS=1 python benchmarks/precision.py [--steps 200] [--d-model 64] [--n-layer 2]
+
+needs `data/embedded` (scaling-laws data build configs/data/embedded.yaml), writes results/bench/precision.json.
+Each cell is a run of its own in a process of its own. Speed is that of the curve's median interval: what a
+compilation takes at the start is told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import multiprocessing
+import platform
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scaling_laws.records import read_record
+from scaling_laws.training.provenance import versions
+from scaling_laws.training.run import train_trunk
+
+FAMILIES = {"transformer": "transformer.Transformer", "lstm": "lstm.LSTM"}
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+TARGET = Path(__file__).parents[1] / "results" / "bench" / "precision.json"
+
+
+def plan(
+    options: argparse.Namespace, folder: Path, family: str, precision: str, compiled: bool
+) -> dict[str, Any]:
+    """A run's configuration, at the quick study's batch and schedule."""
+    shape = {"n_layer": options.n_layer, "d_model": options.d_model}
+    if family == "transformer":
+        shape["n_heads"] = max(1, options.d_model // 32)
+    return {
+        "seed_everything": 1,
+        "model": {
+            "network": {"class_path": f"scaling_laws.models.{FAMILIES[family]}", "init_args": shape},
+            "learning_rate": 6e-3,
+            "schedule": {"warmup_steps": 20, "cooldown_share": 0.2},
+            "compile": compiled,
+        },
+        "data": {
+            "corpus": str(options.corpus),
+            "n_ctx": options.n_ctx,
+            "batch_sequences": options.batch,
+            "seed": 1,
+        },
+        "trainer": {
+            "accelerator": "auto",
+            "devices": 1,
+            "precision": precision,
+            "max_steps": options.steps,
+            "gradient_clip_val": 1.0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": str(folder),
+        },
+        "recorder": {"run_id": "benchmark", "log_every_n_steps": 10, "evaluations_per_doubling": 0},
+        "noise_scale": {"every_n_steps": 0},
+    }
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """One row of the table, from what the run has left."""
+    record = read_record(folder / "record.json")
+    with open(folder / "curve.csv", encoding="utf-8") as file:
+        intervals = [float(row["tokens_per_s"]) for row in csv.DictReader(file)]
+    usual = statistics.median(intervals[1:])
+    interval_tokens = 10 * record.batch_tokens
+    return {
+        "family": record.family,
+        "precision": record.optimizer["precision"],
+        "compiled": record.optimizer["compiled"],
+        "tokens_per_s": round(usual),
+        "start_s": round(interval_tokens / intervals[0] - interval_tokens / usual, 1),
+        "peak_memory_MB": round(record.peak_memory_bytes / 1e6),
+        "test_loss_nats": round(record.losses["test"]["loss_nats"], 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--corpus", type=Path, default=Path("data/embedded"))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--n-layer", type=int, default=2)
+    parser.add_argument("--d-model", type=int, default=64)
+    parser.add_argument("--n-ctx", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=16, help="windows a step")
+    options = parser.parse_args()
+    rows = []
+    # Spawned, not forked: CUDA does not survive a fork, and the peak of a process's memory is its own.
+    context = multiprocessing.get_context("spawn")
+    for family, precision, compiled in itertools.product(FAMILIES, PRECISIONS, (False, True)):
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "run"
+            run = context.Process(
+                target=train_trunk, args=([plan(options, folder, family, precision, compiled)],)
+            )
+            run.start()
+            run.join()
+            rows.append(measured(folder))
+        print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
+    cuda = torch.cuda.is_available()
+    result = {
+        "command": "python benchmarks/precision.py",
+        "device": torch.cuda.get_device_name()
+        if cuda
+        else f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
+        "options": {key: str(value) for key, value in vars(options).items()},
+        "versions": versions(),
+        "rows": rows,
+    }
+    TARGET.parent.mkdir(parents=True, exist_ok=True)
+    TARGET.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
