@@ -1,10 +1,10 @@
-"""Speed, memory and loss of every precision, family and compilation, on the GPU if there is one, else the CPU.
+"""Speed, memory and loss of every precision, family and compilation: on the GPU, or on the CPU without one.
 
     OMP_NUM_THREADS=1 python benchmarks/precision.py [--steps 200] [--d-model 64] [--n-layer 2]
 
-needs `data/embedded` (scaling-laws data build configs/data/embedded.yaml), writes results/bench/precision.json.
-Each cell is a run of its own in a process of its own. Speed is that of the curve's median interval: what a
-compilation takes at the start is told apart.
+needs `data/embedded` (scaling-laws data build configs/data/embedded.yaml) and writes
+results/bench/precision.json. Each cell is a run of its own in a process of its own. Speed is that of the
+curve's median interval: what a compilation takes at the start is told apart.
 """
 
 from __future__ import annotations

@@ -171,6 +171,28 @@ def test_a_folder_that_lacks_a_file_is_no_checkpoint(byte_corpus: TokenCorpus, t
         assert not is_whole(lacking)
 
 
+@pytest.mark.parametrize(
+    ("section", "change", "says"),
+    [
+        ("model", {"optimizer": "adafactor"}, "use adamw"),
+        ("noise_scale", {"every_n_steps": 4}, "set noise_scale.every_n_steps 0"),
+        ("recorder", {"patience": 2}, "leave it 0"),
+    ],
+)
+def test_what_sharded_weights_cannot_do_is_said(
+    byte_corpus: TokenCorpus,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    section: str,
+    change: dict[str, Any],
+    says: str,
+) -> None:
+    plan = planned(byte_corpus, tmp_path / "run", strategy=SHARDED)
+    plan[section] |= change
+    assert on_ranks(lambda: train_trunk([plan])) == [1, 1]
+    assert f"{says}\n" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("strategy", [DDP, SHARDED], ids=["ddp", "sharded"])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(

@@ -105,6 +105,8 @@ class LanguageModel(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.trainer.max_steps <= 0:
             raise InputError("trainer.max_steps is not set; the schedule needs the number of steps")
+        if self.optimizer == "adafactor" and isinstance(self.trainer.strategy, FullyShardedStrategy):
+            raise InputError("model.optimizer: torch's Adafactor cannot take sharded weights; use adamw")
         return make_optimizer(
             self.optimizer,
             self.network,
