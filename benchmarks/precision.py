@@ -115,7 +115,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name()
         if cuda
         else f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
-        "options": {key: str(value) for key, value in vars(options).items()},
+        "options": {**vars(options), "corpus": options.corpus.name},
         "versions": versions(),
         "rows": rows,
     }
