@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "sweeps": (
         {"sweeps", "models.memory", "data", "runs", "records", "schedule", "errors"},
-        {"optuna", "sqlalchemy", "rich", "jsonargparse"},
+        {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml"},
     ),
     "reports": (
         {"reports", "laws", "runs", "records", "errors"},

@@ -210,6 +210,7 @@ def test_the_sweeps_fields_reach_the_configuration(sweep_file: Path) -> None:
         "learning_rate": 0.01,
         "schedule": schedule,
         "optimizer": "adamw",
+        "compile": False,
         "weight_decay": 0.0,
         "beta1": 0.8,
         "beta2": 0.99,
@@ -217,6 +218,37 @@ def test_the_sweeps_fields_reach_the_configuration(sweep_file: Path) -> None:
     edited(sweep_file, optimizer="adafactor", beta1=0.9, beta2=0.95)
     (run, *_) = plan(load_sweep(sweep_file)).runs
     assert run.config["model"]["optimizer"] == "adafactor" and "beta1" not in run.config["model"]
+
+
+def test_overlays_are_those_of_fit_and_the_sweeps_own_arguments_win(sweep_file: Path) -> None:
+    overlays = [str(ROOT / "configs" / "trainer" / f"{name}.yaml") for name in ("gpu", "bf16-mixed")]
+    edited(sweep_file, overlays=overlays, trainer={"devices": 2}, compile=True)
+    (run, *_) = plan(load_sweep(sweep_file)).runs
+    trainer = run.config["trainer"]
+    assert (trainer["accelerator"], trainer["precision"], trainer["devices"]) == ("gpu", "bf16-mixed", 2)
+    assert run.config["model"]["compile"] is True
+    fsdp = str(ROOT / "configs" / "trainer" / "fsdp.yaml")
+    (run, *_) = plan(load_sweep(edited(sweep_file, overlays=[fsdp]))).runs
+    assert run.config["noise_scale"] == {"every_n_steps": 0}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("model: {learning_rate: 1}", "has 'model'; a sweep's overlay may hold trainer, noise_scale"),
+        ("trainer: 3", "has 'trainer'"),
+        ("- a", "holds no sections"),
+        ("trainer: [", "overlay .*wrong.yaml: while parsing"),
+        ("trainer: {max_steps: 3}", "max_steps and default_root_dir are given by the plan"),
+        (None, "No such file"),
+    ],
+)
+def test_wrong_overlays_are_refused(sweep_file: Path, tmp_path: Path, content: str | None, says: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        load_sweep(edited(sweep_file, overlays=[str(path)]))
 
 
 def test_early_stopping_noise_and_probe_reach_the_configuration(sweep_file: Path) -> None:

@@ -241,6 +241,7 @@ def _config(
             "schedule": asdict(sweep.schedule),
             "optimizer": sweep.optimizer,
             "weight_decay": sweep.weight_decay,
+            "compile": sweep.compile,
         },
         "data": {
             "corpus": str(study.corpus_folder),
@@ -251,7 +252,7 @@ def _config(
             "noise_suffix_tokens": sweep.noise_suffix_tokens,
         },
         "trainer": {
-            **sweep.trainer,
+            **sweep.trainer_arguments,
             "max_steps": steps,
             "gradient_clip_val": sweep.gradient_clip,
             "enable_progress_bar": False,
@@ -272,7 +273,7 @@ def _config(
             "patience": sweep.patience,
             "patience_corpus": sweep.patience_corpus,
         },
-        "noise_scale": {"every_n_steps": sweep.noise_scale_every_n_steps},
+        "noise_scale": sweep.noise_scale,
     }
     if sweep.optimizer == "adamw":
         config["model"] |= {"beta1": sweep.beta1, "beta2": sweep.beta2}

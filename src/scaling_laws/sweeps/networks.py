@@ -76,14 +76,14 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
         raise InputError(f"{asked}: {given[0]} is given by the sweep; leave it out")
     n_ctx = model.n_ctx or sweep.n_ctx
     batch_sequences = model.batch_sequences or sweep.batch_sequences
-    n_parts = _micro_batches(sweep.trainer)
+    n_parts = _micro_batches(sweep.trainer_arguments)
     windows, rest = divmod(batch_sequences, n_parts)
     if rest:
         raise InputError(
             f"{asked}: batch_sequences = {batch_sequences} is not a multiple of the {n_parts} micro-batches "
             "(devices x accumulate_grad_batches)"
         )
-    precision = str(sweep.trainer.get("precision"))
+    precision = str(sweep.trainer_arguments.get("precision"))
     precision = SHORT_PRECISIONS.get(precision, precision)
     counted_in = precision if precision in PRECISIONS else "32-true"
     if ladder.class_path is not None:
@@ -104,7 +104,7 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
         config = _config(ladder.family, arguments, n_vocab, n_ctx)
         family, parameters, flops = config.family, parameters_by_group(config), flops_per_token(config)
         tensors = parameter_shapes(config)
-        on_cpu = sweep.trainer.get("accelerator") == "cpu"
+        on_cpu = sweep.trainer_arguments.get("accelerator") == "cpu"
         activations = activation_bytes(config, windows=windows, precision=counted_in, on_cpu=on_cpu)
     memory = memory_of(
         tensors,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from scaling_laws.errors import InputError
@@ -124,8 +126,12 @@ class Sweep:
     """Early stopping, for data-limited runs: evaluations without a new lowest loss after which a run ends."""
     patience_corpus: str = "val"
     """The held-out corpus that decides; Kaplan 2020 lets `test` decide."""
-    trainer: dict[str, Any] = field(default_factory=lambda: {"accelerator": "cpu", "devices": 1})
-    """Lightning Trainer arguments of every run."""
+    overlays: tuple[str, ...] = ()
+    """Files of `configs/trainer/`, as `fit --config` takes them: later ones win."""
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Lightning Trainer arguments of every run; they win over the overlays'. Without either: one CPU."""
+    compile: bool = False
+    """Whether networks go through torch.compile."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.study):
@@ -155,8 +161,30 @@ class Sweep:
         for name in ("weight_decay", "gradient_clip"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-        if "max_steps" in self.trainer or "default_root_dir" in self.trainer:
+        if self.trainer_arguments.keys() & {"max_steps", "default_root_dir"}:
             raise InputError("trainer: max_steps and default_root_dir are given by the plan; leave them out")
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Of every run, overlays and defaults filled in."""
+        return {"accelerator": "cpu", "devices": 1} | self._overlaid["trainer"] | self.trainer
+
+    @property
+    def noise_scale(self) -> dict[str, Any]:
+        """The configuration's section of that name: sharded strategies cannot measure it."""
+        return {"every_n_steps": self.noise_scale_every_n_steps} | self._overlaid["noise_scale"]
+
+    @cached_property
+    def _overlaid(self) -> dict[str, dict[str, Any]]:
+        merged: dict[str, dict[str, Any]] = {"trainer": {}, "noise_scale": {}}
+        for name in self.overlays:
+            for section, values in _read_overlay(Path(name)).items():
+                if section not in merged or not isinstance(values, dict):
+                    raise InputError(
+                        f"{name}: has {section!r}; a sweep's overlay may hold {', '.join(merged)}"
+                    )
+                merged[section] |= values
+        return merged
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -171,6 +199,16 @@ def load_sweep(path: Path) -> Sweep:
         return Sweep(**vars(parser.instantiate(parser.parse_path(str(path)))))
     except (ArgumentError, InputError, OSError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def _read_overlay(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"overlay {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"overlay {path}: holds no sections; configs/trainer/ has examples")
+    return content
 
 
 def _require_positive(**sizes: int | None) -> None:
