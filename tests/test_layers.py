@@ -15,6 +15,7 @@ STANDARD_LIBRARY = set(sys.stdlib_module_names)
 # Layer -> (what it may import of this project, which third-party packages); the longest prefix counts.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
+    "interrupts": (set(), set()),
     "records": ({"errors"}, set()),
     "runs": ({"records", "errors"}, {"pandas"}),
     "schedule": ({"errors"}, set()),
@@ -25,12 +26,13 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "models": ({"models", "errors"}, {"torch"}),
     "data": ({"data", "records", "errors"}, {"numpy", "tokenizers", "jsonargparse"}),
     "training": (
-        {"training", "models", "data", "runs", "records", "schedule", "errors"},
+        {"training", "models", "data", "runs", "records", "schedule", "interrupts", "errors"},
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
-    "sweeps.trial": ({"sweeps.lease", "training", "records", "errors"}, set()),
+    "sweeps.trial": ({"sweeps.lease", "training", "records", "interrupts", "errors"}, set()),
     "sweeps": (
-        {"sweeps", "models.config", "models.count", "data", "runs", "records", "schedule", "errors"},
+        {"sweeps", "models.config", "models.count", "data", "runs", "records", "schedule"}
+        | {"interrupts", "errors"},
         {"optuna", "sqlalchemy", "rich", "jsonargparse"},
     ),
     "reports": (

@@ -79,15 +79,22 @@ class RunRecorder(pl.Callback):
         self._losses: dict[str, float] = {}
         self._evaluated: dict[str, int] = {}
         self._evaluated_step = -1
+        self._tables: dict[str, dict[str, Any]] = {}
 
     # --- state: what a checkpoint must hold for an exact resume -----------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        return {"loss_sum": float(self._loss_sum), "loss_count": self._loss_count}
+        return {
+            "loss_sum": float(self._loss_sum),
+            "loss_count": self._loss_count,
+            "curve": self._curve.state(),
+            "positions": self._positions.state(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._loss_sum = state_dict["loss_sum"]
         self._loss_count = state_dict["loss_count"]
+        self._tables = {name: state_dict[name] for name in ("curve", "positions")}
 
     # --- during training --------------------------------------------------------------------------
 
@@ -101,13 +108,19 @@ class RunRecorder(pl.Callback):
         )
         self._corpora = data.corpus.held_out
         columns = (*CURVE_COLUMNS, *(f"{corpus}_loss_nats" for corpus in self._corpora))
-        self._curve = ResumableCsv(self.folder / "curve.csv", columns, self._step, trainer.is_global_zero)
-        self._positions = ResumableCsv(
-            self.folder / "position_losses.csv", POSITION_COLUMNS, self._step, trainer.is_global_zero
+        self._curve = ResumableCsv(
+            self.folder / "curve.csv", columns, self._tables.get("curve"), trainer.is_global_zero
         )
-        for row in self._curve.read():
+        self._positions = ResumableCsv(
+            self.folder / "position_losses.csv",
+            POSITION_COLUMNS,
+            self._tables.get("positions"),
+            trainer.is_global_zero,
+        )
+        rows_before = self._curve.read()
+        for row in rows_before:
             self._to_tensorboard(trainer, {key: float(value) for key, value in row.items() if value})
-        self._elapsed_before_s = float(self._curve.last["elapsed_s"]) if self._curve.last else 0.0
+        self._elapsed_before_s = float(rows_before[-1]["elapsed_s"]) if rows_before else 0.0
         self._start_s = self._interval_start_s = time.perf_counter()
         self._interval_start_step = self._step
         self._last_loss: float | None = None
