@@ -303,9 +303,10 @@ class RunRecorder(pl.Callback):
 
 
 def forget_events(folder: Path) -> None:
-    """Remove a run's event files: a resumed run writes all its points again, from its curve."""
-    for path in folder.glob("events.out.tfevents.*"):
-        path.unlink()
+    """Remove what TensorBoard's logger wrote: a resumed run writes all its points again, from its curve."""
+    for pattern in ("events.out.tfevents.*", "hparams.yaml"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def _data(trainer: pl.Trainer) -> TokenDataModule:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_laws.errors import InputError
-from scaling_laws.records import not_written
+from scaling_laws.records import not_written, write_atomically
 
 
 class ResumableCsv:
@@ -70,12 +70,8 @@ class ResumableCsv:
     def _begin(self) -> None:
         header = io.StringIO(newline="")
         csv.DictWriter(header, self.columns).writeheader()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            open(self.path, "wb").close()
-        except OSError as error:
-            raise not_written(self.path, error) from error
-        self._append(header.getvalue().encode())
+        write_atomically(self.path, header.getvalue())
+        self._count(header.getvalue().encode())
 
     def _append(self, content: bytes) -> None:
         try:
@@ -84,6 +80,9 @@ class ResumableCsv:
         except OSError as error:
             os.truncate(self.path, self._n_bytes)  # no torn row
             raise not_written(self.path, error) from error
+        self._count(content)
+
+    def _count(self, content: bytes) -> None:
         self._n_bytes += len(content)
         self._hash.update(content)
 
@@ -92,8 +91,7 @@ class ResumableCsv:
             content = self.path.read_bytes()[: state["n_bytes"]]
         except FileNotFoundError:
             content = b""
-        self._n_bytes = len(content)
-        self._hash.update(content)
+        self._count(content)
         if self._hash.hexdigest() != state["sha256"]:
             raise InputError(
                 f"{self.path}: is not what the run wrote up to its checkpoint (its SHA-256 differs); "
