@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import yaml
+from small_sweep import arguments, edited
 
 from scaling_laws.cli import main
 from scaling_laws.errors import InputError
 from scaling_laws.models.transformer import Transformer
-from scaling_laws.records import read_record
 from scaling_laws.runs import load_study
 from scaling_laws.schedule import Schedule
 from scaling_laws.sweeps import lease
@@ -27,63 +22,6 @@ from scaling_laws.sweeps.experiments import LearningRateRule, load_sweep, plan
 from scaling_laws.sweeps.queue import CELL, WINDOW, Queue
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def sweep_file(tmp_path: Path, text_folder: Path) -> Path:
-    """Two sizes of two families, a fraction of a second of training each."""
-    corpus = {
-        "name": "small",
-        "source": "text",
-        "paths": [str(text_folder)],
-        "piece_bytes": 2000,
-        "val_share": 0.1,
-        "test_share": 0.1,
-        "tokenizer": "bytes",
-        "n_vocab": 256,
-    }
-    (tmp_path / "corpus.yaml").write_text(yaml.safe_dump(corpus), encoding="utf-8")
-    sweep = {
-        "study": "s",
-        "question": "Does it work?",
-        "corpus": str(tmp_path / "corpus.yaml"),
-        "n_ctx": 16,
-        "batch_sequences": 4,
-        "warmup_steps": 3,
-        "evaluation_windows": 4,
-        "final_windows": 16,
-        "ladders": [
-            {
-                "family": "transformer",
-                "learning_rate": {"at_1e5": 0.01},
-                "models": [
-                    {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280, 2560]},
-                    {"shape": {"n_layer": 1, "d_model": 12}, "horizons_tokens": [1280, 2560]},
-                ],
-            },
-            {
-                "family": "lstm",
-                "learning_rate": {"at_1e5": 0.01},
-                "models": [
-                    {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280], "seeds": [1, 2]}
-                ],
-            },
-        ],
-    }
-    path = tmp_path / "sweep.yaml"
-    path.write_text(yaml.safe_dump(sweep), encoding="utf-8")
-    return path
-
-
-def edited(path: Path, **changes: Any) -> Path:
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) | changes
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return path
-
-
-def arguments(sweep_file: Path, *more: str) -> list[str]:
-    folder = sweep_file.parent
-    return ["sweep", str(sweep_file), "--logs", str(folder / "logs"), "--data", str(folder / "data"), *more]
 
 
 # --- planning -------------------------------------------------------------------------------------
@@ -319,57 +257,3 @@ def test_a_record_of_another_configuration_is_refused(
     with pytest.raises(SystemExit):
         main(arguments(edited(sweep_file, weight_decay=0.3)))
     assert "was trained from another configuration" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_killed_sweep_goes_on_where_it_was(sweep_file: Path) -> None:
-    """SIGKILL to supervisor and children in the middle; the records equal those of an undisturbed sweep."""
-    content = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))
-    for ladder in content["ladders"]:
-        for model in ladder["models"]:
-            model["horizons_tokens"] = [64 * 400, 64 * 800]
-    edited(sweep_file, **content)
-    command = [sys.executable, "-m", "scaling_laws", *arguments(sweep_file)]
-    folder = sweep_file.parent / "logs" / "s"
-    n_kills = 0
-    while n_kills < 5:
-        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-        time.sleep(7)
-        if process.poll() is not None:
-            break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        n_kills += 1
-    assert n_kills
-    main(arguments(sweep_file))
-    disturbed = {path.parent.name: read_record(path) for path in folder.glob("*/record.json")}
-    shutil.rmtree(folder)
-    main(arguments(sweep_file))
-    for name, record in disturbed.items():
-        assert record.losses == read_record(folder / name / "record.json").losses
-
-
-@pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(sweep_file: Path) -> None:
-    content = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))
-    content["ladders"] = content["ladders"][:1]
-    for model in content["ladders"][0]["models"]:
-        model["horizons_tokens"] = [64 * 4000]
-    edited(sweep_file, **content)
-    command = [sys.executable, "-m", "scaling_laws", *arguments(sweep_file)]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    folder = sweep_file.parent / "logs" / "s"
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s and len(list(folder.glob("*/curve.csv"))) < 2:
-        time.sleep(0.2)
-    time.sleep(2)
-    os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert error.strip().splitlines()[-1] == "interrupted; run the same command again to go on"
-    assert not list(folder.glob("*/record.json"))
-    main(arguments(sweep_file))
-    resumed = load_study(folder).runs["loss"].tolist()
-    shutil.rmtree(folder)
-    main(arguments(sweep_file))
-    assert load_study(folder).runs["loss"].tolist() == resumed and len(resumed) == 2

@@ -41,13 +41,15 @@ while sys.stdin.readline():
     print(os.waitpid(child, 0)[1], flush=True)
 """
 
-# Saves one checkpoint after the other until it is killed.
+# A child saves one checkpoint after the other; killed, it has a successor.
 SAVES = """
-import sys, torch
+import os, sys, torch
 from pathlib import Path
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, RunCheckpoints
 state = {"callbacks": {"RunCheckpoints": RunCheckpoints().state_dict()}, "weights": torch.randn(10**6)}
 print("begun", flush=True)
+while os.fork():
+    os.wait()
 while True:
     AtomicCheckpointIO().save_checkpoint(state, Path(sys.argv[1]))
 """
@@ -81,29 +83,29 @@ def lives() -> Any:
 # --- signals to `scaling-laws fit` -----------------------------------------------------------------
 
 
-def wait_for(path: Path, of: subprocess.Popen[str]) -> None:
+def wait_for_a_save(folder: Path, by: subprocess.Popen[str]) -> None:
+    """Until the process has saved its own first checkpoint."""
+    began_s = time.time()
     deadline_s = time.monotonic() + 60
-    while not path.exists():
-        assert of.poll() is None and time.monotonic() < deadline_s, path
-        time.sleep(0.05)
+    while not any(saved.stat().st_mtime > began_s for saved in folder.glob("last.ckpt")):
+        assert by.poll() is None and time.monotonic() < deadline_s
+        time.sleep(0.02)
 
 
 @pytest.mark.slow
 def test_each_signal_saves_and_says_so_by_the_exit_status(
     byte_corpus: TokenCorpus, tmp_path: Path, lives: Callable[..., Any]
 ) -> None:
-    whole, stopped = (config(byte_corpus, tmp_path / name, steps=STEPS) for name in ("whole", "stopped"))
+    whole, stopped = (
+        config(byte_corpus, tmp_path / name, steps=STEPS) | {"checkpoints": {"every_s": 0.5}}
+        for name in ("whole", "stopped")
+    )
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(stopped), encoding="utf-8")
     command = [sys.executable, "-m", "scaling_laws", "fit", "--config", str(tmp_path / "run.yaml")]
     command += ["--ckpt_path", "newest"]
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)):
         process = lives(command, env=environment(), stderr=subprocess.PIPE)
-        n_points = len(list((tmp_path / "stopped").glob("events*")))
-        while len(list((tmp_path / "stopped").glob("events*"))) <= n_points and process.poll() is None:
-            if n_points and not list((tmp_path / "stopped").glob("events*")):
-                n_points = 0  # the new life has forgotten the old one's events
-            time.sleep(0.02)
-        time.sleep(0.5)
+        wait_for_a_save(tmp_path / "stopped" / "checkpoints", process)
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
         assert process.returncode == status, error
@@ -166,9 +168,8 @@ def test_a_hundred_kills_in_a_hundred_writes_leave_a_whole_checkpoint(
     assert os.stat(SHARED_MEMORY).st_dev != os.stat(tmp_path).st_dev
     path = tmp_path / "last.ckpt"
     moments = random.Random(0)
-    code = SAVES.replace("while True:", "import os\nwhile os.fork():\n    os.wait()\nwhile True:")
     mother = lives(
-        [sys.executable, "-c", code, str(path)],
+        [sys.executable, "-c", SAVES, str(path)],
         env=environment(TMPDIR=str(SHARED_MEMORY)),
         stdout=subprocess.PIPE,
     )
