@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import logging
@@ -31,6 +32,7 @@ from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.recorder import RunRecorder, forget_events
 
 VERBS = ("fit", "validate", "test", "predict")
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 NEWEST = "newest"
 """As `--ckpt_path` of `fit`: the newest whole checkpoint of the run's folder, or the start."""
 
@@ -164,6 +166,8 @@ class TrainingCLI(LightningCLI):
         try:
             self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
         except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
             raise not_written(Path(error.filename or root), error) from error
         except Interrupted:
             if self.trainer.is_global_zero:
