@@ -24,7 +24,7 @@ import torch
 from scaling_laws.data.config import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.records import write_atomically
-from scaling_laws.training.lightning_cli import instantiate
+from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.run import reuse_freed_memory, use_one_thread
 
 ROOT = Path(__file__).parents[1]
@@ -104,7 +104,8 @@ def _config(corpus: TokenCorpus, folder: Path, class_path: str, shape: dict[str,
 
 def _seconds(config: dict[str, Any], *, measuring: bool) -> float:
     """CPU seconds of all steps but the last, with what the callbacks do after each."""
-    trainer, module, data = instantiate(config)
+    cli = training_cli(config)
+    trainer, module, data = cli.trainer, cli.model, cli.datamodule
     clock = Clock()
     trainer.callbacks = [*(trainer.callbacks if measuring else []), clock]  # type: ignore[attr-defined]
     if not measuring:
@@ -126,7 +127,7 @@ class Clock(pl.Callback):
 
 
 def _n_parameters(config: dict[str, Any]) -> int:
-    network: Any = instantiate(config)[1].network
+    network: Any = training_cli(config).model.network
     groups = network.parameters_by_group()
     return sum(
         size for group, size in groups.items() if group not in ("token_embedding", "position_embedding")

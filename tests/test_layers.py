@@ -15,6 +15,7 @@ STANDARD_LIBRARY = set(sys.stdlib_module_names)
 # Layer -> (what it may import of this project, which third-party packages); the longest prefix counts.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
+    "interrupts": (set(), set()),
     "records": ({"errors"}, set()),
     "units": (set(), set()),
     "runs": ({"records", "errors"}, {"pandas"}),
@@ -30,17 +31,17 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "tokenizers", "jsonargparse", "datasets", "huggingface_hub"},
     ),
     "training": (
-        {"training", "models", "data", "runs", "records", "schedule", "units", "errors"},
+        {"training", "models", "data", "runs", "records", "schedule", "units", "interrupts", "errors"},
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
-    "sweeps.trial": ({"sweeps.lease", "training", "records", "errors"}, set()),
+    "sweeps.trial": ({"sweeps.lease", "training", "records", "interrupts", "errors"}, set()),
     "sweeps.networks": (
         {"sweeps.sweep_file", "models.config", "models.count", "models.memory", "models.solver", "models.own"}
         | {"runs", "errors"},
         set(),
     ),
     "sweeps": (
-        {"sweeps", "models.memory", "data", "runs", "records", "schedule", "errors"},
+        {"sweeps", "models.memory", "data", "runs", "records", "schedule", "interrupts", "errors"},
         {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml"},
     ),
     "reports": (

@@ -16,6 +16,7 @@ from scaling_laws import __version__
 from scaling_laws.commands.laws import add_laws_arguments
 from scaling_laws.commands.plan import add_plan_arguments
 from scaling_laws.errors import InputError
+from scaling_laws.interrupts import Interrupted
 
 if TYPE_CHECKING:
     from scaling_laws.runs import Study
@@ -27,13 +28,13 @@ LIGHTNING_VERBS = {
     "test": "its loss on the test split and the foreign corpora",
     "predict": "the loss of every token of a text: --data.predict_file FILE",
 }
-INTERRUPTED = 130
+LEFT_AT_ONCE = 130
 PLAN_WIDTH = 100
 """Columns that a plan needs: on a narrower terminal its lines wrap, but no number is cut."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; the exit status is 0, 2 after one line of error, or 130 when interrupted."""
+    """Run the command line; the exit status is 0, 2 after one line of error, or that of a signal."""
     arguments = sys.argv[1:] if arguments is None else arguments
     # A `class_path` may name a file here, and a console script does not look here by itself. Last, so that no
     # file hides an installed module. The processes of a sweep inherit the path.
@@ -50,9 +51,12 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Interrupted as interrupted:
+        print(interrupted.message, file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(LEFT_AT_ONCE) from None
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

@@ -16,10 +16,11 @@ A run stores *parts* (parameters by group, FLOPs by row). Which parts make up N 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ CURVE_COLUMNS = (
 )
 FAILURE_FILE = "failure.json"
 QUESTION_FILE = "study.json"
+VOUCHED_FILES = ("config.yaml", "curve.csv", "position_losses.csv", "probe_losses.npz")
+"""Files of a run whose SHA-256 its record holds."""
+CHECKSUM = "checksum"
+"""Key of `record.json`: the SHA-256 of all its other keys."""
 POSITION_COLUMNS = ("step", "corpus", "fold", "position", "loss_sum_nats", "count")
 
 
@@ -122,32 +127,78 @@ class RunRecord:
     devices: int = 1
     model_flops_utilisation: float | None = None
     """Training FLOPs a second (all rows of `flops_per_token`) over the devices' measured matrix peak."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the run's other files by name (`VOUCHED_FILES`)."""
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content` so that `path` holds either the old content or all of the new.
+def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
+    """Write `content` (text as UTF-8) so that `path` holds either what it held before or all of the new.
 
     The temporary file lies beside the target: a rename is atomic on one file system only.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise not_written(path, error) from error
+
+
+def not_written(path: Path, error: OSError) -> InputError:
+    """What to tell a user whose disk is full or whose folder cannot be written to."""
+    return InputError(
+        f"{path}: could not be written ({error.strerror or error}); "
+        "put that right and run the same command again"
+    )
 
 
 def write_record(folder: Path, record: RunRecord) -> Path:
-    """Write `record.json` into a run's folder; its presence says that the run is done."""
+    """Write `record.json` into a run's folder; its presence says that the run is done.
+
+    It vouches for the run's other files, and for itself.
+    """
     path = folder / "record.json"
-    write_atomically(path, json.dumps(asdict(record), indent=2, allow_nan=False) + "\n")
+    files = {name: sha256_of(folder / name) for name in VOUCHED_FILES if (folder / name).exists()}
+    content = json.loads(json.dumps(asdict(replace(record, files=files)), allow_nan=False))
+    write_atomically(path, json.dumps({**content, CHECKSUM: _checksum(content)}, indent=2) + "\n")
     return path
+
+
+def check_file(path: Path) -> None:
+    """Compare a file of a finished run with what the run's record says of it; old records say nothing.
+
+    Raises:
+        InputError: the file has changed since the run ended.
+    """
+    record = path.parent / "record.json"
+    expected = read_record(record).files.get(path.name)
+    if expected is not None and sha256_of(path) != expected:
+        raise InputError(
+            f"{path}: is not what the run wrote (its SHA-256 differs); restore it, "
+            f"or delete {record} to have the run trained again"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_failure(folder: Path, reason: str) -> None:
@@ -192,13 +243,18 @@ def read_record(path: Path) -> RunRecord:
         ) from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise InputError(f"{path}: not a record of schema {SCHEMA}; delete it to have the run trained again")
+    checksum = content.pop(CHECKSUM, None)
     known = {item.name for item in fields(RunRecord)}
-    required = {item.name for item in fields(RunRecord) if item.default is MISSING}
+    required = {item.name for item in fields(RunRecord) if item.default is item.default_factory is MISSING}
     if missing := sorted(required - content.keys()):
         raise InputError(f"{path}: lacks {', '.join(missing)}; delete it to have the run trained again")
     if unknown := sorted(content.keys() - known):
         raise InputError(
             f"{path}: has unknown fields {', '.join(unknown)}; was it written by a newer version?"
+        )
+    if checksum not in (None, _checksum(content)):
+        raise InputError(
+            f"{path}: is damaged (its checksum differs); delete it to have the run trained again"
         )
     if content["status"] not in STATUSES:
         raise InputError(f"{path}: status {content['status']!r} is none of {', '.join(STATUSES)}")

@@ -14,6 +14,7 @@ from scaling_laws.records import (
     MAIN_CORPUS,
     POSITION_COLUMNS,
     RunRecord,
+    check_file,
     read_failure,
     read_question,
     read_record,
@@ -96,6 +97,7 @@ class Study:
             path = self.folder / run / file_name
             if not path.exists():
                 continue
+            check_file(path)
             table = pd.read_csv(path)
             if missing := [column for column in columns if column not in table.columns]:
                 raise InputError(f"{path}: lacks the column {missing[0]!r}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.results.study import fit_study
+from scaling_laws.records import read_record, write_record
 from scaling_laws.reports.evidence import no_laws
 from scaling_laws.reports.html import QUESTIONS, write_report
 from scaling_laws.runs import load_study
@@ -94,10 +95,14 @@ def test_users_text_is_escaped(tmp_path: Path) -> None:
         tmp_path / "study", families=("transformer",), max_sizes=1, horizons=(1e6,)
     )
     for path in folder.glob("*/record.json"):
-        record = json.loads(path.read_text())
-        record |= {"family": hostile, "host": hostile, "reason": hostile if record["reason"] else ""}
-        record["losses"] = {(hostile if k == "prose" else k): v for k, v in record["losses"].items()}
-        path.write_text(json.dumps(record))
+        record = read_record(path)
+        changed = {
+            "family": hostile,
+            "host": hostile,
+            "reason": hostile if record.reason else "",
+            "losses": {(hostile if name == "prose" else name): v for name, v in record.losses.items()},
+        }
+        write_record(path.parent, replace(record, **changed))
     study = load_study(folder)
     laws = fit_study(hostile, study.runs, study.positions(), study.left_out, resamples=20)
     text = write_report(study, laws).read_text(encoding="utf-8")

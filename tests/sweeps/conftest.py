@@ -1,54 +1,14 @@
-"""A sweep of fractions of a second."""
+"""The sweep that most tests run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import yaml
+from small_sweep import write_sweep
 
 
 @pytest.fixture
 def sweep_file(tmp_path: Path, text_folder: Path) -> Path:
-    """Two sizes of two families, a fraction of a second of training each."""
-    corpus = {
-        "name": "small",
-        "source": "text",
-        "paths": [str(text_folder)],
-        "piece_bytes": 2000,
-        "val_share": 0.1,
-        "test_share": 0.1,
-        "tokenizer": "bytes",
-        "n_vocab": 256,
-    }
-    (tmp_path / "corpus.yaml").write_text(yaml.safe_dump(corpus), encoding="utf-8")
-    sweep = {
-        "study": "s",
-        "question": "Does it work?",
-        "corpus": str(tmp_path / "corpus.yaml"),
-        "n_ctx": 16,
-        "batch_sequences": 4,
-        "schedule": {"warmup_steps": 3},
-        "evaluation_windows": 4,
-        "final_windows": 16,
-        "ladders": [
-            {
-                "family": "transformer",
-                "learning_rate": {"at_1e5": 0.01},
-                "models": [
-                    {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280, 2560]},
-                    {"shape": {"n_layer": 1, "d_model": 12}, "horizons_tokens": [1280, 2560]},
-                ],
-            },
-            {
-                "family": "lstm",
-                "learning_rate": {"at_1e5": 0.01},
-                "models": [
-                    {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [1280], "seeds": [1, 2]}
-                ],
-            },
-        ],
-    }
-    path = tmp_path / "sweep.yaml"
-    path.write_text(yaml.safe_dump(sweep), encoding="utf-8")
-    return path
+    """Four trainings of two families."""
+    return write_sweep(tmp_path, text_folder)

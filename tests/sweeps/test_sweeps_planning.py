@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_sweeps import arguments, edited
+from small_sweep import arguments, edited
 
 from scaling_laws.cli import main
 from scaling_laws.errors import InputError

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from test_training_runs import WALL_CLOCK, assert_same_run, config, train_until, weights
+from tiny_runs import WALL_CLOCK, assert_same_run, config, fail_in_step, weights
 from torch import nn
 from torch._dynamo.utils import counters
 
@@ -48,7 +48,7 @@ def test_compiled_runs_are_eager_runs(
     eager, compiled, changed = (tmp_path / name for name in ("eager", "compiled", "changed"))
     train_trunk([planned(byte_corpus, eager, family, compiled=False)])
     train_trunk([planned(byte_corpus, compiled, family, compiled=True)])
-    train_until(planned(byte_corpus, changed, family, compiled=False), stop_step=6)
+    fail_in_step(planned(byte_corpus, changed, family, compiled=False), step=7)
     train_trunk([planned(byte_corpus, changed, family, compiled=True)])
     assert [read_record(each / "record.json").optimizer["compiled"] for each in (eager, compiled)] == [
         False,

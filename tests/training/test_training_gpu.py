@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from test_training_runs import FAMILIES, config, train_until, weights
+from tiny_runs import FAMILIES, config, fail_in_step, weights
 
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.models.lstm import LSTM
@@ -82,7 +82,7 @@ def test_resume_on_a_gpu(byte_corpus: TokenCorpus, tmp_path: Path, family: str, 
         plan["model"]["network"]["init_args"]["dropout"] = 0.1
         plan["trainer"]["strategy"] = strategy
         if name == "resumed":
-            train_until(plan, 13)
+            fail_in_step(plan, 14)
         train_trunk([plan])
     curves = [pd.read_csv(tmp_path / name / "curve.csv") for name in ("whole", "resumed")]
     for column in ("train_loss_nats", "test_loss_nats"):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_training_runs import assert_same_run, config, train_until, weights
+from tiny_runs import assert_same_run, config, fail_in_step, weights
 
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.errors import InputError
@@ -20,7 +20,7 @@ from scaling_laws.records import RunRecord, read_record
 from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.divergence import DivergenceGuard
 from scaling_laws.training.evaluation import evaluation_steps
-from scaling_laws.training.lightning_cli import instantiate
+from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale, estimates
 from scaling_laws.training.probe import FILE_NAME, ProbeLosses
@@ -64,7 +64,8 @@ def test_every_point_has_compute_by_every_convention(byte_corpus: TokenCorpus, t
 def test_gradient_norm_and_utilisation(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
     planned = changed(config(byte_corpus, tmp_path / "run", steps=1), recorder={"log_every_n_steps": 1})
     planned["model"]["network"]["init_args"]["dropout"] = 0.0
-    trainer, module, data = instantiate(planned)
+    cli = training_cli(planned)
+    trainer, module, data = cli.trainer, cli.model, cli.datamodule
     data.trainer = trainer
     window = next(iter(data.train_dataloader()))
     gradients = torch.autograd.grad(module.training_step(window, 0), list(module.parameters()))
@@ -76,7 +77,7 @@ def test_gradient_norm_and_utilisation(byte_corpus: TokenCorpus, tmp_path: Path)
     peak = matrix_peak_flops(torch.device("cpu"), torch.float32)
     flops_per_token = 3 * sum(record.flops_per_token.values())
     assert row["model_flops_utilisation"] == pytest.approx(
-        flops_per_token * row["tokens_per_s"] / peak, abs=1e-4
+        flops_per_token * row["tokens_per_s"] / peak, rel=1e-2
     )
     assert 1e9 < peak < 1e14 and 0 < row["model_flops_utilisation"] < 1
 
@@ -116,7 +117,8 @@ def test_noise_scale_against_gradients_taken_by_hand(
         trainer={"accumulate_grad_batches": accumulate},
     )
     planned["model"]["network"]["init_args"]["dropout"] = 0.0
-    trainer, module, data = instantiate(planned)
+    cli = training_cli(planned)
+    trainer, module, data = cli.trainer, cli.model, cli.datamodule
     data.trainer = trainer
     batches = list(data.train_dataloader())
     weights = list(module.parameters())
@@ -177,7 +179,7 @@ def test_probe_follows_every_token_of_one_text(byte_corpus: TokenCorpus, tmp_pat
     evaluated = pd.read_csv(tmp_path / "run" / "curve.csv").dropna(subset=["test_loss_nats"])
     assert steps.tolist() == evaluated["step"].tolist()
     assert windows.shape == (3, 33) and losses.shape == (len(steps), 3, 32)
-    module = instantiate(planned)[1]
+    module = training_cli(planned).model
     module.load_state_dict(weights(tmp_path / "run"))
     module.eval()
     with torch.no_grad():
@@ -203,10 +205,11 @@ def test_probe_of_another_text_or_damaged_is_refused(tmp_path: Path) -> None:
 def test_what_counts_as_divergence() -> None:
     guard = DivergenceGuard(torch.nn.Linear(2, 2), n_vocab=100)
     guard.first_loss_nats = 5.0
-    assert guard.fault(6.9, 3.0) == ""
-    assert "training loss is nan" in guard.fault(math.nan, 1.0)
-    assert "gradient's norm is inf" in guard.fault(3.0, math.inf)
-    assert "8 nats" in guard.fault(8.0, 1.0)
+    assert guard.fault(6.9, 3.0, True) == ""
+    assert "training loss is nan" in guard.fault(math.nan, 1.0, True)
+    assert "gradient's norm is inf" in guard.fault(3.0, math.inf, True)
+    assert "a weight is not finite" in guard.fault(3.0, 1.0, False)
+    assert "8 nats" in guard.fault(8.0, 1.0, True)
 
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, step: int, poison: Any) -> None:
@@ -243,6 +246,7 @@ def test_a_training_that_goes_wrong_ends_within_an_interval_with_good_weights(
     poisoned(monkeypatch, STOP, poison)
     record = trained(longer)
     assert record.status == "diverged" and says in record.reason and record.losses == {}
+    assert f"those after step {STOP}" in record.reason
     assert record.steps == STOP + 4  # the row after
     kept = sorted((tmp_path / "bad" / "checkpoints").iterdir())
     assert kept, "no weights were kept"
@@ -286,7 +290,8 @@ def test_early_stopping_takes_the_best_weights(byte_corpus: TokenCorpus, tmp_pat
     assert record.evaluated_step == best["step"] == record.steps - 3 * 10
     assert record.best_losses["val"] == best["val_loss_nats"]
     # The losses of the record are those of the best weights, which are also the final checkpoint's.
-    _, module, data = instantiate(planned)
+    cli = training_cli(planned)
+    module, data = cli.model, cli.datamodule
     module.load_state_dict(weights(tmp_path / "run"))
     module.eval()
     windows = data.held_out("test", 32)[0]
@@ -299,7 +304,7 @@ def test_early_stopping_takes_the_best_weights(byte_corpus: TokenCorpus, tmp_pat
 def test_early_stopping_resumes_exactly(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
     whole, resumed = (overfitting(byte_corpus, tmp_path / name) for name in ("whole", "resumed"))
     record = trained(whole)
-    train_until(resumed, record.steps - 5)  # the best weights lie behind the interruption
+    fail_in_step(resumed, record.steps - 4)  # the best weights lie behind the interruption
     train_trunk([resumed])
     assert_same_run(tmp_path / "whole", tmp_path / "resumed")
 
@@ -335,7 +340,7 @@ def test_adafactor_trains_and_resumes_exactly(byte_corpus: TokenCorpus, tmp_path
     record = trained(whole)
     assert record.optimizer["name"] == "adafactor" and "betas" not in record.optimizer
     assert record.losses["test"]["loss_nats"] < math.log(256) - 1
-    train_until(resumed, 17)
+    fail_in_step(resumed, 18)
     train_trunk([resumed])
     assert_same_run(tmp_path / "whole", tmp_path / "resumed")
 
@@ -344,7 +349,8 @@ def test_adafactor_keeps_rows_and_columns_only(byte_corpus: TokenCorpus, tmp_pat
     sizes = {}
     for name in ("adamw", "adafactor"):
         planned = changed(config(byte_corpus, tmp_path / name, steps=2), model={"optimizer": name})
-        trainer, module, data = instantiate(planned)
+        cli = training_cli(planned)
+        trainer, module, data = cli.trainer, cli.model, cli.datamodule
         trainer.fit(module, datamodule=data)
         sizes[name] = sum(
             value.numel()
@@ -372,7 +378,8 @@ def test_stopped_by_lightning_is_measured_at_the_end(byte_corpus: TokenCorpus, t
             trainer.should_stop = trainer.global_step == 7
 
     planned = config(byte_corpus, tmp_path / "run")
-    trainer, module, data = instantiate(planned)
+    cli = training_cli(planned)
+    trainer, module, data = cli.trainer, cli.model, cli.datamodule
     trainer.callbacks.insert(0, Stop())  # type: ignore[attr-defined]
     trainer.fit(module, datamodule=data)
     record = read_record(tmp_path / "run" / "record.json")

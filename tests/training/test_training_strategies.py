@@ -15,15 +15,16 @@ import torch
 import yaml
 from ranks import on_ranks, srun
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_training_runs import FAMILIES, WALL_CLOCK, config, train_until, weights
+from tiny_runs import FAMILIES, WALL_CLOCK, config, fail_in_step, weights
 
-from conftest import ROOT
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.errors import InputError
 from scaling_laws.records import read_record
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, is_whole, newest_whole
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk
+
+ROOT = Path(__file__).parents[2]
 
 STEPS = 12
 DDP = "ddp"
@@ -126,7 +127,7 @@ def train(plan: dict[str, Any], stop_step: int | None = None) -> None:
         if stop_step is None:
             train_trunk([plan])
         else:
-            train_until(plan, stop_step)
+            fail_in_step(plan, stop_step + 1)
 
     if plan["trainer"]["devices"] == 1:
         work()

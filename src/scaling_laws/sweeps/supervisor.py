@@ -12,6 +12,7 @@ from pathlib import Path
 
 import optuna
 
+from scaling_laws.interrupts import Interrupted, StopSignals
 from scaling_laws.records import MAIN_CORPUS, RunRecord, finished_record, read_failure, write_question
 from scaling_laws.sweeps import lease
 from scaling_laws.sweeps.experiments import Plan, Trunk
@@ -56,7 +57,8 @@ def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[
 
     Raises:
         InputError: a run's folder holds the record of another configuration, or the storage cannot be opened.
-        KeyboardInterrupt: after the running trunks have ended; they go on from their last checkpoints.
+        Interrupted: a signal came, and the running trunks have saved and ended.
+        KeyboardInterrupt: the second Ctrl-C; what the running trunks did since their last save is lost.
     """
     write_question(plan.folder, plan.sweep.question)
     queue = Queue(storage or f"sqlite:///{plan.folder / 'queue.sqlite3'}", plan.sweep.study)
@@ -68,8 +70,11 @@ def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[
     active: list[_Worker] = []
     context = _clean_processes()
     ask_next_s = 0.0
-    try:
+    with StopSignals() as signals:
         while True:
+            if signals.received:
+                _end(active, queue, plan.folder)
+                raise Interrupted(signals.received, "interrupted; run the same command again to go on")
             for worker in [worker for worker in active if not worker.process.is_alive()]:
                 active.remove(worker)
                 _finish(worker, queue, progress, tries)
@@ -95,11 +100,21 @@ def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[
                     progress.running[trunk.name] = trunk
             watch(progress)
             time.sleep(POLL_S)
-    except KeyboardInterrupt:
-        # The terminal has interrupted the children, too: their last checkpoints are whole.
+
+
+def _end(active: list[_Worker], queue: Queue, folder: Path) -> None:
+    """Have the running trunks save and end, and wait for them; a second Ctrl-C kills them."""
+    for worker in active:
+        worker.process.terminate()  # the terminal interrupts them, too; a batch system may not
+    try:
         for worker in active:
-            worker.process.join()
+            # The forkserver brings the news of an end; a signal may have killed it, and the lease knows.
+            while worker.process.is_alive() or lease.is_held(folder / worker.trunk.name):
+                time.sleep(POLL_S)
             queue.finish(worker.trial, None)
+    except KeyboardInterrupt:
+        for worker in active:
+            worker.process.kill()
         raise
 
 

@@ -2,14 +2,14 @@
 
 Lightning stages a checkpoint in `$TMPDIR` and moves it: across file systems that is a copy, and a kill in
 the middle leaves a torn file under the final name. Here the temporary file lies beside the target, and a
-SHA-256 beside the checkpoint is compared before it is used.
+SHA-256 at the end of the checkpoint is compared before it is used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,49 +17,69 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from scaling_laws.errors import InputError
+from scaling_laws.interrupts import Interrupted, StopSignals
+from scaling_laws.records import write_atomically
 from scaling_laws.training.checkpoint_folder import assemble, is_whole_folder, move, remove
+from scaling_laws.training.kept_weights import are_finite, trained_weights
+from scaling_laws.training.recorder import RunRecorder
+
+VERSION = 1
+"""Of what a checkpoint's callbacks hold; another version is refused."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Saves by write, fsync and rename; loads only what its SHA-256 vouches for."""
+    """Saves by write, fsync and rename; loads only what its SHA-256 vouches for.
+
+    Attributes:
+        identity: the configuration whose checkpoints may be loaded (`RunCheckpoints.identity`); None: any.
+    """
+
+    identity: str | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        content = buffer.getvalue()
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.write(hashlib.sha256(content).digest())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise InputError(f"{target}: the checkpoint could not be written ({error.strerror})") from error
+        digest = hashlib.sha256(buffer.getbuffer()).digest()
+        buffer.seek(0, io.SEEK_END)
+        buffer.write(digest)
+        write_atomically(Path(path), buffer.getbuffer())
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         target = Path(path)
-        try:
-            content = b"" if target.is_dir() else target.read_bytes()
-        except OSError as error:
-            raise InputError(f"{target}: the checkpoint could not be read ({error.strerror})") from error
-        if is_whole_folder(target):
-            return assemble(target)
-        if not _is_intact(content):
+        if target.is_dir():
+            checkpoint = assemble(target) if is_whole_folder(target) else None
+        else:
+            checkpoint = _read_file(target, map_location)
+        if checkpoint is None:
             raise InputError(f"{target}: the checkpoint is damaged (its SHA-256 differs); use an older one")
-        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
-        return state
+        self.require_own(checkpoint, target)
+        return checkpoint
+
+    def require_own(self, checkpoint: dict[str, Any], target: Path) -> None:
+        """Refuse a checkpoint of another version, or of another configuration than `identity`.
+
+        Raises:
+            InputError: it is one.
+        """
+        if "state_dict" not in checkpoint:
+            return  # bare weights, which Lightning hands from a forked process to its parent
+        written = checkpoint.get("callbacks", {}).get(RunCheckpoints.__qualname__, {})
+        if written.get("version") != VERSION:
+            raise InputError(
+                f"{target}: is a checkpoint of version {written.get('version')}, and this is version "
+                f"{VERSION}; use the program that wrote it, or train the run again"
+            )
+        if self.identity not in (None, written["identity"]):
+            raise InputError(
+                f"{target}: was trained from another configuration than this run's; "
+                "give the run another folder, or move that one away"
+            )
 
 
 def is_whole(path: Path) -> bool:
@@ -67,44 +87,74 @@ def is_whole(path: Path) -> bool:
     return is_whole_folder(path) or (path.is_file() and _is_intact(path.read_bytes()))
 
 
+def _read_file(path: Path, map_location: Any) -> dict[str, Any] | None:
+    """The checkpoint in a file; None where it is damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the checkpoint could not be read ({error.strerror})") from error
+    if not _is_intact(content):
+        return None
+    checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+    return checkpoint
+
+
 def _is_intact(content: bytes) -> bool:
     n_digest = hashlib.sha256().digest_size
-    return hashlib.sha256(content[:-n_digest]).digest() == content[-n_digest:]
+    view = memoryview(content)
+    return hashlib.sha256(view[:-n_digest]).digest() == view[-n_digest:]
 
 
 class RunCheckpoints(pl.Callback):
     """Keeps what an exact resume needs while a run is trained, and its final weights afterwards.
 
     `checkpoints/last.ckpt` is replaced every so often, and the one before it stays as `previous.ckpt`: should
-    the newest be damaged, little is lost. An interruption costs what was trained since the last save: only
-    between two steps are weights and optimiser those of one step. `final.ckpt` is written after the last
-    step, before the record; the other two then go. Weights that are not finite are never saved.
+    the newest be damaged, little is lost. A signal to stop saves it and ends the run between two steps (only
+    there are weights and optimiser those of one step); a kill costs what was trained since the last save.
+    `final.ckpt` is written after the last step, before the record; the other two then go. A run that diverged
+    leaves `last_good.ckpt` instead: weights that are not finite are never saved.
 
     Args:
-        every_s: seconds between two saves of `last.ckpt`; a SIGTERM saves it, too.
+        every_s: seconds between two saves of `last.ckpt`.
         at_steps: steps after which `step_<n>.ckpt` is kept: where cooldown branches leave the trunk.
     """
 
     def __init__(self, every_s: float = 20.0, at_steps: list[int] | None = None) -> None:
         self.every_s = every_s
         self.at_steps = frozenset(at_steps or ())
+        self.identity = ""
+        """Hash of the configuration that decides the weights; set by `TrainingCLI`."""
+        self.signals = StopSignals()
+        """Replaced by those that `TrainingCLI.train` was given."""
+        self._step = -1
         self._saved_step = -1
         self._saved_s = 0.0
         self._random_state: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the random generators: dropout must go on where it was."""
-        state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+        """Whose checkpoint it is, and the state of the random generators: dropout must go on where it was."""
+        state: dict[str, Any] = {
+            "version": VERSION,
+            "identity": self.identity,
+            "random": {"cpu": torch.get_rng_state()},
+        }
         if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state()  # of this rank's device; a resume may have others
+            # Of this rank's device: a resume may have others.
+            state["random"]["cuda"] = torch.cuda.get_rng_state()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._random_state = state_dict
+        self._random_state = state_dict["random"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.folder = checkpoint_folder(Path(trainer.default_root_dir))
-        self._saved_step = trainer.global_step
+        if trainer.is_global_zero:
+            # What a kill in the middle of a write left; from the start, also what an earlier training left.
+            for pattern in (".*.ckpt.*", *([] if trainer.ckpt_path else ["step_*.ckpt", "last_good.ckpt"])):
+                for path in self.folder.glob(pattern):
+                    remove(path)
+        self.signals.listen()
+        self._step = self._saved_step = trainer.global_step
         self._saved_s = time.monotonic()
         if self._random_state:
             torch.set_rng_state(self._random_state["cpu"])
@@ -115,46 +165,69 @@ class RunCheckpoints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
+        if step == self._step:
+            return  # a batch that was accumulated: its gradients are in no checkpoint
+        self._step = step
         # After the last step a checkpoint is of no use to a resume: nothing would be left to train, and the
         # record would never be written.
-        if step in (self._saved_step, trainer.max_steps):
+        if step == trainer.max_steps:
             return
-        # The clock of rank 0 decides: all ranks must save together.
-        due = time.monotonic() - self._saved_s >= self.every_s
+        due, signal_number = time.monotonic() - self._saved_s >= self.every_s, self.signals.received or 0
         if trainer.world_size > 1:
-            due = trainer.strategy.broadcast(due)
+            # All ranks save and end together: as soon as it is time for one, or one has had a signal.
+            wishes = torch.tensor([int(due), signal_number], device=trainer.strategy.root_device)
+            due, signal_number = trainer.strategy.reduce(wishes, reduce_op="max").tolist()
         at_step = step in self.at_steps
-        # All ranks save, or none: a loss that is not finite may be so on one of them only.
-        if (due or at_step) and trainer.strategy.reduce_boolean_decision(bool(outputs["loss"].isfinite())):
+        if (due or at_step or signal_number) and _is_finite(trainer, pl_module):
             if at_step:
-                trainer.save_checkpoint(self.folder / f"step_{step:08d}.ckpt")
-            if due:
+                _save(trainer, self.folder / f"step_{step:08d}.ckpt")
+            if due or signal_number:
                 self._save_last(trainer)
+        if signal_number:
+            raise Interrupted(
+                signal_number,
+                f"{trainer.default_root_dir}: stopped after step {step} of {trainer.max_steps}; "
+                f"what was trained up to step {self._saved_step} is saved: go on with --ckpt_path newest",
+            )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if all(bool(weight.isfinite().all()) for weight in pl_module.parameters()):
-            trainer.save_checkpoint(final_checkpoint(Path(trainer.default_root_dir)))
+        if not _is_finite(trainer, pl_module):
+            return
+        root = Path(trainer.default_root_dir)
+        _save(trainer, last_good_checkpoint(root) if has_diverged(trainer) else final_checkpoint(root))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero:
-            for name in ("last.ckpt", "previous.ckpt"):
-                remove(self.folder / name)
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        # Lightning raises this between two steps; a KeyboardInterrupt may come in the middle of an update.
-        stopped = isinstance(exception, SIGTERMException)
-        if stopped and self._saved_step < trainer.global_step < trainer.max_steps:
-            self._save_last(trainer)
+        if not trainer.is_global_zero:
+            return
+        root = Path(trainer.default_root_dir)
+        last_good = last_good_checkpoint(root)
+        if has_diverged(trainer) and not last_good.exists() and (newest := newest_whole(root)):
+            move(newest, last_good)
+        for name in ("last.ckpt", "previous.ckpt"):
+            remove(self.folder / name)
 
     def _save_last(self, trainer: pl.Trainer) -> None:
         last = self.folder / "last.ckpt"
         if trainer.is_global_zero and last.exists():
             move(last, self.folder / "previous.ckpt")
-        trainer.save_checkpoint(last)
+        _save(trainer, last)
         self._saved_step = trainer.global_step
         self._saved_s = time.monotonic()
+
+
+def _save(trainer: pl.Trainer, path: Path) -> None:
+    trainer.save_checkpoint(path, weights_only=False)
+
+
+def has_diverged(trainer: pl.Trainer) -> bool:
+    """What the run's recorder says at the end of the training."""
+    recorders = (callback for callback in trainer.callbacks if isinstance(callback, RunRecorder))  # type: ignore[attr-defined]
+    return any(recorder.status == "diverged" for recorder in recorders)
+
+
+def _is_finite(trainer: pl.Trainer, module: pl.LightningModule) -> bool:
+    """Whether every weight is finite, on every rank: a finite loss says nothing of the update after it."""
+    return trainer.strategy.reduce_boolean_decision(are_finite(trained_weights(module)))
 
 
 def checkpoint_folder(run_folder: Path) -> Path:
@@ -167,9 +240,20 @@ def final_checkpoint(run_folder: Path) -> Path:
     return checkpoint_folder(run_folder) / "final.ckpt"
 
 
+def last_good_checkpoint(run_folder: Path) -> Path:
+    """The newest finite weights of a run that diverged."""
+    return checkpoint_folder(run_folder) / "last_good.ckpt"
+
+
 def newest_whole(run_folder: Path) -> Path | None:
-    """The checkpoint to resume a run from: `last.ckpt`, or `previous.ckpt` where that is damaged."""
+    """The checkpoint to resume a run from: `last.ckpt`, or `previous.ckpt` where that is damaged.
+
+    A damaged one is named on standard error.
+    """
     for name in ("last.ckpt", "previous.ckpt"):
-        if is_whole(path := checkpoint_folder(run_folder) / name):
+        path = checkpoint_folder(run_folder) / name
+        if is_whole(path):
             return path
+        if path.exists():
+            print(f"{path}: is damaged (its SHA-256 differs); an older state is taken", file=sys.stderr)
     return None

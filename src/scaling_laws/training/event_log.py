@@ -57,6 +57,7 @@ def write_hparams(trainer: pl.Trainer, record: RunRecord) -> None:
 
 
 def forget_events(folder: Path) -> None:
-    """Remove a run's event files: a resumed run writes all its points again, from its curve."""
-    for path in folder.glob("events.out.tfevents.*"):
-        path.unlink()
+    """Remove what TensorBoard's logger wrote: a resumed run writes all its points again, from its curve."""
+    for pattern in ("events.out.tfevents.*", "hparams.yaml"):
+        for path in folder.glob(pattern):
+            path.unlink()

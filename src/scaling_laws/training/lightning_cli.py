@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import csv
+import errno
+import hashlib
 import json
 import logging
+import signal
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentError
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from scaling_laws.errors import InputError
+from scaling_laws.interrupts import Interrupted, StopSignals
+from scaling_laws.records import check_file, not_written, read_record, write_atomically
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, RunCheckpoints, newest_whole
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.event_log import forget_events
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale
 from scaling_laws.training.recorder import RunRecorder
-from scaling_laws.training.strategies import StopTogether
 
 VERBS = ("fit", "validate", "test", "predict")
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+NEWEST = "newest"
+"""As `--ckpt_path` of `fit`: the newest whole checkpoint of the run's folder, or the start."""
 
 
 class TrainingCLI(LightningCLI):
@@ -56,13 +68,28 @@ class TrainingCLI(LightningCLI):
         if config["logger"] is None:
             training = self.subcommand in (None, "fit")  # the other verbs leave a finished run's folder alone
             kwargs["logger"] = training and TensorBoardLogger(root, "", "", default_hp_metric=False)
-        kwargs["plugins"] = [*_as_list(config["plugins"]), AtomicCheckpointIO()]
-        own = PredictionTable() if self.subcommand == "predict" else StopTogether()
-        kwargs["callbacks"] = [*_as_list(config["callbacks"]), own]
+        plugins = _as_list(config["plugins"])
+        slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+        if slurm and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            # Lightning would save and requeue by itself, into a file that any run of the folder may load.
+            plugins.append(SLURMEnvironment(auto_requeue=False))
+        self._checkpoint_io = AtomicCheckpointIO()
+        kwargs["plugins"] = [*plugins, self._checkpoint_io]
+        if self.subcommand == "predict":
+            kwargs["callbacks"] = [*_as_list(config["callbacks"]), PredictionTable()]
         return super().instantiate_trainer(**kwargs)
 
+    def before_instantiate_classes(self) -> None:
+        for path in self._get(self.config, "config") or ():
+            file = Path(str(path))
+            if file.name == "config.yaml" and (file.parent / "record.json").exists():
+                check_file(file)
+
     def after_instantiate_classes(self) -> None:
-        """Tell the module how its network was built: records say it of networks without a `config`."""
+        self.recorder = _callback(self.trainer, RunRecorder)
+        self.checkpoints = _callback(self.trainer, RunCheckpoints)
+        self.checkpoints.identity = self._identity()
+        # Records say how a network without a `config` of its own was built.
         given = self._get(self.config, "model").network.get("init_args")
         arguments = {
             **(given.as_dict() if given else {}),
@@ -71,27 +98,119 @@ class TrainingCLI(LightningCLI):
         }
         self.model.network_arguments = json.loads(json.dumps(arguments, default=str))
 
+    def _identity(self) -> str:
+        """Hash of what decides a run's weights and rows: not of its folder, its names or its devices."""
+        config = self.config.get(str(self.subcommand), self.config).as_dict()
+        data, trainer, recorder = config["data"], config["trainer"], config["recorder"]
+        elsewhere = ("corpus", "evaluation_windows", "predict_file")
+        decisive = {
+            "seed": config["seed_everything"],
+            "model": {key: value for key, value in config["model"].items() if key != "compile"},
+            "data": {key: value for key, value in data.items() if key not in elsewhere},
+            "corpus": self.datamodule.corpus.manifest_hash,
+            "trainer": {
+                key: trainer[key]
+                for key in ("max_steps", "precision", "gradient_clip_val", "gradient_clip_algorithm")
+            },
+            "recorder": {
+                key: value
+                for key, value in recorder.items()
+                if key not in ("study", "name", "trunk", "tags", "run_id")
+            },
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
     def _parse_ckpt_path(self) -> None:
         """Lightning would load the whole checkpoint here to look for hyperparameters; ours hold none."""
 
-    def before_fit(self) -> None:
+    def fit(self, ckpt_path: str | None = None, **_: Any) -> None:
+        """The verb `fit`: from the start, from a checkpoint, or from the folder's newest one.
+
+        Raises:
+            InputError: the folder holds another run, or this one ended or ends by diverging.
+            Interrupted: a signal ended the training; it is saved.
+        """
         root = Path(self.trainer.default_root_dir)
         if (root / "record.json").exists():
+            self._refuse_or_report(root, ckpt_path)
+            return
+        newest = newest_whole(root)
+        if ckpt_path is None and newest:
+            raise InputError(f"{root}: holds an unfinished run; resume it with --ckpt_path {NEWEST}")
+        checkpoint = newest if ckpt_path == NEWEST else ckpt_path and Path(ckpt_path)
+        if not checkpoint and self.trainer.is_global_zero:
+            # A resumed run keeps the configuration that it began with.
+            config = self.config["fit"].clone()
+            config["ckpt_path"] = None
+            write_atomically(root / "config.yaml", self._parser("fit").dump(config, skip_none=False))
+        with StopSignals() as signals:
+            self.train(checkpoint or None, signals, own=ckpt_path == NEWEST)
+        record = read_record(root / "record.json")  # the recorder of this process may not be the one that ran
+        if record.status == "diverged":
+            raise _diverged(root, record.reason)
+
+    def _refuse_or_report(self, root: Path, ckpt_path: str | None) -> None:
+        if ckpt_path != NEWEST:
             raise InputError(f"{root}: holds a finished run; give another --trainer.default_root_dir")
-        if self._get(self.config, "ckpt_path") is None and (unfinished := newest_whole(root)):
-            raise InputError(f"{root}: holds an unfinished run; resume it with --ckpt_path {unfinished}")
+        record = read_record(root / "record.json")
+        if record.status == "diverged":
+            raise _diverged(root, record.reason)
+        print(f"{root}: the run is finished, {record.steps} steps; nothing is left to train")
+
+    def train(self, checkpoint: Path | None, signals: StopSignals, *, own: bool) -> None:
+        """`Trainer.fit` that ends in good order on a signal, on a full disk and inside SLURM.
+
+        Args:
+            checkpoint: where to go on from; None is the start.
+            signals: entered by the caller.
+            own: whether the checkpoint must be of this very configuration.
+
+        Raises:
+            InputError: the checkpoint cannot be used, or the disk is full.
+            Interrupted: a signal ended the training; it is saved.
+            KeyboardInterrupt: the second Ctrl-C.
+        """
+        root = Path(self.trainer.default_root_dir)
         forget_events(root)
+        self.checkpoints.signals = signals
+        self._checkpoint_io.identity = self.checkpoints.identity if own else None
+        if checkpoint is None:
+            # Inside SLURM, Lightning would load any `hpc_ckpt_<n>.ckpt` that it finds in the folder.
+            self.trainer._checkpoint_connector._user_managed = True
+        report_failed_thread = threading.excepthook
+        # TensorBoard writes in a thread of its own, and raises its error here, too, at the next write.
+        threading.excepthook = lambda failed: (
+            None if failed.exc_type is OSError else report_failed_thread(failed)
+        )
+        try:
+            self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            raise not_written(Path(error.filename or root), error) from error
+        except Interrupted:
+            if self.trainer.is_global_zero:
+                raise
+            # Lightning kills rank 0, which may still be saving, where another rank ends with an error.
+            raise SystemExit(0) from None
+        except SystemExit as ended:
+            if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it an exit with status 1
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            threading.excepthook = report_failed_thread
 
     def before_predict(self) -> None:
         if self.trainer.world_size > 1:
             raise InputError("predict writes one table: give --trainer.devices 1")
 
-    def after_fit(self) -> None:
-        recorder = next(c for c in self.trainer.callbacks if isinstance(c, RunRecorder))  # type: ignore[attr-defined]
-        if recorder.status == "diverged":
-            raise InputError(
-                f"{self.trainer.default_root_dir}: diverged: {recorder.reason}; lower the learning rate"
-            )
+
+def _diverged(root: Path, reason: str) -> InputError:
+    return InputError(f"{root}: diverged: {reason}; lower the learning rate")
+
+
+def _callback(trainer: pl.Trainer, kind: type[Any]) -> Any:
+    return next(callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]
 
 
 class PredictionTable(pl.Callback):
@@ -133,10 +252,10 @@ def main(arguments: list[str]) -> None:
 
     Raises:
         InputError: the configuration, the checkpoint or the machine cannot do what is asked for.
+        Interrupted: a signal ended it.
     """
     _quieten()
     verb = arguments[0]
-    resumed = any(argument.startswith("--ckpt_path") for argument in arguments)
     # Errors are ours to print; and `--model.learning_rat` is not an abbreviation of anything.
     strict = {"exit_on_error": False, "allow_abbrev": False}
     try:
@@ -146,9 +265,7 @@ def main(arguments: list[str]) -> None:
             args=arguments,
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            # A resumed run keeps the configuration that it began with; other verbs leave no trace.
-            save_config_callback=SaveConfigCallback if verb == "fit" and not resumed else None,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=None,  # `fit` writes it, atomically
             parser_kwargs={"prog": "scaling-laws", **strict, **dict.fromkeys(VERBS, strict)},
         )
     except (ArgumentError, MisconfigurationException) as error:
@@ -158,12 +275,15 @@ def main(arguments: list[str]) -> None:
             raise
         reason = " ".join(str(error).split())
         raise InputError(f"{verb}: the checkpoint is of another network or vocabulary: {reason}") from error
+    except SIGTERMException:
+        # Of validate, test and predict: Lightning would end with status 0.
+        raise Interrupted(signal.SIGTERM, f"{verb}: stopped; nothing was written") from None
 
 
-def instantiate(config: dict[str, Any]) -> tuple[pl.Trainer, LanguageModel, TokenDataModule]:
-    """The objects that `scaling-laws fit --config` would build of a configuration, without running them."""
+def training_cli(config: dict[str, Any]) -> TrainingCLI:
+    """What `scaling-laws fit --config` would build of a configuration, without running it."""
     _quieten()
-    cli = TrainingCLI(
+    return TrainingCLI(
         LanguageModel,
         TokenDataModule,
         args=config,
@@ -172,7 +292,6 @@ def instantiate(config: dict[str, Any]) -> tuple[pl.Trainer, LanguageModel, Toke
         auto_configure_optimizers=False,
         save_config_callback=None,
     )
-    return cli.trainer, cli.model, cli.datamodule
 
 
 def _quieten() -> None:

@@ -34,19 +34,19 @@ def estimates(small: float, big: float, small_tokens: float, big_tokens: float) 
 class NoiseScale(pl.Callback):
     """Measures the noise scale at every n-th step; `curve.csv` has it as `noise_scale_tokens`.
 
-    The small batch is one half of the windows that a device has before it in the micro-batch of the moment;
-    its gradient costs half a forward and backward pass of that micro-batch and touches neither weights,
-    gradients nor the random generators: a run is the same bit for bit with and without it. The big batch is
-    the whole step's, whose gradient is at hand, after accumulation and all-reduction and before clipping.
-    Over several devices the small batches' squared norms are averaged.
+    The small batch is one half of the windows (or the one window) that a device has before it in the
+    micro-batch of the moment; its gradient costs half a forward and backward pass of that micro-batch and
+    touches neither weights, gradients nor the random generators: a run is the same bit for bit with and
+    without it. The big batch is the whole step's, whose gradient is at hand, after accumulation and
+    all-reduction and before clipping. Over several devices the small batches' squared norms are averaged.
 
     Args:
         every_n_steps: steps between two measurements; 0 measures nothing.
         decay: of the moving averages, a measurement.
 
     Raises:
-        InputError: (when training starts) a device holds one window at a time, which has no half, or
-            precision or strategy hide the gradients.
+        InputError: a number makes no sense, or (when training starts) precision or strategy hide the
+            gradients.
     """
 
     def __init__(self, every_n_steps: int = 64, decay: float = 0.95) -> None:
@@ -86,10 +86,10 @@ class NoiseScale(pl.Callback):
     ) -> None:
         if not self.every_n_steps or (trainer.global_step + 1) % self.every_n_steps:
             return
-        n_small = len(self._windows) // 2
-        if not n_small:
-            return
         data = trainer.datamodule  # type: ignore[attr-defined]
+        n_small = max(1, len(self._windows) // 2)
+        if n_small == data.batch_sequences:
+            return  # one window a step has no part
         weights = [weight for weight in pl_module.parameters() if weight.grad is not None]
         small = _gradient_norm_of(trainer, pl_module, self._windows[:n_small], weights).square()
         small = trainer.strategy.reduce(small, reduce_op="mean")

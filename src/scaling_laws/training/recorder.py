@@ -19,6 +19,7 @@ from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.divergence import DivergenceGuard
 from scaling_laws.training.evaluation import N_FOLDS, evaluate, evaluation_steps, token_losses
+from scaling_laws.training.kept_weights import are_finite, trained_weights
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale
@@ -26,7 +27,7 @@ from scaling_laws.training.probe import ProbeLosses
 from scaling_laws.training.resumable_csv import ResumableCsv
 from scaling_laws.training.run_record import Identity, Outcome, make_record
 from scaling_laws.training.strategies import FullyShardedStrategy
-from scaling_laws.training.throughput import matrix_dtype, matrix_peak_flops
+from scaling_laws.training.throughput import matrix_dtype, matrix_peak_flops, utilisation
 from scaling_laws.units import PF_DAY_FLOPS
 
 
@@ -114,6 +115,8 @@ class RunRecorder(pl.Callback):
             "loss_count": self._loss_count,
             "largest_gradient_norm": float(self._largest_gradient_norm),
             "summed_learning_rate": self._summed_learning_rate,
+            "curve": self._curve.state(),
+            "positions": self._positions.state(),
             **({"best": self._best.state_dict()} if self._best else {}),
         }
 
@@ -141,6 +144,7 @@ class RunRecorder(pl.Callback):
                 "recorder.patience: a checkpoint holds no best weights that are sharded; leave it 0"
             )
         self._guard = DivergenceGuard(module.network, data.n_vocab)
+        self._guard.good_step = self._step
         self._best = BestWeights(module.network, self.patience) if self.patience else None
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         self._noise = next((each for each in callbacks if isinstance(each, NoiseScale)), None)
@@ -150,16 +154,17 @@ class RunRecorder(pl.Callback):
 
         columns = (*CURVE_COLUMNS, *(f"{corpus}_loss_nats" for corpus in self._corpora))
         writes = trainer.is_global_zero
-        self._curve = ResumableCsv(self.folder / "curve.csv", columns, self._step, writes)
+        self._curve = ResumableCsv(self.folder / "curve.csv", columns, self._restored.get("curve"), writes)
         self._positions = ResumableCsv(
-            self.folder / "position_losses.csv", POSITION_COLUMNS, self._step, writes
+            self.folder / "position_losses.csv", POSITION_COLUMNS, self._restored.get("positions"), writes
         )
         if self.probe_windows:
             self._probe_text = data.held_out(MAIN_CORPUS, self.probe_windows)[0]
             self._probe = ProbeLosses(self.folder, self._probe_text, self._step, writes)
-        for row in self._curve.read():
+        rows_before = self._curve.read()
+        for row in rows_before:
             event_log.write_row(trainer, {key: float(value) for key, value in row.items() if value})
-        self._elapsed_before_s = float(self._curve.last["elapsed_s"]) if self._curve.last else 0.0
+        self._elapsed_before_s = float(rows_before[-1]["elapsed_s"]) if rows_before else 0.0
         self._start_s = self._interval_start_s = time.perf_counter()
         self._interval_start_step = self._step
         self._last_loss: float | None = None
@@ -218,13 +223,14 @@ class RunRecorder(pl.Callback):
             "gradient_norm": float(module.gradient_norm),
             "noise_scale_tokens": self._noise.tokens if self._noise else None,
             "tokens_per_s": round(tokens_per_s, 1),
-            "model_flops_utilisation": round(
-                exact_flops_per_s / (self._peak_flops_per_s * trainer.world_size), 4
+            "model_flops_utilisation": utilisation(
+                exact_flops_per_s, self._peak_flops_per_s, trainer.world_size
             ),
         }
         # In 16-mixed an overflow is an everyday event: the scaler leaves the step out.
         largest_norm = 0.0 if trainer.precision == "16-mixed" else float(self._largest_gradient_norm)
-        fault = self._guard.fault(train_loss, largest_norm)
+        finite = trainer.strategy.reduce_boolean_decision(are_finite(trained_weights(module.network)))
+        fault = self._guard.fault(train_loss, largest_norm, finite)
         self._largest_gradient_norm = 0.0
         if not fault and evaluating:
             row |= self._evaluate(trainer, module, final=final)
@@ -234,11 +240,14 @@ class RunRecorder(pl.Callback):
             ]
             fault = wrong[0] if wrong else ""
         if fault:
-            self.status, self.reason = "diverged", f"{fault} at step {step}"
+            good_step = self._guard.good_step
+            self.status = "diverged"
+            self.reason = f"{fault} at step {step}; the weights kept are those after step {good_step}"
             self._guard.good_weights.restore()
             trainer.should_stop = True
         else:
             self._guard.good_weights.keep()
+            self._guard.good_step = step
         self._last_loss = train_loss if math.isfinite(train_loss) else self._last_loss
         row["elapsed_s"] = round(self._elapsed_before_s + time.perf_counter() - self._start_s, 3)
         self._curve.write([row])

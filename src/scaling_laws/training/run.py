@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from scaling_laws.errors import InputError
-from scaling_laws.records import finished_record, write_atomically
+from scaling_laws.interrupts import Interrupted, StopSignals
+from scaling_laws.records import check_file, finished_record, not_written, write_atomically
 from scaling_laws.schedule import Schedule
 from scaling_laws.training import probe
-from scaling_laws.training.checkpoint import RunCheckpoints, checkpoint_folder, is_whole, newest_whole
-from scaling_laws.training.event_log import forget_events
-from scaling_laws.training.lightning_cli import instantiate
-from scaling_laws.training.recorder import RunRecorder
+from scaling_laws.training.checkpoint import checkpoint_folder, is_whole, newest_whole
+from scaling_laws.training.lightning_cli import training_cli
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt (malloc.h)."""
@@ -37,30 +37,48 @@ def train_trunk(configs: Sequence[Mapping[str, Any]]) -> None:
         configs: LightningCLI configurations of the runs, the longest (the trunk) first.
 
     Raises:
-        InputError: a folder holds the record of another configuration.
+        InputError: a folder holds the record or a checkpoint of another configuration, or the disk is full.
+        Interrupted: a signal ended the training; called again, it goes on from there.
     """
     trunk, *branches = [dict(config) for config in configs]
     starts = {_folder(branch): _cooldown_start(branch) for branch in branches}
-    if not is_done(trunk):
-        _train(trunk, newest_whole(_folder(trunk)), keep_steps=set(starts.values()))
-    for branch in branches:
-        if is_done(branch):
-            continue
-        folder, start = _folder(branch), starts[_folder(branch)]
-        at_start = _step_checkpoint(trunk, start)
-        # Without the trunk's checkpoint (it diverged earlier, or the file is gone) the branch is trained from
-        # the start: the same run, only dearer.
-        leaves_trunk = is_whole(at_start)
-        checkpoint = newest_whole(folder)
-        if checkpoint is None and leaves_trunk:
-            checkpoint = at_start
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in ("curve.csv", "position_losses.csv", probe.FILE_NAME):
-                if (_folder(trunk) / name).exists():
-                    shutil.copyfile(_folder(trunk) / name, folder / name)
-        _train(branch, checkpoint, shared_steps=start if leaves_trunk else 0)
+    with StopSignals() as signals:
+        if not is_done(trunk):
+            _train(trunk, newest_whole(_folder(trunk)), signals, keep_steps=set(starts.values()))
+        for branch in branches:
+            if is_done(branch):
+                continue
+            if signals.received:  # in the last step of the run before
+                raise Interrupted(signals.received, f"{_folder(branch)}: stopped before its first step")
+            _train_branch(branch, starts[_folder(branch)], trunk, signals)
     for start in starts.values():
         _step_checkpoint(trunk, start).unlink(missing_ok=True)
+
+
+def _train_branch(branch: dict[str, Any], start: int, trunk: Mapping[str, Any], signals: StopSignals) -> None:
+    """Train a cooldown branch from the trunk's checkpoint at step `start`, or from its own newest one."""
+    folder = _folder(branch)
+    at_start = _step_checkpoint(trunk, start)
+    # Without the trunk's checkpoint (it diverged earlier, or the file is gone) the branch is trained from
+    # the start: the same run, only dearer.
+    leaves_trunk = is_whole(at_start)
+    checkpoint = newest_whole(folder)
+    own = checkpoint is not None
+    if not own and leaves_trunk:
+        checkpoint = at_start
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("curve.csv", "position_losses.csv", probe.FILE_NAME):
+            if (_folder(trunk) / name).exists():
+                check_file(_folder(trunk) / name)
+                _copy(_folder(trunk) / name, folder / name)
+    _train(branch, checkpoint, signals, own=own, shared_steps=start if leaves_trunk else 0)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise not_written(target, error) from error
 
 
 def is_done(config: Mapping[str, Any]) -> bool:
@@ -83,16 +101,25 @@ def reuse_freed_memory() -> None:
 def _train(
     config: dict[str, Any],
     checkpoint: Path | None,
+    signals: StopSignals,
     *,
+    own: bool = True,
     keep_steps: set[int] | None = None,
     shared_steps: int = 0,
 ) -> None:
-    """Train one run, from `checkpoint` where there is one."""
+    """Train one run, from `checkpoint` (its `own`, or its trunk's) where there is one."""
     folder = _folder(config)
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "config.yaml", yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False))
-    forget_events(folder)
-    trainer, module, data = instantiate(config)
+    cli = training_cli(config)
+    _require_own_processes(cli.trainer, folder)
+    cli.checkpoints.at_steps = frozenset(keep_steps or ())
+    cli.recorder.shared_steps = shared_steps
+    cli.train(checkpoint, signals, own=own)
+    assert is_done(config) or not cli.trainer.is_global_zero
+
+
+def _require_own_processes(trainer: pl.Trainer, folder: Path) -> None:
+    """Refuse strategies that start the whole command, here a sweep, once more for each device."""
     launcher = trainer.strategy.launcher
     if (
         isinstance(launcher, _SubprocessScriptLauncher)
@@ -102,14 +129,6 @@ def _train(
             f"{folder}: several devices, and a strategy that starts the whole command once more for each: "
             "in a sweep give each training one device, or set trainer.strategy to ddp_fork"
         )
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, RunCheckpoints):
-            callback.at_steps = frozenset(keep_steps or ())
-        if isinstance(callback, RunRecorder):
-            callback.shared_steps = shared_steps
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    if not is_done(config):
-        raise SystemExit(1)  # Lightning returns as if nothing had happened after a SIGTERM
 
 
 def _folder(config: Mapping[str, Any]) -> Path:

@@ -14,6 +14,7 @@ from scaling_laws.records import RunRecord
 from scaling_laws.training import provenance
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.module import LanguageModel
+from scaling_laws.training.throughput import utilisation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +114,7 @@ def make_record(
         stopped_early=outcome.stopped_early,
         summed_learning_rate=outcome.summed_learning_rate,
         devices=trainer.world_size,
-        model_flops_utilisation=round(
-            3
-            * sum(flops_per_token.values())
-            * tokens_per_s
-            / (outcome.peak_flops_per_s * trainer.world_size),
-            4,
+        model_flops_utilisation=utilisation(
+            3 * sum(flops_per_token.values()) * tokens_per_s, outcome.peak_flops_per_s, trainer.world_size
         ),
     )

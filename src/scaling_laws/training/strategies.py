@@ -1,15 +1,13 @@
-"""Training on several devices: weights split over them, and a stop that all of them make together.
+"""Training on several devices with the weights split over them.
 
 DDP is Lightning's own. Shapes need nothing here: every rank holds its share of a batch (`datamodule.py`).
 """
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
@@ -74,7 +72,10 @@ class FullyShardedStrategy(ModelParallelStrategy):
             return self._load_whole(self.checkpoint_io.load_checkpoint(path))
         if not self.broadcast(self.is_global_zero and is_whole_folder(path)):
             raise InputError(f"{path}: the checkpoint is damaged (its SHA-256 differ); use an older one")
-        return super().load_checkpoint(path, weights_only)
+        checkpoint = super().load_checkpoint(path, weights_only)
+        ours: Any = self.checkpoint_io
+        ours.require_own(checkpoint, path)
+        return checkpoint
 
     def _load_whole(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """Take this rank's part of a checkpoint that one device has written; the rest of it is returned."""
@@ -94,28 +95,3 @@ class FullyShardedStrategy(ModelParallelStrategy):
             }
             set_optimizer_state_dict(self.model, optimizer, named, options=options)
         return checkpoint
-
-
-class StopTogether(pl.Callback):
-    """All ranks stop after the same step when a SIGTERM has reached one of them.
-
-    Lightning's handler broadcasts from inside the signal, amid whatever the ranks exchange just then, and
-    only rank 0's signal counts for all: the others wait for a rank that has left (pytorch_lightning 2.6.6,
-    signal_connector.py). Here a signal is only noted, and all look at it after each batch.
-    """
-
-    def __init__(self) -> None:
-        self._noted = False
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.world_size > 1:
-            signal.signal(signal.SIGTERM, self._note)  # Lightning puts back what was there when it is done
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(self._noted, all=False):
-            trainer._signal_connector.received_sigterm = True  # it raises SIGTERMException after this batch
-
-    def _note(self, signal_number: int, frame: Any) -> None:
-        self._noted = True

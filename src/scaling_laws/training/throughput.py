@@ -24,6 +24,11 @@ def matrix_dtype(precision: str) -> torch.dtype:
     return torch.float16 if precision.startswith("16") else torch.float32
 
 
+def utilisation(flops_per_s: float, peak_flops_per_s: float, n_devices: int) -> float:
+    """Share of the devices' peak, to four digits."""
+    return float(f"{flops_per_s / (peak_flops_per_s * n_devices):.4g}")
+
+
 @lru_cache(maxsize=4)
 def matrix_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of the fastest of several square matrix products; 30 ms on a core, measured once a process."""
