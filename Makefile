@@ -18,8 +18,8 @@ install: $(VENV)/.installed-dev  ## the environment with the development tools
 study: $(VENV)/.installed  ## the main job: corpus, training, laws, report (SWEEP=tiny for a minute's worth)
 	$(BIN)/scaling-laws study configs/sweeps/$(SWEEP).yaml
 
-test: $(VENV)/.installed-dev  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev  ## the whole test suite, on all cores
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: $(VENV)/.installed-dev  ## what does not fit into `make test`
 	$(BIN)/python -m pytest -m slow

@@ -172,7 +172,7 @@ def write_record(folder: Path, record: RunRecord) -> Path:
     path = folder / "record.json"
     files = {name: sha256_of(folder / name) for name in VOUCHED_FILES if (folder / name).exists()}
     content = json.loads(json.dumps(asdict(replace(record, files=files)), allow_nan=False))
-    write_atomically(path, json.dumps({**content, CHECKSUM: _checksum(content)}, indent=2) + "\n")
+    write_atomically(path, _record_text(content))
     return path
 
 
@@ -197,8 +197,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _checksum(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _record_text(content: dict[str, Any]) -> str:
+    """The file's text: the content, and last the hash of the content."""
+    checksum = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return json.dumps({**content, CHECKSUM: checksum}, indent=2) + "\n"
 
 
 def write_failure(folder: Path, reason: str) -> None:
@@ -236,7 +238,8 @@ def read_record(path: Path) -> RunRecord:
         InputError: the file is not JSON, of another schema, or lacks or adds fields.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(
             f"{path}: not a readable record ({error}); delete it to have the run trained again"
@@ -252,7 +255,7 @@ def read_record(path: Path) -> RunRecord:
         raise InputError(
             f"{path}: has unknown fields {', '.join(unknown)}; was it written by a newer version?"
         )
-    if checksum not in (None, _checksum(content)):
+    if checksum is not None and text != _record_text(content):
         raise InputError(
             f"{path}: is damaged (its checksum differs); delete it to have the run trained again"
         )
