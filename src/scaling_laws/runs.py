@@ -86,8 +86,19 @@ class Study:
         return self._tables("curve.csv", CURVE_COLUMNS)
 
     def positions(self, final_only: bool = True) -> pd.DataFrame:
-        """Every run's `position_losses.csv`, with a first column `run`; by default the final evaluations."""
-        return self._tables("position_losses.csv", POSITION_COLUMNS, final_only)
+        """Every run's `position_losses.csv`, with a first column `run`; by default the final evaluations.
+
+        Positions that hold noise are left out.
+        """
+        table = self._tables("position_losses.csv", POSITION_COLUMNS, final_only)
+        last_text = {
+            record.name: record.shape["n_ctx"] - record.corpus["noise_suffix_tokens"]
+            for record in self.records
+            if record.corpus.get("noise_suffix_tokens")
+        }
+        if not last_text:
+            return table
+        return table[table["position"] <= table["run"].map(last_text).fillna(float("inf"))]
 
     def _tables(self, file_name: str, columns: tuple[str, ...], final_only: bool = False) -> pd.DataFrame:
         import pandas as pd

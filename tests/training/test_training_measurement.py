@@ -372,10 +372,13 @@ def test_a_run_of_any_schedule_says_whether_its_rate_came_down(
     assert record.schedule["decay"] == decay and record.after_cooldown == (decay != "constant")
 
 
-def test_stopped_by_lightning_is_measured_at_the_end(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop_step", [7, 12, 16])  # no row of the curve, a row, and one with evaluations
+def test_stopped_by_lightning_is_measured_at_the_end(
+    byte_corpus: TokenCorpus, tmp_path: Path, stop_step: int
+) -> None:
     class Stop(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-            trainer.should_stop = trainer.global_step == 7
+            trainer.should_stop = trainer.global_step == stop_step
 
     planned = config(byte_corpus, tmp_path / "run")
     cli = training_cli(planned)
@@ -383,5 +386,9 @@ def test_stopped_by_lightning_is_measured_at_the_end(byte_corpus: TokenCorpus, t
     trainer.callbacks.insert(0, Stop())  # type: ignore[attr-defined]
     trainer.fit(module, datamodule=data)
     record = read_record(tmp_path / "run" / "record.json")
-    assert record.steps == record.evaluated_step == 7 and not record.after_cooldown
+    assert record.steps == record.evaluated_step == stop_step and not record.after_cooldown
     assert record.losses["test"]["tokens"] == 32 * 32
+    steps = pd.read_csv(tmp_path / "run" / "curve.csv")["step"]
+    assert steps.is_unique and steps.iloc[-1] == stop_step
+    positions = pd.read_csv(tmp_path / "run" / "position_losses.csv")
+    assert not positions.duplicated(["step", "corpus", "fold", "position"]).any()

@@ -20,6 +20,7 @@ from scaling_laws.data.config import CorpusConfig
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.errors import InputError
 from scaling_laws.records import CURVE_COLUMNS, POSITION_COLUMNS, read_record
+from scaling_laws.runs import load_study
 from scaling_laws.training.run import train_trunk
 
 
@@ -287,3 +288,20 @@ def test_a_checkpoint_of_another_vocabulary_gets_one_line(
     assert "of another network or vocabulary" in error and "Traceback" not in error
     # Looking at a finished run changes nothing in its folder.
     assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_noise_positions_are_no_part_of_a_studys_positions(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
+    for name, n_noise in (("plain", 0), ("noisy", 12)):
+        planned = config(byte_corpus, tmp_path / "study" / name)
+        planned["data"]["noise_suffix_tokens"] = n_noise
+        train_trunk([planned])
+    study = load_study(tmp_path / "study")
+    assert study.positions().groupby("run")["position"].max().to_dict() == {"plain": 32, "noisy": 20}
+
+
+def test_a_batch_that_changes_on_the_way_is_refused(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
+    planned = config(byte_corpus, tmp_path / "run")
+    scheduler = "pytorch_lightning.callbacks.GradientAccumulationScheduler"
+    planned["trainer"]["callbacks"] = [{"class_path": scheduler, "init_args": {"scheduling": {"2": 2}}}]
+    with pytest.raises(InputError, match="GradientAccumulationScheduler would change the batch"):
+        train_trunk([planned])

@@ -144,7 +144,7 @@ def late_pairs(
     transformers, lstms = known[known["family"] == "transformer"], known[known["family"] == "lstm"]
     for family, members in (("Transformer", transformers), ("LSTM", lstms)):
         if members.empty:
-            return None, [], f"no {family} left losses by position"
+            return None, [], f"LSTM and Transformer are compared, and no {family} left losses by position"
     position_from = int(max(of_run.T.max() for of_run in losses.values())) // 2 + 1
     pairs = []
     for _, members in lstms.groupby("N"):

@@ -19,6 +19,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -68,6 +69,13 @@ class TrainingCLI(LightningCLI):
         if config["logger"] is None:
             training = self.subcommand in (None, "fit")  # the other verbs leave a finished run's folder alone
             kwargs["logger"] = training and TensorBoardLogger(root, "", "", default_hp_metric=False)
+        if any(
+            isinstance(callback, GradientAccumulationScheduler) for callback in _as_list(config["callbacks"])
+        ):
+            raise InputError(
+                "trainer.callbacks: GradientAccumulationScheduler would change the batch on the way; "
+                "set trainer.accumulate_grad_batches, which splits it"
+            )
         plugins = _as_list(config["plugins"])
         slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
         if slurm and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):

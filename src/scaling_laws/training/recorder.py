@@ -100,7 +100,7 @@ class RunRecorder(pl.Callback):
         """`complete` or `diverged` once the training has ended."""
         self.reason = ""
         self._losses: dict[str, dict[str, float]] = {}
-        self._evaluated_step = -1
+        self._evaluated_step = self._positions_step = -1
         self._stopped_early = False
         self._measured_end = False
         self._restored: dict[str, Any] = {}
@@ -289,9 +289,11 @@ class RunRecorder(pl.Callback):
             }
             for corpus, metric in metrics.items()
         }
-        self._positions.write(
-            row for corpus, metric in metrics.items() for row in _position_rows(step, corpus, metric)
-        )
+        if step != self._positions_step:
+            self._positions_step = step
+            self._positions.write(
+                row for corpus, metric in metrics.items() for row in _position_rows(step, corpus, metric)
+            )
         return {f"{corpus}_loss_nats": loss for corpus, loss in losses.items()}
 
     def _corpus_losses(
@@ -304,8 +306,11 @@ class RunRecorder(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.status:
-            if not self._measured_end:  # by something else than the horizon: Lightning's max_time, say
-                self._log(trainer, _module(pl_module), evaluating=True, final=True)
+            if not self._measured_end:  # ended by something else than the horizon: Lightning's max_time, say
+                if self._loss_count:
+                    self._log(trainer, _module(pl_module), evaluating=True, final=True)
+                else:  # the curve has its row already
+                    self._evaluate(trainer, _module(pl_module), final=True)
             self.status = self.status or "complete"
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

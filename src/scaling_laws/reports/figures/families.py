@@ -1,4 +1,4 @@
-"""Which family scales better, and where in the context? LSTM against Transformer (Kaplan 2020, Figure 7)."""
+"""Which family scales better, and (LSTM against Transformer) where in the context? Kaplan 2020, Figure 7."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from scaling_laws.reports.style import (
     styled,
 )
 
-TITLE = "LSTM against Transformer"
+TITLE = "Families of networks"
 RESAMPLES = 200
 BINS_PER_OCTAVE = 2
 """Positions are pooled into bins this wide, the first few standing alone: a line, not a cloud."""
