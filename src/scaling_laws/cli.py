@@ -29,8 +29,8 @@ LIGHTNING_VERBS = {
     "predict": "the loss of every token of a text: --data.predict_file FILE",
 }
 LEFT_AT_ONCE = 130
-PLAN_WIDTH = 100
-"""Columns that a plan needs: on a narrower terminal its lines wrap, but no number is cut."""
+WIDEST = 1000
+"""Columns that no plan needs: on a terminal narrower than the plan its lines wrap, but nothing is cut."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -142,12 +142,15 @@ def _study(options: argparse.Namespace) -> None:
 
 def _sweep(options: argparse.Namespace) -> None:
     from rich.console import Console
+    from rich.measure import Measurement
 
     from scaling_laws.sweeps.live import plan_table
 
     plan = _planned(options)
     if options.dry_run:
-        Console(width=max(Console().width, PLAN_WIDTH)).print(plan_table(plan))
+        table = plan_table(plan)
+        needed = Measurement.get(Console(width=WIDEST), Console(width=WIDEST).options, table).maximum
+        Console(width=max(Console().width, needed)).print(table)
         return
     failed = _train(plan, options)
     print(f"runs: {plan.folder}; next: scaling-laws report {plan.folder}")

@@ -68,8 +68,8 @@ class Study:
         question: what the study is to find out, from its sweep file; empty where nobody said.
         records: every readable record, in order of name.
         runs: one row a *complete* run: run, trunk, family, seed, n_layer, d_model, n_ctx, N, N_with_head,
-            N_total, D, unique_tokens, batch_tokens, steps, learning_rate, warmup_tokens, after_cooldown, C,
-            C_attention, C_exact (FLOPs), loss (test corpus, nats per token), loss_<corpus>,
+            N_total, D, unique_tokens, batch_tokens, steps, learning_rate, warmup_tokens, after_cooldown,
+            stopped_early, C, C_attention, C_exact (FLOPs), loss (test corpus, nats per token), loss_<corpus>,
             bits_per_byte_<corpus>, train_loss, elapsed_s, trained_tokens, tokens_per_s.
         left_out: run, status, reason: runs that no fit may use, and why.
     """
@@ -141,6 +141,7 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
             "learning_rate": record.optimizer.get("learning_rate"),
             "warmup_tokens": record.schedule.get("warmup_steps", 0) * record.batch_tokens,
             "after_cooldown": record.after_cooldown,
+            "stopped_early": record.stopped_early,
             **compute_flops(record.parameters, record.flops_per_token, record.tokens),
             "loss": record.losses.get(MAIN_CORPUS, {}).get("loss_nats"),
         }

@@ -14,6 +14,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.planning.planner import plan_from_laws
 from scaling_laws.laws.results.study import fit_study
+from scaling_laws.laws.selection import usable_runs
 
 TRUTHS = {
     "transformer": Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38),
@@ -224,6 +225,25 @@ def test_left_out_and_manifest(laws, tables):
     one, same, other = (fit_study("toy", table, resamples=10) for table in (runs, runs, runs.iloc[1:]))
     assert one == same
     assert one["manifest"]["input_sha256"] != other["manifest"]["input_sha256"]
+
+
+def test_runs_stopped_early_are_left_out_with_the_way_to_fit_them() -> None:
+    rows = {
+        "run": ["cooled", "early", "hot"],
+        "trunk": ["cooled", "early", "hot"],
+        "family": "transformer",
+        "N": 1e5,
+        "D": 1e6,
+        "C": 6e11,
+        "loss": 3.0,
+        "after_cooldown": [True, False, False],
+        "stopped_early": [False, True, False],
+    }
+    usable, left_out = usable_runs(pd.DataFrame(rows))
+    assert usable["run"].tolist() == ["cooled"]
+    reasons = {row["run"]: row["reason"] for row in left_out}
+    assert "before the learning rate came down" in reasons["hot"]
+    assert "--d unique_tokens" in reasons["early"]
 
 
 def test_losses_before_the_cooldown_and_bad_learning_rates_are_left_out(tables):

@@ -1,11 +1,14 @@
 """Anybody's CSV: what is read, and what is refused in one line that names file, row and column."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.checks.doubts import doubts
+from scaling_laws.laws.selection import usable_runs
 from scaling_laws.laws.table import read_runs_csv
 
 GOOD = "run,N,D,loss\na,1e4,1e6,4.0\nb,2e4,1e6,3.5\n"
@@ -184,3 +187,19 @@ SIZES = np.geomspace(1e6, 1e9, 12)
 def test_doubts(table, word):
     sentences = doubts(table)
     assert any(word in sentence for sentence in sentences) if word else sentences == []
+
+
+def test_early_stopped_losses_are_final_ones_of_unique_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(
+        "run,N,D,unique_tokens,loss,after_cooldown,stopped_early\n"
+        "a,1e5,1e6,1e4,4.0,False,True\n"
+        "b,1e5,1e6,1e6,3.5,True,False\n"
+        "c,1e5,1e6,1e6,3.6,False,False\n"
+    )
+    by_unique = read_runs_csv(path, d="unique_tokens")
+    assert by_unique["after_cooldown"].tolist() == [True, True, False]
+    assert by_unique["D"].tolist() == [1e4, 1e6, 1e6]
+    by_tokens = read_runs_csv(path)
+    assert by_tokens["stopped_early"].tolist() == [True, False, False]
+    assert usable_runs(by_tokens)[0]["run"].tolist() == ["b"]

@@ -19,6 +19,11 @@ SAME_HORIZON = 0.02
 """Difference of ln D up to which two runs have the same horizon: steps are whole, so D is rounded."""
 FEWEST_HORIZONS = 3
 
+STOPPED_EARLY = (
+    "it was stopped early: such losses make a law of unique tokens "
+    "(laws .../runs.csv --form kaplan_nd --d unique_tokens)"
+)
+
 LeftOut = dict[str, Any]
 """run, status, reason."""
 
@@ -26,7 +31,8 @@ LeftOut = dict[str, Any]
 def usable_runs(runs: pd.DataFrame, *, n: str = "N", c: str = "C") -> tuple[pd.DataFrame, list[LeftOut]]:
     """The runs whose final loss may enter a law, with N and C from the columns `n` and `c`; and the others.
 
-    Left out: losses taken before the learning rate came down; and, where one size and horizon was trained
+    Left out: losses taken before the learning rate came down; those of runs that were stopped early (their D
+    is not what limits them); and, where one size and horizon was trained
     with several learning rates, all but the rate of the lowest mean loss. The learning rate is a nuisance:
     the law is of runs that got it right.
 
@@ -48,11 +54,15 @@ def usable_runs(runs: pd.DataFrame, *, n: str = "N", c: str = "C") -> tuple[pd.D
     left_out: list[LeftOut] = []
     if "after_cooldown" in table.columns:
         cooled = table["after_cooldown"].astype(bool)
-        reason = "its loss was taken before the learning rate came down"
-        left_out += [
-            {"run": run, "status": "complete", "reason": reason} for run in table.loc[~cooled, "run"]
-        ]
-        table = table[cooled]
+        early = table["stopped_early"].astype(bool) if "stopped_early" in table.columns else ~cooled & False
+        for which, reason in (
+            (~cooled & ~early, "its loss was taken before the learning rate came down"),
+            (early, STOPPED_EARLY),
+        ):
+            left_out += [
+                {"run": run, "status": "complete", "reason": reason} for run in table.loc[which, "run"]
+            ]
+        table = table[cooled & ~early]
     if "learning_rate" in table.columns:
         best = _has_best_learning_rate(table)
         reason = "another learning rate did better at its size and horizon"

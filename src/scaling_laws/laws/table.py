@@ -85,8 +85,8 @@ def read_runs_csv(
         n, d, c, loss, run: its columns of N (parameters), D (tokens), C (training FLOPs), loss (nats per
             token) and the run's name. `d`, `c` and `run` are by default the columns D, C and run, if there
             are any; a missing D is C/(6 N), or batch times steps; a missing C is 6 N D, a missing name is the
-            line number. A name may return: its rows are one training. Columns trunk, family, seed and
-            after_cooldown are kept; those of `RECIPE` too, where they hold positive numbers, and those of
+            line number. A name may return: its rows are one training. Columns trunk, family, seed,
+            after_cooldown and stopped_early are kept; those of `RECIPE` too, where they hold positive numbers, and those of
             `CONVENTIONS` unless N or C come from a column of another name.
         where: keep only some rows: comparisons `column < number` or `column == text` (also <= > >= !=),
             joined by `and`; a column of several words stands in backticks.
@@ -144,14 +144,24 @@ def read_runs_csv(
     if "seed" in header:
         table["seed"] = [row["seed"] for _, row in rows]
     if "after_cooldown" in header:
-        table["after_cooldown"] = [_truth(path, line, row["after_cooldown"]) for line, row in rows]
+        table["after_cooldown"] = [
+            _truth(path, line, "after_cooldown", row["after_cooldown"]) for line, row in rows
+        ]
+    if "stopped_early" in header:
+        early = [_truth(path, line, "stopped_early", row["stopped_early"]) for line, row in rows]
+        if d == "unique_tokens" and "after_cooldown" in table:
+            # Early stopping makes the loss a final one, of the tokens that limited it (Kaplan 2020, section 4).
+            table["after_cooldown"] = [a or b for a, b in zip(table["after_cooldown"], early, strict=True)]
+        else:
+            table["stopped_early"] = early
     kept = [*RECIPE, *(CONVENTIONS if n == "N" and c in (None, "C") else ())]
     for name in kept:
         if name in header and name not in table:
             cells = [row[name] for _, row in rows]
             if all(NUMBER.fullmatch(cell) and 0 < float(cell) < math.inf for cell in cells):
                 table[name] = [float(cell) for cell in cells]
-    order = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", "after_cooldown", *more, *kept]
+    order = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", "after_cooldown", "stopped_early"]
+    order += [*more, *kept]
     order = list(dict.fromkeys(order))
     return pd.DataFrame({name: table[name] for name in order if name in table})
 
@@ -258,10 +268,10 @@ def _positive(path: Path, line: int, column: str, cell: str, name: str) -> float
     return value
 
 
-def _truth(path: Path, line: int, cell: str) -> bool:
+def _truth(path: Path, line: int, column: str, cell: str) -> bool:
     truths = {"true": True, "1": True, "false": False, "0": False}
     if cell.lower() not in truths:
-        where = f"{path}, row {line}, column 'after_cooldown'"
+        where = f"{path}, row {line}, column {column!r}"
         raise InputError(f"{where}: {_short(cell)} is neither True nor False")
     return truths[cell.lower()]
 

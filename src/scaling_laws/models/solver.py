@@ -21,7 +21,7 @@ TOLERANCE = 0.02
 ASPECT_TOLERANCE = 1.5
 """Factor by which an aspect ratio that was asked for may be missed."""
 MOST_LAYERS = 400
-HEAD_WIDTHS = (128, 64, 32, 16, 8, 4)
+HEAD_WIDTHS = (128, 64, 32, 16, 8, 4, 2, 1)
 """Steps of d_model that are tried where no width of heads is asked for."""
 WIDE_HEADS_FROM = 1e9
 """Below this N heads of 128 are left out."""
@@ -120,7 +120,7 @@ def solve_shape(
     if good:
         best = min(good, key=badness)
         return best if head_width else _with_usual_heads(best)
-    nearest = min(within or found, key=badness)
+    nearest = min(within, key=badness) if within else min(found, key=lambda shape: abs(shape.relative_error))
     asked = f"n_layer = {n_layer}" if n_layer else f"d_model/n_layer = {aim:.3g}"
     raise InputError(
         f"no Transformer of {N:.4g} parameters at {asked} and heads of {head_width or 'any width'}; "
