@@ -86,8 +86,9 @@ def read_runs_csv(
             token) and the run's name. `d`, `c` and `run` are by default the columns D, C and run, if there
             are any; a missing D is C/(6 N), or batch times steps; a missing C is 6 N D, a missing name is the
             line number. A name may return: its rows are one training. Columns trunk, family, seed,
-            after_cooldown and stopped_early are kept; those of `RECIPE` too, where they hold positive numbers, and those of
-            `CONVENTIONS` unless N or C come from a column of another name.
+            after_cooldown and stopped_early are kept (an early-stopped loss is a final one where D is
+            unique_tokens); those of `RECIPE` too, where they hold positive numbers, and those of `CONVENTIONS`
+            unless N or C come from a column of another name.
         where: keep only some rows: comparisons `column < number` or `column == text` (also <= > >= !=),
             joined by `and`; a column of several words stands in backticks.
         more: further columns of positive numbers: their name in the table (unique_tokens, batch_tokens,
@@ -150,7 +151,7 @@ def read_runs_csv(
     if "stopped_early" in header:
         early = [_truth(path, line, "stopped_early", row["stopped_early"]) for line, row in rows]
         if d == "unique_tokens" and "after_cooldown" in table:
-            # Early stopping makes the loss a final one, of the tokens that limited it (Kaplan 2020, section 4).
+            # Early stopping makes the loss a final one of the tokens that limited it (Kaplan 2020, sec. 4).
             table["after_cooldown"] = [a or b for a, b in zip(table["after_cooldown"], early, strict=True)]
         else:
             table["stopped_early"] = early
