@@ -87,8 +87,8 @@ def read_runs_csv(
             are any; a missing D is C/(6 N), or batch times steps; a missing C is 6 N D, a missing name is the
             line number. A name may return: its rows are one training. Columns trunk, family, seed,
             after_cooldown and stopped_early are kept (an early-stopped loss is a final one where D is
-            unique_tokens); those of `RECIPE` too, where they hold positive numbers, and those of `CONVENTIONS`
-            unless N or C come from a column of another name.
+            unique_tokens); those of `RECIPE` too, where they hold positive numbers; those of
+            `CONVENTIONS` unless N or C come from a column of another name.
         where: keep only some rows: comparisons `column < number` or `column == text` (also <= > >= !=),
             joined by `and`; a column of several words stands in backticks.
         more: further columns of positive numbers: their name in the table (unique_tokens, batch_tokens,
