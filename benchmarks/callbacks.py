@@ -28,7 +28,7 @@ from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.run import reuse_freed_memory, use_one_thread
 
 ROOT = Path(__file__).parents[1]
-STEPS, ROUNDS = 128, 9
+STEPS, ROUNDS = 128, 7
 EVALUATED_STEPS = 512
 NETWORKS: dict[str, tuple[str, dict[str, int]]] = {
     "transformer 2x16": ("transformer.Transformer", {"n_layer": 2, "d_model": 16, "n_heads": 2}),

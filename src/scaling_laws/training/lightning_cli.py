@@ -179,7 +179,8 @@ class TrainingCLI(LightningCLI):
             KeyboardInterrupt: the second Ctrl-C.
         """
         root = Path(self.trainer.default_root_dir)
-        forget_events(root)
+        if self.trainer.is_global_zero:
+            forget_events(root)
         self.checkpoints.signals = signals
         self._checkpoint_io.identity = self.checkpoints.identity if own else None
         if checkpoint is None:
