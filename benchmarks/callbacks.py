@@ -24,6 +24,7 @@ import torch
 from scaling_laws.data.config import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.records import write_atomically
+from scaling_laws.runs import parameter_counts
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.run import reuse_freed_memory, use_one_thread
 
@@ -128,10 +129,7 @@ class Clock(pl.Callback):
 
 def _n_parameters(config: dict[str, Any]) -> int:
     network: Any = training_cli(config).model.network
-    groups = network.parameters_by_group()
-    return sum(
-        size for group, size in groups.items() if group not in ("token_embedding", "position_embedding")
-    )
+    return parameter_counts(network.parameters_by_group(), network.flops_per_token())["N"]
 
 
 def _evaluation_share(config: dict[str, Any]) -> float:

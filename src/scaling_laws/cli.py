@@ -149,7 +149,8 @@ def _sweep(options: argparse.Namespace) -> None:
     plan = _planned(options)
     if options.dry_run:
         table = plan_table(plan)
-        needed = Measurement.get(Console(width=WIDEST), Console(width=WIDEST).options, table).maximum
+        wide = Console(width=WIDEST)
+        needed = Measurement.get(wide, wide.options, table).maximum
         Console(width=max(Console().width, needed)).print(table)
         return
     failed = _train(plan, options)

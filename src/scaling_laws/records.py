@@ -176,18 +176,17 @@ def write_record(folder: Path, record: RunRecord) -> Path:
     return path
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, record: RunRecord) -> None:
     """Compare a file of a finished run with what the run's record says of it; old records say nothing.
 
     Raises:
         InputError: the file has changed since the run ended.
     """
-    record = path.parent / "record.json"
-    expected = read_record(record).files.get(path.name)
+    expected = record.files.get(path.name)
     if expected is not None and sha256_of(path) != expected:
         raise InputError(
             f"{path}: is not what the run wrote (its SHA-256 differs); restore it, "
-            f"or delete {record} to have the run trained again"
+            f"or delete {path.parent / 'record.json'} to have the run trained again"
         )
 
 

@@ -104,11 +104,12 @@ class Study:
         import pandas as pd
 
         tables = []
+        records = {record.name: record for record in self.records}
         for run in self.runs.get("run", ()):
             path = self.folder / run / file_name
             if not path.exists():
                 continue
-            check_file(path)
+            check_file(path, records[run])
             table = pd.read_csv(path)
             if missing := [column for column in columns if column not in table.columns]:
                 raise InputError(f"{path}: lacks the column {missing[0]!r}")

@@ -19,7 +19,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.records import check_file, read_failure, read_record, write_failure
 from scaling_laws.runs import load_study
 from scaling_laws.training import checkpoint as checkpoint_module
-from scaling_laws.training.checkpoint import AtomicCheckpointIO, is_whole
+from scaling_laws.training.checkpoint import VERSION, AtomicCheckpointIO, is_whole
 from scaling_laws.training.resumable_csv import ResumableCsv
 from scaling_laws.training.run import train_trunk
 
@@ -84,8 +84,8 @@ def test_damaged_tables(finished: Path, name: str) -> None:
 
 
 def test_damaged_configuration(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = finished / "config.yaml"
-    assert_each_is_noticed(path, lambda: check_file(path), "is not what the run wrote")
+    path, record = finished / "config.yaml", read_record(finished / "record.json")
+    assert_each_is_noticed(path, lambda: check_file(path, record), "is not what the run wrote")
     path.write_text(path.read_text().replace("0.01", "0.02"))
     again = finished.parent / "again"
     with pytest.raises(SystemExit) as stopped:
@@ -127,6 +127,16 @@ def test_checkpoint_of_another_program(tmp_path: Path) -> None:
     AtomicCheckpointIO().save_checkpoint({"state_dict": {"weight": torch.zeros(3)}}, tmp_path / "x.ckpt")
     with pytest.raises(InputError, match="is a checkpoint of version None"):
         checkpoint(tmp_path / "x.ckpt")
+
+
+def test_a_sharded_checkpoint_of_another_configuration(tmp_path: Path) -> None:
+    """Its folder's metadata hold no weights: they must not be taken for weights that hold no metadata."""
+    metadata = {"global_step": 3, "callbacks": {"RunCheckpoints": {"version": VERSION, "identity": "other"}}}
+    io = AtomicCheckpointIO()
+    io.require_own(metadata, tmp_path / "last.ckpt")
+    io.identity = "mine"
+    with pytest.raises(InputError, match="trained from another configuration"):
+        io.require_own(metadata, tmp_path / "last.ckpt")
 
 
 # --- an unfinished run -----------------------------------------------------------------------------

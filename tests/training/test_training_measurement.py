@@ -72,7 +72,7 @@ def test_gradient_norm_and_utilisation(byte_corpus: TokenCorpus, tmp_path: Path)
     expected = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
     record = trained(planned)
     row = pd.read_csv(tmp_path / "run" / "curve.csv").iloc[0]
-    assert expected > 1.5  # clipped at 1.0, but reported before that
+    assert expected > 1.05  # clipped at 1.0, but reported before that
     assert row["gradient_norm"] == pytest.approx(expected, rel=1e-5)
     peak = matrix_peak_flops(torch.device("cpu"), torch.float32)
     flops_per_token = 3 * sum(record.flops_per_token.values())
@@ -83,7 +83,7 @@ def test_gradient_norm_and_utilisation(byte_corpus: TokenCorpus, tmp_path: Path)
 
 
 def test_matrix_products_are_timed_in_the_runs_precision() -> None:
-    assert matrix_dtype("32-true") == torch.float32
+    assert matrix_dtype("32-true") == torch.float32 and matrix_dtype("64-true") == torch.float64
     assert matrix_dtype("bf16-mixed") == matrix_dtype("bf16-true") == torch.bfloat16
 
 

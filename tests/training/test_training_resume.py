@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,33 +54,26 @@ def states(byte_corpus: TokenCorpus, tmp_path_factory: pytest.TempPathFactory) -
 # A life a step: life k goes on from what life k - 1 saved, and must save what an undisturbed run holds then.
 
 
+@pytest.mark.parametrize(
+    "end_after",
+    [
+        lambda planned, step: stop_in_step([planned], 0, step),
+        lambda planned, step: fail_in_step(planned, step + 1),
+    ],
+    ids=["signal", "failure"],
+)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_stopped_by_a_signal_in_every_step(
+def test_ended_after_every_step(
     undisturbed: dict[str, Path],
     states: dict[str, Path],
     byte_corpus: TokenCorpus,
     tmp_path: Path,
     family: str,
+    end_after: Callable[[dict[str, Any], int], object],
 ) -> None:
     planned = config(byte_corpus, tmp_path / "run", family)
     for step in range(1, STEPS):
-        stop_in_step([planned], 0, step)
-        assert_same_state(tmp_path / "run" / "checkpoints" / "last.ckpt", states[family] / f"{step}.ckpt")
-    train_trunk([planned])
-    assert_same_run(undisturbed[family], tmp_path / "run")
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_failed_in_every_step(
-    undisturbed: dict[str, Path],
-    states: dict[str, Path],
-    byte_corpus: TokenCorpus,
-    tmp_path: Path,
-    family: str,
-) -> None:
-    planned = config(byte_corpus, tmp_path / "run", family)
-    for step in range(1, STEPS):
-        fail_in_step(planned, step + 1)
+        end_after(planned, step)
         assert_same_state(tmp_path / "run" / "checkpoints" / "last.ckpt", states[family] / f"{step}.ckpt")
     train_trunk([planned])
     assert_same_run(undisturbed[family], tmp_path / "run")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_laws.data.sources import Source, read_range
 from scaling_laws.errors import InputError
+from scaling_laws.records import sha256_of
 
 if TYPE_CHECKING:
     from scaling_laws.data.config import CorpusConfig
@@ -212,9 +213,8 @@ def _tree_sha256(path: Path) -> str:
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as content:
-            digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
-            digest.update(hashlib.file_digest(content, "sha256").digest())
+        digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
+        digest.update(bytes.fromhex(sha256_of(file)))
     return digest.hexdigest()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_laws.errors import InputError
-from scaling_laws.records import write_atomically
+from scaling_laws.records import sha256_of, write_atomically
 
 SCHEMA = 2
 REPLACE = "build into another folder, or replace this one with --force"
@@ -59,7 +59,7 @@ def manifest_text(content: dict[str, Any]) -> str:
 
 def describe_files(files: list[Path]) -> dict[str, Any]:
     """Size and hash of each file, by name: what `check_files` compares with."""
-    return {file.name: {"n_bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in files}
+    return {file.name: {"n_bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files}
 
 
 def check_files(folder: Path, files: dict[str, Any], *, again: bool) -> None:
@@ -85,7 +85,7 @@ def check_files(folder: Path, files: dict[str, Any], *, again: bool) -> None:
                 raise InputError(
                     f"{path}: damaged (not {expected['n_bytes']} bytes long); build the corpus again"
                 )
-            if (again or stamp.get(name) != entry) and file_sha256(path) != expected["sha256"]:
+            if (again or stamp.get(name) != entry) and sha256_of(path) != expected["sha256"]:
                 raise InputError(
                     f"{path}: damaged (its SHA-256 is not the manifest's); build the corpus again"
                 )
@@ -117,9 +117,3 @@ def _read_stamp(folder: Path) -> dict[str, Any]:
 def sha256(content: bytes) -> str:
     """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal digits, in constant memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

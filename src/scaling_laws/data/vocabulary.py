@@ -12,7 +12,6 @@ Whatever it is, it must hold the document separator and give every text back byt
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from scaling_laws.data.tokenizer import SEPARATOR, TextTokenizer, byte_characters, byte_level
 from scaling_laws.errors import InputError
+from scaling_laws.records import sha256_of
 
 PAIRS_OF_FILES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 
@@ -103,7 +103,7 @@ def vocabulary_sha256(path: str) -> dict[str, str]:
     Raises:
         InputError: it is missing.
     """
-    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in _files(path)}
+    return {str(file): sha256_of(file) for file in _files(path)}
 
 
 def _files(path: str) -> list[Path]:

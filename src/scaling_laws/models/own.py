@@ -21,6 +21,7 @@ from scaling_laws.models.memory import Shape
 from scaling_laws.models.network import require_accounting
 
 TYPES = {"32": torch.float32, "64": torch.float64, "bf16": torch.bfloat16, "16": torch.float16}
+"""First part of Lightning's `precision` -> the type of a matrix product."""
 
 
 @dataclass(frozen=True, kw_only=True)

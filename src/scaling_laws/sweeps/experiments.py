@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,9 @@ def plan(sweep: Sweep, *, logs: Path = Path("lightning_logs"), data: Path = Path
         InputError: a network, a horizon, a learning rate, a name or the corpus file is wrong.
     """
     corpus = load_config(Path(sweep.corpus))
-    study = _Study(sweep=sweep, corpus=corpus, corpus_folder=data / corpus.name, folder=logs / sweep.study)
+    study = Plan(
+        sweep=sweep, corpus=corpus, corpus_folder=data / corpus.name, folder=logs / sweep.study, trunks=()
+    )
     trunks = [
         trunk
         for ladder in sweep.ladders
@@ -104,26 +106,10 @@ def plan(sweep: Sweep, *, logs: Path = Path("lightning_logs"), data: Path = Path
         raise InputError(f"study {sweep.study!r}: {twice[0]} is planned twice; remove one of them")
     if not trunks:
         raise InputError(f"study {sweep.study!r}: plans no run; give its ladders models")
-    return Plan(
-        sweep=sweep,
-        corpus=corpus,
-        corpus_folder=study.corpus_folder,
-        folder=study.folder,
-        trunks=tuple(sorted(trunks, key=lambda trunk: (-trunk.expected_s, trunk.name))),
-    )
+    return replace(study, trunks=tuple(sorted(trunks, key=lambda trunk: (-trunk.expected_s, trunk.name))))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Study:
-    """What all runs of a plan have in common."""
-
-    sweep: Sweep
-    corpus: CorpusConfig
-    corpus_folder: Path
-    folder: Path
-
-
-def _trunks(study: _Study, ladder: Ladder, model: Model) -> Iterator[Trunk]:
+def _trunks(study: Plan, ladder: Ladder, model: Model) -> Iterator[Trunk]:
     """The trainings of one model: one a seed and learning rate, or one a horizon, too."""
     assert study.corpus.n_vocab is not None  # load_config has filled it in
     network = planned_network(study.sweep, ladder, model, study.corpus.n_vocab)
@@ -144,7 +130,7 @@ def _leaves_trunk(schedule: Schedule, steps: int) -> bool:
 
 
 def _trunk(
-    study: _Study,
+    study: Plan,
     ladder: Ladder,
     model: Model,
     network: PlannedNetwork,
@@ -222,7 +208,7 @@ def _network_name(sweep: Sweep, model: Model, network: PlannedNetwork) -> str:
 
 
 def _config(
-    study: _Study,
+    study: Plan,
     model: Model,
     network: PlannedNetwork,
     rate: float,

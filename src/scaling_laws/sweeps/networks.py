@@ -13,7 +13,7 @@ from typing import Any
 from scaling_laws.errors import InputError
 from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerConfig
 from scaling_laws.models.count import flops_per_token, parameters_by_group
-from scaling_laws.models.memory import PRECISIONS, Memory, activation_bytes, memory_of, parameter_shapes
+from scaling_laws.models.memory import PRECISIONS, Memory, memory_of, training_memory
 from scaling_laws.models.solver import solve_lstm, solve_shape
 from scaling_laws.runs import parameter_counts
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
@@ -94,25 +94,26 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
             class_path, arguments, n_vocab=n_vocab, n_ctx=n_ctx, windows=windows, precision=counted_in
         )
         family, parameters, flops = own.family, own.parameters, own.flops_per_token
-        tensors, activations = own.tensors, own.activations
+        memory = memory_of(
+            own.tensors,
+            activations=own.activations,
+            predictions=windows * n_ctx * n_vocab,
+            precision=counted_in,
+            optimizer=sweep.optimizer,
+        )
     else:
         assert ladder.family is not None
-        class_path, arguments = (
-            CLASS_PATHS[ladder.family],
-            _solved(ladder.family, model.shape, n_vocab, n_ctx),
-        )
+        class_path = CLASS_PATHS[ladder.family]
+        arguments = _solved(ladder.family, model.shape, n_vocab, n_ctx)
         config = _config(ladder.family, arguments, n_vocab, n_ctx)
         family, parameters, flops = config.family, parameters_by_group(config), flops_per_token(config)
-        tensors = parameter_shapes(config)
-        on_cpu = sweep.trainer_arguments.get("accelerator") == "cpu"
-        activations = activation_bytes(config, windows=windows, precision=counted_in, on_cpu=on_cpu)
-    memory = memory_of(
-        tensors,
-        activations=activations,
-        predictions=windows * n_ctx * n_vocab,
-        precision=counted_in,
-        optimizer=sweep.optimizer,
-    )
+        memory = training_memory(
+            config,
+            windows=windows,
+            precision=counted_in,
+            optimizer=sweep.optimizer,
+            on_cpu=sweep.trainer_arguments.get("accelerator") == "cpu",
+        )
     return PlannedNetwork(
         family=family,
         class_path=class_path,

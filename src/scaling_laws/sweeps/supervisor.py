@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from scaling_laws.interrupts import Interrupted, StopSignals
 from scaling_laws.records import MAIN_CORPUS, RunRecord, finished_record, read_failure, write_question
 from scaling_laws.sweeps import lease
 from scaling_laws.sweeps.experiments import Plan, Trunk
+from scaling_laws.sweeps.processes import clean_processes, start
 from scaling_laws.sweeps.queue import Queue
 
 MAX_TRIES = 2
@@ -68,7 +67,7 @@ def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[
     tries: dict[str, int] = {}
     trunks = {trunk.name: trunk for trunk in plan.trunks}
     active: list[_Worker] = []
-    context = _clean_processes()
+    context = clean_processes()
     ask_next_s = 0.0
     with StopSignals() as signals:
         while True:
@@ -96,7 +95,8 @@ def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[
                     if trunk is None or _settled(trunk, progress) or lease.is_held(plan.folder / cell):
                         queue.finish(trial, None)
                         continue
-                    active.append(_start(context, trunk, trial))
+                    process = start(context, [run.config for run in trunk.runs], name=trunk.name)
+                    active.append(_Worker(process=process, trunk=trunk, trial=trial))
                     progress.running[trunk.name] = trunk
             watch(progress)
             time.sleep(POLL_S)
@@ -116,26 +116,6 @@ def _end(active: list[_Worker], queue: Queue, folder: Path) -> None:
         for worker in active:
             worker.process.kill()
         raise
-
-
-def _clean_processes() -> multiprocessing.context.ForkServerContext:
-    """Processes forked from a clean one that has Lightning imported: a start costs no import."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scaling_laws.sweeps.trial"])
-    return context
-
-
-def _start(context: multiprocessing.context.ForkServerContext, trunk: Trunk, trial: optuna.Trial) -> _Worker:
-    process = context.Process(target=_train, args=([run.config for run in trunk.runs],), name=trunk.name)
-    process.start()
-    return _Worker(process=process, trunk=trunk, trial=trial)
-
-
-def _train(configs: list[dict[str, object]]) -> None:
-    from scaling_laws.sweeps.trial import train_in_own_process
-
-    train_in_own_process(configs)
 
 
 def _finish(worker: _Worker, queue: Queue, progress: Progress, tries: dict[str, int]) -> None:

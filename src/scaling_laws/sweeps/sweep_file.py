@@ -41,8 +41,7 @@ class Model:
 
     def __post_init__(self) -> None:
         _require_positive(n_ctx=self.n_ctx, batch_sequences=self.batch_sequences)
-        if self.train_halvings < 0:
-            raise InputError(f"train_halvings is {self.train_halvings}; it must be 0 or more")
+        _require_not_negative(train_halvings=self.train_halvings)
         if not self.horizons_tokens:
             raise InputError(f"{self.shape}: horizons_tokens is empty; give the model a number of tokens")
         if not self.seeds:
@@ -143,24 +142,21 @@ class Sweep:
             evaluation_windows=self.evaluation_windows,
             final_windows=self.final_windows,
         )
-        for name in (
-            "noise_suffix_tokens",
-            "evaluations_per_doubling",
-            "evaluation_every_n_steps",
-            "probe_windows",
-            "noise_scale_every_n_steps",
-            "patience",
-        ):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        _require_not_negative(
+            noise_suffix_tokens=self.noise_suffix_tokens,
+            evaluations_per_doubling=self.evaluations_per_doubling,
+            evaluation_every_n_steps=self.evaluation_every_n_steps,
+            probe_windows=self.probe_windows,
+            noise_scale_every_n_steps=self.noise_scale_every_n_steps,
+            patience=self.patience,
+            weight_decay=self.weight_decay,
+            gradient_clip=self.gradient_clip,
+        )
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
         if self.optimizer == "adafactor" and (self.beta1, self.beta2) != (0.9, 0.95):
             raise InputError("beta1 and beta2 are AdamW's; leave them out with optimizer: adafactor")
-        for name in ("weight_decay", "gradient_clip"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.trainer_arguments.keys() & {"max_steps", "default_root_dir"}:
             raise InputError("trainer: max_steps and default_root_dir are given by the plan; leave them out")
 
@@ -215,3 +211,9 @@ def _require_positive(**sizes: int | None) -> None:
     for name, value in sizes.items():
         if value is not None and value <= 0:
             raise InputError(f"{name} is {value}; it must be positive")
+
+
+def _require_not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if value < 0:
+            raise InputError(f"{name} is {value}; it must be 0 or more")

@@ -67,7 +67,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             InputError: it is one.
         """
-        if "state_dict" not in checkpoint:
+        if all(isinstance(value, torch.Tensor) for value in checkpoint.values()):
             return  # bare weights, which Lightning hands from a forked process to its parent
         written = checkpoint.get("callbacks", {}).get(RunCheckpoints.__qualname__, {})
         if written.get("version") != VERSION:

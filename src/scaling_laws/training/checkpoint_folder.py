@@ -6,7 +6,6 @@ do not agree with its manifest is never used. This file and torch alone know wha
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
-from scaling_laws.records import write_atomically
+from scaling_laws.records import sha256_of, write_atomically
 
 MANIFEST = "manifest.json"
 META = "meta.pt"
@@ -70,12 +69,7 @@ def remove(path: Path) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    digests = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != MANIFEST:
-            with open(path, "rb") as file:
-                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
 
 
 def _synchronise(path: Path) -> None:

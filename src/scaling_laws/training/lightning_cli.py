@@ -90,8 +90,9 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         for path in self._get(self.config, "config") or ():
             file = Path(str(path))
-            if file.name == "config.yaml" and (file.parent / "record.json").exists():
-                check_file(file)
+            record = file.parent / "record.json"
+            if file.name == "config.yaml" and record.exists():
+                check_file(file, read_record(record))
 
     def after_instantiate_classes(self) -> None:
         self.recorder = _callback(self.trainer, RunRecorder)

@@ -134,6 +134,8 @@ class RunRecorder(pl.Callback):
             data.batch_tokens, trainer.max_steps, self.evaluations_per_doubling, self.evaluation_every_n_steps
         )
         self._corpora = data.corpus.held_out
+        network: Any = module.network
+        self._parameters, self._flops_per_token = network.parameters_by_group(), network.flops_per_token()
         if self.patience and self.patience_corpus not in self._corpora:
             raise InputError(
                 f"recorder.patience_corpus is {self.patience_corpus!r}; "
@@ -208,13 +210,11 @@ class RunRecorder(pl.Callback):
         self._loss_sum, self._loss_count = 0.0, 0
         interval_s = time.perf_counter() - self._interval_start_s
         tokens_per_s = (step - self._interval_start_step) * data.batch_tokens / interval_s
-        network: Any = module.network
-        rows_of_flops = network.flops_per_token()
-        C = compute_flops(network.parameters_by_group(), rows_of_flops, step * data.batch_tokens)
-        exact_flops_per_s = 3 * sum(rows_of_flops.values()) * tokens_per_s
+        tokens = step * data.batch_tokens
+        C = compute_flops(self._parameters, self._flops_per_token, tokens)
         row: dict[str, Any] = {
             "step": step,
-            "tokens": step * data.batch_tokens,
+            "tokens": tokens,
             **C,
             **{f"{convention}_pf_days": flops / PF_DAY_FLOPS for convention, flops in C.items()},
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
@@ -224,7 +224,7 @@ class RunRecorder(pl.Callback):
             "noise_scale_tokens": self._noise.tokens if self._noise else None,
             "tokens_per_s": round(tokens_per_s, 1),
             "model_flops_utilisation": utilisation(
-                exact_flops_per_s, self._peak_flops_per_s, trainer.world_size
+                C["C_exact"] / tokens * tokens_per_s, self._peak_flops_per_s, trainer.world_size
             ),
         }
         # In 16-mixed an overflow is an everyday event: the scaler leaves the step out.

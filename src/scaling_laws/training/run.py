@@ -17,10 +17,11 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 
 from scaling_laws.errors import InputError
 from scaling_laws.interrupts import Interrupted, StopSignals
-from scaling_laws.records import check_file, finished_record, not_written, write_atomically
+from scaling_laws.records import check_file, finished_record, not_written, read_record, write_atomically
 from scaling_laws.schedule import Schedule
 from scaling_laws.training import probe
 from scaling_laws.training.checkpoint import checkpoint_folder, is_whole, newest_whole
+from scaling_laws.training.checkpoint_folder import remove
 from scaling_laws.training.lightning_cli import training_cli
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -52,7 +53,7 @@ def train_trunk(configs: Sequence[Mapping[str, Any]]) -> None:
                 raise Interrupted(signals.received, f"{_folder(branch)}: stopped before its first step")
             _train_branch(branch, starts[_folder(branch)], trunk, signals)
     for start in starts.values():
-        _step_checkpoint(trunk, start).unlink(missing_ok=True)
+        remove(_step_checkpoint(trunk, start))
 
 
 def _train_branch(branch: dict[str, Any], start: int, trunk: Mapping[str, Any], signals: StopSignals) -> None:
@@ -67,9 +68,10 @@ def _train_branch(branch: dict[str, Any], start: int, trunk: Mapping[str, Any], 
     if not own and leaves_trunk:
         checkpoint = at_start
         folder.mkdir(parents=True, exist_ok=True)
+        record = read_record(_folder(trunk) / "record.json")
         for name in ("curve.csv", "position_losses.csv", probe.FILE_NAME):
             if (_folder(trunk) / name).exists():
-                check_file(_folder(trunk) / name)
+                check_file(_folder(trunk) / name, record)
                 _copy(_folder(trunk) / name, folder / name)
     _train(branch, checkpoint, signals, own=own, shared_steps=start if leaves_trunk else 0)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from scaling_laws.records import RunRecord
+from scaling_laws.runs import compute_flops
 from scaling_laws.training import provenance
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.module import LanguageModel
@@ -62,8 +63,7 @@ def make_record(
     complete = outcome.status == "complete"
     tokens = outcome.step * data.batch_tokens
     trained_tokens = (outcome.step - outcome.shared_steps) * data.batch_tokens
-    tokens_per_s = trained_tokens / outcome.elapsed_s
-    flops_per_token = network.flops_per_token()
+    parameters, flops_per_token = network.parameters_by_group(), network.flops_per_token()
     return RunRecord(
         run_id=identity.run_id,
         name=identity.name or folder.name,
@@ -73,7 +73,7 @@ def make_record(
         reason=outcome.reason,
         family=network.family,
         shape=module.shape,
-        parameters=network.parameters_by_group(),
+        parameters=parameters,
         flops_per_token=flops_per_token,
         tokens=tokens,
         unique_tokens=min(tokens, data.tokens_per_epoch),
@@ -104,7 +104,7 @@ def make_record(
         },
         elapsed_s=round(outcome.elapsed_s, 3),
         trained_tokens=trained_tokens,
-        tokens_per_s=round(tokens_per_s, 1),
+        tokens_per_s=round(trained_tokens / outcome.elapsed_s, 1),
         peak_memory_bytes=provenance.peak_memory_bytes(),
         git_revision=provenance.git_revision(),
         versions=provenance.versions(),
@@ -115,6 +115,8 @@ def make_record(
         summed_learning_rate=outcome.summed_learning_rate,
         devices=trainer.world_size,
         model_flops_utilisation=utilisation(
-            3 * sum(flops_per_token.values()) * tokens_per_s, outcome.peak_flops_per_s, trainer.world_size
+            compute_flops(parameters, flops_per_token, trained_tokens)["C_exact"] / outcome.elapsed_s,
+            outcome.peak_flops_per_s,
+            trainer.world_size,
         ),
     )

@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import torch
 
+from scaling_laws.models.own import TYPES
+
 N_TIMINGS = 8
 SIZE_CPU, SIZE_CUDA = 512, 8192
 """Width of the square matrices: in a core's cache; large enough for every multiprocessor."""
@@ -19,9 +21,7 @@ SIZE_CPU, SIZE_CUDA = 512, 8192
 
 def matrix_dtype(precision: str) -> torch.dtype:
     """Type in which a run of this Lightning precision multiplies matrices."""
-    if precision.startswith("bf16"):
-        return torch.bfloat16
-    return torch.float16 if precision.startswith("16") else torch.float32
+    return TYPES.get(precision.partition("-")[0], torch.float32)
 
 
 def utilisation(flops_per_s: float, peak_flops_per_s: float, n_devices: int) -> float:
