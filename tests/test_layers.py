@@ -41,13 +41,14 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "sweeps": (
-        {"sweeps", "models.memory", "data", "runs", "records", "schedule", "interrupts", "errors"},
-        {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml"},
+        {"sweeps", "models.memory", "laws", "data", "runs", "records", "schedule", "interrupts", "errors"},
+        {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml", "numpy", "scipy", "pandas"},
     ),
     "reports": (
         {"reports", "laws", "runs", "records", "errors"},
         {"numpy", "pandas", "matplotlib", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
+    "commands.sweep": ({"sweeps", "data", "runs", "records", "errors"}, {"rich"}),
     "commands": (
         {"commands", "reports", "laws", "models.config", "models.count", "models.solver"}
         | {"runs", "records", "errors"},

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from scaling_laws import __version__
 from scaling_laws.commands.laws import add_laws_arguments
 from scaling_laws.commands.plan import add_plan_arguments
+from scaling_laws.commands.sweep import add_study_arguments, add_sweep_arguments
 from scaling_laws.errors import InputError
 from scaling_laws.interrupts import Interrupted
 
 if TYPE_CHECKING:
     from scaling_laws.runs import Study
-    from scaling_laws.sweeps.experiments import Plan
 
 LIGHTNING_VERBS = {
     "fit": "train one network (LightningCLI): --config configs/train/transformer.yaml",
@@ -29,8 +29,6 @@ LIGHTNING_VERBS = {
     "predict": "the loss of every token of a text: --data.predict_file FILE",
 }
 LEFT_AT_ONCE = 130
-WIDEST = 1000
-"""Columns that no plan needs: on a terminal narrower than the plan its lines wrap, but nothing is cut."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -79,12 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     study = verbs.add_parser("study", help="the whole path: corpus, sweep, laws, report")
-    _add_sweep_arguments(study)
+    add_study_arguments(study)
     study.set_defaults(verb=_study)
 
     sweep = verbs.add_parser("sweep", help="train every network that a sweep file plans; again = resume")
-    _add_sweep_arguments(sweep)
-    sweep.add_argument("--dry-run", action="store_true", help="print every planned run and train nothing")
+    add_sweep_arguments(sweep)
     sweep.set_defaults(verb=_sweep)
 
     laws = verbs.add_parser("laws", help="fit the laws to a study's folder, or to anybody's CSV")
@@ -116,83 +113,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="a file of configs/sweeps/")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        help="trainings at a time (default: one a core)",
-    )
-    parser.add_argument(
-        "--storage", metavar="URL", help="Optuna storage (default: SQLite in the study's folder)"
-    )
-    parser.add_argument("--logs", type=Path, default=Path("lightning_logs"), help="folder of all studies")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all corpora")
-
-
 def _study(options: argparse.Namespace) -> None:
+    from scaling_laws.commands.sweep import plan_of, refuse, train
     from scaling_laws.runs import load_study
 
-    plan = _planned(options)
-    failed = _train(plan, options)
+    plan = plan_of(options)
+    failed = train(plan, options)
     _write_report(load_study(plan.folder))
-    _refuse(failed)
+    refuse(failed)
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.measure import Measurement
+    from scaling_laws.commands.sweep import sweep
 
-    from scaling_laws.sweeps.live import plan_table
-
-    plan = _planned(options)
-    if options.dry_run:
-        table = plan_table(plan)
-        wide = Console(width=WIDEST)
-        needed = Measurement.get(wide, wide.options, table).maximum
-        Console(width=max(Console().width, needed)).print(table)
-        return
-    failed = _train(plan, options)
-    print(f"runs: {plan.folder}; next: scaling-laws report {plan.folder}")
-    _refuse(failed)
-
-
-def _planned(options: argparse.Namespace) -> Plan:
-    from scaling_laws.sweeps.experiments import plan
-    from scaling_laws.sweeps.sweep_file import load_sweep
-
-    if options.workers < 1:
-        raise InputError(f"--workers is {options.workers}; it must be 1 or more")
-    return plan(load_sweep(options.file), logs=options.logs, data=options.data)
-
-
-def _train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
-    """Build the corpus and train what has no record yet; returns the trainings that failed, and why."""
-    from rich.console import Console
-
-    from scaling_laws.data.tokens import build_corpus
-    from scaling_laws.sweeps.live import view
-    from scaling_laws.sweeps.supervisor import run_plan
-
-    console = Console()
-    console.print(f"corpus {plan.corpus.name}: {plan.corpus_folder}", highlight=False)
-    build_corpus(plan.corpus, plan.corpus_folder)
-    console.print(
-        f"study {plan.sweep.study}: {len(plan.runs)} runs in {len(plan.trunks)} trainings, "
-        f"{options.workers} at a time, in {plan.folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    with view(console) as watch:
-        return run_plan(plan, workers=options.workers, storage=options.storage, watch=watch).failed
-
-
-def _refuse(failed: dict[str, str]) -> None:
-    """Say at the very end what is missing."""
-    if failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise InputError(f"{len(failed)} trainings failed ({reasons}); all others are done and kept")
+    sweep(options)
 
 
 def _laws(options: argparse.Namespace) -> None:
