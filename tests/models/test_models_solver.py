@@ -1,5 +1,7 @@
 """Shapes from a number of parameters: the count is the truth."""
 
+import math
+
 import pytest
 
 from scaling_laws.errors import InputError
@@ -90,3 +92,51 @@ def test_the_quick_studys_lstm_comes_back():
     assert solve_lstm(8 * 2 * (40**2 + 40), n_vocab=1024, n_ctx=128).d_model == 40
     with pytest.raises(InputError, match="no LSTM of 30 parameters"):
         solve_lstm(30, n_vocab=1024, n_ctx=128)
+    assert solve_lstm(30, n_vocab=1024, n_ctx=128, nearest=True).d_model == 1
+
+
+@pytest.mark.parametrize("wish", [{}, {"n_layer": 2}, {"n_layer": 4}, {"aspect_ratio": 16}])
+def test_the_nearest_shape_keeps_sizes_apart(wish):
+    """Sizes that come from budgets: a wished N that no usual width has still gets a network of its own."""
+    wanted = [3e3 * 1.6**k for k in range(13)]
+    shapes = [solve_shape(N, n_vocab=1024, n_ctx=128, nearest=True, **wish) for N in wanted]
+    assert [shape.N for shape in shapes] == sorted({shape.N for shape in shapes})
+    assert max(abs(shape.relative_error) for shape in shapes) < 0.2
+    assert all(shape.config.n_layer == wish.get("n_layer", shape.config.n_layer) for shape in shapes)
+    assert all(count(shape.config, "N") == shape.N for shape in shapes)
+
+
+def test_the_nearest_shape_is_never_refused():
+    shape = solve_shape(5e3, n_vocab=1024, n_ctx=128, head_width=64, n_layer=2, nearest=True)
+    assert (shape.config.d_model, shape.config.n_heads) == (64, 1)
+    assert shape.relative_error == pytest.approx(count(shape.config, "N") / 5e3 - 1)
+
+
+@pytest.mark.parametrize("n_layer", [1, 2, 4, 8])
+@pytest.mark.parametrize("head_width", [4, 8])
+@pytest.mark.parametrize("d_ff_ratio", [1, 4, 8])
+def test_d_ff_fills_the_holes_between_whole_heads(n_layer, head_width, d_ff_ratio):
+    shape = solve_shape(
+        1e5,
+        n_vocab=1024,
+        n_ctx=128,
+        n_layer=n_layer,
+        head_width=head_width,
+        d_ff_ratio=d_ff_ratio,
+        adjust_d_ff=True,
+    )
+    assert abs(count(shape.config, "N") / 1e5 - 1) <= TOLERANCE
+    assert shape.config.d_model == head_width * shape.config.n_heads and shape.config.n_layer == n_layer
+    assert shape.d_ff_ratio == shape.config.feed_forward_width / shape.config.d_model
+    assert abs(math.log(shape.d_ff_ratio / d_ff_ratio)) <= math.log(2)
+
+
+def test_d_ff_is_adjusted_only_as_far_as_asked():
+    hole = {"N": 3e4, "n_vocab": 1024, "n_ctx": 128, "n_layer": 3, "head_width": 8}
+    with pytest.raises(InputError, match="the nearest is"):
+        solve_shape(**hole)
+    assert solve_shape(**hole, adjust_d_ff=True).d_ff_ratio == pytest.approx(86 / 32)
+    with pytest.raises(InputError, match="d_ff/d_model = "):
+        solve_shape(**(hole | {"N": 3e3, "n_layer": 2, "head_width": 4}), d_ff_ratio=40, adjust_d_ff=True)
+    unchanged = solve_shape(12 * 4 * 64**2 * 1.014, n_vocab=1024, n_ctx=128, n_layer=4, adjust_d_ff=True)
+    assert (unchanged.config.d_model, unchanged.d_ff_ratio) == (64, 4)

@@ -20,6 +20,8 @@ CONVENTIONS: tuple[Convention, ...] = ("N", "N_with_head", "N_total")
 TOLERANCE = 0.02
 ASPECT_TOLERANCE = 1.5
 """Factor by which an aspect ratio that was asked for may be missed."""
+D_FF_TOLERANCE = 2.0
+"""Factor by which `adjust_d_ff` may miss the ratio d_ff / d_model that was asked for."""
 MOST_LAYERS = 400
 HEAD_WIDTHS = (128, 64, 32, 16, 8, 4, 2, 1)
 """Steps of d_model that are tried where no width of heads is asked for."""
@@ -47,6 +49,11 @@ class Shape:
     aspect_ratio: float
     head_width: int
 
+    @property
+    def d_ff_ratio(self) -> float:
+        """d_ff / d_model."""
+        return self.config.feed_forward_width / self.config.d_model
+
 
 def default_aspect_ratio(N: float) -> float:
     """d_model / n_layer: 64 up to 1e9 parameters, 128 from 1e10, a power of N between.
@@ -68,6 +75,8 @@ def solve_shape(
     head_width: int | None = None,
     d_ff_ratio: float = 4.0,
     bias: bool = True,
+    nearest: bool = False,
+    adjust_d_ff: bool = False,
 ) -> Shape:
     """The Transformer of about N parameters.
 
@@ -80,10 +89,14 @@ def solve_shape(
         head_width: d_model / n_heads; by default about 64, or 128 from `WIDE_HEADS_FROM`.
         d_ff_ratio: d_ff / d_model.
         bias: whether linear layers and norms have one.
+        nearest: N is a wish: of all shapes the best compromise between N, the aspect ratio and wide heads is
+            returned, mostly within 10 % of N, and none is refused.
+        adjust_d_ff: where whole heads leave a hole in the grid of sizes, d_ff fills it, a little off the
+            ratio (`D_FF_TOLERANCE`); the shape's `d_ff_ratio` is the true one.
 
     Raises:
         InputError: a number makes no sense, an aspect ratio and a depth are both given, or no shape lies
-            within the tolerances; it names the nearest.
+            within the tolerances and the nearest was not asked for; the message names it.
     """
     _check(
         {
@@ -107,33 +120,48 @@ def solve_shape(
         for depth in depths
         for shape in _nearest_widths(N, depth, width, d_ff_ratio, n_vocab, n_ctx, convention, bias)
     ]
+    if adjust_d_ff:
+        found += [_with_adjusted_d_ff(shape, N, convention) for shape in found]
 
     def badness(shape: Shape) -> float:
         narrow = 0.0 if head_width else max(0.0, math.log2(64 / shape.head_width))
-        shallow = 0.0 if n_layer else _miss(shape, aim)
-        return shallow + NARROW_HEADS * narrow + 5 * abs(shape.relative_error)
+        shallow = 0.0 if n_layer else _log_miss(shape.aspect_ratio, aim)
+        # Beyond the tolerances sizes must stay apart, too: a ladder's N are worth more than wide heads.
+        off_N = (10 if nearest else 5) * abs(math.log1p(shape.relative_error))
+        return shallow + NARROW_HEADS * narrow + off_N + _log_miss(shape.d_ff_ratio, d_ff_ratio)
 
-    within = [shape for shape in found if abs(shape.relative_error) <= TOLERANCE]
-    good = [
-        shape for shape in within if aspect_ratio is None or _miss(shape, aim) <= math.log(ASPECT_TOLERANCE)
+    within = [
+        shape
+        for shape in found
+        if abs(shape.relative_error) <= TOLERANCE
+        and (not adjust_d_ff or _log_miss(shape.d_ff_ratio, d_ff_ratio) <= math.log(D_FF_TOLERANCE))
     ]
-    if good:
-        best = min(good, key=badness)
+    good = [
+        shape
+        for shape in within
+        if aspect_ratio is None or _log_miss(shape.aspect_ratio, aim) <= math.log(ASPECT_TOLERANCE)
+    ]
+    if good or nearest:
+        best = min(found if nearest else good, key=badness)
         return best if head_width else _with_usual_heads(best)
-    nearest = min(within, key=badness) if within else min(found, key=lambda shape: abs(shape.relative_error))
+    missed = min(within, key=badness) if within else min(found, key=lambda shape: abs(shape.relative_error))
     asked = f"n_layer = {n_layer}" if n_layer else f"d_model/n_layer = {aim:.3g}"
     raise InputError(
         f"no Transformer of {N:.4g} parameters at {asked} and heads of {head_width or 'any width'}; "
-        f"the nearest is {nearest.config.n_layer} layers of {nearest.config.d_model}, {nearest.N:.4g} "
-        f"parameters; change the {'depth' if n_layer else 'aspect ratio'}, the head width or N"
+        f"the nearest is {missed.config.n_layer} layers of {missed.config.d_model}, {missed.N:.4g} parameters"
+        f"{f', d_ff/d_model = {missed.d_ff_ratio:.3g}' if adjust_d_ff else ''}; "
+        f"change the {'depth' if n_layer else 'aspect ratio'}, the head width or N"
     )
 
 
-def solve_lstm(N: float, *, n_vocab: int, n_ctx: int, n_layer: int = 2) -> LSTMConfig:
+def solve_lstm(N: float, *, n_vocab: int, n_ctx: int, n_layer: int = 2, nearest: bool = False) -> LSTMConfig:
     """The LSTM of about N non-embedding parameters: of 8 n_layer (d_model^2 + d_model), within `TOLERANCE`.
 
+    Args:
+        nearest: N is a wish: the nearest width is returned, however far off.
+
     Raises:
-        InputError: a number makes no sense, or no width comes near enough.
+        InputError: a number makes no sense, or no width comes near enough and the nearest was not asked for.
     """
     _check({"N": N, "n_vocab": n_vocab, "n_ctx": n_ctx, "n_layer": n_layer})
 
@@ -141,16 +169,16 @@ def solve_lstm(N: float, *, n_vocab: int, n_ctx: int, n_layer: int = 2) -> LSTMC
         return LSTMConfig(n_vocab=n_vocab, n_ctx=n_ctx, n_layer=n_layer, d_model=d_model)
 
     width = max(1, math.floor((math.sqrt(1 + N / (2 * n_layer)) - 1) / 2))
-    nearest = min(
+    best = min(
         (config(width), config(width + 1)), key=lambda each: abs(parameters_by_group(each)["recurrent"] - N)
     )
-    found = parameters_by_group(nearest)["recurrent"]
-    if abs(found / N - 1) > TOLERANCE:
+    found = parameters_by_group(best)["recurrent"]
+    if abs(found / N - 1) > TOLERANCE and not nearest:
         raise InputError(
-            f"no LSTM of {N:.4g} parameters at n_layer = {n_layer}; the nearest is {nearest.d_model} wide, "
+            f"no LSTM of {N:.4g} parameters at n_layer = {n_layer}; the nearest is {best.d_model} wide, "
             f"{found:.4g} parameters; change the depth or N"
         )
-    return nearest
+    return best
 
 
 def count(config: TransformerConfig, convention: Convention) -> int:
@@ -206,6 +234,16 @@ def _nearest_widths(
     return [shape(low), shape(high)]
 
 
+def _with_adjusted_d_ff(shape: Shape, N: float, convention: Convention) -> Shape:
+    """The same network with the d_ff that brings its count nearest to N: the count is linear in d_ff."""
+    config = shape.config
+    a_unit = config.n_layer * (2 * config.d_model + config.bias)
+    d_ff = max(1, config.feed_forward_width + round((N - shape.N) / a_unit))
+    config = replace(config, d_ff=d_ff)
+    found = count(config, convention)
+    return replace(shape, config=config, N=found, relative_error=found / N - 1)
+
+
 def _with_usual_heads(shape: Shape) -> Shape:
     """The same network, its heads as near to 64 wide (or to a step of 128) as d_model divides."""
     d_model, usual = shape.config.d_model, max(shape.head_width, 64)
@@ -214,8 +252,8 @@ def _with_usual_heads(shape: Shape) -> Shape:
     return replace(shape, config=replace(shape.config, n_heads=n_heads), head_width=d_model // n_heads)
 
 
-def _miss(shape: Shape, aspect_ratio: float) -> float:
-    return abs(math.log(shape.aspect_ratio / aspect_ratio))
+def _log_miss(ratio: float, asked: float) -> float:
+    return abs(math.log(ratio / asked))
 
 
 def _check(numbers: Mapping[str, float | None]) -> None:
