@@ -137,6 +137,6 @@ def test_d_ff_is_adjusted_only_as_far_as_asked():
         solve_shape(**hole)
     assert solve_shape(**hole, adjust_d_ff=True).d_ff_ratio == pytest.approx(86 / 32)
     with pytest.raises(InputError, match="d_ff/d_model = "):
-        solve_shape(**(hole | {"N": 3e3, "n_layer": 2, "head_width": 4}), d_ff_ratio=40, adjust_d_ff=True)
+        solve_shape(**(hole | {"N": 3e3, "head_width": 16}), adjust_d_ff=True)
     unchanged = solve_shape(12 * 4 * 64**2 * 1.014, n_vocab=1024, n_ctx=128, n_layer=4, adjust_d_ff=True)
     assert (unchanged.config.d_model, unchanged.d_ff_ratio) == (64, 4)
