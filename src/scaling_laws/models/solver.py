@@ -121,7 +121,11 @@ def solve_shape(
         for shape in _nearest_widths(N, depth, width, d_ff_ratio, n_vocab, n_ctx, convention, bias)
     ]
     if adjust_d_ff:
-        found += [_with_adjusted_d_ff(shape, N, convention) for shape in found]
+        found += [
+            _with_adjusted_d_ff(shape, N, convention)
+            for shape in found
+            if abs(shape.relative_error) > TOLERANCE
+        ]
 
     def badness(shape: Shape) -> float:
         narrow = 0.0 if head_width else max(0.0, math.log2(64 / shape.head_width))
