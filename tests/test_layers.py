@@ -37,8 +37,12 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "sweeps.trial": ({"sweeps.lease", "training", "records", "interrupts", "errors"}, set()),
     "sweeps.networks": (
         {"sweeps.sweep_file", "models.config", "models.count", "models.memory", "models.solver", "models.own"}
-        | {"runs", "errors"},
+        | {"models.own_width", "runs", "errors"},
         set(),
+    ),
+    "sweeps.throughput": (
+        {"sweeps.networks", "sweeps.processes", "training.step_time", "records", "errors"},
+        {"numpy", "scipy"},
     ),
     "sweeps": (
         {"sweeps", "models.memory", "laws", "data", "runs", "records", "schedule", "interrupts", "errors"},

@@ -27,31 +27,52 @@ EMBEDDING_GROUPS = ("token_embedding", "position_embedding")
 HEAD_GROUP = "head"
 
 
-def parameter_counts(parameters: Mapping[str, int], flops_per_token: Mapping[str, float]) -> dict[str, int]:
+def times_reused(shape: Mapping[str, Any]) -> int:
+    """How often a network applies its stack of blocks: the `n_reuse` of its shape, 1 where it has none."""
+    n_reuse = shape.get("n_reuse")
+    return n_reuse if isinstance(n_reuse, int) and n_reuse >= 1 else 1
+
+
+def parameter_counts(
+    parameters: Mapping[str, int], flops_per_token: Mapping[str, float], n_reuse: int = 1
+) -> dict[str, int]:
     """N by each convention, from parameters by group and FLOPs by row.
 
     `N`            non-embedding (Kaplan 2020): without token and position embeddings and without the head
     `N_with_head`  N plus the d_model x n_vocab head, tied or not (Porian 2024)
     `N_total`      every trainable parameter (Hoffmann 2022)
+    `N_reused`     n_reuse N: non-embedding parameters, each as often as it is used (Kaplan 2020, Fig. 17;
+                   the norm before the head is not repeated, but counted as if it were)
+
+    Args:
+        n_reuse: `times_reused` of the network's shape.
     """
     total = sum(parameters.values())
     embedding = sum(parameters.get(group, 0) for group in EMBEDDING_GROUPS)
     head = parameters.get(HEAD_GROUP, 0)
     non_embedding = total - embedding - head
     head_matrix = round(flops_per_token.get("de_embed", 2 * head) / 2)
-    return {"N": non_embedding, "N_with_head": non_embedding + head_matrix, "N_total": total}
+    return {
+        "N": non_embedding,
+        "N_with_head": non_embedding + head_matrix,
+        "N_total": total,
+        "N_reused": n_reuse * non_embedding,
+    }
 
 
 def compute_flops(
-    parameters: Mapping[str, int], flops_per_token: Mapping[str, float], tokens: int
+    parameters: Mapping[str, int], flops_per_token: Mapping[str, float], tokens: int, n_reuse: int = 1
 ) -> dict[str, float]:
     """Training FLOPs of `tokens` by each convention, with backward = 2 x forward.
 
-    `C`            6 N D, N non-embedding (Kaplan's C = 6NBS)
+    `C`            6 N D, N non-embedding (Kaplan's C = 6NBS), each parameter as often as it is used
     `C_attention`  6 N D plus the context-dependent attention row
     `C_exact`      every row of Table 1, with the head and the context
+
+    Args:
+        n_reuse: `times_reused` of the network's shape.
     """
-    six_nd = 6.0 * parameter_counts(parameters, flops_per_token)["N"] * tokens
+    six_nd = 6.0 * parameter_counts(parameters, flops_per_token, n_reuse)["N_reused"] * tokens
     return {
         "C": six_nd,
         "C_attention": six_nd + 3.0 * flops_per_token.get("attention_mask", 0.0) * tokens,
@@ -67,10 +88,11 @@ class Study:
         name: the study's name (its folder's).
         question: what the study is to find out, from its sweep file; empty where nobody said.
         records: every readable record, in order of name.
-        runs: one row a *complete* run: run, trunk, family, seed, n_layer, d_model, n_ctx, N, N_with_head,
-            N_total, D, unique_tokens, batch_tokens, steps, learning_rate, warmup_tokens, after_cooldown,
-            stopped_early, C, C_attention, C_exact (FLOPs), loss (test corpus, nats per token), loss_<corpus>,
-            bits_per_byte_<corpus>, train_loss, elapsed_s, trained_tokens, tokens_per_s.
+        runs: one row a *complete* run: run, trunk, family, seed, n_layer, d_model, n_ctx, n_reuse, N,
+            N_with_head, N_total, N_reused, D, unique_tokens, batch_tokens, steps, learning_rate,
+            warmup_tokens, after_cooldown, stopped_early, C, C_attention, C_exact (FLOPs), loss (test corpus,
+            nats per token), loss_<corpus>, bits_per_byte_<corpus>, train_loss, elapsed_s, trained_tokens,
+            tokens_per_s.
         left_out: run, status, reason: runs that no fit may use, and why.
     """
 
@@ -126,6 +148,7 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
 
     rows = []
     for record in records:
+        n_reuse = times_reused(record.shape)
         row: dict[str, Any] = {
             "run": record.name,
             "trunk": record.trunk,
@@ -134,7 +157,8 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
             "n_layer": record.shape.get("n_layer"),
             "d_model": record.shape.get("d_model"),
             "n_ctx": record.shape.get("n_ctx"),
-            **parameter_counts(record.parameters, record.flops_per_token),
+            "n_reuse": n_reuse,
+            **parameter_counts(record.parameters, record.flops_per_token, n_reuse),
             "D": record.tokens,
             "unique_tokens": record.unique_tokens,
             "batch_tokens": record.batch_tokens,
@@ -143,7 +167,7 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
             "warmup_tokens": record.schedule.get("warmup_steps", 0) * record.batch_tokens,
             "after_cooldown": record.after_cooldown,
             "stopped_early": record.stopped_early,
-            **compute_flops(record.parameters, record.flops_per_token, record.tokens),
+            **compute_flops(record.parameters, record.flops_per_token, record.tokens, n_reuse),
             "loss": record.losses.get(MAIN_CORPUS, {}).get("loss_nats"),
         }
         for corpus, values in record.losses.items():

@@ -78,7 +78,7 @@ def _score_run(run: Path, prediction: Mapping[str, Any]) -> Score:
     """Score by a run's record; it ended when the record was written, by the file's date."""
     from scaling_laws.laws.planning.predictions import score_prediction
     from scaling_laws.records import MAIN_CORPUS, read_record
-    from scaling_laws.runs import parameter_counts
+    from scaling_laws.runs import parameter_counts, times_reused
 
     path = run / "record.json" if run.is_dir() else run
     if not path.is_file():
@@ -86,7 +86,7 @@ def _score_run(run: Path, prediction: Mapping[str, Any]) -> Score:
     record = read_record(path)
     if record.status != "complete":
         raise InputError(f"{path}: the run is not complete but {record.status}: there is no loss to score")
-    counts = parameter_counts(record.parameters, record.flops_per_token)
+    counts = parameter_counts(record.parameters, record.flops_per_token, times_reused(record.shape))
     convention = prediction.get("convention", "N")
     if convention not in counts:
         raise InputError(

@@ -19,8 +19,6 @@ class TransformerConfig:
         InputError: a size is not positive, a share is not in [0, 1), or the heads do not divide d_attn.
     """
 
-    family: ClassVar[str] = "transformer"
-
     n_vocab: int
     n_ctx: int
     """Longest context, in tokens."""
@@ -52,6 +50,11 @@ class TransformerConfig:
             raise InputError(
                 f"transformer: n_heads = {self.n_heads} does not divide d_attn = {self.attention_width}"
             )
+
+    @property
+    def family(self) -> str:
+        """`transformer`, or where blocks are reused `recurrent_transformer`: it follows a law of its own."""
+        return "transformer" if self.n_reuse == 1 else "recurrent_transformer"
 
     @property
     def feed_forward_width(self) -> int:

@@ -7,6 +7,7 @@ that a network of any size is counted in a moment.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,12 +66,9 @@ def count_own(
         InputError: no such module or class, the constructor refuses an argument, or the accounting is
             missing or wrong.
     """
-    network_class = load_class(class_path)
     name, _, mode = precision.partition("-")
     weight_type = TYPES[name] if mode == "true" else torch.float32
-    with _in_one_line(f"{class_path} {dict(arguments)}"), FakeTensorMode(), _default_type(weight_type):
-        network = network_class(n_vocab=n_vocab, n_ctx=n_ctx, **arguments)
-        require_accounting(network)
+    with without_memory(class_path, arguments, n_vocab, n_ctx, weight_type) as network:
         own = OwnNetwork(
             family=network.family,
             parameters=network.parameters_by_group(),
@@ -79,6 +77,32 @@ def count_own(
             activations=_activation_bytes(network, torch.zeros(windows, n_ctx, dtype=torch.int64), precision),
         )
     return own
+
+
+@contextmanager
+def without_memory(
+    class_path: str, arguments: Mapping[str, Any], n_vocab: int, n_ctx: int, weight_type: torch.dtype
+) -> Iterator[Any]:
+    """The network of fake tensors, its accounting verified; tensors made inside the block are fake, too.
+
+    Raises:
+        InputError: see `count_own`; whatever fails inside the block becomes one line, too.
+    """
+    network_class = load_class(class_path)
+    with _in_one_line(f"{class_path} {dict(arguments)}"), FakeTensorMode(), _default_type(weight_type):
+        network = network_class(n_vocab=n_vocab, n_ctx=n_ctx, **arguments)
+        require_accounting(network)
+        yield network
+
+
+def constructor_defaults(class_path: str) -> dict[str, Any]:
+    """The constructor's arguments and their defaults; `inspect.Parameter.empty` where one has none.
+
+    Raises:
+        InputError: see `load_class`.
+    """
+    parameters = inspect.signature(load_class(class_path)).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
 
 
 def load_class(class_path: str) -> type[Any]:

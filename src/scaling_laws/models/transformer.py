@@ -25,8 +25,6 @@ class Transformer(nn.Module):
         InputError: the shape is impossible, or (in `forward`) T exceeds n_ctx.
     """
 
-    family = TransformerConfig.family
-
     def __init__(
         self,
         n_vocab: int,
@@ -55,6 +53,7 @@ class Transformer(nn.Module):
             tied=tied,
             bias=bias,
         )
+        self.family = config.family
         self.token_embedding = nn.Embedding(n_vocab, d_model)
         self.position_embedding = nn.Embedding(n_ctx, d_model)
         self.dropout = nn.Dropout(dropout)

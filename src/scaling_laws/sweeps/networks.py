@@ -15,7 +15,7 @@ from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerCon
 from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.memory import PRECISIONS, Memory, memory_of, training_memory
 from scaling_laws.models.solver import solve_lstm, solve_shape
-from scaling_laws.runs import parameter_counts
+from scaling_laws.runs import compute_flops, parameter_counts, times_reused
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
 
 CLASS_PATHS = {
@@ -23,6 +23,17 @@ CLASS_PATHS = {
     "lstm": "scaling_laws.models.lstm.LSTM",
 }
 CONFIGS = {"transformer": TransformerConfig, "lstm": LSTMConfig}
+WANTED: dict[str, dict[str, Any]] = {
+    "transformer": {
+        "n_layer": int,
+        "aspect_ratio": int | float,
+        "head_width": int,
+        "d_ff_ratio": int | float,
+        "adjust_d_ff": bool,
+    },
+    "lstm": {"n_layer": int},
+}
+"""What may be wished of a shape beside its size (`models/solver.py`)."""
 SHORT_PRECISIONS = {
     "None": "32-true",
     "32": "32-true",
@@ -31,6 +42,8 @@ SHORT_PRECISIONS = {
     "bf16": "bf16-mixed",
 }
 """Names that Lightning takes, too."""
+SIZES = ("N", "N_about", "N_reused")
+"""Keys of a shape that give a size instead of a width: N within 2 %, the nearest, n_reuse N within 2 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +52,7 @@ class PlannedNetwork:
 
     Attributes:
         arguments: of its constructor, but for n_vocab and n_ctx.
+        n_reuse: how often the stack of blocks is applied.
         parameters: trainable parameters by group.
         flops_per_token: forward, by row.
         memory: what one device needs for one micro-batch; None in a precision that is not known here.
@@ -47,6 +61,8 @@ class PlannedNetwork:
     family: str
     class_path: str
     arguments: dict[str, Any]
+    n_reuse: int
+    n_vocab: int
     n_ctx: int
     batch_sequences: int
     parameters: dict[str, int]
@@ -57,6 +73,16 @@ class PlannedNetwork:
     def N(self) -> int:
         """Non-embedding parameters."""
         return parameter_counts(self.parameters, self.flops_per_token)["N"]
+
+    @property
+    def N_reused(self) -> int:
+        """Non-embedding parameters, each as often as it is used: C = 6 N_reused D."""
+        return self.n_reuse * self.N
+
+    def compute_flops(self, tokens: float) -> dict[str, float]:
+        """Training FLOPs of so many tokens, by each convention of `runs.compute_flops`."""
+        a_token = compute_flops(self.parameters, self.flops_per_token, 1, self.n_reuse)
+        return {convention: flops * tokens for convention, flops in a_token.items()}
 
     @property
     def batch_tokens(self) -> int:
@@ -87,13 +113,15 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
     precision = SHORT_PRECISIONS.get(precision, precision)
     counted_in = precision if precision in PRECISIONS else "32-true"
     if ladder.class_path is not None:
-        from scaling_laws.models.own import count_own
+        from scaling_laws.models.own import constructor_defaults, count_own
 
-        class_path, arguments = ladder.class_path, dict(model.shape)
+        class_path = ladder.class_path
+        arguments = _solved_own(class_path, model.shape, n_vocab, n_ctx)
         own = count_own(
             class_path, arguments, n_vocab=n_vocab, n_ctx=n_ctx, windows=windows, precision=counted_in
         )
         family, parameters, flops = own.family, own.parameters, own.flops_per_token
+        n_reuse = times_reused({**constructor_defaults(class_path), **arguments})
         memory = memory_of(
             own.tensors,
             activations=own.activations,
@@ -107,6 +135,7 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
         arguments = _solved(ladder.family, model.shape, n_vocab, n_ctx)
         config = _config(ladder.family, arguments, n_vocab, n_ctx)
         family, parameters, flops = config.family, parameters_by_group(config), flops_per_token(config)
+        n_reuse = times_reused(arguments)
         memory = training_memory(
             config,
             windows=windows,
@@ -118,6 +147,8 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
         family=family,
         class_path=class_path,
         arguments=arguments,
+        n_reuse=n_reuse,
+        n_vocab=n_vocab,
         n_ctx=n_ctx,
         batch_sequences=batch_sequences,
         parameters=parameters,
@@ -127,31 +158,72 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
 
 
 def _solved(family: str, shape: Mapping[str, Any], n_vocab: int, n_ctx: int) -> dict[str, Any]:
-    """Constructor arguments: those given, or those of the shape that has the N given."""
-    if "N" not in shape:
-        return dict(shape)
+    """Constructor arguments: those given, or those of the shape that has the size given."""
     asked = f"{family} {dict(shape)}"
-    keys = {"n_layer"} if family == "lstm" else {"n_layer", "aspect_ratio", "head_width", "d_ff_ratio"}
-    wanted = {key: value for key, value in shape.items() if key in keys}
-    rest = {key: value for key, value in shape.items() if key not in keys | {"N"}}
+    size = _size(shape, asked)
+    if size is None:
+        return dict(shape)
+    N, nearest = size
+    kinds = WANTED[family]
+    wanted = {key: value for key, value in shape.items() if key in kinds}
+    rest = {key: value for key, value in shape.items() if key not in {*kinds, *SIZES}}
     if fixed := sorted(rest.keys() & {"d_model", "n_heads", "d_ff", "d_attn"}):
         raise InputError(f"{asked}: N decides {fixed[0]}; leave one of the two out")
-    for key in ("N", *wanted):
-        number = int if key in ("n_layer", "head_width") else int | float
-        if not isinstance(shape[key], number):
-            raise InputError(f"{asked}: {key} is {shape[key]!r}; it must be a number")
+    for key, value in wanted.items():
+        if not isinstance(value, kinds[key]):
+            kind = "true or false" if kinds[key] is bool else "a number"
+            raise InputError(f"{asked}: {key} is {value!r}; it must be {kind}")
     try:
         if family == "lstm":
-            lstm = solve_lstm(shape["N"], n_vocab=n_vocab, n_ctx=n_ctx, **wanted)
+            lstm = solve_lstm(N, n_vocab=n_vocab, n_ctx=n_ctx, nearest=nearest, **wanted)
             return {"n_layer": lstm.n_layer, "d_model": lstm.d_model, **rest}
         bias = rest.get("bias", True)
-        found = solve_shape(shape["N"], n_vocab=n_vocab, n_ctx=n_ctx, bias=bias, **wanted).config
+        found = solve_shape(N, n_vocab=n_vocab, n_ctx=n_ctx, bias=bias, nearest=nearest, **wanted).config
     except InputError as error:
         raise InputError(f"{asked}: {error}") from error
     arguments = {"n_layer": found.n_layer, "d_model": found.d_model, "n_heads": found.n_heads}
     if found.d_ff != 4 * found.d_model:
         arguments["d_ff"] = found.feed_forward_width
     return {**arguments, **rest}
+
+
+def _solved_own(class_path: str, shape: Mapping[str, Any], n_vocab: int, n_ctx: int) -> dict[str, Any]:
+    """The same of a network of the user's own: its width is found by counting."""
+    from scaling_laws.models.own import constructor_defaults
+    from scaling_laws.models.own_width import solve_width
+
+    defaults = constructor_defaults(class_path)
+    ours = {*SIZES, "head_width"} - defaults.keys()  # a constructor may have an argument of such a name
+    asked = f"{class_path} {dict(shape)}"
+    n_reuse = times_reused({**defaults, **shape})
+    size = _size({key: shape[key] for key in shape.keys() & ours} | {"n_reuse": n_reuse}, asked)
+    if size is None:
+        return dict(shape)
+    N, nearest = size
+    if "d_model" in shape:
+        raise InputError(f"{asked}: N decides d_model; leave one of the two out")
+    wanted = {key: shape[key] for key in ("head_width",) if key in shape and key in ours}
+    if not isinstance(wanted.get("head_width", 1), int):
+        raise InputError(f"{asked}: head_width is {shape['head_width']!r}; it must be a number")
+    rest = {key: value for key, value in shape.items() if key not in ours}
+    try:
+        return solve_width(class_path, N, rest, n_vocab=n_vocab, n_ctx=n_ctx, nearest=nearest, **wanted)
+    except InputError as error:
+        raise InputError(f"{asked}: {error}") from error
+
+
+def _size(shape: Mapping[str, Any], asked: str) -> tuple[float, bool] | None:
+    """N of a shape that gives a size, and whether the nearest will do."""
+    given = [key for key in SIZES if key in shape]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise InputError(f"{asked}: {given[0]} and {given[1]} are two sizes; leave one of them out")
+    size = shape[given[0]]
+    if not isinstance(size, int | float) or isinstance(size, bool):
+        raise InputError(f"{asked}: {given[0]} is {size!r}; it must be a number")
+    n_reuse = times_reused(shape) if given[0] == "N_reused" else 1
+    return size / n_reuse, given[0] == "N_about"
 
 
 def _config(family: str, arguments: Mapping[str, Any], n_vocab: int, n_ctx: int) -> NetworkConfig:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from scaling_laws.records import MAIN_CORPUS, RunRecord
-from scaling_laws.runs import compute_flops, parameter_counts
+from scaling_laws.runs import compute_flops, parameter_counts, times_reused
 
 PLAIN_TAGS = (
     "learning_rate",
@@ -42,12 +42,13 @@ def write_hparams(trainer: pl.Trainer, record: RunRecord) -> None:
     if not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
         return
     if MAIN_CORPUS in record.losses:
+        n_reuse = times_reused(record.shape)
         hparams: dict[str, Any] = {
             "family": record.family,
             **{key: record.shape[key] for key in ("n_layer", "d_model", "n_ctx") if key in record.shape},
-            **parameter_counts(record.parameters, record.flops_per_token),
+            **parameter_counts(record.parameters, record.flops_per_token, n_reuse),
             "D": record.tokens,
-            "C": compute_flops(record.parameters, record.flops_per_token, record.tokens)["C"],
+            "C": compute_flops(record.parameters, record.flops_per_token, record.tokens, n_reuse)["C"],
             "learning_rate": record.optimizer["learning_rate"],
             "seed": record.seed,
         }

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scaling_laws.errors import InputError
 from scaling_laws.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, write_record
-from scaling_laws.runs import compute_flops
+from scaling_laws.runs import compute_flops, times_reused
 from scaling_laws.training import event_log
 from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.datamodule import TokenDataModule
@@ -211,7 +211,7 @@ class RunRecorder(pl.Callback):
         interval_s = time.perf_counter() - self._interval_start_s
         tokens_per_s = (step - self._interval_start_step) * data.batch_tokens / interval_s
         tokens = step * data.batch_tokens
-        C = compute_flops(self._parameters, self._flops_per_token, tokens)
+        C = compute_flops(self._parameters, self._flops_per_token, tokens, times_reused(module.shape))
         row: dict[str, Any] = {
             "step": step,
             "tokens": tokens,
