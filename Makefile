@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install study test test-slow check format coverage bench tensorboard clean
+.PHONY: help install study test test-slow check format coverage bench shape dashboard tensorboard clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,12 @@ coverage: $(VENV)/.installed  ## how often the 90 % intervals cover known truths
 bench: $(VENV)/.installed  ## how fast fits and bootstraps are, beside SciPy (a minute) -> results/bench
 	$(BIN)/python benchmarks/fits.py
 
+shape: $(VENV)/.installed  ## which shape is best at one N: 40 trials (25 core minutes) -> lightning_logs/shape
+	$(BIN)/scaling-laws sweep configs/sweeps/shape.yaml
+
+dashboard: $(VENV)/.installed-dashboard  ## look at the trials of `make shape` on http://127.0.0.1:8080
+	$(BIN)/optuna-dashboard --host 127.0.0.1 --port 8080 sqlite:///lightning_logs/shape/shape.sqlite3
+
 tensorboard: $(VENV)/.installed  ## look at the runs in lightning_logs/
 	$(BIN)/tensorboard --logdir lightning_logs
 
@@ -55,4 +61,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-dashboard: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dashboard]'
 	@touch $@ $(VENV)/.installed

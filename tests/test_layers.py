@@ -44,6 +44,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"sweeps.networks", "sweeps.processes", "training.step_time", "records", "errors"},
         {"numpy", "scipy"},
     ),
+    "sweeps.shape": (
+        {"sweeps", "laws", "data", "models.solver", "models.count", "runs", "records", "interrupts", "errors"},
+        {"optuna", "numpy", "scipy"},
+    ),
     "sweeps": (
         {"sweeps", "models.memory", "laws", "data", "runs", "records", "schedule", "interrupts", "errors"},
         {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml", "numpy", "scipy", "pandas"},
@@ -53,6 +57,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pandas", "matplotlib", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
     "commands.sweep": ({"sweeps", "data", "runs", "records", "errors"}, {"rich"}),
+    "commands.shape": ({"commands.sweep", "sweeps", "data", "reports", "records"}, {"rich"}),
     "commands": (
         {"commands", "reports", "laws", "models.config", "models.count", "models.solver"}
         | {"runs", "records", "errors"},

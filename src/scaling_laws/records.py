@@ -49,6 +49,8 @@ CURVE_COLUMNS = (
     "model_flops_utilisation",  # share of the device's measured matrix peak
     "elapsed_s",
 )
+SEARCH_TAG = "shape-search"
+"""Of the runs of a shape study: chosen by their loss, or stopped because of it, they are data of no law."""
 FAILURE_FILE = "failure.json"
 QUESTION_FILE = "study.json"
 VOUCHED_FILES = ("config.yaml", "curve.csv", "position_losses.csv", "probe_losses.npz")

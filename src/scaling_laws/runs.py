@@ -13,6 +13,7 @@ from scaling_laws.records import (
     FAILURE_FILE,
     MAIN_CORPUS,
     POSITION_COLUMNS,
+    SEARCH_TAG,
     RunRecord,
     check_file,
     read_failure,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 EMBEDDING_GROUPS = ("token_embedding", "position_embedding")
 HEAD_GROUP = "head"
+OF_A_SEARCH = "a trial of a shape study: chosen by its loss, it is data of no law; shape.md has the result"
 
 
 def times_reused(shape: Mapping[str, Any]) -> int:
@@ -206,6 +208,8 @@ def load_study(folder: Path) -> Study:
         records.append(record)
         if record.status != "complete":
             left_out.append({"run": record.name, "status": record.status, "reason": record.reason})
+        elif SEARCH_TAG in record.tags:
+            left_out.append({"run": record.name, "status": record.status, "reason": OF_A_SEARCH})
         elif MAIN_CORPUS not in record.losses:
             left_out.append({"run": record.name, "status": "failed", "reason": f"no loss on {MAIN_CORPUS!r}"})
     for path in sorted(folder.glob(f"*/{FAILURE_FILE}")):

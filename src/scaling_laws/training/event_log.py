@@ -19,6 +19,7 @@ PLAIN_TAGS = (
     "tokens_per_s",
     "model_flops_utilisation",
 )
+SHAPE_HPARAMS = ("n_layer", "d_model", "n_heads", "d_ff", "n_ctx")
 
 
 def write_row(trainer: pl.Trainer, row: Mapping[str, Any]) -> None:
@@ -45,7 +46,7 @@ def write_hparams(trainer: pl.Trainer, record: RunRecord) -> None:
         n_reuse = times_reused(record.shape)
         hparams: dict[str, Any] = {
             "family": record.family,
-            **{key: record.shape[key] for key in ("n_layer", "d_model", "n_ctx") if key in record.shape},
+            **{key: record.shape[key] for key in SHAPE_HPARAMS if key in record.shape},
             **parameter_counts(record.parameters, record.flops_per_token, n_reuse),
             "D": record.tokens,
             "C": compute_flops(record.parameters, record.flops_per_token, record.tokens, n_reuse)["C"],

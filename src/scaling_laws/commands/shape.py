@@ -1,0 +1,116 @@
+"""`scaling-laws sweep` of a sweep file with a section `search:`: a shape study, and its result."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from scaling_laws.sweeps.experiments import Plan
+    from scaling_laws.sweeps.shape.search import SearchProgress
+
+PNG_DPI = 150
+
+
+def shape_study(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
+    """Preview a search (`--dry-run`), or run it and write its result; returns the trainings that failed.
+
+    Raises:
+        InputError: as `Search`, or no trial came to an end.
+        Interrupted: a signal came, and what was running is saved.
+    """
+    from rich.console import Console
+
+    from scaling_laws.commands.sweep import train
+    from scaling_laws.data.tokens import build_corpus
+    from scaling_laws.sweeps.devices import default_workers
+    from scaling_laws.sweeps.shape.follow_up import best_of_each_shape, replicates, transferred
+    from scaling_laws.sweeps.shape.preview import preview
+    from scaling_laws.sweeps.shape.result import correction_of, shape_result
+    from scaling_laws.sweeps.shape.result_text import markdown
+    from scaling_laws.sweeps.shape.search import Search
+    from scaling_laws.sweeps.shape.trials import search_of
+
+    costs = preview(plan)  # an impossible trial is refused before the first
+    if options.dry_run:
+        print(costs)
+        return {}
+    console, search = Console(quiet=options.quiet), search_of(plan)
+    correction = correction_of(search)
+    build_corpus(plan.corpus, plan.corpus_folder)
+    workers = options.workers or default_workers(str(plan.sweep.trainer_arguments["accelerator"]))
+    progress = Search(plan, storage=options.storage).run(workers=workers, watch=_View(console))
+    failed, finished = dict(progress.failed), list(progress.done.values())
+    ranked = best_of_each_shape(finished, correction.alpha_N, search.N)
+    more = [run for runs in replicates(plan, ranked) for run in runs]
+    more += [run for _, run in transferred(plan, ranked)]
+    if more:
+        failed |= train(replace(plan, trunks=tuple(run.trunk for run in more)), options)
+    result = shape_result(plan, finished, progress.n_infeasible)
+    _write(result, markdown(result), plan.folder)
+    print(markdown(result))
+    print(f"result: {plan.folder / 'shape.md'}, shape.json, trials.csv, curves.csv, shape.png and shape.svg")
+    return failed
+
+
+def _write(result: dict[str, Any], text: str, folder: Path) -> None:
+    from scaling_laws.records import write_atomically
+    from scaling_laws.reports.figures.shape import draw
+    from scaling_laws.reports.style import rendered
+    from scaling_laws.sweeps.shape.trials import held_out_losses
+
+    write_atomically(folder / "shape.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder / "shape.md", text)
+    write_atomically(folder / "trials.csv", _table(result["trials"]))
+    curves = [
+        {"run": row["run"], "tokens": tokens, "val_loss_nats": loss}
+        for row in result["trials"]
+        for tokens, loss in held_out_losses(folder / row["run"])
+    ]
+    write_atomically(folder / "curves.csv", _table(curves))
+    figure = draw(result)
+    write_atomically(folder / "shape.png", rendered(figure, "png", dpi=PNG_DPI))
+    write_atomically(folder / "shape.svg", rendered(figure, "svg", metadata={"Date": None}))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+class _View:
+    """Prints a line for every trial that has ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._printed: set[str] | None = None
+
+    def __call__(self, progress: SearchProgress) -> None:
+        if self._printed is None:
+            self._printed = set(list(progress.done)[: progress.found_done])
+            self._console.print(
+                f"{progress.n_trials} trials, {progress.found_done} of them done before", highlight=False
+            )
+        for name, finished in progress.done.items():
+            if name in self._printed:
+                continue
+            self._printed.add(name)
+            record, loss = finished.record, finished.loss
+            outcome = f"{record.status}: {record.reason}" if loss is None else f"loss {loss:.4f}"
+            losses = [one.loss for one in progress.done.values() if one.loss is not None]
+            best = f", best {min(losses):.4f}" if losses else ""
+            self._console.print(
+                f"{name}  {outcome}  ({len(progress.done)} of {progress.n_trials}{best})",
+                highlight=False,
+                soft_wrap=True,
+            )
