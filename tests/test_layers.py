@@ -34,10 +34,19 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"training", "models", "data", "runs", "records", "schedule", "units", "interrupts", "errors"},
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
-    "sweeps.trial": ({"sweeps.lease", "training", "records", "interrupts", "errors"}, set()),
+    "sweeps.trial": (
+        {"sweeps.lease", "sweeps.attempts", "sweeps.curve_tail", "training", "records"}
+        | {"interrupts", "errors"},
+        set(),
+    ),
     "sweeps.networks": (
         {"sweeps.sweep_file", "models.config", "models.count", "models.memory", "models.solver", "models.own"}
         | {"models.own_width", "runs", "errors"},
+        set(),
+    ),
+    "sweeps.reference": (
+        {"sweeps.networks", "sweeps.sweep_file", "data", "models.config", "models.count", "models.solver"}
+        | {"errors"},
         set(),
     ),
     "sweeps.throughput": (

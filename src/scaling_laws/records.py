@@ -53,6 +53,8 @@ SEARCH_TAG = "shape-search"
 """Of the runs of a shape study: chosen by their loss, or stopped because of it, they are data of no law."""
 FAILURE_FILE = "failure.json"
 QUESTION_FILE = "study.json"
+PLAN_FILE = "plan.json"
+"""In a study's folder: what was planned (`sweeps/plan_file.py`)."""
 VOUCHED_FILES = ("config.yaml", "curve.csv", "position_losses.csv", "probe_losses.npz")
 """Files of a run whose SHA-256 its record holds."""
 CHECKSUM = "checksum"

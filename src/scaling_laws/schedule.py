@@ -1,6 +1,6 @@
-"""The learning rate as a pure function of the step. Standard library only: plans are made without torch.
+"""The learning rate, and when to evaluate, as pure functions of the step.
 
-A schedule object holds no state, so there is none to resume. Steps are numbered from 0; the horizon is the
+Standard library only: plans are made without torch. A schedule object holds no state, so there is none to resume. Steps are numbered from 0; the horizon is the
 number of steps of the run.
 """
 
@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from scaling_laws.errors import InputError
 
+FIRST_EVALUATION_TOKENS = 2**15
 Decay = Literal["cooldown", "linear_cooldown", "cosine", "linear", "constant"]
 
 
@@ -80,3 +81,27 @@ class Schedule:
         done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
         falling = (1 + math.cos(math.pi * done)) / 2 if self.decay == "cosine" else 1 - done
         return self.final_share + (1 - self.final_share) * falling
+
+
+def evaluation_steps(batch_tokens: int, steps: int, per_doubling: int, every_n_steps: int = 0) -> set[int]:
+    """Log-spaced steps after which held-out losses are measured, every n-th step, and the last.
+
+    The grid is anchored at a fixed number of tokens, not at the horizon: runs of all horizons and sizes
+    are then measured at the same points, and a cooldown branch shares those of its trunk.
+
+    Args:
+        per_doubling: evaluations each time the tokens double; 0 for none of these.
+        every_n_steps: 0 for none of these.
+    """
+    chosen = {steps}
+    k = 0
+    while (
+        per_doubling
+        and (step := round(FIRST_EVALUATION_TOKENS * 2 ** (k / per_doubling) / batch_tokens)) < steps
+    ):
+        if step >= 1:
+            chosen.add(step)
+        k += 1
+    if every_n_steps:
+        chosen.update(range(every_n_steps, steps, every_n_steps))
+    return chosen

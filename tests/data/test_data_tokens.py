@@ -19,7 +19,7 @@ from scaling_laws.cli import main
 from scaling_laws.data.batches import training_batch
 from scaling_laws.data.config import CorpusConfig, load_config
 from scaling_laws.data.corpus import split_documents
-from scaling_laws.data.manifest import file_sha256, manifest_text
+from scaling_laws.data.manifest import manifest_text
 from scaling_laws.data.tokenizer import TextTokenizer, train_tokenizer
 from scaling_laws.data.tokens import build_corpus, describe, open_corpus
 from scaling_laws.errors import InputError
@@ -301,9 +301,9 @@ def hashed(monkeypatch):
 
     def counted(path):
         names.append(path.name)
-        return file_sha256(path)
+        return sha256_of(path)
 
-    monkeypatch.setattr("scaling_laws.data.manifest.file_sha256", counted)
+    monkeypatch.setattr("scaling_laws.data.manifest.sha256_of", counted)
     return names
 
 
@@ -392,8 +392,8 @@ def test_ten_billion_tokens_are_opened_and_read_in_no_time(settled, monkeypatch)
     (settled / "manifest.json").write_text(manifest_text(manifest))
     with monkeypatch.context() as patch:  # the one time that it is hashed takes a while
         patch.setattr(
-            "scaling_laws.data.manifest.file_sha256",
-            lambda path: "of 20 GB of zeros" if path.name == "train.bin" else file_sha256(path),
+            "scaling_laws.data.manifest.sha256_of",
+            lambda path: "of 20 GB of zeros" if path.name == "train.bin" else sha256_of(path),
         )
         open_corpus(settled)
 

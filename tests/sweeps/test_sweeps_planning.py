@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from scaling_laws.models.transformer import Transformer
 from scaling_laws.records import read_record
 from scaling_laws.runs import load_study
 from scaling_laws.schedule import Schedule
-from scaling_laws.sweeps.experiments import plan
+from scaling_laws.sweeps.budgeting import find_references
+from scaling_laws.sweeps.experiments import begun, filled, plan, rough_seconds
 from scaling_laws.sweeps.learning_rates import LearningRateRule
-from scaling_laws.sweeps.sweep_file import load_sweep
+from scaling_laws.sweeps.reading import load_sweep
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +89,8 @@ def test_the_papers_learning_rate_rule(N: float, rate: float) -> None:
 )
 def test_every_sweep_file_plans(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    planned = plan(load_sweep(path))
+    study = begun(load_sweep(path))
+    planned = filled(replace(study, references=find_references(study, rough_seconds)), None)
     assert planned.sweep.study == path.stem
     for trunk in planned.trunks:
         for run in trunk.runs[1:]:  # a branch begins after the warm-up
@@ -158,7 +161,7 @@ def test_wrong_sweep_files_get_one_line(
             {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [2560], "seeds": [1, 1]},
             "planned twice",
         ),
-        ({"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": []}, "horizons_tokens is empty"),
+        ({"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": []}, "how long is it trained"),
         ({"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [2560], "n_ctx": 0}, "n_ctx is 0"),
         (
             {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [2560], "train_halvings": -1},

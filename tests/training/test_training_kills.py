@@ -62,7 +62,7 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def usual_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the processes: the runs that theirs are compared with are trained in this one."""
-    monkeypatch.setattr("scaling_laws.training.evaluation.FIRST_EVALUATION_TOKENS", 2**15)
+    monkeypatch.setattr("scaling_laws.schedule.FIRST_EVALUATION_TOKENS", 2**15)
 
 
 @pytest.fixture

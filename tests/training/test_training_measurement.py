@@ -17,9 +17,9 @@ from tiny_runs import assert_same_run, config, fail_in_step, weights
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.errors import InputError
 from scaling_laws.records import RunRecord, read_record
+from scaling_laws.schedule import evaluation_steps
 from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.divergence import DivergenceGuard
-from scaling_laws.training.evaluation import evaluation_steps
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale, estimates

@@ -14,9 +14,8 @@ from scaling_laws.data.batches import training_batch
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.errors import InputError
 from scaling_laws.models.transformer import Transformer
-from scaling_laws.schedule import Schedule
+from scaling_laws.schedule import Schedule, evaluation_steps
 from scaling_laws.training.datamodule import TokenDataModule
-from scaling_laws.training.evaluation import evaluation_steps
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.optim import make_optimizer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,6 @@ from scaling_laws.errors import InputError
 if TYPE_CHECKING:
     from scaling_laws.sweeps.experiments import Plan
 
-WIDEST = 1000
-"""Columns that no plan needs: on a terminal narrower than the plan its lines wrap, but nothing is cut."""
-
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """What `study` and `sweep` take."""
@@ -22,11 +18,18 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        help="trainings at a time (default: one a core)",
+        help="trainings at a time (default: one a core, or one a GPU where the sweep trains on GPUs)",
     )
     parser.add_argument(
         "--storage", metavar="URL", help="Optuna storage (default: SQLite in the study's folder)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print errors and the last line only")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try again what was set aside after failing too often"
+    )
+    parser.add_argument("--scale", metavar="NAME", help="another file of configs/scales/ (smoke, cpu, gpu)")
+    parser.add_argument(
+        "--budget", metavar="AMOUNT", help='another budget: "30 core-minutes", "2 GPU-hours", "1e18 FLOPs"'
     )
     parser.add_argument("--logs", type=Path, default=Path("lightning_logs"), help="folder of all studies")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all corpora")
@@ -36,39 +39,66 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     """What `sweep` takes."""
     add_study_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print every planned run and train nothing")
+    parser.add_argument(
+        "--status", action="store_true", help="print what is done, what runs, what it cost and what failed"
+    )
 
 
 def sweep(options: argparse.Namespace) -> None:
-    """Preview a sweep, or train it."""
-    plan = plan_of(options)
+    """Preview a sweep, say how far it is, or train it."""
+    if options.status:
+        print(_status(options))
+        return
+    plan = plan_of(options, timed=options.dry_run)
+    if plan.sweep.search is not None:
+        from scaling_laws.commands.shape import shape_study
+
+        refuse(shape_study(plan, options))
+        return
     if options.dry_run:
-        _print_plan(plan)
+        _print_plan(plan, _workers(plan, options))
         return
     failed = train(plan, options)
     print(f"runs: {plan.folder}; next: scaling-laws report {plan.folder}")
     refuse(failed)
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
-    """What the options ask for."""
-    from scaling_laws.sweeps.experiments import plan
-    from scaling_laws.sweeps.sweep_file import load_sweep
+def plan_of(options: argparse.Namespace, *, timed: bool = False) -> Plan:
+    """What the options ask for; `timed` measures how fast this machine is, for the expected times."""
+    from scaling_laws.sweeps.planning import plan_study
+    from scaling_laws.sweeps.reading import load_sweep
 
-    if options.workers < 1:
+    if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; it must be 1 or more")
-    return plan(load_sweep(options.file), logs=options.logs, data=options.data)
+    sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
+    return plan_study(sweep, logs=options.logs, data=options.data, timed=timed)
 
 
-def _print_plan(plan: Plan) -> None:
-    from rich.console import Console
-    from rich.measure import Measurement
+def _status(options: argparse.Namespace) -> str:
+    """The ledger of the study, by the plan in its folder: no torch, whatever the networks."""
+    from scaling_laws.sweeps.ledger import ledger_of, planned_parts
+    from scaling_laws.sweeps.reading import load_sweep
+    from scaling_laws.sweeps.status import status_text
 
-    from scaling_laws.sweeps.live import plan_table
+    sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
+    folder = options.logs / sweep.study
+    plan = None if planned_parts(folder) else plan_of(options)
+    return status_text(sweep.study, ledger_of(folder, plan))
 
-    table = plan_table(plan)
-    wide = Console(width=WIDEST)
-    needed = Measurement.get(wide, wide.options, table).maximum
-    Console(width=max(Console().width, needed)).print(table)
+
+def _workers(plan: Plan, options: argparse.Namespace) -> int:
+    """Trainings of one device at a time."""
+    from scaling_laws.sweeps.devices import default_workers
+
+    trainer = plan.trunks[0].runs[0].config["trainer"]
+    return int(options.workers or default_workers(str(trainer.get("accelerator", "auto"))))
+
+
+def _print_plan(plan: Plan, workers: int) -> None:
+    from scaling_laws.sweeps.plan_table import plan_lines
+
+    for line in plan_lines(plan, workers=workers, timed=True):
+        print(line)
 
 
 def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
@@ -77,23 +107,38 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
 
     from scaling_laws.data.tokens import build_corpus
     from scaling_laws.sweeps.live import view
+    from scaling_laws.sweeps.plan_file import write_plan
     from scaling_laws.sweeps.supervisor import run_plan
 
-    console = Console()
+    if not plan.trunks:
+        raise InputError(f"{options.file}: is a search, and feeds no law; run scaling-laws sweep {options.file}")
+    console = Console(quiet=options.quiet)
     console.print(f"corpus {plan.corpus.name}: {plan.corpus_folder}", highlight=False)
     build_corpus(plan.corpus, plan.corpus_folder)
+    write_plan(plan)
+    workers = _workers(plan, options)
     console.print(
         f"study {plan.sweep.study}: {len(plan.runs)} runs in {len(plan.trunks)} trainings, "
-        f"{options.workers} at a time, in {plan.folder}",
+        f"{workers} at a time, in {plan.folder}",
         highlight=False,
         soft_wrap=True,
     )
-    with view(console) as watch:
-        return run_plan(plan, workers=options.workers, storage=options.storage, watch=watch).failed
+    with view(console, quiet=options.quiet) as watch:
+        progress = run_plan(
+            plan,
+            workers=workers,
+            storage=options.storage,
+            watch=watch,
+            retry_failed=options.retry_failed,
+        )
+    return progress.failed
 
 
 def refuse(failed: dict[str, str]) -> None:
     """Say at the very end what is missing."""
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise InputError(f"{len(failed)} trainings failed ({reasons}); all others are done and kept")
+        raise InputError(
+            f"{len(failed)} trainings failed and are set aside ({reasons}); "
+            "all others are done and kept; --retry-failed tries them again"
+        )

@@ -4,25 +4,28 @@ A *trunk* is one training at one size, seed and learning rate. Its longest run i
 every shorter run leaves it where its own cooldown begins (Hägele et al. 2024). Where the schedule or the
 learning rate depends on the horizon from the first step on, each horizon is a trunk of its own. One trunk is
 one trial of the queue, and one cluster of the bootstrap.
+
+A run that several experiments ask for is trained once. Its name says what is trained; its `run_id` is the
+hash of all that decides the result.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scaling_laws.data.config import CorpusConfig, load_config
 from scaling_laws.errors import InputError
 from scaling_laws.models.memory import Memory
-from scaling_laws.schedule import Schedule
-from scaling_laws.sweeps.learning_rates import LearningRateRule
-from scaling_laws.sweeps.networks import PlannedNetwork, planned_network
+from scaling_laws.sweeps.cells import Cell, cells_of, merged
+from scaling_laws.sweeps.reading import load_sweep
+from scaling_laws.sweeps.reference import Reference, resolved
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
+
+Cost = Callable[[Cell, int], float]
+"""What training so many tokens of a run costs: seconds on one device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +40,22 @@ class PlannedRun:
     """Training tokens."""
     C: float
     """6 N D, FLOPs."""
+    C_exact: float
+    """Training FLOPs by every row of Kaplan's Table 1."""
     batch_tokens: int
     steps: int
     learning_rate: float
     seed: int
     trained_tokens: int
     """Tokens that it trains itself: a branch does not train its trunk's."""
+    expected_s: float
+    """Seconds that these take on one device."""
     memory: Memory | None
     """What one device needs; None where it is not known."""
+    devices: int
+    """How many it is trained on."""
+    tags: tuple[str, ...]
+    """Experiments that ask for it."""
     config: dict[str, Any]
     """The LightningCLI configuration that trains it from the start."""
 
@@ -60,8 +71,16 @@ class Trunk:
 
     name: str
     runs: tuple[PlannedRun, ...]
-    expected_s: float
-    """A rough guess of its seconds on one core: it orders the queue and weighs the progress bar."""
+
+    @property
+    def expected_s(self) -> float:
+        """Its seconds on one device: they order the queue and weigh the progress bar."""
+        return sum(run.expected_s for run in self.runs)
+
+    @property
+    def devices(self) -> int:
+        """How many it is trained on."""
+        return self.runs[0].devices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +88,10 @@ class Plan:
     """All that a sweep will train, the longest trunk first."""
 
     sweep: Sweep
+    experiments: tuple[Sweep, ...]
+    """The sweep itself, or those that it includes."""
+    references: Mapping[str, Reference]
+    """What the budget of each experiment pays for; none for those that give sizes and horizons outright."""
     corpus: CorpusConfig
     corpus_folder: Path
     folder: Path
@@ -81,8 +104,31 @@ class Plan:
         return tuple(run for trunk in self.trunks for run in trunk.runs)
 
 
+def experiments_of(sweep: Sweep) -> tuple[Sweep, ...]:
+    """The sweep itself, or those that it includes, at its scale.
+
+    Raises:
+        InputError: an included file cannot be read, includes others, is a search, or has another corpus.
+    """
+    if not sweep.include:
+        return (sweep,)
+    experiments = tuple(load_sweep(Path(name), scale=sweep.scale or None) for name in sweep.include)
+    for name, experiment in zip(sweep.include, experiments, strict=True):
+        if not experiment.ladders:
+            raise InputError(f"include: {name} is no sweep with ladders; run it by itself")
+        if experiment.corpus != sweep.corpus:
+            raise InputError(
+                f"include: {name} has the corpus {experiment.corpus} and the study {sweep.corpus}; "
+                "the runs of one study share one"
+            )
+    names = [experiment.study for experiment in experiments]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"include: two experiments are called {twice.pop()!r}; leave one of them out")
+    return experiments
+
+
 def plan(sweep: Sweep, *, logs: Path = Path("lightning_logs"), data: Path = Path("data")) -> Plan:
-    """Plan every run of a sweep.
+    """Plan a sweep whose sizes and horizons are given outright (`planning.plan_study` knows budgets, too).
 
     Args:
         logs: folder of all studies.
@@ -91,205 +137,155 @@ def plan(sweep: Sweep, *, logs: Path = Path("lightning_logs"), data: Path = Path
     Raises:
         InputError: a network, a horizon, a learning rate, a name or the corpus file is wrong.
     """
-    corpus = load_config(Path(sweep.corpus))
-    study = Plan(
-        sweep=sweep, corpus=corpus, corpus_folder=data / corpus.name, folder=logs / sweep.study, trunks=()
-    )
-    trunks = [
-        trunk
-        for ladder in sweep.ladders
-        for model in ladder.models
-        for trunk in _trunks(study, ladder, model)
-    ]
-    names = [run.name for trunk in trunks for run in trunk.runs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"study {sweep.study!r}: {twice[0]} is planned twice; remove one of them")
-    if not trunks:
-        raise InputError(f"study {sweep.study!r}: plans no run; give its ladders models")
+    return filled(begun(sweep, logs=logs, data=data), None)
+
+
+def filled(study: Plan, cost: Cost | None) -> Plan:
+    """A plan with its runs.
+
+    Args:
+        study: with what its budget pays for.
+        cost: seconds of training; a rough guess where it is None.
+
+    Raises:
+        InputError: a network, a horizon or a learning rate is wrong.
+    """
+    cells = study_cells(study)
+    if not cells and study.sweep.search is None:
+        raise InputError(f"study {study.sweep.study!r}: plans no run; give its ladders models")
+    trunks = _trunks(study, cells, cost or rough_seconds)
     return replace(study, trunks=tuple(sorted(trunks, key=lambda trunk: (-trunk.expected_s, trunk.name))))
 
 
-def _trunks(study: Plan, ladder: Ladder, model: Model) -> Iterator[Trunk]:
-    """The trainings of one model: one a seed and learning rate, or one a horizon, too."""
-    assert study.corpus.n_vocab is not None  # load_config has filled it in
-    network = planned_network(study.sweep, ladder, model, study.corpus.n_vocab)
-    horizons = sorted(set(model.horizons_tokens), reverse=True)
-    # A trunk that is stopped early may never come to where its branches leave it.
-    shared = not (ladder.depends_on_D or study.sweep.patience) and all(
-        _leaves_trunk(study.sweep.schedule, round(horizon / network.batch_tokens)) for horizon in horizons
+def begun(sweep: Sweep, *, logs: Path = Path("lightning_logs"), data: Path = Path("data")) -> Plan:
+    """A plan without runs.
+
+    Raises:
+        InputError: the corpus file or an included sweep is wrong.
+    """
+    corpus = load_config(Path(sweep.corpus))
+    return Plan(
+        sweep=sweep,
+        experiments=experiments_of(sweep),
+        references={},
+        corpus=corpus,
+        corpus_folder=data / corpus.name,
+        folder=logs / sweep.study,
+        trunks=(),
     )
-    for seed in model.seeds:
-        for factor in ladder.learning_rate_factors:
-            for together in [horizons] if shared else [[horizon] for horizon in horizons]:
-                yield _trunk(study, ladder, model, network, together, seed, factor)
 
 
-def _leaves_trunk(schedule: Schedule, steps: int) -> bool:
-    """Whether a run shares steps with longer ones and has steps of its own: a branch trains at least one."""
-    return schedule.shares_trunk and schedule.cooldown_start(steps) < steps
+def study_cells(study: Plan) -> list[Cell]:
+    """Every run of every experiment, once.
+
+    Raises:
+        InputError: something in an experiment is impossible.
+    """
+    return merged([cell for experiment in study.experiments for cell in _experiment_cells(study, experiment)])
 
 
-def _trunk(
-    study: Plan,
-    ladder: Ladder,
-    model: Model,
-    network: PlannedNetwork,
-    horizons: Sequence[int],
-    seed: int,
-    factor: float,
-) -> Trunk:
-    """One training of `horizons`, the longest first."""
-    sweep = study.sweep
-    rate = _learning_rate(ladder, network, horizons[0]) * factor
-    rate = float(f"{rate:.3g}")
-    name = f"{_network_name(sweep, model, network)}-s{seed}"
-    if len(ladder.learning_rate_factors) > 1:
-        name += f"-lr{rate:g}"
+def _experiment_cells(study: Plan, experiment: Sweep) -> list[Cell]:
+    """What one experiment asks for.
+
+    Raises:
+        InputError: something in it is impossible, or a run is asked for twice.
+    """
+    reference = study.references.get(experiment.study)
+    found: dict[str, Cell] = {}
+    for ladder in experiment.ladders:
+        for model in ladder.models:
+            outright = resolved(experiment, ladder, model, reference, study.corpus)
+            for cell in cells_of(experiment, study.corpus, study.corpus_folder, ladder, outright):
+                # Shares of a reference may come to one network; who writes sizes out meant two.
+                if cell.run_id in found and not model.needs_reference:
+                    raise InputError(
+                        f"study {experiment.study!r}: {cell.base_name}-{cell.short_D} is planned twice; "
+                        "remove one of them"
+                    )
+                found.setdefault(cell.run_id, cell)
+    return list(found.values())
+
+
+def trunks_of(study: Plan, ladder: Ladder, model: Model) -> list[Trunk]:
+    """The trainings of one model that is given outright, as runs of the study."""
+    cells = cells_of(study.sweep, study.corpus, study.corpus_folder, ladder, model)
+    return _trunks(study, merged(list(cells)), rough_seconds)
+
+
+def trained_tokens(cells: Iterable[Cell]) -> Iterator[tuple[Cell, int]]:
+    """The runs of one training, the longest first, and what each trains itself."""
+    for number, cell in enumerate(sorted(cells, key=lambda cell: -cell.steps)):
+        own_steps = cell.steps - cell.schedule.cooldown_start(cell.steps) if number else cell.steps
+        yield cell, own_steps * cell.network.batch_tokens
+
+
+def by_trunk(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Runs that share a training, together."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.trunk_key, []).append(cell)
+    return list(groups.values())
+
+
+def _trunks(study: Plan, cells: list[Cell], cost: Cost) -> list[Trunk]:
+    names = _names(cells)
+    return [_trunk(study, group, names, cost) for group in by_trunk(cells)]
+
+
+def _names(cells: list[Cell]) -> dict[str, str]:
+    """A name for each run id: what differs between experiments alone is told by the experiment's name."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for cell in cells:
+        usual = f"{cell.base_name}-{cell.short_D}"
+        choices = (usual, f"{cell.base_name}-{cell.experiments[0]}-{cell.short_D}", f"{usual}-{cell.run_id}")
+        names[cell.run_id] = next(name for name in choices if name not in taken)
+        taken.add(names[cell.run_id])
+    return names
+
+
+def _trunk(study: Plan, cells: list[Cell], names: Mapping[str, str], cost: Cost) -> Trunk:
     runs: list[PlannedRun] = []
-    for horizon in horizons:
-        steps = round(horizon / network.batch_tokens)
-        run_name = f"{name}-{_short(horizon)}"
-        if horizon < 10 * network.batch_tokens:
-            raise InputError(
-                f"{name}: horizons_tokens must each be at least ten batches of {network.batch_tokens} tokens"
-            )
-        if sweep.schedule.warmup_steps >= steps:
-            raise InputError(
-                f"{run_name}: has {steps} steps, and the warm-up takes {sweep.schedule.warmup_steps}; "
-                "shorten the warm-up or lengthen the horizon"
-            )
-        own_steps = steps - sweep.schedule.cooldown_start(steps) if runs else steps
-        trunk_name = runs[0].name if runs else run_name
-        config = _config(study, model, network, rate, seed, steps, run_name, trunk_name)
-        runs.append(
-            PlannedRun(
-                name=run_name,
-                family=network.family,
-                N=network.N,
-                D=steps * network.batch_tokens,
-                C=6.0 * network.N * steps * network.batch_tokens,
-                batch_tokens=network.batch_tokens,
-                steps=steps,
-                learning_rate=rate,
-                seed=seed,
-                trained_tokens=own_steps * network.batch_tokens,
-                memory=network.memory,
-                config=config,
-            )
-        )
-    trained_tokens = sum(run.trained_tokens for run in runs)
-    return Trunk(
-        name=runs[0].name, runs=tuple(runs), expected_s=trained_tokens * _expected_s_per_token(network)
+    for cell, tokens in trained_tokens(cells):
+        name = names[cell.run_id]
+        runs.append(_run(study, cell, name, runs[0].name if runs else name, tokens, cost(cell, tokens)))
+    return Trunk(name=runs[0].name, runs=tuple(runs))
+
+
+def _run(
+    study: Plan, cell: Cell, name: str, trunk_name: str, own_tokens: int, expected_s: float
+) -> PlannedRun:
+    config = dict(cell.config)
+    config["trainer"] = {**config["trainer"], "default_root_dir": str(study.folder / name)}
+    config["recorder"] = {
+        "study": study.sweep.study,
+        "name": name,
+        "trunk": trunk_name,
+        "tags": list(cell.experiments),
+        **config["recorder"],
+        "run_id": cell.run_id,
+    }
+    network = cell.network
+    return PlannedRun(
+        name=name,
+        family=network.family,
+        N=network.N,
+        D=cell.D,
+        C=network.compute_flops(cell.D)["C"],
+        C_exact=network.compute_flops(cell.D)["C_exact"],
+        batch_tokens=network.batch_tokens,
+        steps=cell.steps,
+        learning_rate=cell.learning_rate,
+        seed=cell.seed,
+        trained_tokens=own_tokens,
+        expected_s=expected_s,
+        memory=network.memory,
+        devices=cell.devices,
+        tags=cell.experiments,
+        config=config,
     )
 
 
-def _learning_rate(ladder: Ladder, network: PlannedNetwork, horizon: int) -> float:
-    rule = ladder.learning_rate
-    if not isinstance(rule, LearningRateRule):
-        return rule
-    return rule.rate(N=network.N, D=horizon, batch_tokens=network.batch_tokens)
-
-
-def _network_name(sweep: Sweep, model: Model, network: PlannedNetwork) -> str:
-    """`transformer-2x16h2`, and whatever else tells this model from others of the study."""
-    extra = dict(network.arguments)
-    name = network.family
-    if "n_layer" in extra and "d_model" in extra:
-        name += f"-{extra.pop('n_layer')}x{extra.pop('d_model')}"
-        name += f"h{extra.pop('n_heads')}" if "n_heads" in extra else ""
-    name += "".join(f"-{key.replace('_', '')}{value}" for key, value in sorted(extra.items()))
-    if network.n_ctx != sweep.n_ctx:
-        name += f"-ctx{network.n_ctx}"
-    if network.batch_sequences != sweep.batch_sequences:
-        name += f"-batch{network.batch_sequences}"
-    if model.train_halvings:
-        name += f"-halved{model.train_halvings}"
-    return re.sub(r"[^\w.+-]+", "_", name)  # a folder's name
-
-
-def _config(
-    study: Plan,
-    model: Model,
-    network: PlannedNetwork,
-    rate: float,
-    seed: int,
-    steps: int,
-    run_name: str,
-    trunk_name: str,
-) -> dict[str, Any]:
-    """The LightningCLI configuration of one run."""
-    sweep = study.sweep
-    config: dict[str, Any] = {
-        "seed_everything": seed,
-        "model": {
-            "network": {"class_path": network.class_path, "init_args": dict(network.arguments)},
-            "learning_rate": rate,
-            "schedule": asdict(sweep.schedule),
-            "optimizer": sweep.optimizer,
-            "weight_decay": sweep.weight_decay,
-            "compile": sweep.compile,
-        },
-        "data": {
-            "corpus": str(study.corpus_folder),
-            "n_ctx": network.n_ctx,
-            "batch_sequences": network.batch_sequences,
-            "seed": seed,
-            "train_halvings": model.train_halvings,
-            "noise_suffix_tokens": sweep.noise_suffix_tokens,
-        },
-        "trainer": {
-            **sweep.trainer_arguments,
-            "max_steps": steps,
-            "gradient_clip_val": sweep.gradient_clip,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "default_root_dir": str(study.folder / run_name),
-        },
-        "recorder": {
-            "study": sweep.study,
-            "name": run_name,
-            "trunk": trunk_name,
-            "tags": [sweep.study],
-            "log_every_n_steps": sweep.log_every_n_steps,
-            "evaluations_per_doubling": sweep.evaluations_per_doubling,
-            "evaluation_every_n_steps": sweep.evaluation_every_n_steps,
-            "evaluation_windows": sweep.evaluation_windows,
-            "final_windows": sweep.final_windows,
-            "probe_windows": sweep.probe_windows,
-            "patience": sweep.patience,
-            "patience_corpus": sweep.patience_corpus,
-        },
-        "noise_scale": sweep.noise_scale,
-    }
-    if sweep.optimizer == "adamw":
-        config["model"] |= {"beta1": sweep.beta1, "beta2": sweep.beta2}
-    config["recorder"]["run_id"] = _run_id(config, study.corpus)
-    return config
-
-
-def _run_id(config: Mapping[str, Any], corpus: CorpusConfig) -> str:
-    """Hash of what decides a run's result: not of where it lies, nor of the study that asked for it."""
-    decisive = {
-        "seed": config["seed_everything"],
-        "model": config["model"],
-        "data": {**config["data"], "corpus": asdict(corpus)},
-        "trainer": {key: value for key, value in config["trainer"].items() if key != "default_root_dir"},
-        "evaluation": {
-            key: value
-            for key, value in config["recorder"].items()
-            if key not in ("study", "name", "trunk", "tags", "run_id")
-        },
-        "noise_scale": config["noise_scale"],
-    }
-    canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def _short(tokens: int) -> str:
-    """1048576 as `1.05M`."""
-    return f"{tokens / 1e6:.3g}M"
-
-
-def _expected_s_per_token(network: PlannedNetwork) -> float:
+def rough_seconds(cell: Cell, tokens: int) -> float:
     """A guess for one CPU core in fp32: 5 us a token, and its training FLOPs at 60 GFLOP/s."""
-    return 5e-6 + 3 * sum(network.flops_per_token.values()) / 60e9
+    return tokens * (5e-6 + 3 * sum(cell.network.flops_per_token.values()) / 60e9)

@@ -1,4 +1,8 @@
-"""What a file in `configs/sweeps/` holds: the dataclasses are its documentation."""
+"""What a file in `configs/sweeps/` holds: the dataclasses are its documentation.
+
+`reading.py` makes them of YAML. Sizes and horizons are given outright, or as shares of the *reference*: the
+network of N parameters and the horizon of D tokens that the budget pays for (`reference.py`).
+"""
 
 from __future__ import annotations
 
@@ -9,43 +13,97 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
 
 from scaling_laws.errors import InputError
 from scaling_laws.models.memory import Optimizer
 from scaling_laws.schedule import Schedule
 from scaling_laws.sweeps.learning_rates import LearningRateRule
+from scaling_laws.sweeps.shape.settings import ShapeSearch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One size, and how long it is trained."""
+    """One size, and how long it is trained.
 
-    shape: dict[str, Any]
+    In a file, `vary: {name: [values]}` beside these keys stands for the models of all combinations; a name is
+    one of the keys below, or `shape.<argument>`.
+    """
+
+    shape: dict[str, Any] = field(default_factory=dict)
     """Constructor arguments of the network but for n_vocab and n_ctx.
 
     A built-in family takes a size instead: `N`, the non-embedding parameters (met within 2 %), and, if
     wanted, `n_layer` or `aspect_ratio` (d_model / n_layer), `head_width` and `d_ff_ratio` (d_ff / d_model);
-    of an LSTM `n_layer` (2). `dropout`, `tied` and `bias` may stand beside it.
+    of an LSTM `n_layer` (2). `dropout`, `n_reuse`, `tied` and `bias` may stand beside it. `N_about` takes the
+    nearest network there is, `N_reused` counts a recurrent Transformer's blocks as often as they are used.
     """
-    horizons_tokens: tuple[int, ...]
+    size: float | None = None
+    """N as a share of the reference's; the nearest network there is."""
+    reused_size: float | None = None
+    """The same share of the parameters counted as often as they are used: equal FLOPs a token."""
+    of_optimum: float | None = None
+    """N as a multiple of the size that the last fit, or Hoffmann's rule, calls best for `compute`."""
+    horizons_tokens: tuple[int, ...] = ()
     """D of each run. The longest is the trunk and the others its cooldown branches, where the schedule and
     the learning rate allow it; else each is a training of its own."""
+    horizons: tuple[float, ...] = ()
+    """The same as shares of the reference's D."""
+    compute: tuple[float, ...] = ()
+    """The same as shares of the reference's C = 6 N D: each D is what that compute leaves this network."""
+    exact_compute: tuple[float, ...] = ()
+    """The same by all rows of FLOPs, head and context included: equal FLOPs between families."""
     seeds: tuple[int, ...] = (1,)
     n_ctx: int | None = None
     """Instead of the sweep's."""
     batch_sequences: int | None = None
-    """Instead of the sweep's."""
+    """Instead of the sweep's; by default, where n_ctx is another, as many tokens a step."""
+    devices: int | None = None
+    """Instead of the trainer's: how many of them train it together."""
     train_halvings: int = 0
     """How often the training split is halved: what the model sees of it."""
+    schedule: Schedule | None = None
+    """Instead of the sweep's. In a file, keys that are left out are the sweep's."""
 
     def __post_init__(self) -> None:
-        _require_positive(n_ctx=self.n_ctx, batch_sequences=self.batch_sequences)
+        _require_positive(
+            n_ctx=self.n_ctx,
+            batch_sequences=self.batch_sequences,
+            devices=self.devices,
+            size=self.size,
+            reused_size=self.reused_size,
+            of_optimum=self.of_optimum,
+        )
         _require_not_negative(train_halvings=self.train_halvings)
-        if not self.horizons_tokens:
-            raise InputError(f"{self.shape}: horizons_tokens is empty; give the model a number of tokens")
+        asked = dict(self.shape) or "a model"
+        if len(self.horizon_kinds) != 1:
+            raise InputError(
+                f"{asked}: how long is it trained? Give one of horizons_tokens (tokens), horizons, compute "
+                "and exact_compute (shares of the budget's reference)"
+            )
+        if min(getattr(self, self.horizon_kinds[0])) <= 0:
+            raise InputError(f"{asked}: {self.horizon_kinds[0]} must be positive")
+        if len(self.size_kinds) > 1:
+            raise InputError(f"{asked}: {' and '.join(self.size_kinds)} are two sizes; leave one of them out")
+        if self.of_optimum is not None and len(self.compute) != 1:
+            raise InputError(f"{asked}: of_optimum is of one compute; vary it with compute: [[...], [...]]")
         if not self.seeds:
-            raise InputError(f"{self.shape}: seeds is empty; leave it out for seed 1")
+            raise InputError(f"{asked}: seeds is empty; leave it out for seed 1")
+
+    @property
+    def horizon_kinds(self) -> list[str]:
+        """Which of the four ways to give horizons are used."""
+        names = ("horizons_tokens", "horizons", "compute", "exact_compute")
+        return [name for name in names if getattr(self, name)]
+
+    @property
+    def size_kinds(self) -> list[str]:
+        """Which sizes are given, beside the shape."""
+        return [name for name in ("size", "reused_size", "of_optimum") if getattr(self, name) is not None]
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the budget decides its size or its horizons."""
+        return bool(self.size_kinds) or "horizons_tokens" not in self.horizon_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +130,6 @@ class Ladder:
         if not self.learning_rate_factors or min(self.learning_rate_factors) <= 0:
             raise InputError("learning_rate_factors must be one positive number or more")
 
-    @property
-    def depends_on_D(self) -> bool:
-        """Whether the learning rate gives every horizon a training of its own."""
-        return isinstance(self.learning_rate, LearningRateRule) and self.learning_rate.depends_on_D
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
@@ -92,7 +145,24 @@ class Sweep:
     """What the study is to find out: the report begins with it."""
     corpus: str
     """A file of `configs/data/`; the tokens are built into `data/<its name>` when they are not there."""
-    ladders: tuple[Ladder, ...]
+    ladders: tuple[Ladder, ...] = ()
+    include: tuple[str, ...] = ()
+    """Instead of ladders: sweep files whose experiments make up this study. What several ask for is trained
+    once, and carries the tag of each."""
+    search: ShapeSearch | None = None
+    """A search for the best shape of one size by Optuna, instead of ladders."""
+    scale: str = ""
+    """A file of `configs/scales/` by its name, with defaults for all of these keys: what is right for a
+    laptop or a GPU. `--scale` takes another."""
+    budget: str = ""
+    """`30 core-minutes`, `2 GPU-hours`, `1e18 FLOPs`: the reference network and horizon are the largest that
+    it pays for. In a file, a mapping has one for each scale. `--budget` gives another."""
+    tokens_per_parameter: float = 20.0
+    """D / N of the reference (N non-embedding)."""
+    most_tokens: int | None = None
+    """The reference's D is no longer: one pass over the corpus."""
+    laws: str = ""
+    """laws.json of an earlier study: `of_optimum` is around its N_opt(C), where the file is there."""
     n_ctx: int = 128
     batch_sequences: int = 16
     """Windows an optimiser step, over all devices and accumulated micro-batches."""
@@ -141,7 +211,10 @@ class Sweep:
             log_every_n_steps=self.log_every_n_steps,
             evaluation_windows=self.evaluation_windows,
             final_windows=self.final_windows,
+            tokens_per_parameter=self.tokens_per_parameter,
+            most_tokens=self.most_tokens,
         )
+        self._check_kind()
         _require_not_negative(
             noise_suffix_tokens=self.noise_suffix_tokens,
             evaluations_per_doubling=self.evaluations_per_doubling,
@@ -159,6 +232,21 @@ class Sweep:
             raise InputError("beta1 and beta2 are AdamW's; leave them out with optimizer: adafactor")
         if self.trainer_arguments.keys() & {"max_steps", "default_root_dir"}:
             raise InputError("trainer: max_steps and default_root_dir are given by the plan; leave them out")
+
+    def _check_kind(self) -> None:
+        kinds = [name for name in ("ladders", "include", "search") if getattr(self, name)]
+        if not kinds:
+            raise InputError(
+                f"study {self.study!r}: plans no run; give it ladders with models, a search, "
+                "or files to include"
+            )
+        if len(kinds) > 1:
+            raise InputError(f"study {self.study!r}: has {' and '.join(kinds)}; leave one of them out")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the budget decides anything."""
+        return any(model.needs_reference for ladder in self.ladders for model in ladder.models)
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
@@ -183,20 +271,6 @@ class Sweep:
         return merged
 
 
-def load_sweep(path: Path) -> Sweep:
-    """Read a sweep file.
-
-    Raises:
-        InputError: the file is missing or not YAML, a key is unknown or lacking, or a value makes no sense.
-    """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Sweep)
-    try:
-        return Sweep(**vars(parser.instantiate(parser.parse_path(str(path)))))
-    except (ArgumentError, InputError, OSError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
-
-
 def _read_overlay(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -207,7 +281,7 @@ def _read_overlay(path: Path) -> dict[str, Any]:
     return content
 
 
-def _require_positive(**sizes: int | None) -> None:
+def _require_positive(**sizes: float | None) -> None:
     for name, value in sizes.items():
         if value is not None and value <= 0:
             raise InputError(f"{name} is {value}; it must be positive")

@@ -1,4 +1,4 @@
-"""When a run looks at held-out text, and how."""
+"""How a run looks at held-out text (`schedule.py` says when)."""
 
 from __future__ import annotations
 
@@ -10,33 +10,8 @@ from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
 
-FIRST_EVALUATION_TOKENS = 2**15
 EVALUATION_SEQUENCES = 32
 N_FOLDS = 16
-
-
-def evaluation_steps(batch_tokens: int, steps: int, per_doubling: int, every_n_steps: int = 0) -> set[int]:
-    """Log-spaced steps after which held-out losses are measured, every n-th step, and the last.
-
-    The grid is anchored at a fixed number of tokens, not at the horizon: runs of all horizons and sizes
-    are then measured at the same points, and a cooldown branch shares those of its trunk.
-
-    Args:
-        per_doubling: evaluations each time the tokens double; 0 for none of these.
-        every_n_steps: 0 for none of these.
-    """
-    chosen = {steps}
-    k = 0
-    while (
-        per_doubling
-        and (step := round(FIRST_EVALUATION_TOKENS * 2 ** (k / per_doubling) / batch_tokens)) < steps
-    ):
-        if step >= 1:
-            chosen.add(step)
-        k += 1
-    if every_n_steps:
-        chosen.update(range(every_n_steps, steps, every_n_steps))
-    return chosen
 
 
 def evaluate(

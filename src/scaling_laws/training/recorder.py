@@ -14,11 +14,12 @@ from torch import Tensor
 from scaling_laws.errors import InputError
 from scaling_laws.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, write_record
 from scaling_laws.runs import compute_flops, times_reused
+from scaling_laws.schedule import evaluation_steps
 from scaling_laws.training import event_log
 from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.divergence import DivergenceGuard
-from scaling_laws.training.evaluation import N_FOLDS, evaluate, evaluation_steps, token_losses
+from scaling_laws.training.evaluation import N_FOLDS, evaluate, token_losses
 from scaling_laws.training.kept_weights import are_finite, trained_weights
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
