@@ -1,30 +1,197 @@
-"""Who is training a trunk: a lock on its folder that the kernel frees when the holder dies."""
+"""Who is training a trunk: a lock on its folder that the kernel frees when the holder dies.
+
+On one machine the lock (`flock` on `.lease`) says it all. Between machines it may not work, so that the
+holder also leaves its name in `.owner` and touches that file now and then: an owner on another machine holds
+the folder while its heartbeat is younger than the grace. One that was stopped for longer finds another's name
+there when it wakes, and ends.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from scaling_laws.sweeps.machines import ProcessName, process_name, this_process
 
-def take(folder: Path) -> IO[str] | None:
-    """Lock a run's folder for as long as the returned file stays open; None where somebody holds it."""
+LOCK_FILE = ".lease"
+OWNER_FILE = ".owner"
+HEARTBEAT_S = 10.0
+GRACE_S = 60.0
+"""At least five heartbeats: a machine that swaps, or a file server that is restarted, is not dead."""
+LOST = 75
+"""Exit status of a process that was stopped for so long that another took its folder (EX_TEMPFAIL)."""
+LOCK_TRIES = 40
+LOCK_WAIT_S = 0.01
+"""`is_held` holds the lock for a moment, too."""
+
+
+class Lease:
+    """A folder held by this process, until `close` or its end.
+
+    Attributes:
+        before_s: last sign of life of an owner that was killed (seconds since 1970); None without one.
+    """
+
+    def __init__(self, folder: Path, lock: IO[str], token: str, before_s: float | None) -> None:
+        self.before_s = before_s
+        self._folder = folder
+        self._lock = lock
+        self._token = token
+        self._ended = threading.Event()
+
+    def is_ours(self) -> bool:
+        """Whether nobody has taken the folder from us; false may be a moment of somebody's hesitation."""
+        owner = _read_owner(self._folder)
+        return owner is not None and owner.token == self._token
+
+    def keep(self, on_loss: Callable[[], None], heartbeat_s: float = HEARTBEAT_S) -> None:
+        """Touch the owner file from a thread of its own; `on_loss` is called there if it is another's."""
+
+        def beat() -> None:
+            while not self._ended.wait(heartbeat_s):
+                if self.is_ours():
+                    os.utime(self._folder / OWNER_FILE)
+                elif not self._ended.wait(1.0) and not self.is_ours():
+                    on_loss()
+                    return
+
+        threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+
+    def close(self) -> None:
+        """Let the folder go."""
+        self._ended.set()
+        if self.is_ours():
+            (self._folder / OWNER_FILE).unlink(missing_ok=True)
+        self._lock.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Owner:
+    token: str
+    process: ProcessName | None
+    """None where the file cannot be read."""
+
+
+def take(folder: Path, *, grace_s: float = GRACE_S) -> Lease | None:
+    """Hold a run's folder; None where somebody else does.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    file = open(folder / ".lease", "w")  # noqa: SIM115 (the caller keeps it open)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+    lock = _locked(folder, fcntl.LOCK_EX)
+    if lock is None:
         return None
-    return file
+    owner, before_s = _read_owner(folder), _heartbeat_s(folder)
+    if owner is not None and (_holds(folder, owner, lock, grace_s) or not _remove(folder, owner)):
+        lock.close()
+        return None
+    token = uuid.uuid4().hex
+    if not _write_owner(folder, token):
+        lock.close()
+        return None
+    return Lease(folder, lock, token, before_s)
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a living process holds the folder."""
-    if not (folder / ".lease").exists():
+def is_held(folder: Path, *, grace_s: float = GRACE_S) -> bool:
+    """Whether a living process holds the folder, here or on another machine."""
+    if not (folder / LOCK_FILE).exists():
         return False
-    file = take(folder)
-    if file is None:
+    lock = _locked(folder, fcntl.LOCK_SH)
+    if lock is None:
         return True
+    with lock:
+        owner = _read_owner(folder)
+        return owner is not None and _holds(folder, owner, lock, grace_s)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a living process of this machine holds the folder."""
+    if not (folder / LOCK_FILE).exists():
+        return False
+    lock = _locked(folder, fcntl.LOCK_SH)
+    if lock is not None:
+        lock.close()
+    return lock is None
+
+
+def _locked(folder: Path, kind: int) -> IO[str] | None:
+    """The lock file, locked; None where another process holds it."""
+    file = open(folder / LOCK_FILE, "a+", encoding="ascii")  # noqa: SIM115 (the lock lasts as long as it is open)
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if kind == fcntl.LOCK_SH:
+                break  # only a holder excludes those that merely look
+            time.sleep(LOCK_WAIT_S)
     file.close()
-    return False
+    return None
+
+
+def _holds(folder: Path, owner: _Owner, lock: IO[str], grace_s: float) -> bool:
+    """Whether an owner that does not hold the lock lives: on a machine that our lock does not reach."""
+    if owner.process is not None and owner.process.is_here:
+        return False  # its lock would have kept us out
+    heartbeat_s = _heartbeat_s(folder)
+    if heartbeat_s is None:
+        return False
+    # Both times by the clock of the file system: those of two machines differ.
+    os.utime(lock.fileno())
+    return os.fstat(lock.fileno()).st_mtime - heartbeat_s < grace_s
+
+
+def _heartbeat_s(folder: Path) -> float | None:
+    try:
+        return (folder / OWNER_FILE).stat().st_mtime
+    except OSError:
+        return None
+
+
+def _read_owner(folder: Path) -> _Owner | None:
+    try:
+        content = (folder / OWNER_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    token, _, name = content.strip().partition(" ")
+    return _Owner(token=token, process=process_name(name))
+
+
+def _write_owner(folder: Path, token: str) -> bool:
+    """Whether our name is now in the folder: of several writers one wins, on any file system."""
+    ours = folder / f"{OWNER_FILE}.{token}"
+    try:
+        ours.write_text(f"{token} {this_process()}\n", encoding="utf-8")
+        os.link(ours, folder / OWNER_FILE)
+    except FileExistsError:
+        return False
+    finally:
+        ours.unlink(missing_ok=True)
+    return True
+
+
+def _remove(folder: Path, judged: _Owner) -> bool:
+    """Remove the name of an owner that was found dead; false where another's has come into its place."""
+    aside = folder / f"{OWNER_FILE}.{uuid.uuid4().hex}"
+    try:
+        os.rename(folder / OWNER_FILE, aside)
+    except FileNotFoundError:
+        return True
+    token = aside.read_text(encoding="utf-8", errors="replace").partition(" ")[0].strip()
+    try:
+        if token != judged.token:
+            os.link(aside, folder / OWNER_FILE)
+            return False
+    except FileExistsError:
+        return False
+    finally:
+        aside.unlink(missing_ok=True)
+    return True

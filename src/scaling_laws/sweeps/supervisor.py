@@ -1,152 +1,294 @@
-"""Runs a plan to its end on this machine: takes trunks from the queue and gives each a process of its own."""
+"""Runs a plan to its end on this machine: takes trunks from the queue and gives each a process of its own.
+
+Any number of supervisors may work on one study, on one machine or on many: what is done stands in the run
+folders, who is at it in their leases, what failed in their `attempts.jsonl`; the queue hands out the rest.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import connection
+from multiprocessing.context import ForkServerContext
 
-import optuna
-
+from scaling_laws.errors import InputError
 from scaling_laws.interrupts import Interrupted, StopSignals
-from scaling_laws.records import MAIN_CORPUS, RunRecord, finished_record, read_failure, write_question
-from scaling_laws.sweeps import lease
+from scaling_laws.records import MAIN_CORPUS, finished_record, not_written, write_question
+from scaling_laws.sweeps import attempts, lease
+from scaling_laws.sweeps.curve_tail import last_row, reached_step
+from scaling_laws.sweeps.devices import Slots, gpus_for
 from scaling_laws.sweeps.experiments import Plan, Trunk
-from scaling_laws.sweeps.processes import clean_processes, start
-from scaling_laws.sweeps.queue import Queue
+from scaling_laws.sweeps.killed import note_killed
+from scaling_laws.sweeps.ledger import write_ledger
+from scaling_laws.sweeps.patient_queue import PatientQueue
+from scaling_laws.sweeps.processes import Train, clean_processes
+from scaling_laws.sweeps.progress import Progress, Running
+from scaling_laws.sweeps.queue import WINDOW, Queue, queue_name
+from scaling_laws.sweeps.worker import Worker, start_worker
 
-MAX_TRIES = 2
 POLL_S = 0.1
 ASK_S = 2.0
+"""Between two questions to the database that were in vain: other machines hold all that is left."""
+LOOK_SHARE = 0.02
+"""Of the time, at most, spent on looking for what other machines have finished."""
 
 
-@dataclass(kw_only=True)
-class Progress:
-    """What the live view shows; changed in place by `run_plan`."""
-
-    plan: Plan
-    start_s: float = field(default_factory=time.monotonic)
-    running: dict[str, Trunk] = field(default_factory=dict)
-    done: dict[str, RunRecord] = field(default_factory=dict)
-    """Records of finished runs by name, in the order in which they were seen."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Trunks given up, and why."""
-    found_done: int = 0
-    """Runs that had a record before this sweep began."""
-
-
-@dataclass(kw_only=True)
-class _Worker:
-    process: BaseProcess
-    trunk: Trunk
-    trial: optuna.Trial
-
-
-def run_plan(plan: Plan, *, workers: int, storage: str | None, watch: Callable[[Progress], None]) -> Progress:
+def run_plan(
+    plan: Plan,
+    *,
+    workers: int,
+    storage: str | None,
+    watch: Callable[[Progress], None],
+    retry_failed: bool = False,
+    gpus: Sequence[str] | None = None,
+    train: Train | None = None,
+) -> Progress:
     """Train every run of the plan that has no record yet.
 
     Interrupted or killed, it loses nothing: called again, it goes on from the records and checkpoints.
 
     Args:
-        workers: trunks trained at the same time.
+        workers: trainings of one device at the same time.
         storage: Optuna storage URL; by default an SQLite file in the study's folder.
         watch: called a few times a second with the state of the sweep.
+        retry_failed: whether to try again what was set aside.
+        gpus: identifiers of the GPUs to train on; by default those that the machine shows.
+        train: stands for the training itself in tests and benchmarks.
 
     Raises:
-        InputError: a run's folder holds the record of another configuration, or the storage cannot be opened.
+        InputError: a run's folder holds the record of another configuration, the storage cannot be opened, a
+            disk is full, or a training wants more devices than the machine has.
         Interrupted: a signal came, and the running trunks have saved and ended.
         KeyboardInterrupt: the second Ctrl-C; what the running trunks did since their last save is lost.
     """
-    write_question(plan.folder, plan.sweep.question)
-    queue = Queue(storage or f"sqlite:///{plan.folder / 'queue.sqlite3'}", plan.sweep.study)
-    progress = Progress(plan=plan)
-    _collect(progress)
-    progress.found_done = len(progress.done)
-    tries: dict[str, int] = {}
-    trunks = {trunk.name: trunk for trunk in plan.trunks}
-    active: list[_Worker] = []
+    if gpus is None:
+        gpus = gpus_for(str(plan.trunks[0].runs[0].config["trainer"].get("accelerator", "auto")))
+    slots = Slots(workers=workers, gpus=gpus)
     context = clean_processes()
-    ask_next_s = 0.0
-    with StopSignals() as signals:
-        while True:
-            if signals.received:
-                _end(active, queue, plan.folder)
-                raise Interrupted(signals.received, "interrupted; run the same command again to go on")
-            for worker in [worker for worker in active if not worker.process.is_alive()]:
-                active.remove(worker)
-                _finish(worker, queue, progress, tries)
-                ask_next_s = 0.0
-            _collect(progress)
-            left = [trunk for trunk in plan.trunks if not _settled(trunk, progress)]
-            if not left and not active:
-                watch(progress)
-                return progress
-            # The database is asked when a worker has become free; in vain (other machines hold all that is
-            # left) now and then.
-            if len(active) < workers and len(left) > len(active) and time.monotonic() >= ask_next_s:
-                ask_next_s = time.monotonic() + ASK_S
-                queue.release(lambda cell: cell in trunks and lease.is_held(plan.folder / cell))
-                queue.fill([trunk.name for trunk in left if trunk.name not in progress.running])
-                while len(active) < workers and (taken := queue.take()):
-                    trial, cell = taken
-                    trunk = trunks.get(cell)
-                    if trunk is None or _settled(trunk, progress) or lease.is_held(plan.folder / cell):
-                        queue.finish(trial, None)
-                        continue
-                    process = start(context, [run.config for run in trunk.runs], name=trunk.name)
-                    active.append(_Worker(process=process, trunk=trunk, trial=trial))
-                    progress.running[trunk.name] = trunk
-            watch(progress)
+    write_question(plan.folder, plan.sweep.question)
+    url = storage or f"sqlite:///{plan.folder / 'queue.sqlite3'}"
+    queue = Queue(url, queue_name(plan.sweep.study, plan.folder))
+    supervisor = _Supervisor(plan, slots, queue, context, watch, train)
+    try:
+        supervisor.look_at_all(retry_failed=retry_failed)
+        supervisor.progress.n_found_done = len(supervisor.progress.seen)
+        for trunk in supervisor.left.values():
+            slots.require(trunk.name, trunk.devices)
+        return supervisor.run()
+    finally:
+        with suppress(OSError, InputError):  # a full disk has its own error
+            write_ledger(plan)
+
+
+class _Supervisor:
+    """The state of one `run_plan`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        slots: Slots,
+        queue: Queue,
+        context: ForkServerContext,
+        watch: Callable[[Progress], None],
+        train: Train | None,
+    ) -> None:
+        self.progress = Progress(plan=plan)
+        self.left = {trunk.name: trunk for trunk in plan.trunks}
+        """Neither done nor set aside, in the plan's order."""
+        self._folder = plan.folder
+        self._slots = slots
+        self._queue = PatientQueue(queue, self.progress.notes)
+        self._watch = watch
+        self._train = train
+        self._context = context
+        self._active: list[Worker] = []
+        self._pending: tuple[int, Trunk] | None = None
+        """Taken from the queue, and waiting for its devices to become free: nothing overtakes it."""
+        self._n_waiting = 0
+        self._ask_next_s = self._refill_next_s = self._look_next_s = 0.0
+
+    def run(self) -> Progress:
+        """Train what is left (`run_plan`)."""
+        with StopSignals() as signals:
+            try:
+                while self.left or self._active:
+                    if signals.received:
+                        message = "interrupted; run the same command again to go on"
+                        raise Interrupted(signals.received, message)
+                    self._finish_ended()
+                    for worker in self._active:
+                        self._look(worker.trunk)
+                    self._queue.tell_all()
+                    self._start_more()
+                    self._watch(self.progress)
+                    self._wait()
+            except (InputError, Interrupted):
+                self._end_all()
+                raise
+            except KeyboardInterrupt:
+                for worker in self._active:
+                    worker.process.kill()
+                raise
+            self._queue.tell_all()
+            self._watch(self.progress)
+        return self.progress
+
+    # --- what is done ---------------------------------------------------------------------------------
+
+    def look_at_all(self, *, retry_failed: bool = False) -> None:
+        """Read what has become of every trunk that is left: other supervisors may be at work, too."""
+        start_s = time.monotonic()
+        for trunk in list(self.left.values()):
+            if not self._look(trunk):
+                self._judge(trunk, retry_failed=retry_failed)
+        end_s = time.monotonic()
+        self._look_next_s = end_s + max(ASK_S, (end_s - start_s) / LOOK_SHARE)
+
+    def _look(self, trunk: Trunk) -> bool:
+        """Read the records of a trunk that have appeared; whether it is done."""
+        for run in trunk.runs:
+            if run.name not in self.progress.done:
+                record = finished_record(self._folder / run.name, run.run_id)
+                if record is None:
+                    return False
+                self.progress.add(run, record)
+        self.left.pop(trunk.name, None)
+        return True
+
+    def _judge(self, trunk: Trunk, *, retry_failed: bool = False) -> None:
+        """Give a trunk up that has failed too often."""
+        reason = attempts.read(self._folder / trunk.name).set_aside()
+        if reason is not None and retry_failed:
+            attempts.ask_again(self._folder / trunk.name)
+        elif reason is not None:
+            self.progress.failed[trunk.name] = reason
+            self.left.pop(trunk.name, None)
+
+    def _is_held(self, cell: str) -> bool:
+        return lease.is_held(self._folder / cell)
+
+    def _is_wanted(self, cell: str) -> bool:
+        """Whether a trunk still waits for a process, as far as its folder knows."""
+        trunk = self.left[cell]
+        if self._look(trunk) or self._is_held(cell):
+            return False
+        self._judge(trunk)
+        return cell in self.left
+
+    # --- starting and ending --------------------------------------------------------------------------
+
+    def _start_more(self) -> None:
+        """Fill the free slots; the database is asked when one has become free, in vain only now and then."""
+        n_started = len(self._active) + (self._pending is not None)
+        if time.monotonic() < self._ask_next_s or self._slots.n_free < 1 or len(self.left) <= n_started:
+            if self._pending:
+                self._start_pending()
+            return
+        self._ask_next_s = time.monotonic() + ASK_S
+        while self._start_pending() and self._slots.n_free > 0:
+            self._pending = self._next()
+            if self._pending is None:
+                if time.monotonic() >= self._look_next_s:
+                    self.look_at_all()
+                return
+
+    def _next(self) -> tuple[int, Trunk] | None:
+        """A trunk from the queue that nobody trains."""
+        for refilled in (False, True):
+            if refilled or self._n_waiting <= WINDOW // 2 or time.monotonic() >= self._refill_next_s:
+                refilled = self._refill()
+            while taken := self._queue.take():
+                trial, cell = taken
+                self._n_waiting -= 1
+                if cell in self.left and cell not in self.progress.running and self._is_wanted(cell):
+                    return trial.number, self.left[cell]
+                self._queue.tell(trial.number, None)
+            if refilled:
+                break
+        return None
+
+    def _refill(self) -> bool:
+        self._n_waiting = self._queue.refill(
+            [name for name in self.left if name not in self.progress.running],
+            is_held=self._is_held,
+            is_wanted=self._is_wanted,
+            ours=[worker.trial for worker in self._active],
+        )
+        self._refill_next_s = time.monotonic() + ASK_S
+        return True
+
+    def _start_pending(self) -> bool:
+        """Start the training that was taken; false while there is no room for it."""
+        if self._pending is None:
+            return True
+        trial, trunk = self._pending
+        share = self._slots.take(trunk.devices)
+        if share is None:
+            return False
+        self._pending = None
+        self._active.append(start_worker(self._context, trunk, trial=trial, share=share, train=self._train))
+        self.progress.running[trunk.name] = Running(trunk=trunk)
+        return True
+
+    def _wait(self) -> None:
+        if self._active:
+            connection.wait([worker.process.sentinel for worker in self._active], timeout=POLL_S)
+        elif self.left:
             time.sleep(POLL_S)
 
+    def _finish_ended(self) -> None:
+        for worker in [worker for worker in self._active if not worker.process.is_alive()]:
+            self._active.remove(worker)
+            self._ask_next_s = 0.0
+            self._finish(worker)
 
-def _end(active: list[_Worker], queue: Queue, folder: Path) -> None:
-    """Have the running trunks save and end, and wait for them; a second Ctrl-C kills them."""
-    for worker in active:
-        worker.process.terminate()  # the terminal interrupts them, too; a batch system may not
-    try:
-        for worker in active:
+    def _finish(self, worker: Worker) -> None:
+        """See what a process has left behind."""
+        trunk, folder = worker.trunk, self._folder / worker.trunk.name
+        heard = worker.heard()
+        worker.report.close()
+        self._slots.give_back(worker.share)
+        self.progress.running.pop(trunk.name, None)
+        if self._look(trunk):
+            first = self.progress.done[trunk.runs[0].name]
+            self._queue.tell(worker.trial, first.losses.get(MAIN_CORPUS, {}).get("loss_nats"))
+            return
+        self._queue.tell(worker.trial, None)
+        if heard is not None and heard[0] == attempts.ENVIRONMENT:
+            raise InputError(heard[1])
+        if heard is None and lease.is_locked(folder):
+            return  # the forkserver was killed, and its child lives: the lease will tell
+        if heard is None and worker.process.exitcode != lease.LOST:
+            self._note_killed(worker)
+        self._judge(trunk)
+
+    def _note_killed(self, worker: Worker, *, by_us: bool = False) -> None:
+        folder = self._folder / worker.trunk.name
+        left = [run.name for run in worker.trunk.runs if run.name not in self.progress.done]
+        step = reached_step(last_row(self._folder / left[0]))
+        reached = attempts.Place(records=len(worker.trunk.runs) - len(left), step=step)
+        elapsed_s = time.monotonic() - worker.start_s
+        try:
+            note_killed(
+                folder, worker.attempt, worker.process, elapsed_s=elapsed_s, reached=reached, by_us=by_us
+            )
+        except OSError as error:
+            raise not_written(folder / attempts.FILE, error) from error
+
+    def _end_all(self) -> None:
+        """Have the running trunks save and end, and wait for them; a second Ctrl-C kills them."""
+        for worker in self._active:
+            worker.process.terminate()  # the terminal interrupts them, too; a batch system may not
+        for worker in self._active:
             # The forkserver brings the news of an end; a signal may have killed it, and the lease knows.
-            while worker.process.is_alive() or lease.is_held(folder / worker.trunk.name):
+            while worker.process.is_alive() or lease.is_locked(self._folder / worker.trunk.name):
                 time.sleep(POLL_S)
-            queue.finish(worker.trial, None)
-    except KeyboardInterrupt:
-        for worker in active:
-            worker.process.kill()
-        raise
-
-
-def _finish(worker: _Worker, queue: Queue, progress: Progress, tries: dict[str, int]) -> None:
-    """Tell the queue how a trunk ended; after `MAX_TRIES` failures it is given up."""
-    trunk = worker.trunk
-    progress.running.pop(trunk.name, None)
-    _collect(progress)
-    if all(run.name in progress.done for run in trunk.runs):
-        record = progress.done[trunk.runs[0].name]
-        queue.finish(worker.trial, record.losses.get(MAIN_CORPUS, {}).get("loss_nats"))
-        return
-    queue.finish(worker.trial, None)
-    if worker.process.exitcode == 0:
-        return  # another machine holds it
-    tries[trunk.name] = tries.get(trunk.name, 0) + 1
-    if tries[trunk.name] >= MAX_TRIES:
-        progress.failed[trunk.name] = _reason(progress.plan.folder / trunk.name, worker.process.exitcode)
-
-
-def _reason(folder: Path, exit_code: int | None) -> str:
-    return read_failure(folder) or f"its process ended with exit status {exit_code}; see {folder / 'log.txt'}"
-
-
-def _settled(trunk: Trunk, progress: Progress) -> bool:
-    return trunk.name in progress.failed or all(run.name in progress.done for run in trunk.runs)
-
-
-def _collect(progress: Progress) -> None:
-    """Read the records that have appeared since the last look."""
-    for run in progress.plan.runs:
-        if run.name not in progress.done:
-            record = finished_record(progress.plan.folder / run.name, run.run_id)
-            if record is not None:
-                progress.done[run.name] = record
+            self._queue.tell(worker.trial, None)
+            if worker.heard() is None and not self._look(worker.trunk):
+                with suppress(InputError):  # of a full disk
+                    self._note_killed(worker, by_us=True)
+        if self._pending:
+            self._queue.tell(self._pending[0], None)
+        with suppress(InputError):
+            self._queue.tell_all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from scaling_laws.errors import InputError
 from scaling_laws.interrupts import Interrupted, StopSignals
 from scaling_laws.records import write_atomically
-from scaling_laws.training.checkpoint_folder import assemble, is_whole_folder, move, remove
+from scaling_laws.training.checkpoint_folder import META, assemble, is_whole_folder, move, remove
 from scaling_laws.training.kept_weights import are_finite, trained_weights
 from scaling_laws.training.recorder import RunRecorder
 
@@ -257,3 +258,21 @@ def newest_whole(run_folder: Path) -> Path | None:
         if path.exists():
             print(f"{path}: is damaged (its SHA-256 differs); an older state is taken", file=sys.stderr)
     return None
+
+
+def saved_step(run_folder: Path) -> int:
+    """The step of the newest checkpoint to resume from, read without its tensors; 0 where there is none.
+
+    Its SHA-256 is not compared: for bookkeeping.
+    """
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = checkpoint_folder(run_folder) / name
+        try:
+            if path.is_dir():
+                content = torch.load(path / META, map_location="meta", weights_only=True)
+            else:
+                content = torch.load(path, map_location="meta", mmap=True, weights_only=True)
+            return int(content["global_step"])
+        except (OSError, RuntimeError, KeyError, pickle.UnpicklingError):
+            continue
+    return 0
