@@ -49,12 +49,23 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         | {"errors"},
         set(),
     ),
-    "sweeps.throughput": (
-        {"sweeps.networks", "sweeps.processes", "training.step_time", "records", "errors"},
-        {"numpy", "scipy"},
+    "sweeps.throughput": ({"sweeps.networks", "sweeps.timings", "errors"}, {"numpy", "scipy"}),
+    "sweeps.timings": (
+        {"sweeps.networks", "sweeps.processes", "training.step_time", "training.run", "records", "errors"},
+        set(),
     ),
     "sweeps.shape": (
-        {"sweeps", "laws", "data", "models.solver", "models.count", "runs", "records", "interrupts", "errors"},
+        {
+            "sweeps",
+            "laws",
+            "data",
+            "models.solver",
+            "models.count",
+            "runs",
+            "records",
+            "interrupts",
+            "errors",
+        },
         {"optuna", "numpy", "scipy"},
     ),
     "sweeps": (

@@ -22,6 +22,8 @@ CLASS_PATHS = {
     "transformer": "scaling_laws.models.transformer.Transformer",
     "lstm": "scaling_laws.models.lstm.LSTM",
 }
+Kind = tuple[str, str]
+"""Family and class path."""
 CONFIGS = {"transformer": TransformerConfig, "lstm": LSTMConfig}
 WANTED: dict[str, dict[str, Any]] = {
     "transformer": {
@@ -68,6 +70,11 @@ class PlannedNetwork:
     parameters: dict[str, int]
     flops_per_token: dict[str, float]
     memory: Memory | None
+
+    @property
+    def kind(self) -> Kind:
+        """What it shares with networks whose times tell of its own."""
+        return self.family, self.class_path
 
     @property
     def N(self) -> int:
