@@ -226,6 +226,18 @@ def read_question(folder: Path) -> str:
     return _read_text(folder / QUESTION_FILE, "question")
 
 
+def read_planned_experiments(folder: Path) -> dict[str, tuple[str, ...]]:
+    """By run, the experiments of a study that ask for it; empty where no plan can be read.
+
+    A run's record knows who asked when it was trained; the plan, also who came later.
+    """
+    try:
+        runs = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["runs"]
+        return {run["name"]: tuple(run["experiments"]) for run in runs}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def _read_text(path: Path, key: str) -> str:
     """One text of a small JSON file; empty where it cannot be read: nothing depends on it."""
     try:

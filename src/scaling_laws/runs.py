@@ -17,6 +17,7 @@ from scaling_laws.records import (
     RunRecord,
     check_file,
     read_failure,
+    read_planned_experiments,
     read_question,
     read_record,
 )
@@ -90,11 +91,12 @@ class Study:
         name: the study's name (its folder's).
         question: what the study is to find out, from its sweep file; empty where nobody said.
         records: every readable record, in order of name.
-        runs: one row a *complete* run: run, trunk, family, seed, n_layer, d_model, n_ctx, n_reuse, N,
-            N_with_head, N_total, N_reused, D, unique_tokens, batch_tokens, steps, learning_rate,
-            warmup_tokens, after_cooldown, stopped_early, C, C_attention, C_exact (FLOPs), loss (test corpus,
-            nats per token), loss_<corpus>, bits_per_byte_<corpus>, train_loss, elapsed_s, trained_tokens,
-            tokens_per_s.
+        runs: one row a *complete* run: run, trunk, experiments (that ask for it, by commas), family, seed,
+            n_layer, d_model, n_ctx, n_reuse, dropout, N, N_with_head, N_total, N_reused, D, unique_tokens,
+            train_halvings, noise_suffix_tokens, batch_tokens, steps, learning_rate, summed_learning_rate,
+            decay, cooldown_share, warmup_tokens, after_cooldown, stopped_early, C, C_attention, C_exact
+            (FLOPs), loss (test corpus, nats per token), loss_<corpus>, bits_per_byte_<corpus>, train_loss,
+            elapsed_s, trained_tokens, tokens_per_s.
         left_out: run, status, reason: runs that no fit may use, and why.
     """
 
@@ -144,8 +146,14 @@ class Study:
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["run", *columns])
 
 
-def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """One row a record, with N and C by every convention (columns: see `Study.runs`)."""
+def runs_table(
+    records: Iterable[RunRecord], experiments: Mapping[str, tuple[str, ...]] | None = None
+) -> pd.DataFrame:
+    """One row a record, with N and C by every convention (columns: see `Study.runs`).
+
+    Args:
+        experiments: that ask for each run, by its name; by default those that asked when it was trained.
+    """
     import pandas as pd
 
     rows = []
@@ -154,18 +162,25 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
         row: dict[str, Any] = {
             "run": record.name,
             "trunk": record.trunk,
+            "experiments": ", ".join((experiments or {}).get(record.name, record.tags)),
             "family": record.family,
             "seed": record.seed,
             "n_layer": record.shape.get("n_layer"),
             "d_model": record.shape.get("d_model"),
             "n_ctx": record.shape.get("n_ctx"),
             "n_reuse": n_reuse,
+            "dropout": record.shape.get("dropout", 0.0),
             **parameter_counts(record.parameters, record.flops_per_token, n_reuse),
             "D": record.tokens,
             "unique_tokens": record.unique_tokens,
+            "train_halvings": record.corpus.get("train_halvings", 0),
+            "noise_suffix_tokens": record.corpus.get("noise_suffix_tokens", 0),
             "batch_tokens": record.batch_tokens,
             "steps": record.steps,
             "learning_rate": record.optimizer.get("learning_rate"),
+            "summed_learning_rate": record.summed_learning_rate,
+            "decay": record.schedule.get("decay", "cooldown"),
+            "cooldown_share": record.schedule.get("cooldown_share", 0.0),
             "warmup_tokens": record.schedule.get("warmup_steps", 0) * record.batch_tokens,
             "after_cooldown": record.after_cooldown,
             "stopped_early": record.stopped_early,
@@ -224,6 +239,8 @@ def load_study(folder: Path) -> Study:
         question=read_question(folder),
         folder=folder,
         records=tuple(records),
-        runs=runs_table(record for record in records if record.name not in bad),
+        runs=runs_table(
+            (record for record in records if record.name not in bad), read_planned_experiments(folder)
+        ),
         left_out=pd.DataFrame(left_out, columns=["run", "status", "reason"]),
     )

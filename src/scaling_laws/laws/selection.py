@@ -11,6 +11,7 @@ import numpy as np
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.allocation.frontier import FrontierPoint
+from scaling_laws.laws.recipe import of_one_recipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +33,9 @@ def usable_runs(runs: pd.DataFrame, *, n: str = "N", c: str = "C") -> tuple[pd.D
     """The runs whose final loss may enter a law, with N and C from the columns `n` and `c`; and the others.
 
     Left out: losses taken before the learning rate came down; those of runs that were stopped early (their D
-    is not what limits them); and, where one size and horizon was trained
-    with several learning rates, all but the rate of the lowest mean loss. The learning rate is a nuisance:
-    the law is of runs that got it right.
+    is not what limits them); runs of another recipe than most (`recipe.py`); and, where one size and horizon
+    was trained with several learning rates, all but the rate of the lowest mean loss. The learning rate is a
+    nuisance: the law is of runs that got it right.
 
     Raises:
         InputError: there are no runs, a column is missing, or a value is not a finite positive number.
@@ -63,6 +64,8 @@ def usable_runs(runs: pd.DataFrame, *, n: str = "N", c: str = "C") -> tuple[pd.D
                 {"run": run, "status": "complete", "reason": reason} for run in table.loc[which, "run"]
             ]
         table = table[cooled & ~early]
+    table, reasons = of_one_recipe(table)
+    left_out += [{"run": run, "status": "complete", "reason": reason} for run, reason in reasons.items()]
     if "learning_rate" in table.columns:
         best = _has_best_learning_rate(table)
         reason = "another learning rate did better at its size and horizon"

@@ -1,0 +1,75 @@
+"""A law is of runs that differ in N and D alone: which runs of a study share one recipe.
+
+A study of several experiments has runs of other contexts, batches, schedules, parts of the corpus and shapes.
+Each family's laws are fitted to the recipe that most of its pairs of N and D have; the other runs are left
+out, each with its reason.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECIPE = {
+    "train_halvings": "on another part of the corpus",
+    "n_reuse": "with blocks used more often or less",
+    "noise_suffix_tokens": "with another noise suffix",
+    "n_ctx": "with another context",
+    "batch_tokens": "with another batch",
+    "dropout": "with another dropout",
+    "decay": "with another schedule",
+    "cooldown_share": "with another cooldown",
+}
+"""Column of a study's run table -> what to say of the runs that have another value than most."""
+TRANSFORMERS = ("transformer", "recurrent_transformer")
+FEWEST_SIZES = 4
+"""Of usual shapes: with fewer, unusual ones stay."""
+FEWEST_LAYERS = 2
+SHALLOW = "networks of less than two layers lie off the law of N (Kaplan 2020, Fig. 6 and D.7)"
+LEAST_ASPECT_RATIO = 4
+NARROW = "networks less than four times as wide as deep lie off the law of N (Kaplan 2020, section 3.2)"
+
+
+def of_one_recipe(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The runs of each family's usual recipe, and why each of the others is not among them.
+
+    Args:
+        table: of a study (`runs.Study.runs`), columns N and D in the chosen conventions. A table without a
+            study's columns is returned as it is: nothing is known of its recipes.
+    """
+    if "train_halvings" not in table.columns:
+        return table, {}
+    reasons: dict[str, str] = {}
+    for family, rows in table.groupby("family"):
+        for column, words in RECIPE.items():
+            usual = _usual(rows, column)
+            other = rows[column] != usual
+            reason = f"it was trained {words} than most runs of the family {family} ({column} = {usual})"
+            reasons |= dict.fromkeys(rows.loc[other, "run"], reason)
+            rows = rows[~other]
+        reasons |= _off_the_law(rows)
+    return table[~table["run"].isin(reasons)], reasons
+
+
+def _usual(rows: pd.DataFrame, column: str) -> Any:
+    """The value that most pairs of N and D have; of equals the one with more runs."""
+    counts = rows.groupby(column, dropna=False).apply(
+        lambda group: (group[["N", "D"]].drop_duplicates().shape[0], len(group)), include_groups=False
+    )
+    return max(counts.index, key=lambda value: counts[value])
+
+
+def _off_the_law(rows: pd.DataFrame) -> dict[str, str]:
+    """Shapes that the paper's fits of N do not have, where there are enough others."""
+    if rows["family"].iloc[0] not in TRANSFORMERS or rows[["n_layer", "d_model"]].isna().any(axis=None):
+        return {}
+    shallow = rows["n_layer"] < FEWEST_LAYERS
+    narrow = ~shallow & (rows["d_model"] < LEAST_ASPECT_RATIO * rows["n_layer"])
+    if rows.loc[~shallow & ~narrow, "N"].nunique() < FEWEST_SIZES:
+        return {}
+    return {
+        **dict.fromkeys(rows.loc[shallow, "run"], SHALLOW),
+        **dict.fromkeys(rows.loc[narrow, "run"], NARROW),
+    }
