@@ -17,7 +17,7 @@ from scaling_laws.sweeps.budget import Budget, parse_budget
 from scaling_laws.sweeps.budgeting import SIZES, find_references, spent
 from scaling_laws.sweeps.cells import Cell
 from scaling_laws.sweeps.experiments import Plan, begun, filled, rough_seconds, study_cells
-from scaling_laws.sweeps.plan_file import kept_references, write_plan
+from scaling_laws.sweeps.plan_file import read_kept, write_plan
 from scaling_laws.sweeps.reading import load_sweep
 from scaling_laws.sweeps.reference import Reference, reference_of_size
 
@@ -283,20 +283,24 @@ def test_a_shorter_context_has_equal_tokens_a_step(sweep_file: Path) -> None:
 
 def test_a_study_goes_on_with_the_sizes_it_began_with(sweep_file: Path) -> None:
     study = study_of(with_models(sweep_file, MODEL, budget="1e12 FLOPs"))
-    assert kept_references(study) is None
+    assert read_kept(study) is None
     planned = filled(replace(study, references=find_references(study, None)), None)
     write_plan(planned)
-    assert kept_references(study) == planned.references
+    kept = read_kept(study)
+    assert kept is not None and kept.references == planned.references
+    again = filled(replace(study, references=kept.references), kept.cost)
+    assert [run.run_id for run in again.runs] == [run.run_id for run in planned.runs]
+    assert again.runs[0].expected_s == pytest.approx(planned.runs[0].expected_s, abs=1e-3)
     written = json.loads((study.folder / "plan.json").read_text(encoding="utf-8"))
     assert {run["name"]: run["run_id"] for run in written["runs"]} == {
         run.name: run.run_id for run in planned.runs
     }
-    assert kept_references(study_of(edited(sweep_file, question="Worded otherwise?"))) is not None
-    assert kept_references(study_of(edited(sweep_file, budget="2e12 FLOPs"))) is None
+    assert read_kept(study_of(edited(sweep_file, question="Worded otherwise?"))) is not None
+    assert read_kept(study_of(edited(sweep_file, budget="2e12 FLOPs"))) is None
     edited(sweep_file, budget="1e12 FLOPs", question="Does it work?")
     for damaged in ("", "{", "[]", "{}", '{"references": 3}'):
         (study.folder / "plan.json").write_text(damaged, encoding="utf-8")
-        assert kept_references(study) is None
+        assert read_kept(study) is None
 
 
 # --- several experiments as one study ---------------------------------------------------------------

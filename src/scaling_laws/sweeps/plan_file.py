@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from scaling_laws.records import PLAN_FILE, write_atomically
-from scaling_laws.sweeps.experiments import Plan
+from scaling_laws.sweeps.cells import Cell
+from scaling_laws.sweeps.experiments import Plan, rough_seconds
 from scaling_laws.sweeps.reference import Reference
 
 SCHEMA = 1
@@ -54,16 +55,36 @@ def write_plan(plan: Plan) -> None:
     write_atomically(plan.folder / PLAN_FILE, json.dumps(content, indent=1) + "\n")
 
 
-def kept_references(plan: Plan) -> dict[str, Reference] | None:
-    """What the budget came to when the study began; None where it asked for something else, or never began.
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a study began with.
 
-    An unreadable file keeps nothing: the references are then found again.
+    Attributes:
+        references: what its budget came to.
+        expected_s: of each run, by its id.
+    """
+
+    references: dict[str, Reference]
+    expected_s: dict[str, float]
+
+    def cost(self, cell: Cell, tokens: int) -> float:
+        """Seconds that were expected then; a rough guess of a run that was not planned."""
+        return self.expected_s.get(cell.run_id) or rough_seconds(cell, tokens)
+
+
+def read_kept(plan: Plan) -> Kept | None:
+    """What a study began with; None where it asked for something else then, or never began.
+
+    An unreadable file keeps nothing: the budget is then spent anew.
     """
     try:
         content = json.loads((plan.folder / PLAN_FILE).read_text(encoding="utf-8"))
         if content["asked"] != _fingerprint(plan):
             return None
-        return {name: Reference.from_json(entry) for name, entry in content["references"].items()}
+        return Kept(
+            references={name: Reference.from_json(entry) for name, entry in content["references"].items()},
+            expected_s={run["run_id"]: float(run["expected_s"]) for run in content["runs"]},
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
