@@ -107,15 +107,17 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
 
     from scaling_laws.data.tokens import build_corpus
     from scaling_laws.sweeps.live import view
-    from scaling_laws.sweeps.plan_file import write_plan
+    from scaling_laws.sweeps.planning import settled
     from scaling_laws.sweeps.supervisor import run_plan
 
     if not plan.trunks:
-        raise InputError(f"{options.file}: is a search, and feeds no law; run scaling-laws sweep {options.file}")
+        raise InputError(
+            f"{options.file}: is a search, and feeds no law; run scaling-laws sweep {options.file}"
+        )
     console = Console(quiet=options.quiet)
     console.print(f"corpus {plan.corpus.name}: {plan.corpus_folder}", highlight=False)
     build_corpus(plan.corpus, plan.corpus_folder)
-    write_plan(plan)
+    plan = settled(plan)
     workers = _workers(plan, options)
     console.print(
         f"study {plan.sweep.study}: {len(plan.runs)} runs in {len(plan.trunks)} trainings, "
