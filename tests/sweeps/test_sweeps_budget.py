@@ -274,6 +274,7 @@ def test_a_shorter_context_has_equal_tokens_a_step(sweep_file: Path) -> None:
     model = {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [2560], "n_ctx": 4}
     (run,) = filled(study_of(with_models(sweep_file, model)), None).runs
     assert (run.batch_tokens, run.config["data"]["batch_sequences"]) == (64, 16)
+    assert run.config["recorder"]["final_windows"] == 4 * 16  # windows of 4 instead of 16 tokens
     with pytest.raises(InputError, match="n_ctx = 5 does not divide a step's 64 tokens"):
         filled(study_of(with_models(sweep_file, model | {"n_ctx": 5})), None)
 

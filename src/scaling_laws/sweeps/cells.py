@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -210,9 +211,9 @@ def _config(
             "log_every_n_steps": sweep.log_every_n_steps,
             "evaluations_per_doubling": sweep.evaluations_per_doubling,
             "evaluation_every_n_steps": sweep.evaluation_every_n_steps,
-            "evaluation_windows": sweep.evaluation_windows,
-            "final_windows": sweep.final_windows,
-            "probe_windows": sweep.probe_windows,
+            "evaluation_windows": _windows(sweep, network, sweep.evaluation_windows),
+            "final_windows": _windows(sweep, network, sweep.final_windows),
+            "probe_windows": _windows(sweep, network, sweep.probe_windows),
             "patience": sweep.patience,
             "patience_corpus": sweep.patience_corpus,
         },
@@ -221,6 +222,11 @@ def _config(
     if sweep.optimizer == "adamw":
         config["model"] |= {"beta1": sweep.beta1, "beta2": sweep.beta2}
     return config
+
+
+def _windows(sweep: Sweep, network: PlannedNetwork, windows: int) -> int:
+    """As many held-out tokens for a network with a context of its own: its losses are as exact."""
+    return math.ceil(windows * sweep.n_ctx / network.n_ctx)
 
 
 def _hash(config: Mapping[str, Any], corpus: CorpusConfig) -> str:

@@ -54,7 +54,7 @@ class Model:
     """The same by all rows of FLOPs, head and context included: equal FLOPs between families."""
     seeds: tuple[int, ...] = (1,)
     n_ctx: int | None = None
-    """Instead of the sweep's."""
+    """Instead of the sweep's; held-out windows are then so many more or fewer, too."""
     batch_sequences: int | None = None
     """Instead of the sweep's; by default, where n_ctx is another, as many tokens a step."""
     devices: int | None = None
