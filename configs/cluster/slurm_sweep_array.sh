@@ -1,14 +1,16 @@
 #!/bin/bash
 # A sweep on many machines under SLURM: sbatch configs/cluster/slurm_sweep_array.sh
-# Each task of the array is a supervisor of its own that takes trainings from one queue. Edit: the lines of
-# sbatch, SWEEP, STORAGE and how the environment is entered. Build the corpus beforehand (scaling-laws data build).
-# lightning_logs/ and data/ lie on a file system that all nodes share, and on which flock works between hosts.
-# SQLite does not work between hosts: STORAGE is a PostgreSQL database (pip install psycopg).
+# Each task of the array is a supervisor of its own that takes trainings from one queue; there is no master, and
+# tasks may come and go. Edit: the lines of sbatch, SWEEP, STORAGE and how the environment is entered. Build the
+# corpus beforehand (scaling-laws data build). lightning_logs/ and data/ lie on a file system that all nodes
+# share. SQLite does not work between hosts: STORAGE is a PostgreSQL database
+# (pip install 'scaling_laws[postgres]'); keep its password in ~/.pgpass, not in the URL. docs/sweeps.md has
+# what each failure does.
 #SBATCH --job-name=sweep
 #SBATCH --array=0-7                  # supervisors; each has one GPU
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
-#SBATCH --gpus-per-task=1
+#SBATCH --gpus-per-task=1            # as many as the largest training wants (trainer: {devices: ...})
 #SBATCH --cpus-per-task=8
 #SBATCH --time=12:00:00
 #SBATCH --signal=B:TERM@120          # two minutes to save before the time is over; this shell passes it on
@@ -17,14 +19,14 @@
 set -uo pipefail
 
 SWEEP=configs/sweeps/quick.yaml      # with trainer: {accelerator: gpu, devices: 1, precision: bf16-mixed}
-STORAGE=postgresql+psycopg://user@host/scaling_laws
-WORKERS=4                            # trainings that share the GPU
+STORAGE=postgresql://user@host/scaling_laws
+WORKERS=4                            # trainings at a time: so many share the GPU
 export PATH=$PWD/.venv/bin:$PATH
 
 # A training of a sweep is one process: Lightning shall not take it for a rank of the job.
 export SLURM_JOB_NAME=interactive
 
-scaling-laws sweep "$SWEEP" --workers "$WORKERS" --storage "$STORAGE" &
+scaling-laws sweep "$SWEEP" --quiet --workers "$WORKERS" --storage "$STORAGE" &
 supervisor=$!
 stopped=0
 trap 'stopped=1; kill -TERM "$supervisor"' TERM
@@ -32,6 +34,7 @@ wait "$supervisor"
 status=$?
 if [ "$stopped" -eq 1 ]; then
     wait "$supervisor"               # the first wait ended with the signal, the supervisor is still saving
+    status=$?
     scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
 fi
 exit "$status"

@@ -66,7 +66,12 @@ class Queue:
         self._url = url
         self._me = this_process()
         self._doubted_s: dict[int, float] = {}
-        self._study = open_storage(url, lambda storage: _open_study(storage, study))
+        self._study, self._storage = open_storage(url, lambda storage: (_open_study(storage, study), storage))
+
+    def close(self) -> None:
+        """Leave the database."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     def refill(
         self,

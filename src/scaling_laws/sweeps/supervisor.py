@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing import connection
-from multiprocessing.context import ForkServerContext
 
 from scaling_laws.errors import InputError
 from scaling_laws.interrupts import Interrupted, StopSignals
@@ -65,17 +64,17 @@ def run_plan(
     if gpus is None:
         gpus = gpus_for(str(plan.trunks[0].runs[0].config["trainer"].get("accelerator", "auto")))
     slots = Slots(workers=workers, gpus=gpus)
-    context = clean_processes()
     write_question(plan.folder, plan.sweep.question)
-    url = storage or f"sqlite:///{plan.folder / 'queue.sqlite3'}"
-    queue = Queue(url, queue_name(plan.sweep.study, plan.folder))
-    supervisor = _Supervisor(plan, slots, queue, context, watch, train)
+    supervisor = _Supervisor(plan, slots, watch, train)
     try:
         supervisor.look_at_all(retry_failed=retry_failed)
         supervisor.progress.n_found_done = len(supervisor.progress.seen)
         for trunk in supervisor.left.values():
             slots.require(trunk.name, trunk.devices)
-        return supervisor.run()
+        if supervisor.left:
+            supervisor.run(storage or f"sqlite:///{plan.folder / 'queue.sqlite3'}")
+        watch(supervisor.progress)
+        return supervisor.progress
     finally:
         with suppress(OSError, InputError):  # a full disk has its own error
             write_ledger(plan)
@@ -85,44 +84,30 @@ class _Supervisor:
     """The state of one `run_plan`."""
 
     def __init__(
-        self,
-        plan: Plan,
-        slots: Slots,
-        queue: Queue,
-        context: ForkServerContext,
-        watch: Callable[[Progress], None],
-        train: Train | None,
+        self, plan: Plan, slots: Slots, watch: Callable[[Progress], None], train: Train | None
     ) -> None:
         self.progress = Progress(plan=plan)
         self.left = {trunk.name: trunk for trunk in plan.trunks}
         """Neither done nor set aside, in the plan's order."""
+        self._plan = plan
         self._folder = plan.folder
         self._slots = slots
-        self._queue = PatientQueue(queue, self.progress.notes)
         self._watch = watch
         self._train = train
-        self._context = context
         self._active: list[Worker] = []
         self._pending: tuple[int, Trunk] | None = None
         """Taken from the queue, and waiting for its devices to become free: nothing overtakes it."""
         self._n_waiting = 0
         self._ask_next_s = self._refill_next_s = self._look_next_s = 0.0
 
-    def run(self) -> Progress:
+    def run(self, storage: str) -> None:
         """Train what is left (`run_plan`)."""
-        with StopSignals() as signals:
+        self._context = clean_processes()
+        queue = Queue(storage, queue_name(self._plan.sweep.study, self._folder))
+        self._queue = PatientQueue(queue, self.progress.notes)
+        with closing(queue), StopSignals() as signals:
             try:
-                while self.left or self._active:
-                    if signals.received:
-                        message = "interrupted; run the same command again to go on"
-                        raise Interrupted(signals.received, message)
-                    self._finish_ended()
-                    for worker in self._active:
-                        self._look(worker.trunk)
-                    self._queue.tell_all()
-                    self._start_more()
-                    self._watch(self.progress)
-                    self._wait()
+                self._train_all(signals)
             except (InputError, Interrupted):
                 self._end_all()
                 raise
@@ -131,8 +116,18 @@ class _Supervisor:
                     worker.process.kill()
                 raise
             self._queue.tell_all()
+
+    def _train_all(self, signals: StopSignals) -> None:
+        while self.left or self._active:
+            if signals.received:
+                raise Interrupted(signals.received, "interrupted; run the same command again to go on")
+            self._finish_ended()
+            for worker in self._active:
+                self._look(worker.trunk)
+            self._queue.tell_all()
+            self._start_more()
             self._watch(self.progress)
-        return self.progress
+            self._wait()
 
     # --- what is done ---------------------------------------------------------------------------------
 

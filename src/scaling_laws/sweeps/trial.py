@@ -95,6 +95,8 @@ def _hold_and_train(
     split = history.split
     start, start_s = _saved(configs), time.monotonic()
     _close_killed(folder, history, held.before_s or 0.0, start, _reached(configs))
+    if start.records == len(configs):  # another was faster, while this process was started
+        return Ended(outcome=attempts.DONE)
     attempts.begin(folder, attempt, start=start, split=split)
     reuse_freed_memory()
     if configs[0]["trainer"].get("accelerator") == "cpu":

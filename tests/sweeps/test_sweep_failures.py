@@ -1,0 +1,284 @@
+"""What becomes of trainings that fail, and of sweeps whose machine does."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_sweep import arguments, edited
+from test_sweep_storms import SUPERVISOR, holders
+
+from benchmarks.stub_training import started, stub_plan, train_nothing
+from scaling_laws.cli import main
+from scaling_laws.errors import InputError
+from scaling_laws.records import read_record
+from scaling_laws.sweeps import attempts, lease
+from scaling_laws.sweeps.experiments import Plan, plan
+from scaling_laws.sweeps.progress import Progress
+from scaling_laws.sweeps.reading import load_sweep
+from scaling_laws.sweeps.supervisor import run_plan
+
+HUNGRY_NETWORK = """
+import torch
+
+class Hungry(torch.nn.Module):
+    family = "hungry"
+    def __init__(self, n_vocab, n_ctx, width=4, rows=4):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(n_vocab, width)
+        self.head = torch.nn.Linear(width, n_vocab, bias=False)
+        self.rows = rows
+    def forward(self, tokens):
+        if self.training and len(tokens) > self.rows and type(tokens) is torch.Tensor:
+            raise torch.OutOfMemoryError(f"{len(tokens)} rows do not fit")
+        return self.head(self.embedding(tokens))
+    def parameters_by_group(self):
+        return {"token_embedding": self.embedding.weight.numel(), "head": self.head.weight.numel()}
+    def flops_per_token(self):
+        return {"de_embed": 2.0 * self.head.weight.numel()}
+"""
+
+
+def stubs(sweep_file: Path, n_trunks: int, **more: Any) -> Plan:
+    return stub_plan(plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs"), n_trunks, **more)
+
+
+def run(planned: Plan, train: Any, workers: int = 2, **more: Any) -> Progress:
+    return run_plan(planned, workers=workers, storage=None, watch=lambda progress: None, train=train, **more)
+
+
+def ledger(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "ledger.csv").read_text(encoding="utf-8").splitlines()))
+
+
+def outcomes(folder: Path) -> list[str | None]:
+    return [attempt.outcome for attempt in attempts.read(folder).attempts]
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def hungry_sweep(sweep_file: Path, monkeypatch: pytest.MonkeyPatch, rows: Sequence[int]) -> Path:
+    """Networks that have memory for so many rows at a time; a step has four."""
+    monkeypatch.chdir(sweep_file.parent)
+    (sweep_file.parent / "hungry_networks.py").write_text(HUNGRY_NETWORK, encoding="utf-8")
+    models = [{"shape": {"width": 4, "rows": n}, "horizons_tokens": [640]} for n in rows]
+    ladder = {"class_path": "hungry_networks.Hungry", "learning_rate": 0.01, "models": models}
+    return edited(sweep_file, ladders=[ladder])
+
+
+def test_a_training_without_memory_is_tried_with_smaller_micro_batches(
+    sweep_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(arguments(hungry_sweep(sweep_file, monkeypatch, rows=[4, 1])))
+    folder = sweep_file.parent / "logs" / "s"
+    enough, short = sorted(folder.glob("hungry-*"), key=lambda path: "rows4" not in path.name)
+    assert outcomes(enough) == ["done"] and outcomes(short) == ["out_of_memory", "out_of_memory", "done"]
+    trainer = yaml.safe_load((short / "config.yaml").read_text(encoding="utf-8"))["trainer"]
+    assert trainer["accumulate_grad_batches"] == 4
+    planned = {run.name: run.run_id for run in plan(load_sweep(sweep_file)).runs}
+    records = [read_record(path / "record.json") for path in (enough, short)]
+    assert [record.run_id for record in records] == [planned[record.name] for record in records]
+    assert records[1].batch_tokens == records[0].batch_tokens == 64
+    assert records[1].losses["test"]["loss_nats"] == pytest.approx(
+        records[0].losses["test"]["loss_nats"], rel=1e-5
+    )
+
+
+def test_a_training_that_never_fits_is_set_aside(
+    sweep_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments(hungry_sweep(sweep_file, monkeypatch, rows=[0]), "--quiet"))
+    printed, error = capsys.readouterr()
+    assert "OutOfMemoryError: 1 rows do not fit" in error and "splits no further" in error
+    assert printed.count("\n") == 1  # the last line
+    folder = next((sweep_file.parent / "logs" / "s").glob("hungry-*"))
+    assert outcomes(folder) == ["out_of_memory"] * 2 + ["failed"] * 3
+
+
+# --- kills and stops ------------------------------------------------------------------------------
+
+
+def die_twice(configs: Sequence[Mapping[str, Any]]) -> None:
+    """Killed twice, then trained."""
+    folder = Path(configs[0]["trainer"]["default_root_dir"])
+    if len(attempts.read(folder).attempts) <= 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    train_nothing(configs)
+
+
+def crash(configs: Sequence[Mapping[str, Any]]) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def raise_twice(configs: Sequence[Mapping[str, Any]]) -> None:
+    folder = Path(configs[0]["trainer"]["default_root_dir"])
+    if len(attempts.read(folder).attempts) <= 2:
+        raise RuntimeError("bad luck\nand more of it")
+    train_nothing(configs)
+
+
+@pytest.mark.parametrize(("train", "outcome"), [(die_twice, "killed"), (raise_twice, "failed")])
+def test_a_training_is_tried_again(sweep_file: Path, train: Any, outcome: str) -> None:
+    planned = stubs(sweep_file, 2)
+    progress = run(planned, train)
+    assert len(progress.done) == 2 and not progress.failed
+    for trunk in planned.trunks:
+        assert outcomes(planned.folder / trunk.name) == [outcome, outcome, "done"]
+        assert not (planned.folder / trunk.name / "failure.json").exists()
+    rows = ledger(planned.folder)
+    assert [row["outcome"] for row in rows] == [outcome, outcome, "done"] * 2
+    expected = "its process was ended by SIGKILL" if outcome == "killed" else "RuntimeError: bad luck"
+    assert {row["reason"] for row in rows if row["outcome"] == outcome} == {expected}
+
+
+def test_a_crash_is_a_failure(sweep_file: Path) -> None:
+    planned = stubs(sweep_file, 1)
+    progress = run(planned, crash)
+    assert "its process was ended by SIGSEGV; see " in progress.failed[planned.trunks[0].name]
+
+
+def test_who_was_stopped_goes_on_where_others_have_finished(sweep_file: Path) -> None:
+    """Supervisor and training are stopped; another supervisor does the rest, and nothing is done twice."""
+    n_trunks = 6
+    command = [sys.executable, str(SUPERVISOR), str(sweep_file), str(n_trunks), "1", "train_slowly"]
+    stopped = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    folder = sweep_file.parent / "logs" / "s"
+    deadline_s = time.monotonic() + 60
+    while not (found := holders(folder)) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    for pid in (stopped.pid, *found):
+        os.kill(pid, signal.SIGSTOP)
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while len(list(folder.glob("*/record.json"))) < n_trunks - 1 and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    time.sleep(1)
+    assert other.poll() is None  # it waits for the training that is held
+    for pid in (stopped.pid, *found):
+        os.kill(pid, signal.SIGCONT)
+    for process in (stopped, other):
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and output.splitlines()[-1] == f"{n_trunks} done, 0 failed"
+    assert [len(started(folder / f"stub-{number:05d}")) for number in range(n_trunks)] == [1] * n_trunks
+
+
+# --- the machine ----------------------------------------------------------------------------------
+
+
+def test_trainings_of_several_devices_take_turns(sweep_file: Path) -> None:
+    planned = stubs(sweep_file, 6, devices=(1, 2))
+    assert len(run(planned, train_nothing, gpus=("a", "b")).done) == 6
+    with pytest.raises(InputError, match="stub-.* wants 3 GPUs, and this machine has 2"):
+        run(stubs(edited(sweep_file, study="t"), 1, devices=(3,)), train_nothing, gpus=("a", "b"))
+
+
+def fill_the_disk(configs: Sequence[Mapping[str, Any]]) -> None:
+    raise OSError(28, "No space left on device", "/somewhere/file")
+
+
+def test_a_full_disk_is_nobodys_failure(sweep_file: Path) -> None:
+    planned = stubs(sweep_file, 3)
+    for _ in range(attempts.MAX_FAILURES + 1):
+        with pytest.raises(InputError, match=r"/somewhere/file: could not be written \(No space left"):
+            run(planned, fill_the_disk)
+    assert len(run(planned, train_nothing).done) == 3
+    for trunk in planned.trunks:
+        assert set(outcomes(planned.folder / trunk.name)) <= {"interrupted", "done"}
+        assert not lease.is_held(planned.folder / trunk.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_free_kb", [40, 200, 300, 400, 500])
+def test_a_disk_that_fills_up(sweep_file: Path, n_free_kb: int) -> None:
+    """A file system of its own, with so much room when the sweep begins, and plenty later."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("mounting a small file system takes root")
+    logs = sweep_file.parent / "logs"
+    logs.mkdir()
+    sweep = shlex.join([sys.executable, "-m", "scaling_laws", *arguments(sweep_file, "--quiet")])
+    script = f"""
+        mount -t tmpfs -o size=16m tmpfs {logs} || exit 77
+        head -c $((16 * 1024 * 1024 - {n_free_kb} * 1024)) /dev/zero > {logs}/filler
+        {sweep} ; echo "status $?"
+        rm {logs}/filler
+        {sweep} ; echo "status $?"
+        cp -r {logs} {logs}-kept
+    """
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=300, check=False
+    )
+    if done.returncode == 77:
+        pytest.skip("no tmpfs can be mounted here")
+    said = done.stdout.splitlines()
+    assert said[0] == "status 2" and said[-1] == "status 0", done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and errors[0].startswith(f"error: {logs}/")
+    assert "could not be written" in errors[0] and "Traceback" not in done.stderr
+    kept = Path(f"{logs}-kept") / "s"
+    assert len(list(kept.glob("*/record.json"))) == 6
+    for folder in kept.glob(f"*/{attempts.FILE}"):
+        assert set(outcomes(folder.parent)) <= {"interrupted", "killed", "done"}
+    shutil.rmtree(kept)
+
+
+# --- the ledger -----------------------------------------------------------------------------------
+
+
+def fail_one(configs: Sequence[Mapping[str, Any]]) -> None:
+    if "stub-00001" in configs[0]["trainer"]["default_root_dir"]:
+        raise RuntimeError("this one is broken")
+    train_nothing(configs)
+
+
+def test_the_ledger_says_what_is_done_and_what_it_cost(
+    sweep_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = stubs(sweep_file, 3)
+    progress = run(planned, fail_one)
+    assert list(progress.failed) == ["stub-00001"]
+    from scaling_laws.sweeps.ledger import ledger_of
+    from scaling_laws.sweeps.status import status_text
+
+    trunks = ledger_of(planned.folder, planned)
+    text = status_text("s", trunks)
+    assert "2 of 3 runs done" in text
+    assert "3 planned, 2 done, 0 running, 0 waiting, 1 set aside" in text
+    assert "attempts: 5 (2 done, 3 failed)" in text
+    assert (
+        "stub-00001: failed 3 times without getting further, last: RuntimeError: this one is broken" in text
+    )
+    held = lease.take(planned.folder / "stub-00001")
+    assert "1 running, 0 waiting, 0 set aside" in status_text("s", ledger_of(planned.folder, planned))
+    held.close()  # type: ignore[union-attr]
+    tokens = planned.trunks[0].runs[0].trained_tokens
+    assert [sum(row.tokens for row in trunk.rows) for trunk in trunks] == [tokens, 0, tokens]
+    assert run(planned, train_nothing, retry_failed=True).failed == {}
+
+
+def test_the_status_is_told_without_torch(sweep_file: Path) -> None:
+    main(arguments(sweep_file, "--quiet"))
+    code = (
+        "import sys; from scaling_laws.cli import main\n"
+        "main(sys.argv[1:])\n"
+        "assert not {'torch', 'pytorch_lightning'} & set(sys.modules), 'torch was imported'"
+    )
+    command = [sys.executable, "-c", code, *arguments(sweep_file, "--status")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "study s: 6 of 6 runs done" in said and "attempts: 4 (4 done)" in said
+    rows = ledger(sweep_file.parent / "logs" / "s")
+    runs = plan(load_sweep(sweep_file)).runs
+    assert sum(int(row["tokens"]) for row in rows) == sum(run.trained_tokens for run in runs)
+    spent = sum(run.C / run.D * run.trained_tokens for run in runs)
+    assert sum(float(row["C"]) for row in rows) == pytest.approx(spent, rel=1e-5)
