@@ -17,9 +17,11 @@ def preview(plan: Plan) -> str:
     """The search in a few lines.
 
     Raises:
-        InputError: a trial would be impossible: its horizon is too short, or its rule has no rate for N.
+        InputError: the settings make no search, or a trial would be impossible: its horizon is too short, or
+            its rule has no rate for N.
     """
     search = search_of(plan)
+    search.check()
     points = list(_grid(search))
     runs = [planned_trial(plan, point) for point in points if is_feasible(network_at(plan, point), point)]
     lines = [

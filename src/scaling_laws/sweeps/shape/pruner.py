@@ -1,19 +1,22 @@
 """Stops a trial whose end, foretold from its learning curve, is worse than the best trial so far.
 
-The losses of the part at a constant rate are extrapolated by L(D) = E + B/D^beta to where the cooldown
-begins (`laws/checks/learning_curve.py`). That is not the final loss: the cooldown lowers it, and the fit errs.
-By how much is taken from the trials that are finished: each is extrapolated from as many tokens as the trial
-in question has seen, and ln(final loss / extrapolation) is noted. Their mean is the cooldown's gain with the
-bias of so short a look; their spread is the error that such a forecast really has. The fit's own interval is
-not used: a bootstrap with a curve's residuals takes neighbouring evaluations for independent and knows of no
-cooldown (docs/log.md; `python benchmarks/pruners.py` counts how often each of the two intervals holds). A
-schedule without a constant part foretells nothing here, and nothing is pruned.
+There are two forecasts. One extrapolates the losses of the part at a constant rate by L(D) = E + B/D^beta to
+where the cooldown begins (`laws/checks/learning_curve.py`), the other is the last loss seen. Neither is the
+final loss: the cooldown lowers it, and a forecast errs. By how much is taken from the trials that are
+finished: each is foretold from as many tokens as the trial in question has seen, and the logarithm of final
+loss over forecast is noted. The mean is the gain of the cooldown and of the tokens to come, the spread the
+error that such a forecast really has; the forecast of less spread is used. The fit's own interval is not: a
+bootstrap with a curve's residuals takes neighbouring evaluations for independent and knows of no cooldown
+(docs/log.md; `python benchmarks/pruners.py` counts how often the intervals hold). A schedule without a
+constant part has no forecast here, and nothing is pruned.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -24,6 +27,10 @@ from scaling_laws.errors import InputError
 
 CONSTANT_RATE, HORIZON = "constant_rate_tokens", "horizon_tokens"
 """Attributes of the study: tokens at the end of the warm-up and where the cooldown begins; and in all."""
+EXTRAPOLATION, LAST_LOSS = "extrapolation", "last loss"
+FORECASTS = (EXTRAPOLATION, LAST_LOSS)
+FEWEST_FINISHED = 3
+"""For a spread."""
 Points = tuple[tuple[int, float], ...]
 """Tokens and loss, nats per token."""
 
@@ -37,16 +44,27 @@ class CurvePruner(BasePruner):
         n_finished: finished trials before it prunes anything.
         from_share: share of the horizon's tokens that a trial always trains.
         level: of the two-sided interval; by a prediction interval of Student's t.
+        forecasts: those to choose from.
 
     Raises:
         InputError: a number makes no sense.
     """
 
-    def __init__(self, *, n_finished: int = 6, from_share: float = 0.2, level: float = 0.9) -> None:
-        if n_finished < 3:
-            raise InputError(f"n_finished is {n_finished}; a spread needs 3 trials or more")
+    def __init__(
+        self,
+        *,
+        n_finished: int = 6,
+        from_share: float = 0.2,
+        level: float = 0.9,
+        forecasts: Sequence[str] = FORECASTS,
+    ) -> None:
+        if n_finished < FEWEST_FINISHED:
+            raise InputError(f"n_finished is {n_finished}; a spread needs {FEWEST_FINISHED} trials or more")
         if not (0 <= from_share < 1 and 0 < level < 1):
             raise InputError(f"from_share is {from_share}, level {level}; both are shares of one")
+        if not forecasts or set(forecasts) - set(FORECASTS):
+            raise InputError(f"forecasts are {list(forecasts)}; choose from {', '.join(FORECASTS)}")
+        self.forecasts = tuple(forecasts)
         self.n_finished = n_finished
         self.from_share = from_share
         self.level = level
@@ -61,7 +79,7 @@ class CurvePruner(BasePruner):
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             if other.number != trial.number and other.intermediate_values
         ]
-        foretold = foretell(study, trial, finished, seen, self.level)
+        foretold = foretell(study, trial, finished, seen, self.level, self.forecasts)
         if foretold is None or foretold.n_finished < self.n_finished:
             return False
         return foretold.low > min(float(other.value or math.inf) for other in finished)
@@ -74,38 +92,67 @@ class Foretold:
     Attributes:
         loss: the most likely.
         low, high: its interval.
-        n_finished: finished trials that it was calibrated with.
+        spread: standard deviation of the error of ln loss, among the finished trials.
+        n_finished: these.
+        forecast: which one, by its name in `FORECASTS`.
     """
 
     loss: float
     low: float
     high: float
+    spread: float
     n_finished: int
+    forecast: str
 
 
 def foretell(
-    study: optuna.Study, trial: FrozenTrial, finished: list[FrozenTrial], seen: int, level: float
+    study: optuna.Study,
+    trial: FrozenTrial,
+    finished: Sequence[FrozenTrial],
+    seen: int,
+    level: float,
+    forecasts: Sequence[str] = FORECASTS,
 ) -> Foretold | None:
     """The final loss of a trial, from its reports up to `seen` tokens and the finished trials' errors.
 
-    None where the curve does not identify the form, or where fewer than three finished trials' curves do.
+    None where no forecast can be made for the trial and three finished ones.
     """
     begin, end = study.user_attrs[CONSTANT_RATE]
-    extrapolated = before_cooldown(_points(trial, begin, min(end, seen)), end)
-    if extrapolated is None:
-        return None
-    errors = []
-    for other in finished:
-        same_look = before_cooldown(_points(other, begin, min(end, seen)), end)
-        if same_look is not None and other.value is not None:
-            errors.append(math.log(other.value / same_look))
-    if len(errors) < 3:
-        return None
-    mean = sum(errors) / len(errors)
-    sd = math.sqrt(sum((error - mean) ** 2 for error in errors) / (len(errors) - 1))
-    half = _t_quantile((1 + level) / 2, len(errors) - 1) * sd * math.sqrt(1 + 1 / len(errors))
-    loss = extrapolated * math.exp(mean)
-    return Foretold(loss=loss, low=loss * math.exp(-half), high=loss * math.exp(half), n_finished=len(errors))
+    found: list[Foretold] = []
+    for name in forecasts:
+        loss = _forecast(name, _points(trial, begin, min(end, seen)), end)
+        known = [
+            math.log(other.value / same_look)
+            for other in finished
+            if other.value is not None
+            and (same_look := _forecast(name, _points(other, begin, min(end, seen)), end)) is not None
+        ]
+        if loss is not None and len(known) >= FEWEST_FINISHED:
+            found.append(_calibrated(loss, known, level, name))
+    return min(found, key=lambda one: one.spread, default=None)
+
+
+def _calibrated(forecast: float, errors: Sequence[float], level: float, name: str) -> Foretold:
+    """A forecast put right by others' errors, with the prediction interval of so many of them."""
+    n = len(errors)
+    spread = statistics.stdev(errors)
+    half = _t_quantile((1 + level) / 2, n - 1) * spread * math.sqrt(1 + 1 / n)
+    loss = forecast * math.exp(statistics.fmean(errors))
+    return Foretold(
+        loss=loss,
+        low=loss * math.exp(-half),
+        high=loss * math.exp(half),
+        spread=spread,
+        n_finished=n,
+        forecast=name,
+    )
+
+
+def _forecast(name: str, points: Points, end: int) -> float | None:
+    """The loss at `end` tokens, or the last one; None where the points do not allow it."""
+    if name == LAST_LOSS:
+        return points[-1][1] if points else None
+    return before_cooldown(points, end)
 
 
 @functools.lru_cache(maxsize=100_000)

@@ -39,7 +39,8 @@ from scaling_laws.sweeps.shape.trials import (
 
 MAX_TRIES = 2
 MOST_FRUITLESS = 200
-"""Trials in a row that ask for nothing new, after which the space counts as exhausted."""
+"""Trials in a row that ask for nothing new, after which nothing is asked for until a training ends; where
+none runs, the space is exhausted."""
 POLL_S = 0.1
 ASK_S = 2.0
 
@@ -143,21 +144,20 @@ class Search:
                     self._look_around()
                     look_next_s = time.monotonic() + ASK_S
                 if self._is_over():
+                    self.progress.exhausted = self._fruitless >= MOST_FRUITLESS
                     watch(self.progress)
                     return self.progress
-                while len(self._active) < workers and self._wants_more() and not signals.received:
-                    self._begin(context)
+                for _ in range(workers - len(self._active)):
+                    if self._wants_more() and not signals.received:
+                        self._begin(context)
                 watch(self.progress)
                 time.sleep(POLL_S)
 
     # --- how much there is to do ------------------------------------------------------------------
 
-    def _n_settled(self) -> int:
-        return len(self.progress.done) + len(self.progress.failed)
-
     def _wants_more(self) -> bool:
-        n_under_way = len(self._active) + self._elsewhere
-        return self._n_settled() + n_under_way < self.progress.n_trials and not self.progress.exhausted
+        n_known = len(self.progress.done) + len(self.progress.failed) + len(self._active) + self._elsewhere
+        return n_known < self.progress.n_trials and self._fruitless < MOST_FRUITLESS
 
     def _is_over(self) -> bool:
         return not self._active and not self._elsewhere and not self._wants_more()
@@ -175,7 +175,7 @@ class Search:
             asked.set_user_attr(OUTCOME, "infeasible: no such network of N parameters; not trained")
             self._tell(asked, None, TrialState.PRUNED)
             self.progress.n_infeasible += 1
-            self._count_fruitless()
+            self._fruitless += 1
             return
         trial = planned_trial(self.plan, point)
         name, network = trial.run.name, shape.config
@@ -187,24 +187,18 @@ class Search:
             asked.set_user_attr(key, attribute)
         if name in self.progress.done:
             self._tell_outcome(asked, self.progress.done[name])
-            self._count_fruitless()
+            self._fruitless += 1
             return
         folder = self.plan.folder / name
         if name in self.progress.failed or name in self.progress.running or lease.is_held(folder):
             self._tell(asked, None, TrialState.FAIL)
-            self._count_fruitless()
+            self._fruitless += 1
             return
         self._fruitless = 0
         write_point(folder, point)
         process = self._start(context, [trial.run.config], name=name)
         self._active.append(_Worker(process=process, trial=trial, asked=asked))
         self.progress.running[name] = trial
-
-    def _count_fruitless(self) -> None:
-        self._fruitless += 1
-        # While something is being trained, what is asked for twice may soon be something else.
-        if self._fruitless >= MOST_FRUITLESS and not self._active:
-            self.progress.exhausted = True
 
     def _look_around(self) -> None:
         """See what others have done, and what a kill has left."""
@@ -242,6 +236,7 @@ class Search:
                 worker.pruned = f"stopped by the pruner after {tokens} of {worker.trial.run.D} tokens"
                 worker.process.terminate()
         if ended:
+            self._fruitless = 0  # the sampler knows more now
             self._active.remove(worker)
             self._finish(worker)
 

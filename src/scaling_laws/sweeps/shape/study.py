@@ -28,10 +28,11 @@ def open_search(plan: Plan, url: str | None) -> optuna.Study:
     """The study in its storage, an SQLite file in the study's folder where `url` is None.
 
     Raises:
-        InputError: the storage cannot be opened or holds a search of another space, or the sampler or the
-            pruner is none.
+        InputError: the settings make no search, the storage cannot be opened or holds a search of another
+            space, or the sampler or the pruner is none.
     """
     search = search_of(plan)
+    search.check()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan.folder.mkdir(parents=True, exist_ok=True)
     # One storage may serve studies of one name in several folders.
