@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
@@ -82,7 +83,7 @@ def find_references(study: Plan, cost: Cost | None) -> dict[str, Reference]:
         raise InputError(
             f"study {study.sweep.study!r}: a budget of {budget} does not suffice: the smallest plan that its "
             f"networks and horizons allow (reference N = {SIZES[smallest]:g}) costs "
-            f"{replace(budget, amount=least)}; give it that much, or plan fewer runs"
+            f"{replace(budget, amount=_rounded_up(least))}; give it that much, or plan fewer runs"
         )
 
     def affordable(k: int) -> bool:
@@ -116,6 +117,12 @@ def _references(study: Plan, N: float) -> dict[str, Reference]:
         for experiment in study.experiments
         if experiment.needs_reference
     }
+
+
+def _rounded_up(amount: float) -> float:
+    """To the two digits that an error names: what it says suffices."""
+    step = 10.0 ** (math.floor(math.log10(amount)) - 1)
+    return math.ceil(amount / step) * step
 
 
 def _exact_flops(cell: Cell, tokens: int) -> float:
