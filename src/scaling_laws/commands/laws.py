@@ -136,9 +136,11 @@ def fit_folder(study: Study, **settings: Any) -> Laws:
 
 
 def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
-    from scaling_laws.runs import load_study
+    from scaling_laws.runs import OF_A_SEARCH, load_study
 
     study = load_study(options.runs)
+    if study.runs.empty and OF_A_SEARCH in set(study.left_out["reason"]):
+        raise InputError(f"{options.runs}: no run feeds a law; each is {OF_A_SEARCH}")
     if not options.form:
         return fit_folder(study, **vars(settings))
     from scaling_laws.laws.results.single_fit import SCANNED, fit_forms

@@ -51,13 +51,21 @@ def shape_study(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     ranked = best_of_each_shape(finished, correction.alpha_N, search.N)
     more = [run for runs in replicates(plan, ranked) for run in runs]
     more += [run for _, run in transferred(plan, ranked)]
-    if more:
-        failed |= train(replace(plan, trunks=tuple(run.trunk for run in more)), options)
+    if more:  # the trials are there already; the study's plan names them, too
+        trials = [one.trial for one in finished]
+        failed |= train(replace(plan, trunks=tuple(run.trunk for run in [*trials, *more])), options)
     result = shape_result(plan, finished, progress.n_infeasible)
     _write(result, markdown(result), plan.folder)
     print(markdown(result))
     print(f"result: {plan.folder / 'shape.md'}, shape.json, trials.csv, curves.csv, shape.png and shape.svg")
     return failed
+
+
+def with_trials(plan: Plan) -> Plan:
+    """The plan of a search, with the trials that its folder holds so far: what `--status` counts."""
+    from scaling_laws.sweeps.shape.trials import trial_folders, trial_in
+
+    return replace(plan, trunks=tuple(trial_in(plan, folder).trunk for folder in trial_folders(plan)))
 
 
 def _write(result: dict[str, Any], text: str, folder: Path) -> None:

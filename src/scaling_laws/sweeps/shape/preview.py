@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scaling_laws.errors import InputError
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape.settings import ShapeSearch
 from scaling_laws.sweeps.shape.space import Point, is_feasible
@@ -17,13 +18,18 @@ def preview(plan: Plan) -> str:
     """The search in a few lines.
 
     Raises:
-        InputError: the settings make no search, or a trial would be impossible: its horizon is too short, or
-            its rule has no rate for N.
+        InputError: the settings make no search, no network of the space has N parameters, or a trial would be
+            impossible: its horizon is too short, or its rule has no rate for N.
     """
     search = search_of(plan)
     search.check()
     points = list(_grid(search))
     runs = [planned_trial(plan, point) for point in points if is_feasible(network_at(plan, point), point)]
+    if not runs:
+        raise InputError(
+            f"search: no network of this space has {search.N:,.0f} parameters; "
+            "change N, the depths or the head widths"
+        )
     lines = [
         f"{plan.sweep.study}: a search for the best shape of {search.N:,.0f} parameters",
         f"  space     {_space(search)}",
@@ -70,9 +76,6 @@ def _grid(search: ShapeSearch) -> Iterator[Point]:
 
 
 def _cost(search: ShapeSearch, runs: list[TrialRun], n_seeds: int) -> Iterator[str]:
-    if not runs:
-        yield "  no network of this space has N parameters: change N, the depths or the head widths"
-        return
     seconds = sorted(run.run.expected_s for run in runs)[len(runs) // 2] * (search.trials + n_seeds)
     if search.transfer is not None:
         growth = search.transfer_tokens / search.tokens * search.transfer.N / search.N
