@@ -76,8 +76,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"reports", "laws", "runs", "records", "errors"},
         {"numpy", "pandas", "matplotlib", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
-    "commands.sweep": ({"sweeps", "data", "runs", "records", "errors"}, {"rich"}),
-    "commands.shape": ({"commands.sweep", "sweeps", "data", "reports", "records"}, {"rich"}),
+    "commands.sweep": ({"commands.shape", "sweeps", "data", "runs", "records", "errors"}, {"rich"}),
+    "commands.shape": ({"sweeps", "data", "reports", "records"}, {"rich"}),
     "commands": (
         {"commands", "reports", "laws", "models.config", "models.count", "models.solver"}
         | {"runs", "records", "errors"},

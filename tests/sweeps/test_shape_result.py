@@ -18,11 +18,10 @@ from scaling_laws.reports.style import rendered
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape import search
 from scaling_laws.sweeps.shape.follow_up import best_of_each_shape, replicates, transferred
+from scaling_laws.sweeps.shape.importance import FEWEST_FOR_IMPORTANCE, importance
 from scaling_laws.sweeps.shape.result import (
-    FEWEST_FOR_IMPORTANCE,
     correction_of,
     envelope,
-    importance,
     noise_between_seeds,
     shape_result,
 )

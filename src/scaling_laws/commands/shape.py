@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,16 @@ if TYPE_CHECKING:
     from scaling_laws.sweeps.experiments import Plan
     from scaling_laws.sweeps.shape.search import SearchProgress
 
+    Train = Callable[[Plan, argparse.Namespace], dict[str, str]]
+
 PNG_DPI = 150
 
 
-def shape_study(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
+def shape_study(plan: Plan, options: argparse.Namespace, train: Train) -> dict[str, str]:
     """Preview a search (`--dry-run`), or run it and write its result; returns the trainings that failed.
+
+    Args:
+        train: what the verb `sweep` trains a plan with.
 
     Raises:
         InputError: as `Search`, or no trial came to an end.
@@ -28,7 +34,6 @@ def shape_study(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     """
     from rich.console import Console
 
-    from scaling_laws.commands.sweep import train
     from scaling_laws.data.tokens import build_corpus
     from scaling_laws.sweeps.devices import default_workers
     from scaling_laws.sweeps.shape.follow_up import best_of_each_shape, replicates, transferred

@@ -53,7 +53,7 @@ def sweep(options: argparse.Namespace) -> None:
     if plan.sweep.search is not None:
         from scaling_laws.commands.shape import shape_study
 
-        refuse(shape_study(plan, options))
+        refuse(shape_study(plan, options, train))
         return
     if options.dry_run:
         _print_plan(plan, _workers(plan, options))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy.stats import t as student_t
 
 from scaling_laws.errors import InputError
@@ -30,6 +28,7 @@ from scaling_laws.sweeps.shape.follow_up import (
     replicates,
     transferred,
 )
+from scaling_laws.sweeps.shape.importance import RATIOS, importance
 from scaling_laws.sweeps.shape.settings import KAPLAN_ALPHA_N, ShapeSearch
 from scaling_laws.sweeps.shape.study import constant_rate_tokens
 from scaling_laws.sweeps.shape.trials import FinishedTrial, finished_trial, search_of
@@ -37,14 +36,6 @@ from scaling_laws.sweeps.shape.trials import FinishedTrial, finished_trial, sear
 SCHEMA = 1
 LEVEL = 0.95
 """One-sided: by noise alone two runs of one shape differ by more than the band in one of twenty cases."""
-FEWEST_FOR_IMPORTANCE = 20
-RATIOS = {
-    "d_ff_ratio": "d_ff / d_model",
-    "aspect_ratio": "d_model / n_layer",
-    "head_width": "d_model / n_heads",
-    "n_layer": "n_layer",
-}
-"""What a shape is judged by, and its name in tables and figures."""
 BINNED = ("d_ff_ratio", "aspect_ratio")
 """Their bins are factors of two, around powers of two; the others' are their values."""
 
@@ -248,40 +239,6 @@ def _noise_entry(plan: Plan, ranked: Sequence[FinishedTrial]) -> dict[str, Any] 
         groups.append([*([first.loss] if first and first.loss else []), *seeds])
     noise = noise_between_seeds(groups)
     return None if noise is None else vars(noise)
-
-
-def importance(rows: Sequence[Mapping[str, Any]], tunes_learning_rate: bool) -> dict[str, Any]:
-    """Optuna's importance (PED-ANOVA) of the networks' own ratios for the corrected loss; shares of one.
-
-    It asks which values the better trials have, so that it needs enough of them: `reason` says so otherwise.
-    """
-    if len(rows) < FEWEST_FOR_IMPORTANCE:
-        reason = f"{len(rows)} complete trials are too few for it; {FEWEST_FOR_IMPORTANCE} are needed"
-        return {"shares": None, "reason": reason}
-    names = [*RATIOS, *(["learning_rate_factor"] if tunes_learning_rate else [])]
-    space: dict[str, Any] = {}
-    for name in names:
-        values = [row[name] for row in rows]
-        if min(values) == max(values):
-            continue
-        if name == "head_width":
-            space[name] = CategoricalDistribution(sorted(set(values)))
-        elif name == "n_layer":
-            space[name] = IntDistribution(min(values), max(values), log=True)
-        else:
-            space[name] = FloatDistribution(min(values), max(values), log=True)
-    if not space:
-        return {"shares": None, "reason": "all trials are of one shape"}
-    study = optuna.create_study(direction="minimize")
-    for row in rows:
-        params = {name: row[name] for name in space}
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=space, value=row["corrected_loss"])
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        shares = optuna.importance.get_param_importances(study)
-    return {"shares": {name: float(share) for name, share in shares.items()}, "reason": ""}
 
 
 def transfer_entry(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scaling_laws.sweeps.shape.result import RATIOS
+from scaling_laws.sweeps.shape.importance import RATIOS
 
 SHOWN = 5
 """Trials in the table of the best."""
