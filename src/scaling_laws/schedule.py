@@ -1,7 +1,7 @@
 """The learning rate, and when to evaluate, as pure functions of the step.
 
-Standard library only: plans are made without torch. A schedule object holds no state, so there is none to resume. Steps are numbered from 0; the horizon is the
-number of steps of the run.
+Standard library only: plans are made without torch. A schedule object holds no state, so there is none to
+resume. Steps are numbered from 0; the horizon is the number of steps of the run.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from scaling_laws.data.manifest import manifest_text
 from scaling_laws.data.tokenizer import TextTokenizer, train_tokenizer
 from scaling_laws.data.tokens import build_corpus, describe, open_corpus
 from scaling_laws.errors import InputError
+from scaling_laws.records import sha256_of
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "data"
 WORDS = ["law", "loss", "token", "scale", "width", "depth", "batch", "data", "compute", "power", "curve"]

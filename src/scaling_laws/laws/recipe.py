@@ -55,10 +55,12 @@ def of_one_recipe(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
 
 def _usual(rows: pd.DataFrame, column: str) -> Any:
     """The value that most pairs of N and D have; of equals the one with more runs."""
-    counts = rows.groupby(column, dropna=False).apply(
-        lambda group: (group[["N", "D"]].drop_duplicates().shape[0], len(group)), include_groups=False
-    )
-    return max(counts.index, key=lambda value: counts[value])
+    groups = {value: group for value, group in rows.groupby(column, dropna=False)}
+
+    def support(value: Any) -> tuple[int, int]:
+        return len(groups[value][["N", "D"]].drop_duplicates()), len(groups[value])
+
+    return max(groups, key=support)
 
 
 def _off_the_law(rows: pd.DataFrame) -> dict[str, str]:

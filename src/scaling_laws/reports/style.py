@@ -139,7 +139,13 @@ def family_style(family: str, families: Sequence[str]) -> dict[str, Any]:
 
 
 def family_name(family: str) -> str:
-    return {"transformer": "Transformer", "lstm": "LSTM", "all": "All runs"}.get(family, family)
+    names = {
+        "transformer": "Transformer",
+        "recurrent_transformer": "recurrent Transformer",
+        "lstm": "LSTM",
+        "all": "All runs",
+    }
+    return names.get(family, family)
 
 
 def plain(name: str) -> str:
