@@ -1,12 +1,12 @@
 """What the queue costs: how soon the first of many runs begins, and what handing out a run adds to it.
 
-    python benchmarks/dispatch.py [--runs 10000] [--workers 2]    -> results/bench/dispatch.json
+    python benchmarks/dispatch.py [--runs N] [--workers N] [--stop-after N]    -> results/bench/dispatch.json
 
 The trainings write a record and train nothing (`stub_training.py`), so that all time is overhead: taking a
 trial from SQLite, forking a process that has Lightning, lease, book of attempts, record, and telling the
-queue. `ms_a_run` is wall time over runs; with two workers on two idle cores that is about half of what one
-worker waits for its next run (`ms_a_run_and_worker`). One start of the process that training begins in is
-timed alone.
+queue. `ms_a_run` is wall time over runs, `ms_a_run_and_worker` what a worker waits for its next run, and
+`cpu_ms_a_run` what supervisor, forkserver and trainings compute: it says what the machine could do were it
+idle (`load_average`). One start of the process that training begins in is timed alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +44,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--stop-after", type=int, help="runs to measure, of those that are planned")
     options = parser.parse_args()
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as temporary:
-        base = plan(load_sweep(ROOT / "configs/sweeps/tiny.yaml"), logs=Path(temporary))
-        starts = _starts(stub_plan(base, N_STARTS))
-        result = _sweep(stub_plan(base, options.runs), options.workers)
+        sweep = load_sweep(ROOT / "configs/sweeps/tiny.yaml")
+        starts = _starts(stub_plan(plan(sweep, logs=Path(temporary) / "starts"), N_STARTS))
+        result = _sweep(
+            stub_plan(plan(sweep, logs=Path(temporary) / "all"), options.runs),
+            options.workers,
+            options.stop_after or options.runs,
+        )
     content = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "optuna": optuna.__version__,
@@ -79,8 +86,9 @@ def _starts(planned: Plan) -> dict[str, float]:
     }
 
 
-def _sweep(planned: Plan, workers: int) -> dict[str, Any]:
-    """All trainings of a plan, and when they began."""
+def _sweep(planned: Plan, workers: int, stop_after: int) -> dict[str, Any]:
+    """The trainings of a plan, and when they began."""
+    from scaling_laws.interrupts import Interrupted
     from scaling_laws.sweeps.supervisor import run_plan
 
     last_s = time.monotonic()
@@ -90,26 +98,39 @@ def _sweep(planned: Plan, workers: int) -> dict[str, Any]:
         if time.monotonic() - last_s > 30:
             last_s = time.monotonic()
             print(f"{len(progress.done)} of {len(planned.trunks)}", flush=True)
+        if stop_after <= len(progress.done) < len(planned.trunks):
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    planned_s = time.time()
-    progress = run_plan(planned, workers=workers, storage=None, watch=watch, train=train_nothing)
-    wall_s = time.time() - planned_s
-    begun = [started(planned.folder / trunk.name) for trunk in planned.trunks]
+    planned_s, cpu_s = time.time(), _cpu_s()
+    with suppress(Interrupted):
+        run_plan(planned, workers=workers, storage=None, watch=watch, train=train_nothing)
+    wall_s, cpu_s = time.time() - planned_s, _cpu_s() - cpu_s
+    begun = [times for trunk in planned.trunks if (times := started(planned.folder / trunk.name))]
     times = sorted(times[0] for times in begun)
     tenth = len(times) // 10
     return {
-        "runs": len(planned.trunks),
-        "done": len(progress.done),
+        "planned": len(planned.trunks),
+        "trained": len(begun),
         "trained_twice": sum(len(times) > 1 for times in begun),
         "workers": workers,
         "first_run_s": round(times[0] - planned_s, 3),
         "wall_s": round(wall_s, 1),
         "ms_a_run": round(1000 * wall_s / len(times), 2),
         "ms_a_run_and_worker": round(1000 * wall_s * workers / len(times), 2),
+        "cpu_ms_a_run": round(1000 * cpu_s / len(times), 2),
         "ms_a_run_first_tenth": round(1000 * (times[tenth] - times[0]) / tenth, 2),
         "ms_a_run_last_tenth": round(1000 * (times[-1] - times[-tenth - 1]) / tenth, 2),
         "load_average": round(os.getloadavg()[0], 1),
     }
+
+
+def _cpu_s() -> float:
+    """Processor seconds of this process, and of the forkserver with all the processes that it has had."""
+    from multiprocessing.forkserver import _forkserver  # type: ignore[attr-defined]
+
+    stat = Path(f"/proc/{_forkserver._forkserver_pid}/stat").read_text(encoding="utf-8")
+    ticks = sum(int(field) for field in stat.rpartition(")")[2].split()[11:15])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A supervisor of stub trainings in a process of its own.
 
-    python stub_supervisor.py SWEEP_FILE N_TRUNKS WORKERS TRAIN [URL]
+python stub_supervisor.py SWEEP_FILE N_TRUNKS WORKERS TRAIN [URL]
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import yaml
+from benchmarks.stub_training import started, stub_plan, train_nothing
 from small_sweep import arguments, edited
 from test_sweep_storms import SUPERVISOR, holders
 
-from benchmarks.stub_training import started, stub_plan, train_nothing
 from scaling_laws.cli import main
 from scaling_laws.errors import InputError
 from scaling_laws.records import read_record
@@ -180,7 +180,7 @@ def test_who_was_stopped_goes_on_where_others_have_finished(sweep_file: Path) ->
 def test_trainings_of_several_devices_take_turns(sweep_file: Path) -> None:
     planned = stubs(sweep_file, 6, devices=(1, 2))
     assert len(run(planned, train_nothing, gpus=("a", "b")).done) == 6
-    with pytest.raises(InputError, match="stub-.* wants 3 GPUs, and this machine has 2"):
+    with pytest.raises(InputError, match=r"stub-.* wants 3 GPUs, and this machine has 2"):
         run(stubs(edited(sweep_file, study="t"), 1, devices=(3,)), train_nothing, gpus=("a", "b"))
 
 

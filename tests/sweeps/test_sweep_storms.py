@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from benchmarks.stub_training import started
 from small_sweep import arguments, edited, write_sweep
 
-from benchmarks.stub_training import started
 from scaling_laws.cli import main
 from scaling_laws.sweeps import attempts, lease
 
@@ -43,7 +44,7 @@ def storm_sweep(folder: Path, text_folder: Path) -> Path:
     sweep_file = write_sweep(folder, text_folder)
     content = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))
     ladder = content["ladders"][0]
-    horizons = [64 * steps for steps in (100, 130, 160, 200)]
+    horizons = [64 * steps for steps in (30, 40, 50, 70)]
     shape = {"n_layer": 1, "d_model": 8}
     ladder["models"] = [{"shape": shape, "horizons_tokens": horizons, "seeds": list(range(1, 16))}]
     return edited(sweep_file, ladders=[ladder], noise_scale_every_n_steps=0)
@@ -82,14 +83,11 @@ def test_a_storm_of_kills_loses_nothing(
             running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
         time.sleep(chance.uniform(0.1, 0.6))
         if sum(n_kills.values()) < N_KILLS and first_seen:
-            trainings = holders(folder)
-            # More trainings than supervisors: one that has just been started again has nothing to lose.
-            if trainings and chance.random() < 0.75:
-                kill(chance.choice(trainings))
-                n_kills["training"] += 1
-            else:
-                kill(chance.choice(running).pid)
-                n_kills["supervisor"] += 1
+            kind = "training" if chance.random() < 0.6 else "supervisor"
+            victims = holders(folder) if kind == "training" else [process.pid for process in running]
+            if victims:
+                kill(chance.choice(victims))
+                n_kills[kind] += 1
     for process in running:
         assert process.wait(timeout=SETTLED_S) == 0  # the others see that all is done
     elapsed_s = time.monotonic() - begin_s
@@ -107,20 +105,14 @@ def test_a_storm_of_kills_loses_nothing(
 
 
 def kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it has ended by itself
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it has ended by itself
 
 
 def holders(folder: Path) -> list[int]:
     """Processes that train."""
-    found = []
-    for path in folder.glob(f"*/{lease.OWNER_FILE}"):
-        owner = lease._read_owner(path.parent)
-        if owner and owner.process and owner.process.is_alive:
-            found.append(owner.process.pid)
-    return found
+    found = [lease.holder(path.parent) for path in folder.glob(f"*/{lease.OWNER_FILE}")]
+    return [process.pid for process in found if process and process.is_alive]
 
 
 def assert_same_rows(one: Path, other: Path) -> None:

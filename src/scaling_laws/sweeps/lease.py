@@ -122,6 +122,12 @@ def is_locked(folder: Path) -> bool:
     return lock is None
 
 
+def holder(folder: Path) -> ProcessName | None:
+    """The last process that took the folder; None where it was let go, or never taken."""
+    owner = _read_owner(folder)
+    return owner.process if owner else None
+
+
 def _locked(folder: Path, kind: int) -> IO[str] | None:
     """The lock file, locked; None where another process holds it."""
     file = open(folder / LOCK_FILE, "a+", encoding="ascii")  # noqa: SIM115 (the lock lasts as long as it is open)

@@ -107,15 +107,20 @@ class _Supervisor:
         self._queue = PatientQueue(queue, self.progress.notes)
         with closing(queue), StopSignals() as signals:
             try:
-                self._train_all(signals)
-            except (InputError, Interrupted):
-                self._end_all()
-                raise
+                self._train_until(signals)
             except KeyboardInterrupt:
                 for worker in self._active:
                     worker.process.kill()
                 raise
             self._queue.tell_all()
+
+    def _train_until(self, signals: StopSignals) -> None:
+        """Train all that is left; ends in good order where something ends it before."""
+        try:
+            self._train_all(signals)
+        except (InputError, Interrupted):
+            self._end_all()
+            raise
 
     def _train_all(self, signals: StopSignals) -> None:
         while self.left or self._active:
@@ -252,7 +257,7 @@ class _Supervisor:
         self._queue.tell(worker.trial, None)
         if heard is not None and heard[0] == attempts.ENVIRONMENT:
             raise InputError(heard[1])
-        if heard is None and lease.is_locked(folder):
+        if heard is None and worker.lives_on(folder):
             return  # the forkserver was killed, and its child lives: the lease will tell
         if heard is None and worker.process.exitcode != lease.LOST:
             self._note_killed(worker)
@@ -272,12 +277,13 @@ class _Supervisor:
             raise not_written(folder / attempts.FILE, error) from error
 
     def _end_all(self) -> None:
-        """Have the running trunks save and end, and wait for them; a second Ctrl-C kills them."""
+        """Have the running trunks save and end, and wait for them."""
         for worker in self._active:
             worker.process.terminate()  # the terminal interrupts them, too; a batch system may not
         for worker in self._active:
+            folder = self._folder / worker.trunk.name
             # The forkserver brings the news of an end; a signal may have killed it, and the lease knows.
-            while worker.process.is_alive() or lease.is_locked(self._folder / worker.trunk.name):
+            while worker.process.is_alive() or worker.lives_on(folder):
                 time.sleep(POLL_S)
             self._queue.tell(worker.trial, None)
             if worker.heard() is None and not self._look(worker.trunk):

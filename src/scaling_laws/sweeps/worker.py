@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
+from scaling_laws.sweeps import lease
 from scaling_laws.sweeps.attempts import new_id
 from scaling_laws.sweeps.devices import Share
 from scaling_laws.sweeps.experiments import Trunk
@@ -34,6 +36,11 @@ class Worker:
             return self.report.recv() if self.report.poll() else None
         except (EOFError, OSError):
             return None
+
+    def lives_on(self, folder: Path) -> bool:
+        """Whether it trains, though its forkserver is gone: it holds the trunk's folder."""
+        holder = lease.holder(folder)
+        return holder is not None and holder.pid == self.process.pid and lease.is_locked(folder)
 
 
 def start_worker(
