@@ -38,7 +38,10 @@ class StudyTables:
         runs: those that a law may use, with N and C in the conventions of the laws.
         curves: of the complete runs.
         position_losses: by run, the final losses on the main corpus by fold and position.
+        study: whose they are: what is read seldom is read from its folder when asked for.
     """
+
+    study: Study
 
     name: str
     complete: pd.DataFrame
@@ -57,7 +60,14 @@ class StudyTables:
             raise InputError(f"the laws of {study.name} lack {', '.join(missing)}; fit them again")
         empty = pd.DataFrame()
         if study.runs.empty:
-            return cls(name=study.name, complete=study.runs, runs=empty, curves=empty, position_losses={})
+            return cls(
+                name=study.name,
+                complete=study.runs,
+                runs=empty,
+                curves=empty,
+                position_losses={},
+                study=study,
+            )
         conventions = laws["conventions"]
         positions = study.positions()
         runs, _ = usable_runs(study.runs, n=conventions["N"], c=conventions["C"])
@@ -67,6 +77,7 @@ class StudyTables:
             runs=runs,
             curves=study.curves(),
             position_losses=losses_by_run(positions, MAIN_CORPUS) if len(positions) else {},
+            study=study,
         )
 
     @property
@@ -83,6 +94,22 @@ class StudyTables:
         """Corpora with a loss in the run table, the main one first."""
         names = [column.removeprefix("loss_") for column in self.runs.columns if column.startswith("loss_")]
         return sorted(names, key=lambda name: (name != MAIN_CORPUS, name))
+
+    def of_experiment(self, name: str, family: str | None = None) -> pd.DataFrame:
+        """The complete runs that an experiment (`configs/sweeps/<name>.yaml`) asks for, of one family or all.
+
+        Unlike `runs`, these may differ in more than N and D: that is what the experiment is for. A study that
+        has no such experiment has no such runs.
+        """
+        if self.complete.empty:
+            return self.complete
+        asked = self.complete["experiments"].map(lambda names: name in names.split(", "))
+        chosen = self.complete[asked]
+        return chosen if family is None else chosen[chosen["family"] == family]
+
+    def positions_over_time(self) -> pd.DataFrame:
+        """run, step, corpus, fold, position, loss_sum_nats, count: every evaluation, not the last alone."""
+        return self.study.positions(final_only=False)
 
     def of(self, family: str | None) -> pd.DataFrame:
         return self.runs if self.runs.empty else self.runs[self.runs["family"] == family]
