@@ -114,6 +114,25 @@ def test_one_network_is_trained_once(
     assert all(len(values) == 1 for values in by_run.values())  # told the known loss
 
 
+def test_the_first_networks_are_spread_over_the_space(tmp_path: Path, text_folder: Path) -> None:
+    """Ten different networks, at every depth and width of heads; an interruption changes nothing of it."""
+    plan = shape_plan(tmp_path, text_folder, trials=12, spread=10)
+    trainings = StubTrainings()
+    with pytest.raises(Interrupted):
+        Search(plan, storage=None, start=trainings.start).run(
+            workers=1, watch=interrupted_after(4, signal.SIGTERM)
+        )
+    searched(plan, trainings)
+    first = [trial.user_attrs["run"] for trial in stored(plan) if trial.state == TrialState.COMPLETE][:10]
+    records = [read_record(plan.folder / run / "record.json") for run in first]
+    networks = {tuple(sorted(record.shape.items())) for record in records}
+    assert len(networks) == 10
+    assert {record.shape["n_layer"] for record in records} == {1, 2, 3, 4}
+    assert {record.shape["d_model"] // record.shape["n_heads"] for record in records} == {4, 8, 16}
+    assert {record.optimizer["learning_rate"] for record in records} == {0.01}
+    assert len(load_study(plan.folder).records) == 12
+
+
 # --- interruptions --------------------------------------------------------------------------------
 
 

@@ -40,6 +40,10 @@ def preview(plan: Plan) -> str:
         f"  trials    {search.trials} x {search.tokens:,} tokens = {search.trials * search.tokens:,} tokens, "
         f"{6 * search.N * search.tokens * search.trials:.2e} FLOPs (6ND)",
     ]
+    if search.spread:
+        lines.append(
+            f"            the first {search.spread} of them spread over the space, the others by the sampler"
+        )
     n_seeds = 2 * (search.replicates - 1)
     if n_seeds:
         lines.append(f"  seeds     {n_seeds} x {search.tokens:,} tokens: two networks, for the noise band")

@@ -25,6 +25,7 @@ from scaling_laws.sweeps.processes import clean_processes, start
 from scaling_laws.sweeps.shape.pruned import write_pruned_record
 from scaling_laws.sweeps.shape.reconcile import OUTCOME, RUN, ask_again, reconcile
 from scaling_laws.sweeps.shape.space import distributions, is_feasible, point_of, violations
+from scaling_laws.sweeps.shape.spread import spread_trials
 from scaling_laws.sweeps.shape.study import open_search
 from scaling_laws.sweeps.shape.trials import (
     FinishedTrial,
@@ -111,6 +112,7 @@ class Search:
         self.plan = plan
         self._study = open_search(plan, storage)
         self._space = distributions(search_of(plan))
+        self._spread = spread_trials(plan)
         self._start = start
         self._active: list[_Worker] = []
         self._tries: dict[str, int] = {}
@@ -166,6 +168,7 @@ class Search:
 
     def _begin(self, context: ForkServerContext) -> None:
         """Ask for a trial, and start its training if it is one that is feasible and new."""
+        self._ask_for_spread()
         asked = self._study.ask(self._space)
         point = point_of(asked.params, search_of(self.plan))
         shape = network_at(self.plan, point)
@@ -199,6 +202,16 @@ class Search:
         process = self._start(context, [trial.run.config], name=name)
         self._active.append(_Worker(process=process, trial=trial, asked=asked))
         self.progress.running[name] = trial
+
+    def _ask_for_spread(self) -> None:
+        """Have the next network that was laid out beforehand be the next trial, if one is left."""
+        settled = self.progress.done.keys() | self.progress.failed.keys() | self.progress.running.keys()
+        for trial in self._spread:
+            name = trial.run.name
+            if name not in settled and not lease.is_held(self.plan.folder / name):
+                params = {key: trial.point.params[key] for key in self._space}
+                ask_again(self._study, params, name)
+                return
 
     def _look_around(self) -> None:
         """See what others have done, and what a kill has left."""

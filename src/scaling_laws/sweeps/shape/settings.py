@@ -53,6 +53,9 @@ class ShapeSearch:
     """Values of d_model / n_heads."""
     trials: int = 40
     """Networks to train; infeasible trials, and those that ask for a network once more, do not count."""
+    spread: int = 0
+    """So many of these are laid out first, evenly over the space and at the middle of the rate's range: a
+    sampler alone soon looks at hardly anything but the best."""
     sampler: dict[str, Any] = field(default_factory=lambda: {"class_path": "optuna.samplers.TPESampler"})
     """Class and arguments of an Optuna sampler. One that takes a seed and has none gets `seed`."""
     pruner: dict[str, Any] | None = None
@@ -89,6 +92,8 @@ class ShapeSearch:
             _require_positive("learning_rate", self.learning_rate)
         for name in ("N", "tokens", "trials", "replicates"):
             _require_positive(name, getattr(self, name))
+        if not 0 <= self.spread <= self.trials:
+            raise InputError(f"search: spread is {self.spread}; it must lie between 0 and trials")
         for name in ("learning_rate_factor", "n_layer", "d_ff_ratio"):
             low, high = getattr(self, name)
             _require_positive(name, low)
