@@ -73,7 +73,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml", "numpy", "scipy", "pandas"},
     ),
     "reports": (
-        {"reports", "laws", "runs", "records", "errors"},
+        {"reports", "laws", "runs", "records", "units", "errors"},
         {"numpy", "pandas", "matplotlib", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
     "commands.sweep": ({"commands.shape", "sweeps", "data", "runs", "records", "errors"}, {"rich"}),

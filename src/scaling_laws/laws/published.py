@@ -85,6 +85,9 @@ KAPLAN_TABLE_6 = KaplanEfficient(
 )
 """N is non-embedding."""
 
+KAPLAN_FIGURE_14_NAIVE_N = PowerOfCompute(scale=1.6e9, exponent=0.88)
+"""N_opt(C) at a batch of 2^19 tokens, C as spent: printed in Kaplan et al. 2020, Figure 14, left."""
+
 HOFFMANN = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 """Hoffmann et al. 2022 (arXiv 2203.15556), approach 3, as printed. N counts every parameter."""
 
