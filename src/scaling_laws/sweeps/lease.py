@@ -27,39 +27,67 @@ GRACE_S = 60.0
 """At least five heartbeats: a machine that swaps, or a file server that is restarted, is not dead."""
 LOST = 75
 """Exit status of a process that was stopped for so long that another took its folder (EX_TEMPFAIL)."""
+HESITATION_S = 1.0
+"""Longer than another takes who has moved our name aside, sees that we live, and puts it back."""
 LOCK_TRIES = 40
 LOCK_WAIT_S = 0.01
 """`is_held` holds the lock for a moment, too."""
+
+
+class Lost(Exception):
+    """The folder is another process's now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Raises `Lost` when called, unless the folder is still the caller's; it can be sent to processes."""
+
+    folder: Path
+    token: str
+
+    def __call__(self) -> None:
+        if self.holds():
+            return
+        time.sleep(HESITATION_S)
+        if not self.holds():
+            raise Lost(f"{self.folder}: is another process's now")
+
+    def holds(self) -> bool:
+        """What `.owner` says; false may be a moment in which another hesitates."""
+        owner = _read_owner(self.folder)
+        return owner is not None and owner.token == self.token
 
 
 class Lease:
     """A folder held by this process, until `close` or its end.
 
     Attributes:
+        claim: what it holds the folder by.
         before_s: last sign of life of an owner that was killed (seconds since 1970); None without one.
     """
 
     def __init__(self, folder: Path, lock: IO[str], token: str, before_s: float | None) -> None:
         self.before_s = before_s
+        self.claim = Claim(folder=folder, token=token)
         self._folder = folder
         self._lock = lock
-        self._token = token
         self._ended = threading.Event()
 
     def is_ours(self) -> bool:
-        """Whether nobody has taken the folder from us; false may be a moment of somebody's hesitation."""
-        owner = _read_owner(self._folder)
-        return owner is not None and owner.token == self._token
+        """Whether nobody has taken the folder from us."""
+        return self.claim.holds()
 
     def keep(self, on_loss: Callable[[], None], heartbeat_s: float = HEARTBEAT_S) -> None:
         """Touch the owner file from a thread of its own; `on_loss` is called there if it is another's."""
 
         def beat() -> None:
             while not self._ended.wait(heartbeat_s):
-                if self.is_ours():
+                try:
+                    self.claim()
                     os.utime(self._folder / OWNER_FILE)
-                elif not self._ended.wait(1.0) and not self.is_ours():
-                    on_loss()
+                except (Lost, FileNotFoundError):
+                    if not self._ended.is_set():
+                        on_loss()
                     return
 
         threading.Thread(target=beat, name="heartbeat", daemon=True).start()

@@ -59,5 +59,4 @@ def _train(
     from scaling_laws.sweeps.attempts import new_id
     from scaling_laws.sweeps.trial import train_in_own_process
 
-    more = {} if train is None else {"train": train}
-    train_in_own_process(configs, attempt=attempt or new_id(), report=report, **more)
+    train_in_own_process(configs, attempt=attempt or new_id(), report=report, train=train)

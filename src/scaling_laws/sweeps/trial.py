@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from scaling_laws.errors import InputError
 from scaling_laws.interrupts import Interrupted, StopSignals
@@ -43,7 +43,7 @@ def train_in_own_process(
     *,
     attempt: str,
     report: Connection | None = None,
-    train: Callable[[Configs], None] = train_trunk,
+    train: Callable[[Configs], None] | None = None,
 ) -> None:
     """Train a trunk's runs; what is printed goes to `log.txt` in the trunk's folder.
 
@@ -86,7 +86,7 @@ def _hold_and_train(
     attempt: str,
     held: lease.Lease,
     signals: StopSignals,
-    train: Callable[[Configs], None],
+    train: Callable[[Configs], None] | None,
 ) -> Ended:
     """Train in a folder that is ours, and keep its book of attempts."""
     folder = Path(configs[0]["trainer"]["default_root_dir"])
@@ -104,7 +104,11 @@ def _hold_and_train(
     try:
         if signals.received:
             raise Interrupted(signals.received, f"{folder}: stopped before its first step")
-        train([with_micro_batches(config, split) or config for config in configs])
+        smaller = [with_micro_batches(config, split) or config for config in configs]
+        if train is None:
+            train_trunk(smaller, before_record=held.claim)
+        else:
+            train(smaller)
         ended = Ended(outcome=attempts.DONE)
     except Interrupted as interrupted:
         _say(interrupted.message)
@@ -112,6 +116,8 @@ def _hold_and_train(
         ended = Ended(outcome=attempts.INTERRUPTED, status=interrupted.code)
     except KeyboardInterrupt:
         ended = Ended(outcome=attempts.INTERRUPTED, status=128 + signal.SIGINT)
+    except lease.Lost:
+        _leave()
     except Exception as error:
         with suppress(OSError):
             traceback.print_exc()
@@ -191,7 +197,7 @@ def _place(configs: Configs, step_of: Callable[[Path], int]) -> Place:
     )
 
 
-def _leave() -> None:
+def _leave() -> NoReturn:
     """End without another write: the folder is somebody else's now."""
     _say("was stopped for so long that another process took this training over; leaving it to that one")
     os._exit(lease.LOST)

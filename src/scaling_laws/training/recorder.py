@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ class RunRecorder(pl.Callback):
         self.patience_corpus = patience_corpus
         self.shared_steps = 0
         """Steps that a cooldown branch takes over from its trunk; set by `run.py`."""
+        self.before_record: Callable[[], None] | None = None
+        """Called right before the record is written, and may object; set by `run.py`."""
         self.status = ""
         """`complete` or `diverged` once the training has ended."""
         self.reason = ""
@@ -337,6 +340,8 @@ class RunRecorder(pl.Callback):
         record = make_record(trainer, _module(pl_module), self.identity, outcome)
         event_log.write_hparams(trainer, record)
         if trainer.is_global_zero:
+            if self.before_record is not None:
+                self.before_record()
             write_record(self.folder, record)
         trainer.strategy.barrier()  # no rank goes on before the record is there
 

@@ -6,7 +6,7 @@ import ctypes
 import ctypes.util
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt (malloc.h)."""
 
 
-def train_trunk(configs: Sequence[Mapping[str, Any]]) -> None:
+def train_trunk(
+    configs: Sequence[Mapping[str, Any]], before_record: Callable[[], None] | None = None
+) -> None:
     """Train every run of a trunk that has no record yet.
 
     A cooldown branch starts from the trunk's checkpoint at the first step of its own cooldown, with the
@@ -36,6 +38,7 @@ def train_trunk(configs: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         configs: LightningCLI configurations of the runs, the longest (the trunk) first.
+        before_record: called right before each record is written; what it raises ends the training.
 
     Raises:
         InputError: a folder holds the record or a checkpoint of another configuration, or the disk is full.
@@ -45,18 +48,30 @@ def train_trunk(configs: Sequence[Mapping[str, Any]]) -> None:
     starts = {_folder(branch): _cooldown_start(branch) for branch in branches}
     with StopSignals() as signals:
         if not is_done(trunk):
-            _train(trunk, newest_whole(_folder(trunk)), signals, keep_steps=set(starts.values()))
+            _train(
+                trunk,
+                newest_whole(_folder(trunk)),
+                signals,
+                keep_steps=set(starts.values()),
+                before_record=before_record,
+            )
         for branch in branches:
             if is_done(branch):
                 continue
             if signals.received:  # in the last step of the run before
                 raise Interrupted(signals.received, f"{_folder(branch)}: stopped before its first step")
-            _train_branch(branch, starts[_folder(branch)], trunk, signals)
+            _train_branch(branch, starts[_folder(branch)], trunk, signals, before_record)
     for start in starts.values():
         remove(_step_checkpoint(trunk, start))
 
 
-def _train_branch(branch: dict[str, Any], start: int, trunk: Mapping[str, Any], signals: StopSignals) -> None:
+def _train_branch(
+    branch: dict[str, Any],
+    start: int,
+    trunk: Mapping[str, Any],
+    signals: StopSignals,
+    before_record: Callable[[], None] | None,
+) -> None:
     """Train a cooldown branch from the trunk's checkpoint at step `start`, or from its own newest one."""
     folder = _folder(branch)
     at_start = _step_checkpoint(trunk, start)
@@ -73,7 +88,8 @@ def _train_branch(branch: dict[str, Any], start: int, trunk: Mapping[str, Any], 
             if (_folder(trunk) / name).exists():
                 check_file(_folder(trunk) / name, record)
                 _copy(_folder(trunk) / name, folder / name)
-    _train(branch, checkpoint, signals, own=own, shared_steps=start if leaves_trunk else 0)
+    shared_steps = start if leaves_trunk else 0
+    _train(branch, checkpoint, signals, own=own, shared_steps=shared_steps, before_record=before_record)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -108,6 +124,7 @@ def _train(
     own: bool = True,
     keep_steps: set[int] | None = None,
     shared_steps: int = 0,
+    before_record: Callable[[], None] | None = None,
 ) -> None:
     """Train one run, from `checkpoint` (its `own`, or its trunk's) where there is one."""
     folder = _folder(config)
@@ -116,6 +133,7 @@ def _train(
     _require_own_processes(cli.trainer, folder)
     cli.checkpoints.at_steps = frozenset(keep_steps or ())
     cli.recorder.shared_steps = shared_steps
+    cli.recorder.before_record = before_record
     cli.train(checkpoint, signals, own=own)
     assert is_done(config) or not cli.trainer.is_global_zero
 
