@@ -187,7 +187,7 @@ def test_descriptions_state_what_was_measured(synthetic: Any) -> None:
         (1, 1024, ["1", "10", "100", "1000"]),
         (5e5, 8e6, ["500k", "1M", "2M", "5M"]),
         (2.8, 4.1, ["3", "3.5", "4"]),
-        (1e-9, 1e-8, [r"$10^{-9}$", r"$2 \cdot 10^{-9}$", r"$5 \cdot 10^{-9}$", "$10^{-8}$"]),
+        (0.9e-9, 1.1e-8, [r"$10^{-9}$", r"$2 \cdot 10^{-9}$", r"$5 \cdot 10^{-9}$", "$10^{-8}$"]),
     ],
 )
 def test_logarithmic_ticks(low: float, high: float, labels: list[str]) -> None:
