@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,14 @@ class StubTrainings:
         self.every = every
         self.started: list[str] = []
 
-    def start(self, context: object, configs: Sequence[dict[str, Any]], *, name: str) -> StubProcess:
+    def start(
+        self,
+        context: object,
+        configs: Sequence[dict[str, Any]],
+        *,
+        name: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> StubProcess:
         self.started.append(name)
         return StubProcess(configs[0], self)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 from shape_stub import StubTrainings, bowl, shape_plan
 
@@ -19,7 +20,8 @@ from scaling_laws.records import read_record
 from scaling_laws.runs import load_study
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape import search
-from scaling_laws.sweeps.shape.search import Search, SearchProgress
+from scaling_laws.sweeps.shape.progress import SearchProgress
+from scaling_laws.sweeps.shape.search import Search
 
 RANDOM = {"class_path": "optuna.samplers.RandomSampler"}
 
@@ -169,7 +171,7 @@ def test_an_interrupted_search_loses_nothing_and_counts_nothing_twice(
 def test_a_kill_between_any_two_writes_loses_nothing(
     tmp_path: Path, text_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The supervisor dies at the n-th write to the storage, for every n until one search survives."""
+    """The supervisor dies at its n-th write to the storage, for growing n, until one search survives."""
 
     class Killed(BaseException):
         pass
@@ -177,7 +179,13 @@ def test_a_kill_between_any_two_writes_loses_nothing(
     plan = shape_plan(tmp_path, text_folder, trials=5, sampler=RANDOM)
     n_left = 0
     storage_class = optuna.storages.RDBStorage
-    writes = ("create_new_trial", "set_trial_user_attr", "set_trial_state_values", "set_trial_param")
+    writes = (
+        "_create_new_trial",
+        "_set_trial_param",
+        "set_trial_user_attr",
+        "set_trial_system_attr",
+        "set_trial_state_values",
+    )
     for name in writes:
         original = getattr(storage_class, name)
 
@@ -192,7 +200,7 @@ def test_a_kill_between_any_two_writes_loses_nothing(
     began: set[str] = set()
     n_deaths = 0
     while True:
-        n_left, trainings = 7 + n_deaths, StubTrainings()
+        n_left, trainings = 12 + 3 * n_deaths, StubTrainings()
         try:
             progress = searched(plan, trainings)
             break
@@ -298,6 +306,28 @@ def test_what_makes_no_search_gets_one_line(
     tmp_path: Path, text_folder: Path, changes: dict[str, Any], words: str
 ) -> None:
     assert words in refusal(tmp_path, text_folder, **changes)
+
+
+def test_a_storage_that_stops_answering_ends_the_search_in_one_line(
+    tmp_path: Path, text_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = shape_plan(tmp_path, text_folder)
+    trainings = StubTrainings()
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed the connection"))
+
+    def watch(progress: SearchProgress) -> None:
+        if len(progress.done) >= 3:
+            monkeypatch.setattr(optuna.storages.RDBStorage, "_create_new_trial", gone)
+
+    with pytest.raises(InputError, match="server closed the connection") as refused:
+        Search(plan, storage=None, start=trainings.start).run(workers=2, watch=watch)
+    assert "\n" not in str(refused.value)
+    monkeypatch.undo()
+    monkeypatch.setattr(search, "POLL_S", 0.0)
+    assert len(searched(plan).done) == 12
+    assert told_runs(plan) == sorted(path.parent.name for path in plan.folder.glob("*/record.json"))
 
 
 def test_a_search_of_another_space_is_refused(tmp_path: Path, text_folder: Path) -> None:

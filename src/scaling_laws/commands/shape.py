@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from scaling_laws.sweeps.experiments import Plan
-    from scaling_laws.sweeps.shape.search import SearchProgress
+    from scaling_laws.sweeps.shape.progress import SearchProgress
 
     Train = Callable[[Plan, argparse.Namespace], dict[str, str]]
 

@@ -7,21 +7,24 @@ the storage says of it; what has none and no process is asked for again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
-from typing import Any, Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from scaling_laws.errors import InputError
 from scaling_laws.interrupts import Interrupted, StopSignals
 from scaling_laws.records import read_failure, write_question
 from scaling_laws.sweeps import lease
+from scaling_laws.sweeps.cells import n_devices
+from scaling_laws.sweeps.devices import Share, Slots, gpus_for
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.processes import clean_processes, start
+from scaling_laws.sweeps.queue import OUTAGES
+from scaling_laws.sweeps.shape.progress import SearchProgress, Start, Worker
 from scaling_laws.sweeps.shape.pruned import write_pruned_record
 from scaling_laws.sweeps.shape.reconcile import OUTCOME, RUN, ask_again, reconcile
 from scaling_laws.sweeps.shape.space import distributions, is_feasible, point_of, violations
@@ -29,7 +32,6 @@ from scaling_laws.sweeps.shape.spread import spread_trials
 from scaling_laws.sweeps.shape.study import open_search
 from scaling_laws.sweeps.shape.trials import (
     FinishedTrial,
-    TrialRun,
     finished_trial,
     held_out_losses,
     network_at,
@@ -37,6 +39,7 @@ from scaling_laws.sweeps.shape.trials import (
     search_of,
     write_point,
 )
+from scaling_laws.sweeps.storage import without_secrets
 
 MAX_TRIES = 2
 MOST_FRUITLESS = 200
@@ -44,56 +47,6 @@ MOST_FRUITLESS = 200
 none runs, the space is exhausted."""
 POLL_S = 0.1
 ASK_S = 2.0
-
-
-class Process(Protocol):
-    """What the loop asks of a process that trains."""
-
-    @property
-    def exitcode(self) -> int | None: ...
-
-    def is_alive(self) -> bool: ...
-
-    def terminate(self) -> None: ...
-
-    def kill(self) -> None: ...
-
-
-class Start(Protocol):
-    """Starts a process that trains runs: `processes.start`."""
-
-    def __call__(
-        self, context: ForkServerContext, configs: Sequence[dict[str, Any]], *, name: str
-    ) -> Process: ...
-
-
-@dataclass(kw_only=True)
-class SearchProgress:
-    """What there is to show; changed in place by `Search`."""
-
-    n_trials: int
-    """Networks to train in all."""
-    done: dict[str, FinishedTrial] = field(default_factory=dict)
-    """By name of the run, in the order in which they were seen."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Runs given up, and why."""
-    running: dict[str, TrialRun] = field(default_factory=dict)
-    found_done: int = 0
-    """Runs that had a record before this search began."""
-    n_infeasible: int = 0
-    """Trials that named no network of N parameters."""
-    exhausted: bool = False
-    """Whether the sampler has nothing new to suggest."""
-
-
-@dataclass(kw_only=True)
-class _Worker:
-    process: Process
-    trial: TrialRun
-    asked: optuna.Trial
-    n_reported: int = 0
-    pruned: str = ""
-    """Why the run is being stopped; empty while it is not."""
 
 
 class Search:
@@ -113,8 +66,10 @@ class Search:
         self._study = open_search(plan, storage)
         self._space = distributions(search_of(plan))
         self._spread = spread_trials(plan)
+        self._storage = storage or ""
+        self._devices = n_devices(plan.sweep.trainer_arguments["devices"])
         self._start = start
-        self._active: list[_Worker] = []
+        self._active: list[Worker] = []
         self._tries: dict[str, int] = {}
         self._fruitless = 0
         self._elsewhere = 0
@@ -124,24 +79,40 @@ class Search:
         """Train trials until there are as many as asked for; called again, it goes on.
 
         Args:
-            workers: trials trained at the same time.
+            workers: trials of one device trained at the same time.
             watch: called a few times a second.
 
         Raises:
-            InputError: a run's folder holds the record of another configuration, or the disk is full.
+            InputError: a run's folder holds the record of another configuration, the disk is full, the
+                storage stopped answering, or a trial wants more devices than there are.
             Interrupted: a signal came, and the running trials have saved and ended.
             KeyboardInterrupt: the second Ctrl-C; what they did since their last save is lost.
         """
+        trainer = self.plan.sweep.trainer_arguments
+        slots = Slots(workers=workers, gpus=gpus_for(str(trainer["accelerator"])))
+        slots.require("a trial", self._devices)
         write_question(self.plan.folder, self.plan.sweep.question)
+        try:
+            return self._run(slots, watch)
+        except OUTAGES as error:
+            self._end()
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise InputError(
+                f"the search's storage does not answer ({without_secrets(reason, self._storage)}); "
+                "put that right and run the same command again: what was running is saved"
+            ) from None
+
+    def _run(self, slots: Slots, watch: Callable[[SearchProgress], None]) -> SearchProgress:
         context = clean_processes()
         look_next_s = 0.0
         with StopSignals() as signals:
             while True:
                 if signals.received:
                     self._end()
+                    self._look_around()
                     raise Interrupted(signals.received, "interrupted; run the same command again to go on")
                 for worker in list(self._active):
-                    self._look_after(worker)
+                    self._look_after(worker, slots)
                 if time.monotonic() >= look_next_s:
                     self._look_around()
                     look_next_s = time.monotonic() + ASK_S
@@ -149,9 +120,11 @@ class Search:
                     self.progress.exhausted = self._fruitless >= MOST_FRUITLESS
                     watch(self.progress)
                     return self.progress
-                for _ in range(workers - len(self._active)):
-                    if self._wants_more() and not signals.received:
-                        self._begin(context)
+                for _ in range(slots.n_free):
+                    if not self._wants_more() or (share := slots.take(self._devices)) is None:
+                        break
+                    if not self._begin(context, share):
+                        slots.give_back(share)
                 watch(self.progress)
                 time.sleep(POLL_S)
 
@@ -166,8 +139,8 @@ class Search:
 
     # --- a trial ----------------------------------------------------------------------------------
 
-    def _begin(self, context: ForkServerContext) -> None:
-        """Ask for a trial, and start its training if it is one that is feasible and new."""
+    def _begin(self, context: ForkServerContext, share: Share) -> bool:
+        """Ask for a trial, and start its training if it is one that is feasible and new; whether it is."""
         self._ask_for_spread()
         asked = self._study.ask(self._space)
         point = point_of(asked.params, search_of(self.plan))
@@ -179,7 +152,7 @@ class Search:
             self._tell(asked, None, TrialState.PRUNED)
             self.progress.n_infeasible += 1
             self._fruitless += 1
-            return
+            return False
         trial = planned_trial(self.plan, point)
         name, network = trial.run.name, shape.config
         for key, attribute in (
@@ -191,17 +164,18 @@ class Search:
         if name in self.progress.done:
             self._tell_outcome(asked, self.progress.done[name])
             self._fruitless += 1
-            return
+            return False
         folder = self.plan.folder / name
         if name in self.progress.failed or name in self.progress.running or lease.is_held(folder):
             self._tell(asked, None, TrialState.FAIL)
             self._fruitless += 1
-            return
+            return False
         self._fruitless = 0
         write_point(folder, point)
-        process = self._start(context, [trial.run.config], name=name)
-        self._active.append(_Worker(process=process, trial=trial, asked=asked))
+        process = self._start(context, [trial.run.config], name=name, environment=share.environment)
+        self._active.append(Worker(process=process, share=share, trial=trial, asked=asked))
         self.progress.running[name] = trial
+        return True
 
     def _ask_for_spread(self) -> None:
         """Have the next network that was laid out beforehand be the next trial, if one is left."""
@@ -231,7 +205,7 @@ class Search:
                 for trial in self._study.get_trials(deepcopy=False)
             )
 
-    def _look_after(self, worker: _Worker) -> None:
+    def _look_after(self, worker: Worker, slots: Slots) -> None:
         """Report what a training has reached, stop it if the pruner says so, and see to its end."""
         ended = not worker.process.is_alive()
         folder = self.plan.folder / worker.trial.run.name
@@ -251,9 +225,10 @@ class Search:
         if ended:
             self._fruitless = 0  # the sampler knows more now
             self._active.remove(worker)
+            slots.give_back(worker.share)
             self._finish(worker)
 
-    def _finish(self, worker: _Worker) -> None:
+    def _finish(self, worker: Worker) -> None:
         """Tell the storage how a trial ended; one that failed is tried again, `MAX_TRIES` times in all."""
         name = worker.trial.run.name
         self.progress.running.pop(name, None)
@@ -308,4 +283,3 @@ class Search:
             raise
         self._active.clear()
         self.progress.running.clear()
-        self._look_around()
