@@ -199,7 +199,7 @@ def short(value: float, digits: int = 3) -> str:
 def tex(value: float, digits: int = 2) -> str:
     """A number for a formula: 3.1e9 -> 3.1 \\cdot 10^{9} (without the dollar signs)."""
     if 1e-2 <= abs(value) < 1e4:
-        return f"{value:.{digits + 1}g}"
+        return f"{float(f'{value:.{digits + 1}g}'):g}"
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     if float(mantissa) == 1:
         return rf"10^{{{int(exponent)}}}"
