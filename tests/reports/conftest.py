@@ -1,7 +1,9 @@
-"""One synthetic study, fitted once, for all tests of the reports."""
+"""Synthetic studies, fitted once, for all tests of the reports."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +13,10 @@ import pytest
 from scaling_laws.laws.results.study import fit_study
 from scaling_laws.reports.evidence import StudyTables
 from scaling_laws.runs import Study, load_study
+from synthetic_paper import write_synthetic_paper
 from synthetic_study import write_synthetic_study
+
+ROOT = Path(__file__).parents[2]
 
 
 class FittedStudy(NamedTuple):
@@ -45,3 +50,49 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
 def fitted() -> Callable[..., FittedStudy]:
     """Write a synthetic study with given options into a folder, read it back, fit it with few resamples."""
     return _fitted
+
+
+@pytest.fixture(scope="session")
+def paper(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> FittedStudy:
+    """Every run of `configs/sweeps/paper.yaml`, losses by the paper's laws."""
+    return _fitted_paper("kaplan", tmp_path_factory.mktemp("paper") / "paper", pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def flat(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> FittedStudy:
+    """The same runs in a world in which nothing scales."""
+    return _fitted_paper("flat", tmp_path_factory.mktemp("flat") / "flat", pytestconfig)
+
+
+def _fitted_paper(law: str, folder: Path, config: pytest.Config) -> FittedStudy:
+    """The study, with laws that pytest's cache keeps for as long as what they follow from is the same."""
+    study = load_study(write_synthetic_paper(folder, law=law))
+    key = f"scaling_laws/{law}-{_fingerprint()}"
+    kept = None if config.cache is None else config.cache.get(key, None)
+    if kept is None:
+        laws = fit_study(
+            study.name, study.runs, study.positions(), study.left_out, study.curves(), resamples=20
+        )
+        kept = json.dumps(laws)
+        if config.cache is not None:
+            config.cache.set(key, kept)
+    laws = json.loads(kept)
+    return FittedStudy(study, laws, StudyTables.read(study, laws))
+
+
+def _fingerprint() -> str:
+    """Of all that decides the laws of a synthetic paper."""
+    sources = sorted((ROOT / "src/scaling_laws").glob("laws/**/*.py"))
+    sources += sorted((ROOT / "src/scaling_laws").glob("sweeps/*.py")) + [
+        ROOT / "src/scaling_laws/runs.py",
+        ROOT / "src/scaling_laws/schedule.py",
+        ROOT / "examples/modern_decoder.py",
+        ROOT / "tests/synthetic_paper.py",
+        ROOT / "tests/paper_truth.py",
+    ]
+    sources += sorted((ROOT / "src/scaling_laws/models").glob("*.py"))
+    sources += sorted((ROOT / "configs").glob("s*/*.yaml"))
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
