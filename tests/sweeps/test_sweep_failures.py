@@ -19,8 +19,10 @@ import yaml
 from benchmarks.stub_training import started, stub_plan, train_nothing
 from small_sweep import arguments, edited
 from test_sweep_storms import SUPERVISOR, holders
+from tiny_runs import config
 
 from scaling_laws.cli import main
+from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.errors import InputError
 from scaling_laws.records import read_record
 from scaling_laws.sweeps import attempts, lease
@@ -28,6 +30,7 @@ from scaling_laws.sweeps.experiments import Plan, plan
 from scaling_laws.sweeps.progress import Progress
 from scaling_laws.sweeps.reading import load_sweep
 from scaling_laws.sweeps.supervisor import run_plan
+from scaling_laws.training.run import train_trunk
 
 HUNGRY_NETWORK = """
 import torch
@@ -172,6 +175,21 @@ def test_who_was_stopped_goes_on_where_others_have_finished(sweep_file: Path) ->
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0 and output.splitlines()[-1] == f"{n_trunks} done, 0 failed"
     assert [len(started(folder / f"stub-{number:05d}")) for number in range(n_trunks)] == [1] * n_trunks
+
+
+def test_a_record_is_written_by_the_holder_alone(tmp_path: Path, byte_corpus: TokenCorpus) -> None:
+    """A training of which another machine has taken the folder ends before its record."""
+    planned = config(byte_corpus, tmp_path / "run", steps=2)
+    held = lease.take(tmp_path / "run")
+    assert held is not None
+    (tmp_path / "run" / lease.OWNER_FILE).write_text("another machine:1:1:host\n", encoding="utf-8")
+    with pytest.raises(lease.Lost):
+        train_trunk([planned], before_record=held.claim)
+    assert not (tmp_path / "run" / "record.json").exists()
+    held.close()
+    assert (tmp_path / "run" / lease.OWNER_FILE).exists()  # it is the other's
+    train_trunk([planned], before_record=lambda: None)
+    assert (tmp_path / "run" / "record.json").exists()
 
 
 # --- the machine ----------------------------------------------------------------------------------
