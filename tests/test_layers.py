@@ -34,6 +34,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"training", "models", "data", "runs", "records", "schedule", "units", "interrupts", "errors"},
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
+    "training.position_figure": (set(), {"numpy", "matplotlib"}),
     "sweeps.trial": (
         {"sweeps.lease", "sweeps.attempts", "sweeps.curve_tail", "training", "records"}
         | {"interrupts", "errors"},

@@ -1,16 +1,26 @@
-"""TensorBoard's view of a run: written beside the tables, never read back."""
+"""TensorBoard's view of a run: written beside the tables, never read back.
+
+A tag is drawn over the step, and tags that begin with `by_tokens/` over the training tokens, `by_mflop/`,
+`by_gflop/` and `by_pflop/` over the training compute (C = 6 N D) in that unit: TensorBoard's x-axis is an
+integer of 64 bits, so there is one family of tags a unit (`units.flop_axes`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
 
 from scaling_laws.records import MAIN_CORPUS, RunRecord
 from scaling_laws.runs import compute_flops, parameter_counts, times_reused
+from scaling_laws.training.position_figure import position_figure
+from scaling_laws.units import FLOP_AXES, flop_axes
 
 PLAIN_TAGS = (
     "learning_rate",
@@ -20,46 +30,135 @@ PLAIN_TAGS = (
     "model_flops_utilisation",
 )
 SHAPE_HPARAMS = ("n_layer", "d_model", "n_heads", "d_ff", "n_ctx")
+LARGEST_STEP = 2**63 - 1
+FIGURE_FROM_S = 30.0
+"""Shorter runs have no figure: drawing one would cost more than a hundredth of them."""
 
 
-def write_row(trainer: pl.Trainer, row: Mapping[str, Any]) -> None:
-    """One row of the curve as scalars; absent values are left out."""
-    if not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
-        return
-    writer = trainer.logger.experiment
-    for tag in PLAIN_TAGS:
-        if row.get(tag) is not None:
-            writer.add_scalar(tag, row[tag], int(row["step"]))
-    for key in row:
-        if key.endswith("_loss_nats"):
-            tag = f"loss_nats/{key.removesuffix('_loss_nats')}"
-            writer.add_scalar(tag, row[key], int(row["step"]))
-            # TensorBoard's x-axis is an integer step: a second family of tags counts tokens.
-            writer.add_scalar(f"by_tokens/{tag}", row[key], int(row["tokens"]))
+def event_writer(trainer: pl.Trainer) -> SummaryWriter | None:
+    """Where this process writes TensorBoard's events, if it does (rank 0 does)."""
+    if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
+        writer: SummaryWriter = trainer.logger.experiment
+        return writer
+    return None
 
 
-def write_hparams(trainer: pl.Trainer, record: RunRecord) -> None:
-    """The finished run for the table of hyperparameters."""
-    if not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
-        return
-    if MAIN_CORPUS in record.losses:
-        n_reuse = times_reused(record.shape)
-        hparams: dict[str, Any] = {
-            "family": record.family,
-            **{key: record.shape[key] for key in SHAPE_HPARAMS if key in record.shape},
-            **parameter_counts(record.parameters, record.flops_per_token, n_reuse),
-            "D": record.tokens,
-            "C": compute_flops(record.parameters, record.flops_per_token, record.tokens, n_reuse)["C"],
-            "learning_rate": record.optimizer["learning_rate"],
-            "seed": record.seed,
-        }
-        metrics = {f"hp/{corpus}_loss_nats": loss["loss_nats"] for corpus, loss in record.losses.items()}
-        trainer.logger.log_hyperparams(hparams, metrics)
-    trainer.logger.save()
+class EventLog:
+    """The events of one run. A resumed run writes those of its past again, from its tables.
+
+    Args:
+        past: rows of the curve so far; their points are written now, at the times at which they would have
+            been measured without a pause.
+        past_positions: rows of the losses by position so far.
+    """
+
+    def __init__(
+        self,
+        trainer: pl.Trainer,
+        past: Iterable[Mapping[str, str]],
+        past_positions: Iterable[Mapping[str, str]],
+    ) -> None:
+        self._trainer = trainer
+        self._writer = event_writer(trainer)
+        self._position_losses: dict[int, dict[int, float]] = {}
+        """By step, the loss in nats at each position on the main corpus."""
+        if self._writer is None:
+            return
+        rows = [{key: float(value) for key, value in row.items() if value} for row in past]
+        start = time.time() - (rows[-1]["elapsed_s"] if rows else 0.0)
+        self._past_times = {int(row["step"]): start + row["elapsed_s"] for row in rows}
+        for row in rows:
+            self.write_row(row)
+        by_step = defaultdict(list)
+        for line in past_positions:
+            by_step[line["step"]].append(line)
+        for lines in by_step.values():
+            self.write_positions(lines)
+
+    def write_row(self, row: Mapping[str, Any]) -> None:
+        """One row of the curve as scalars; absent values are left out."""
+        step = int(row["step"])
+        for tag in PLAIN_TAGS:
+            if row.get(tag) is not None:
+                self._write(tag, row[tag], step, step)
+        axes = {"by_tokens": int(row["tokens"])}
+        for unit in flop_axes(row["C"] / step):
+            if (amount := int(row["C"] / FLOP_AXES[unit])) <= LARGEST_STEP:
+                axes[f"by_{unit}"] = amount
+        for key in row:
+            if key.endswith("_loss_nats"):
+                tag = f"loss_nats/{key.removesuffix('_loss_nats')}"
+                self._write(tag, row[key], step, step)
+                for axis, amount in axes.items():
+                    self._write(f"{axis}/{tag}", row[key], amount, step)
+
+    def write_positions(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """The loss on the main corpus at positions 1, 2, 4, ... and the last of one evaluation.
+
+        Args:
+            rows: of `position_losses.csv`, all of one step; folds are pooled.
+        """
+        sums: dict[int, float] = defaultdict(float)
+        counts: dict[int, int] = defaultdict(int)
+        step = 0
+        for row in rows:
+            if row["corpus"] == MAIN_CORPUS:
+                step, position = int(row["step"]), int(row["position"])
+                sums[position] += float(row["loss_sum_nats"])
+                counts[position] += int(row["count"])
+        if self._writer is None or not sums:
+            return
+        losses = {position: sums[position] / counts[position] for position in sorted(sums)}
+        self._position_losses[step] = losses
+        for position in shown_positions(max(losses)):
+            if position in losses:
+                tag = f"position_loss_nats/{MAIN_CORPUS}_at_{position:0{len(str(max(losses)))}d}"
+                self._write(tag, losses[position], step, step)
+
+    def finish(self, record: RunRecord, elapsed_s: float) -> None:
+        """Last, what only a whole run has: its row in the table of hyperparameters, and its figure.
+
+        Args:
+            elapsed_s: wall seconds of the run so far, its trunk's part included.
+        """
+        if self._writer is None:
+            return
+        if elapsed_s >= FIGURE_FROM_S and len(self._position_losses) > 1:
+            figure = position_figure(self._position_losses, record.batch_tokens)
+            self._writer.add_figure(f"position_loss_nats/{MAIN_CORPUS}", figure, record.steps, close=False)
+        if MAIN_CORPUS in record.losses:
+            metrics = {f"hp/{corpus}_loss_nats": loss["loss_nats"] for corpus, loss in record.losses.items()}
+            assert isinstance(self._trainer.logger, TensorBoardLogger)
+            self._trainer.logger.log_hyperparams(_hyperparameters(record), metrics)
+        self._writer.flush()
+
+    def _write(self, tag: str, value: Any, axis_step: int, step: int) -> None:
+        if self._writer is not None:
+            self._writer.add_scalar(tag, value, axis_step, walltime=self._past_times.get(step))
+
+
+def shown_positions(n_positions: int) -> list[int]:
+    """1, 2, 4, ... and the last."""
+    powers = [2**k for k in range(n_positions.bit_length()) if 2**k < n_positions]
+    return [*powers, n_positions]
+
+
+def _hyperparameters(record: RunRecord) -> dict[str, Any]:
+    n_reuse = times_reused(record.shape)
+    return {
+        "family": record.family,
+        **{key: record.shape[key] for key in SHAPE_HPARAMS if key in record.shape},
+        **parameter_counts(record.parameters, record.flops_per_token, n_reuse),
+        "D": record.tokens,
+        "C": compute_flops(record.parameters, record.flops_per_token, record.tokens, n_reuse)["C"],
+        "learning_rate": record.optimizer["learning_rate"],
+        "batch_tokens": record.batch_tokens,
+        "seed": record.seed,
+    }
 
 
 def forget_events(folder: Path) -> None:
-    """Remove what TensorBoard's logger wrote: a resumed run writes all its points again, from its curve."""
+    """Remove what TensorBoard's logger wrote: a resumed run writes all its points again, from its tables."""
     for pattern in ("events.out.tfevents.*", "hparams.yaml"):
         for path in folder.glob(pattern):
             path.unlink()

@@ -33,6 +33,7 @@ from scaling_laws.training.event_log import forget_events
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale
 from scaling_laws.training.recorder import RunRecorder
+from scaling_laws.training.snapshots import Snapshots
 
 VERBS = ("fit", "validate", "test", "predict")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -46,6 +47,7 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunRecorder, "recorder")
         parser.add_lightning_class_args(NoiseScale, "noise_scale")
+        parser.add_lightning_class_args(Snapshots, "snapshots")
         parser.add_lightning_class_args(RunCheckpoints, "checkpoints")
         # The corpus knows its vocabulary: a network of another one cannot be asked for.
         parser.link_arguments("data.n_vocab", "model.network.init_args.n_vocab", apply_on="instantiate")

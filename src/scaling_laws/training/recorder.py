@@ -16,11 +16,11 @@ from scaling_laws.errors import InputError
 from scaling_laws.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, write_record
 from scaling_laws.runs import compute_flops, times_reused
 from scaling_laws.schedule import evaluation_steps
-from scaling_laws.training import event_log
 from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.divergence import DivergenceGuard
 from scaling_laws.training.evaluation import N_FOLDS, evaluate, token_losses
+from scaling_laws.training.event_log import EventLog
 from scaling_laws.training.kept_weights import are_finite, trained_weights
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
@@ -28,6 +28,7 @@ from scaling_laws.training.noise_scale import NoiseScale
 from scaling_laws.training.probe import ProbeLosses
 from scaling_laws.training.resumable_csv import ResumableCsv
 from scaling_laws.training.run_record import Identity, Outcome, make_record
+from scaling_laws.training.snapshots import Snapshots
 from scaling_laws.training.strategies import FullyShardedStrategy
 from scaling_laws.training.throughput import matrix_dtype, matrix_peak_flops, utilisation
 from scaling_laws.units import PF_DAY_FLOPS
@@ -154,6 +155,7 @@ class RunRecorder(pl.Callback):
         self._best = BestWeights(module.network, self.patience) if self.patience else None
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         self._noise = next((each for each in callbacks if isinstance(each, NoiseScale)), None)
+        self._snapshots = next((each for each in callbacks if isinstance(each, Snapshots)), None)
         dtype = matrix_dtype(str(trainer.precision))
         self._peak_flops_per_s = matrix_peak_flops(trainer.strategy.root_device, dtype)
         self._restore_state()
@@ -168,8 +170,7 @@ class RunRecorder(pl.Callback):
             self._probe_text = data.held_out(MAIN_CORPUS, self.probe_windows)[0]
             self._probe = ProbeLosses(self.folder, self._probe_text, self._step, writes)
         rows_before = self._curve.read()
-        for row in rows_before:
-            event_log.write_row(trainer, {key: float(value) for key, value in row.items() if value})
+        self._events = EventLog(trainer, rows_before, self._positions.read())
         self._elapsed_before_s = float(rows_before[-1]["elapsed_s"]) if rows_before else 0.0
         self._start_s = self._interval_start_s = time.perf_counter()
         self._interval_start_step = self._step
@@ -206,6 +207,10 @@ class RunRecorder(pl.Callback):
         evaluating = step in self._evaluation_steps
         if evaluating or step % self.log_every_n_steps == 0:
             self._log(trainer, module, evaluating=evaluating, final=step == trainer.max_steps)
+        if self._snapshots and self._snapshots.is_due(step, trainer.max_steps) and not trainer.should_stop:
+            start_s = time.perf_counter()
+            self._snapshots.take(trainer, module, final=step == trainer.max_steps)
+            self._interval_start_s += time.perf_counter() - start_s  # no part of the row's tokens a second
 
     def _log(self, trainer: pl.Trainer, module: LanguageModel, *, evaluating: bool, final: bool) -> None:
         """Write one row of the curve, with held-out losses where this is a step for them."""
@@ -255,7 +260,7 @@ class RunRecorder(pl.Callback):
         self._last_loss = train_loss if math.isfinite(train_loss) else self._last_loss
         row["elapsed_s"] = round(self._elapsed_before_s + time.perf_counter() - self._start_s, 3)
         self._curve.write([row])
-        event_log.write_row(trainer, row)
+        self._events.write_row(row)
         self._interval_start_s = time.perf_counter()
         self._interval_start_step = step
 
@@ -295,9 +300,9 @@ class RunRecorder(pl.Callback):
         }
         if step != self._positions_step:
             self._positions_step = step
-            self._positions.write(
-                row for corpus, metric in metrics.items() for row in _position_rows(step, corpus, metric)
-            )
+            rows = [row for corpus, metric in metrics.items() for row in _position_rows(step, corpus, metric)]
+            self._positions.write(rows)
+            self._events.write_positions(rows)
         return {f"{corpus}_loss_nats": loss for corpus, loss in losses.items()}
 
     def _corpus_losses(
@@ -316,6 +321,8 @@ class RunRecorder(pl.Callback):
                 else:  # the curve has its row already
                     self._evaluate(trainer, _module(pl_module), final=True)
             self.status = self.status or "complete"
+        if self._snapshots and self.status == "complete":
+            self._snapshots.take(trainer, pl_module, final=True)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # After every callback's on_train_end: the record is the last thing that a run writes.
@@ -323,12 +330,13 @@ class RunRecorder(pl.Callback):
         shared_s = max(
             (float(row["elapsed_s"]) for row in curve if int(row["step"]) <= self.shared_steps), default=0.0
         )
+        elapsed_s = self._elapsed_before_s + time.perf_counter() - self._start_s
         outcome = Outcome(
             status=self.status,
             reason=self.reason,
             step=self._step,
             shared_steps=self.shared_steps,
-            elapsed_s=self._elapsed_before_s + time.perf_counter() - self._start_s - shared_s,
+            elapsed_s=elapsed_s - shared_s,
             evaluated_step=self._evaluated_step,
             losses=self._losses,
             lowest_losses_nats=_lowest(curve, self._corpora),
@@ -338,7 +346,7 @@ class RunRecorder(pl.Callback):
             peak_flops_per_s=self._peak_flops_per_s,
         )
         record = make_record(trainer, _module(pl_module), self.identity, outcome)
-        event_log.write_hparams(trainer, record)
+        self._events.finish(record, elapsed_s)
         if trainer.is_global_zero:
             if self.before_record is not None:
                 self.before_record()

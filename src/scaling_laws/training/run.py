@@ -19,7 +19,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.interrupts import Interrupted, StopSignals
 from scaling_laws.records import check_file, finished_record, not_written, read_record, write_atomically
 from scaling_laws.schedule import Schedule
-from scaling_laws.training import probe
+from scaling_laws.training import probe, snapshots
 from scaling_laws.training.checkpoint import checkpoint_folder, is_whole, newest_whole
 from scaling_laws.training.checkpoint_folder import remove
 from scaling_laws.training.lightning_cli import training_cli
@@ -84,7 +84,7 @@ def _train_branch(
         checkpoint = at_start
         folder.mkdir(parents=True, exist_ok=True)
         record = read_record(_folder(trunk) / "record.json")
-        for name in ("curve.csv", "position_losses.csv", probe.FILE_NAME):
+        for name in ("curve.csv", "position_losses.csv", probe.FILE_NAME, snapshots.FILE_NAME):
             if (_folder(trunk) / name).exists():
                 check_file(_folder(trunk) / name, record)
                 _copy(_folder(trunk) / name, folder / name)
