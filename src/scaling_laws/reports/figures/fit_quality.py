@@ -1,14 +1,17 @@
-"""How well do the joint laws describe the runs, and the runs that they have not seen?"""
+"""How well do the joint laws describe the runs?"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scaling_laws.reports.evidence import Laws, StudyTables, c_label, find_fit
+from scaling_laws.reports.evidence import Laws, StudyTables, d_label, find_fit, n_label
+from scaling_laws.reports.figures.compute import pf_days_label
+from scaling_laws.reports.figures.entry import Entry
 from scaling_laws.reports.formulas import FORM_NAMES, law_of
 from scaling_laws.reports.style import (
     BAND_ALPHA,
@@ -26,65 +29,55 @@ from scaling_laws.reports.style import (
     plain,
     styled,
 )
+from scaling_laws.units import PF_DAY_FLOPS
 
-TITLE = "Predicted against measured loss"
+NEEDS_GRID = (
+    "Needs a joint law L(N, D) that the runs identify: several sizes at several horizons, as those of "
+    "`scaling-laws sweep configs/sweeps/size.yaml`."
+)
+COLUMNS = ["form", "family", "run", "N", "D", "C", "loss", "predicted", "held_out"]
+
+
+# --- predicted against measured -------------------------------------------------------------------
 
 
 @styled
-def draw(tables: StudyTables, laws: Laws) -> Figure:
-    """A column a form. Above: predicted against measured. Below: residuals against compute, in per cent."""
+def draw_predicted(tables: StudyTables, laws: Laws) -> Figure:
+    """A panel a form: the loss that the law gives each run against the loss that was measured."""
     predictions = predicted_losses(tables, laws)
     if predictions.empty:
-        return note(
-            TITLE, "Needs a joint law L(N, D) that the runs identify: several sizes at several horizons."
-        )
-    figure, axes = panels(2, 2, width=11.0, height=7.6)
-    sd = laws["noise"]["sd_log_loss"]
-    residuals = pd.Series(100 * np.log(predictions["loss"] / predictions["predicted"]))
-    reach = 1.15 * max(residuals.abs().max(), 200 * (sd or 0.0))
-    for column, form in enumerate(FORM_NAMES):
-        above, below = axes[column], axes[2 + column]
+        return note("Predicted against measured loss", NEEDS_GRID)
+    figure, axes = panels(len(FORM_NAMES), width=11.0, height=4.9)
+    for panel, form in zip(axes, FORM_NAMES, strict=True):
         of_form = predictions[predictions["form"] == form]
         if of_form.empty:
-            note_in(above, f"{FORM_NAMES[form]}: {_reasons(laws, form)}")
-            below.set_axis_off()
+            note_in(panel, f"{FORM_NAMES[form]}: {_reasons(laws, form)}")
             continue
         for family in tables.families:
             for held_out in (False, True):
                 points = of_form[(of_form["family"] == family) & (of_form["held_out"] == held_out)]
-                look = _look(tables, family, held_out)
-                above.plot(points["loss"], points["predicted"], **look)
-                below.plot(points["C"], residuals[points.index], **look)
+                if not points.empty:
+                    panel.plot(points["loss"], points["predicted"], **_look(tables, family, held_out))
         ends = [of_form[["loss", "predicted"]].min().min(), of_form[["loss", "predicted"]].max().max()]
-        above.axline((ends[0], ends[0]), (ends[1], ends[1]), color=INK, linewidth=0.9, zorder=1)
-        log_x(above, ends, LOSS_LABEL.replace("test", "measured test"))
-        log_y(above, ends, "predicted, nats per token" if column == 0 else "")
-        above.set_title(FORM_NAMES[form], color=INK)
-        below.axhline(0, color=INK, linewidth=0.9, zorder=1)
-        if sd:
-            below.axhspan(
-                -200 * sd, 200 * sd, color=GREY, alpha=BAND_ALPHA, lw=0, label="± 2 sd between seeds"
-            )
-        log_x(below, predictions["C"], c_label(laws))
-        below.set_ylim(-reach, reach)
-        below.set_ylabel("ln(measured / predicted), %" if column == 0 else "")
-        legend_below(below, columns=2, offset=-0.18)
+        panel.axline((ends[0], ends[0]), (ends[1], ends[1]), color=INK, linewidth=0.9, zorder=1)
+        log_x(panel, ends, LOSS_LABEL.replace("test", "measured test"))
+        log_y(panel, ends, "predicted, nats per token" if panel is axes[0] else "")
+        panel.set_title(FORM_NAMES[form], color=INK)
+        legend_below(panel, columns=2)
     return figure
 
 
-def describe(tables: StudyTables, laws: Laws) -> str:
+def describe_predicted(tables: StudyTables, laws: Laws) -> str:
     """The size of the residuals and the error on the held-out runs, by form."""
     predictions = predicted_losses(tables, laws)
     sentences = []
     for form in FORM_NAMES:
-        of_form = predictions[predictions["form"] == form] if not predictions.empty else predictions
         for family in tables.families:
-            points = of_form[of_form["family"] == family] if not of_form.empty else of_form
-            fitted = points[~points["held_out"]] if not points.empty else points
+            points = predictions[(predictions["form"] == form) & (predictions["family"] == family)]
+            fitted, held_out = points[~points["held_out"]], points[points["held_out"]]
             if fitted.empty:
                 continue
-            rms = 100 * float(np.sqrt((np.log(fitted["loss"] / fitted["predicted"]) ** 2).mean()))
-            held_out = points[points["held_out"]]
+            rms = float(np.sqrt((_residual_percent(fitted) ** 2).mean()))
             worst = 100 * float((held_out["predicted"] / held_out["loss"] - 1).abs().max())
             words = f"{family_name(family)}, {FORM_NAMES[form]}: residuals {rms:.2f} % (rms)"
             sentences.append(
@@ -94,54 +87,134 @@ def describe(tables: StudyTables, laws: Laws) -> str:
 
 
 def predicted_losses(tables: StudyTables, laws: Laws) -> pd.DataFrame:
-    """form, family, run, C, loss, predicted, held_out: the fit to all runs, then the held-out predictions."""
-    rows: list[dict[str, Any]] = []
-    if tables.runs.empty:
-        return pd.DataFrame(rows)
-    by_run = tables.runs.set_index("run")
+    """form, family, run, N, D, C, loss, predicted, held_out: the fits to all runs, then the held-out runs."""
+    tables_found = []
     for form in FORM_NAMES:
         for family in tables.families:
-            fit = find_fit(laws, form, family)
-            runs = tables.of(family)
+            fit, runs = find_fit(laws, form, family), tables.of(family)
             if fit is not None and fit["identified"]:
                 predicted = law_of(fit).loss(N=runs["N"], D=runs["D"])
-                for run, loss, at, value in zip(runs["run"], runs["loss"], runs["C"], predicted, strict=True):
-                    rows.append(_row(form, family, run, at, loss, value, False))
+                tables_found.append(
+                    runs.assign(form=form, family=family, predicted=predicted, held_out=False)[COLUMNS]
+                )
         for entry in laws["holdout"]:
             if entry["form"] == form and entry["predicted"]:
-                for run, value in zip(entry["held_out"], entry["predicted"], strict=True):
-                    at = by_run.loc[run]
-                    rows.append(_row(form, entry["family"], run, at["C"], at["loss"], value, True))
-    return pd.DataFrame(rows)
+                runs = tables.runs.set_index("run").loc[entry["held_out"]].reset_index()
+                found = {"family": entry["family"], "predicted": entry["predicted"], "held_out": True}
+                tables_found.append(runs.assign(form=form, **found)[COLUMNS])
+    if not tables_found:
+        return pd.DataFrame(columns=COLUMNS).astype({"held_out": bool})
+    return pd.concat(tables_found, ignore_index=True)
 
 
-def _row(
-    form: str, family: str, run: str, C: float, loss: float, predicted: float, held_out: bool
-) -> dict[str, Any]:
-    return {
-        "form": form,
-        "family": family,
-        "run": run,
-        "C": C,
-        "loss": loss,
-        "predicted": float(predicted),
-        "held_out": held_out,
-    }
+def _residual_percent(predictions: pd.DataFrame) -> pd.Series[float]:
+    """ln(measured / predicted), per cent."""
+    return 100 * (predictions["loss"] / predictions["predicted"]).map(math.log)
 
 
 def _look(tables: StudyTables, family: str, held_out: bool) -> dict[str, Any]:
     """Filled: fitted. Large and hollow: predicted by a fit that had not seen the run."""
     style = family_style(family, tables.families) | {"linestyle": "none"}
     if held_out:
-        return style | {
-            "ms": 9,
-            "mfc": "none",
-            "mew": 1.4,
-            "label": f"{plain(family_name(family))}, held out of the fit",
-        }
+        label = f"{plain(family_name(family))}, held out of the fit"
+        return style | {"ms": 9, "mfc": "none", "mew": 1.4, "label": label}
     return style | {"ms": 4, "alpha": 0.75, "label": plain(family_name(family))}
 
 
 def _reasons(laws: Laws, form: str) -> str:
     reasons = {fit["reason"] for fit in laws["fits"] if fit["form"] == form and fit["reason"]}
     return "not identified. " + " ".join(sorted(reasons))
+
+
+# --- residuals ------------------------------------------------------------------------------------
+
+
+@styled
+def draw_residuals(tables: StudyTables, laws: Laws) -> Figure:
+    """A row a form, a column each for N, D and C: what the law leaves over, in per cent of the loss."""
+    predictions = predicted_losses(tables, laws)
+    fitted = predictions[~predictions["held_out"]]
+    if fitted.empty:
+        return note("Residuals of the laws", NEEDS_GRID)
+    forms = [form for form in FORM_NAMES if (fitted["form"] == form).any()]
+    axes_of = {
+        "N": (fitted["N"], n_label(laws)),
+        "D": (fitted["D"], d_label(tables)),
+        "C": (fitted["C"] / PF_DAY_FLOPS, pf_days_label(laws)),
+    }
+    figure, axes = panels(3, len(forms), width=12.0, height=1.1 + 3.3 * len(forms))
+    sd = laws["noise"]["sd_log_loss"]
+    residuals = _residual_percent(fitted)
+    reach = 1.15 * max(float(residuals.abs().max()), 200 * (sd or 0.0), 0.1)
+    for row, form in enumerate(forms):
+        for column, (x, label) in enumerate(axes_of.values()):
+            panel = axes[3 * row + column]
+            for family in tables.families:
+                chosen = (fitted["form"] == form) & (fitted["family"] == family)
+                if chosen.any():
+                    panel.plot(x[chosen], residuals[chosen], **_look(tables, family, False))
+            panel.axhline(0, color=INK, linewidth=0.9, zorder=1)
+            if sd:
+                look: dict[str, Any] = {"color": GREY, "alpha": BAND_ALPHA, "lw": 0}
+                panel.axhspan(-200 * sd, 200 * sd, **look, label="± 2 sd between seeds")
+            log_x(panel, x, label if row == len(forms) - 1 else "")
+            panel.set_ylim(-reach, reach)
+            panel.set_ylabel(f"{FORM_NAMES[form]}\nln(measured / fitted), %" if column == 0 else "")
+    legend_below(axes[-2], columns=4, offset=-0.2)
+    return figure
+
+
+def describe_residuals(tables: StudyTables, laws: Laws) -> str:
+    """Whether a trend is left in the residuals: their slope a decade of N, D and C."""
+    slopes = residual_slopes(tables, laws)
+    if slopes.empty:
+        return "No joint law is identified."
+    words = (
+        f"{family_name(row['family'])}, {FORM_NAMES[row['form']]}: {row['N']:+.2f} % a decade of N, "
+        f"{row['D']:+.2f} % of D, {row['C']:+.2f} % of C"
+        for row in slopes.to_dict("records")
+    )
+    return f"The trend that each law leaves over: {'; '.join(words)}."
+
+
+def residual_slopes(tables: StudyTables, laws: Laws) -> pd.DataFrame:
+    """form, family, and the slope of ln(measured / fitted) in per cent a decade of N, of D and of C.
+
+    Least squares, each variable alone; 0 where the variable has one value only.
+    """
+    predictions = predicted_losses(tables, laws)
+    fitted = predictions[~predictions["held_out"]]
+    rows = []
+    for form in FORM_NAMES:
+        for family in tables.families:
+            of_fit = fitted[(fitted["form"] == form) & (fitted["family"] == family)]
+            if of_fit.empty:
+                continue
+            slopes = {name: _slope(np.log10(of_fit[name]), _residual_percent(of_fit)) for name in "NDC"}
+            rows.append({"form": form, "family": family, **slopes})
+    return pd.DataFrame(rows, columns=["form", "family", "N", "D", "C"])
+
+
+def _slope(x: pd.Series[float], y: pd.Series[float]) -> float:
+    return float(np.polyfit(x, y, 1)[0]) if x.nunique() > 1 else 0.0
+
+
+FIGURES: tuple[Entry, ...] = (
+    Entry(
+        name="predicted_and_measured",
+        title="Predicted against measured loss",
+        paper="",
+        question="trust",
+        draw=draw_predicted,
+        describe=describe_predicted,
+    ),
+    Entry(
+        name="residuals",
+        title="What the laws leave over, against N, D and C",
+        paper="",
+        question="trust",
+        draw=draw_residuals,
+        describe=describe_residuals,
+    ),
+)
+draw, describe = draw_predicted, describe_predicted
