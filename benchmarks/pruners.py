@@ -42,7 +42,7 @@ from scaling_laws.sweeps.shape.pruner import (
 )
 
 ROOT = Path(__file__).parents[1]
-ORDERS = 100
+ORDERS = 30
 N_STARTUP = 6
 """Finished trials before a pruner stops one, of each pruner."""
 SHARES = (0.2, 0.3, 0.5, 0.7)

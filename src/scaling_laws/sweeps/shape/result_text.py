@@ -50,9 +50,9 @@ def _what_was_done(result: Result) -> str:
 def _best(result: Result) -> str:
     best = result["best"]
     return (
-        f"The best: {best['n_layer']} layers of {best['d_model']}, {best['n_heads']} heads of "
-        f"{best['head_width']}, d_ff {best['d_ff']} (d_ff/d_model {best['d_ff_ratio']:.3g}, d_model/n_layer "
-        f"{best['aspect_ratio']:.3g}), learning rate {best['learning_rate']:g}: loss {best['loss']:.4f}."
+        f"The best: n_layer {best['n_layer']}, d_model {best['d_model']}, n_heads {best['n_heads']}, d_ff "
+        f"{best['d_ff']} (d_ff/d_model {best['d_ff_ratio']:.3g}, d_model/n_layer {best['aspect_ratio']:.3g}, "
+        f"heads of {best['head_width']}), learning rate {best['learning_rate']:g}: loss {best['loss']:.4f}."
     )
 
 
