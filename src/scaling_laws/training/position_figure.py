@@ -1,4 +1,4 @@
-"""The loss by position in the context, evaluation by evaluation: how a network learns to use what it reads."""
+"""The loss by position in the context at each evaluation: how a network learns to use what it reads."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def position_figure(losses_nats: Mapping[int, Mapping[int, float]], batch_tokens
         batch_tokens: tokens a step.
     """
     tokens = [step * batch_tokens for step in losses_nats]
-    time = ScalarMappable(LogNorm(min(tokens), max(tokens)), colormaps["cividis_r"])
+    share, colours = LogNorm(min(tokens), max(tokens)), colormaps["cividis_r"]
     figure = Figure(figsize=(6, 4), dpi=110, layout="constrained")
     axes = figure.add_subplot(xlabel="position in the context", ylabel="loss on test, nats per token")
     axes.set_xscale("log", base=2)
     for seen, losses in zip(tokens, losses_nats.values(), strict=True):
-        axes.plot(*binned(losses), color=time.to_rgba(seen), linewidth=1.5)
-    figure.colorbar(time, ax=axes, label="training tokens")
+        axes.plot(*binned(losses), color=colours(share(seen)), linewidth=1.5)
+    figure.colorbar(ScalarMappable(share, colours), ax=axes, label="training tokens")
     return figure

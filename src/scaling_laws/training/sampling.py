@@ -5,6 +5,7 @@ Shapes: P tokens of prompt, M tokens of continuation, T = n_ctx, V vocabulary.
 
 from __future__ import annotations
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -20,8 +21,8 @@ SEED = 0
 
 def prompt_tokens(data: TokenDataModule, corpus: str) -> Tensor:
     """The first tokens (P,) of a held-out corpus: at most half a context."""
-    window = data.held_out(corpus, 1)[0][0]
-    return window[: max(1, min(PROMPT_TOKENS, data.text_ctx // 2))]
+    n_tokens = max(1, min(PROMPT_TOKENS, data.text_ctx // 2))
+    return torch.from_numpy(data.corpus.tokens(corpus)[:n_tokens].astype(np.int64))
 
 
 def continuations(trainer: pl.Trainer, module: LanguageModel, prompt: Tensor, n_tokens: int) -> Tensor | None:
