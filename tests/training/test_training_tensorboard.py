@@ -193,8 +193,8 @@ def test_figure_of_the_positions(byte_corpus: TokenCorpus, tmp_path: Path) -> No
     (image,) = events_of(tmp_path / "run").Images("position_loss_nats/test")
     assert image.step == STEPS and image.encoded_image_string.startswith(b"\x89PNG")
     centres, means = binned({1: 8.0, 2: 4.0, 3: 3.0, 4: 2.0, 5: 1.0, 6: 0.5})
-    np.testing.assert_allclose(centres, [1, 2, 3, np.sqrt(20), 6])
-    np.testing.assert_allclose(means, [8, 4, 3, 1.5, 0.5])
+    np.testing.assert_allclose(centres, [1, 2, np.sqrt(12), 5, 6])
+    np.testing.assert_allclose(means, [8, 4, 2.5, 1, 0.5])
 
 
 # --- histograms ---------------------------------------------------------------------------------------

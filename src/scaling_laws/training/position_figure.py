@@ -15,13 +15,14 @@ BINS_PER_DOUBLING = 2
 
 
 def binned(losses_nats: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean losses over bins of positions: the bins' geometric centres, and the means.
+    """Mean losses over bins of positions, each up to a power of 2^(1 / BINS_PER_DOUBLING): the bins' geometric
+    centres, and the means.
 
     Args:
         losses_nats: by position, from 1 on.
     """
     positions, losses = np.array(list(losses_nats)), np.array(list(losses_nats.values()))
-    bins = np.floor(BINS_PER_DOUBLING * np.log2(positions) + 1e-9)
+    bins = np.ceil(BINS_PER_DOUBLING * np.log2(positions) - 1e-9)
     members = [bins == number for number in np.unique(bins)]
     centres = [np.exp(np.log(positions[member]).mean()) for member in members]
     return np.array(centres), np.array([losses[member].mean() for member in members])
