@@ -1,4 +1,7 @@
-"""Which family scales better, and (LSTM against Transformer) where in the context? Kaplan 2020, Figure 7."""
+"""Which family scales better, and (LSTM against Transformer) where in the context? Kaplan 2020, Figure 7.
+
+Figure 17 and what families are worth in one another are in `family_worth.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from scaling_laws.laws.planning.choice import best_joint_fit
-from scaling_laws.laws.positions import PositionLosses
 from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon
+from scaling_laws.reports.by_position import POSITION_LABEL, binned, drawn_folds
 from scaling_laws.reports.evidence import Laws, StudyTables, find_fit, n_label
-from scaling_laws.reports.figures.positions import POSITION_LABEL
+from scaling_laws.reports.figures.entry import Entry
 from scaling_laws.reports.formulas import (
     EXPONENT_OF_N,
     LEVELS,
@@ -44,24 +47,28 @@ from scaling_laws.reports.style import (
 )
 
 TITLE = "Families of networks"
-RESAMPLES = 200
-BINS_PER_OCTAVE = 2
-"""Positions are pooled into bins this wide, the first few standing alone: a line, not a cloud."""
+LSTM = "lstm"
+EXPERIMENT = "families"
+MOST_PAIRS = 4
+LAYER_MARKERS = {1: "v", 2: "s", 4: "D"}
+"""Of LSTMs, which the paper tells apart by their layers."""
 
 
 @styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Left: loss against N by family. Middle: by position, matched sizes. Right: LSTM less Transformer."""
     if len(tables.families) < 2:
-        return note(TITLE, "Needs complete runs of at least two families.")
+        return note(TITLE, "Needs runs of two families: `scaling-laws sweep configs/sweeps/families.yaml`.")
     figure, (size, by_position, difference) = panels(3, width=12.0, height=5.0)
 
-    runs, _ = at_common_horizon(tables.runs)
+    runs = compared_runs(tables)
     D = float(runs["D"].mean())
     for family in tables.families:
         style = family_style(family, tables.families)
         of_family = runs[runs["family"] == family]
-        size.plot(of_family["N"], of_family["loss"], **style | {"linestyle": "none"})
+        if of_family.empty:
+            continue
+        _points(size, of_family, style)
         _draw_fit(size, _law_at(tables, laws, family, D), of_family["N"], plain(family_name(family)), style)
     log_x(size, runs["N"], n_label(laws))
     log_y(size, runs["loss"], LOSS_LABEL, margin=0.1)
@@ -75,25 +82,48 @@ def describe(tables: StudyTables, laws: Laws) -> str:
     """Exponents by family, and the difference at late positions of the largest matched pair."""
     if len(tables.families) < 2:
         return "The study has one family at most: there is nothing to compare."
-    exponents = ", ".join(
+    exponents = "α_N: " + ", ".join(
         f"{family_name(family)} {value_with_interval(find_fit(laws, 'kaplan_n', family), 'alpha_N')}"
         for family in tables.families
     )
     late = laws["late_positions"]
     if not late["pairs"]:
-        return f"α_N: {exponents}. Late positions are not compared: {late['reason'] or 'no matched sizes'}."
+        return f"{exponents}; late positions are not compared: {late['reason'] or 'no matched sizes'}."
     pair = max(late["pairs"], key=lambda pair: pair["N_transformer"])
     gap, interval = pair["difference_nats"], pair["interval"]
     if interval and interval[0] <= 0 <= interval[1]:
         verdict = "no clear difference"
     else:
         verdict = "the Transformer is better" if gap > 0 else "the LSTM is better"
-    return (
-        f"α_N: {exponents}. "
-        f"From position {late['position_from']:g} on, the LSTM (N = {short(pair['N_lstm'])}) less "
-        f"the Transformer (N = {short(pair['N_transformer'])}) is {gap:+.3f} nats {interval_text(interval)}: "
-        f"{verdict}."
+    sizes = (
+        f"the LSTM (N = {short(pair['N_lstm'])}) less the Transformer (N = {short(pair['N_transformer'])})"
     )
+    return (
+        f"{exponents}; from position {late['position_from']:g} on, {sizes} is {gap:+.3f} nats "
+        f"{interval_text(interval)}: {verdict}."
+    )
+
+
+def compared_runs(tables: StudyTables) -> pd.DataFrame:
+    """The laws' runs of all families at one horizon: of the experiment `families`, else of the study."""
+    asked = tables.of_experiment(EXPERIMENT)
+    of_experiment = tables.runs[tables.runs["run"].isin(asked["run"])] if len(asked) else asked
+    if len(of_experiment) and of_experiment["family"].nunique() > 1:
+        return at_common_horizon(of_experiment)[0]
+    return at_common_horizon(tables.runs)[0]
+
+
+def _points(axes: Axes, runs: pd.DataFrame, style: dict[str, Any]) -> None:
+    """One family's runs; LSTMs of several depths with a marker for each."""
+    layers = sorted(runs["n_layer"].dropna().unique()) if (runs["family"] == LSTM).all() else []
+    if len(layers) < 2:
+        axes.plot(runs["N"], runs["loss"], **style | {"linestyle": "none"})
+        return
+    for n_layer in layers:
+        rows = runs[runs["n_layer"] == n_layer].sort_values("N")
+        look = style | {"marker": LAYER_MARKERS.get(n_layer, "P"), "linestyle": "none"}
+        label = "LSTM of 1 layer" if n_layer == 1 else f"LSTM of {n_layer:.0f} layers"
+        axes.plot(rows["N"], rows["loss"], **look, label=label)
 
 
 def _law_at(
@@ -141,7 +171,9 @@ def _draw_positions(by_position: Axes, difference: Axes, tables: StudyTables, la
         difference.set_axis_off()
         return
     colours = SizeColours(pair["N_transformer"] for pair in pairs)
-    shown = sorted(pairs, key=lambda pair: pair["N_transformer"])
+    by_size = sorted(pairs, key=lambda pair: pair["N_transformer"])
+    places = np.linspace(0, len(by_size) - 1, min(len(by_size), MOST_PAIRS)).round().astype(int)
+    shown = [by_size[place] for place in places]
     middle = [shown[0], shown[len(shown) // 2], shown[-1]] if len(shown) > 3 else shown
     losses: list[float] = []
     for pair in shown:
@@ -176,24 +208,9 @@ def resampled_pair(
 
     The other rows are the bootstrap over folds of documents, the same folds for both runs.
     """
-    of_transformer, of_lstm = (_binned(tables, run) for run in (transformer, lstm))
-    n_folds = of_transformer.n_folds
-    rng = np.random.default_rng(0)
-    resamples = rng.multinomial(n_folds, np.full(n_folds, 1 / n_folds), RESAMPLES)
-    drawn = np.vstack([np.ones(n_folds), resamples]).astype(float)
+    of_transformer, of_lstm = (binned(tables.position_losses[run]) for run in (transformer, lstm))
+    drawn = drawn_folds(of_transformer.n_folds)
     return of_transformer.T, of_transformer.mean(drawn), of_lstm.mean(drawn)
-
-
-def _binned(tables: StudyTables, run: str) -> PositionLosses:
-    """A run's losses with its positions pooled into bins; `T` is then the mean position of a bin."""
-    losses = tables.position_losses[run]
-    edges = np.unique(np.ceil(2 ** np.arange(0, np.log2(losses.T[-1]) + 1, 1 / BINS_PER_OCTAVE)))
-    starts = np.searchsorted(losses.T, edges[edges < losses.T[-1]])
-    return PositionLosses(
-        T=np.add.reduceat(losses.T, starts) / np.add.reduceat(np.ones_like(losses.T), starts),
-        loss_sum=np.add.reduceat(losses.loss_sum, starts, axis=1),
-        count=np.add.reduceat(losses.count, starts, axis=1),
-    )
 
 
 def _band(
@@ -206,3 +223,15 @@ def _band(
 
 def _pair_name(pair: Mapping[str, Any]) -> str:
     return f"LSTM {short(pair['N_lstm'])}, Transformer {short(pair['N_transformer'])}"
+
+
+FIGURES = (
+    Entry(
+        name="fig07_families",
+        title=TITLE,
+        paper="Fig. 7",
+        question="family",
+        draw=draw,
+        describe=describe,
+    ),
+)

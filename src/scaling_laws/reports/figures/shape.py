@@ -55,6 +55,8 @@ SHAPE_STUDY = "shape"
 """The study of `make shape`, which a study beside it may be drawn with."""
 NEEDS_SEARCH = "Needs a shape study: `make shape`."
 NEEDS_SHAPES = "Needs three depths of one size: `scaling-laws sweep configs/sweeps/depth.yaml`."
+FEWEST_LAYERS = 2
+"""Networks of one layer lie off the law of N (Kaplan 2020, Figure 6): they are drawn hollow."""
 LOWEST_TOP = 1.0
 """Percent that an axis of losses above the best shows at least."""
 
@@ -108,7 +110,12 @@ def _sizes(
     for place, N in enumerate(sorted(shapes["N"].unique())):
         of_size = shapes[shapes["N"] == N]
         look: dict[str, Any] = {"color": colours(N), "marker": FAMILY_MARKERS[place % len(FAMILY_MARKERS)]}
-        axes.plot(of_size["aspect_ratio"], of_size["increase_percent"], **look, label=f"N = {short(N)}")
+        deep = of_size[of_size["n_layer"] >= FEWEST_LAYERS]
+        axes.plot(deep["aspect_ratio"], deep["increase_percent"], **look, label=f"N = {short(N)}")
+        shallow = of_size[(of_size["n_layer"] < FEWEST_LAYERS)]
+        axes.plot(shallow["aspect_ratio"], shallow["increase_percent"], **look, mfc="none", linestyle="none")
+    if (shapes["n_layer"] < FEWEST_LAYERS).any():
+        axes.plot([], [], color=INK, marker="o", mfc="none", linestyle="none", label="one layer")
     if band and draws_band:
         axes.axhspan(0, band, color=GREY, alpha=BAND_ALPHA, linewidth=0, label="noise between seeds")
     log_x(axes, [*shapes["aspect_ratio"], *(row["aspect_ratio"] for row in rows)], RATIOS["aspect_ratio"])
@@ -119,10 +126,11 @@ def _sizes(
 def describe_shapes(tables: StudyTables, laws: Laws) -> str:
     """How far the loss rises over the aspect ratios at each N, and over what a search tried."""
     result, shapes = shape_result_of(tables), shapes_at_equal_N(tables, laws)
+    deep = shapes[shapes["n_layer"] >= FEWEST_LAYERS]
     words = [
         f"at N = {short(N)} aspect ratios of {short(of_size['aspect_ratio'].min(), 2)} to "
         f"{short(of_size['aspect_ratio'].max(), 2)} lie within {of_size['increase_percent'].max():.1f} %"
-        for N, of_size in ((N, shapes[shapes["N"] == N]) for N in sorted(shapes["N"].unique()))
+        for N, of_size in ((N, deep[deep["N"] == N]) for N in sorted(deep["N"].unique()))
     ]
     if result is not None:
         words += [
@@ -134,7 +142,7 @@ def describe_shapes(tables: StudyTables, laws: Laws) -> str:
     if not words:
         return "No three shapes of one size were trained."
     if len(shapes):
-        words.append(f"brought to equal N with α_N = {exponent_of_N(laws).alpha_N:.3f}")
+        words.append(f"one layer left out, brought to equal N with α_N = {exponent_of_N(laws).alpha_N:.3f}")
     sentence = "; ".join(words)
     return f"{sentence[0].upper()}{sentence[1:]}."
 

@@ -1,0 +1,180 @@
+"""Losses by position, over training and against size: numbers against the laws they were drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from by_hand import laws_with, study_of, tables_of
+
+from scaling_laws.laws.positions import PositionLosses
+from scaling_laws.records import write_record
+from scaling_laws.reports.by_position import (
+    at_positions,
+    bin_starts,
+    exponents_of_N,
+    of_two_contexts,
+    over_training,
+)
+from scaling_laws.reports.figures import position_sizes, positions
+from scaling_laws.reports.figures.entry import Entry
+from scaling_laws.reports.figures.position_sizes import context_gaps
+from scaling_laws.runs import load_study
+from synthetic_study import write_synthetic_study
+
+FIGURES = (*positions.FIGURES, *position_sizes.FIGURES)
+T = np.arange(1, 129, dtype=float)
+
+
+def losses_by_law(N: float, alpha: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> PositionLosses:
+    """10 (N / 1e5)^-alpha(T) nats at T, exactly in the mean over 8 folds that differ."""
+    rng = np.random.default_rng(seed)
+    folds = rng.normal(1, 0.05, (8, 1))
+    mean = 10 * (N / 1e5) ** -alpha(T)
+    return PositionLosses(T=T, loss_sum=mean * folds / folds.mean() * 4, count=np.full((8, len(T)), 4.0))
+
+
+def test_the_exponent_of_size_at_each_position_is_that_of_the_law() -> None:
+    def alpha(position: np.ndarray) -> np.ndarray:
+        return 0.02 + 0.01 * np.log(position)
+
+    sizes = (1e4, 3e4, 1e5, 4e5)
+    study = study_of([{"N": N, "D": 1e6, "loss": 1.0} for N in sizes])
+    losses = {f"run-{place}": losses_by_law(N, alpha, seed=place) for place, N in enumerate(sizes)}
+    table = exponents_of_N(tables_of(study, losses), study.runs)
+    first = table.iloc[0]
+    assert first["T"] == 1 and first["alpha"] == pytest.approx(0.02, rel=1e-6)
+    np.testing.assert_allclose(table["alpha"], alpha(table["T"].to_numpy()), rtol=0.02)  # bins bend a little
+    assert (table["low"] < table["alpha"]).all() and (table["alpha"] < table["high"]).all()
+    assert exponents_of_N(tables_of(study, losses), study.runs.iloc[:2]).empty
+
+
+def test_bins_cover_every_position_once() -> None:
+    for n in (1, 2, 8, 100, 128):
+        starts = bin_starts(np.arange(1, n + 1, dtype=float))
+        assert starts[0] == 0 and all(low < high for low, high in pairwise(starts)) and starts[-1] < n
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Any:
+    """A study of one run that was evaluated at four steps: the last on three times the text."""
+    folder = write_synthetic_study(
+        tmp_path / "one",
+        families=("transformer",),
+        max_sizes=1,
+        horizons=(1e6,),
+        seeds_of_small_sizes=1,
+        diverged=0,
+    )
+    record = load_study(folder).records[0]
+    rows = [
+        (step, "test", fold, position, 2.0 * loss, 2)
+        for step, loss, n_folds in ((10, 6.0, 1), (40, 5.0, 1), (160, 4.0, 1), (488, 3.0, 3))
+        for fold in range(n_folds)
+        for position in range(1, 129)
+    ]
+    columns = ["step", "corpus", "fold", "position", "loss_sum_nats", "count"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / record.name / "position_losses.csv", index=False)
+    write_record(folder / record.name, record)  # vouches for the new table
+    return tables_of(load_study(folder)), record.name
+
+
+def test_over_training_compares_equal_text(trained: Any) -> None:
+    tables, run = trained
+    surface = over_training(tables, run)
+    assert surface is not None
+    assert surface.step.tolist() == [10, 40, 160]  # the last read other text
+    np.testing.assert_allclose(surface.loss, np.array([6.0, 5.0, 4.0])[:, None] * np.ones(len(surface.T)))
+    assert over_training(tables, "no such run") is None
+
+
+def test_the_surface_says_when_half_of_the_fall_is_done(trained: Any) -> None:
+    tables, run = trained
+    entry = {
+        "family": "transformer",
+        "run": run,
+        "N": 6144.0,
+        "identified": False,
+        "reason": "",
+        "intervals": {},
+    }
+    measured = losses_by_law(1e5, np.zeros_like)
+    tables = tables_of(tables.study, {run: measured})
+    sentence = positions.describe_surface(tables, laws_with(positions=[entry]))
+    assert "after 40 of 160 steps at position 1" in sentence
+    figure = positions.draw_surface(tables, laws_with(positions=[entry]))
+    assert figure.axes[0].get_xlabel() == "step"
+
+
+def two_contexts() -> Any:
+    """Sizes at n_ctx 128 and 8; the short context is lower by 0.1 T nats. One run of another horizon."""
+    rows = [
+        {"N": N, "D": D, "loss": 1.0, "n_ctx": n_ctx, "experiments": "size, context"}
+        for N in (1e4, 1e5)
+        for n_ctx in (128, 8)
+        for D in (1e6, 4e6)
+        if D == 1e6 or N == 1e4
+    ]
+    study = study_of(rows)
+    losses = {}
+    for row in study.runs.itertuples():
+        at = np.arange(1, row.n_ctx + 1, dtype=float)
+        mean = 6 - 0.1 * np.log(row.N) - (0.1 * at if row.n_ctx == 8 else 0 * at) + (row.D > 1e6)
+        losses[str(row.run)] = PositionLosses(
+            T=at, loss_sum=mean[None, :] * 3, count=np.full((1, len(at)), 3.0)
+        )
+    return tables_of(study, losses)
+
+
+def test_a_short_context_is_compared_at_equal_size_and_tokens() -> None:
+    tables, laws = two_contexts(), laws_with()
+    runs = of_two_contexts(tables, laws)
+    assert set(runs["D"]) == {1e6} and len(runs) == 4
+    table = at_positions(tables, runs)
+    assert sorted(table.loc[table["n_ctx"] == 128, "position"].unique()) == [1, 2, 4, 8, 16, 64, 128]
+    assert sorted(table.loc[table["n_ctx"] == 8, "position"].unique()) == [1, 2, 4, 8]
+    gaps = context_gaps(table)
+    np.testing.assert_allclose(gaps["gap"], -0.1 * gaps["position"])
+    assert len(gaps) == 8
+    sentence = position_sizes.describe_sizes(tables, laws)
+    assert "-0.100 nats at T = 1 and -0.800 at T = 8, over 2 sizes" in sentence
+    axes = position_sizes.draw_sizes(tables, laws).axes[0]
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+    assert len(dashed) == 4
+
+
+def test_figure_20_prints_the_fits_and_draws_the_largest_network(synthetic: Any) -> None:
+    figure = positions.draw(synthetic.tables, synthetic.laws)
+    entries = [entry for entry in synthetic.laws["positions"] if entry["family"] == "transformer"]
+    fitted, during = figure.axes[:2]
+    labels = [text.get_text() for text in fitted.get_legend().get_texts()]
+    assert len(labels) == len(entries) == 6
+    largest = max(entries, key=lambda entry: entry["N"])["parameters"]
+    assert f"T^{{-{largest['c']:.2f}}}" in labels[-1] and f"{largest['a']:.2f}" in labels[-1]
+    assert all(len(line.get_xdata()) == 2 for line in during.lines)  # both evaluations of the last run
+
+
+def test_the_paper_study_improves_where_its_truth_does(paper: Any) -> None:
+    """An LSTM's truth no longer improves after 16 tokens, a short context's is better at its own."""
+    sentence = position_sizes.describe_sizes(paper.tables, paper.laws)
+    assert "n_ctx = 8" in sentence
+    for entry in FIGURES:
+        entry.draw(paper.tables, paper.laws)
+
+
+@pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.name)
+def test_without_runs_or_with_one_there_is_a_note(entry: Entry, one_run: Any) -> None:
+    for tables, laws in (
+        (tables_of(study_of()), laws_with()),
+        (one_run.tables, one_run.laws),
+    ):
+        figure = entry.draw(tables, laws)
+        assert figure.axes or any("Needs" in text.get_text() for text in figure.texts)
+        assert entry.describe(tables, laws).endswith(".")
+    empty = entry.draw(tables_of(study_of()), laws_with())
+    assert any("configs/sweeps/" in text.get_text() for text in empty.texts)
