@@ -285,7 +285,10 @@ def test_the_ledger_says_what_is_done_and_what_it_cost(
     assert run(planned, train_nothing, retry_failed=True).failed == {}
 
 
-def test_the_status_is_told_without_torch(sweep_file: Path) -> None:
+def test_the_status_is_told_without_torch(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments(sweep_file, "--status"))
+    assert "plan.json: no plan to be read" in capsys.readouterr().err
     main(arguments(sweep_file, "--quiet"))
     code = (
         "import sys; from scaling_laws.cli import main\n"
@@ -300,3 +303,30 @@ def test_the_status_is_told_without_torch(sweep_file: Path) -> None:
     assert sum(int(row["tokens"]) for row in rows) == sum(run.trained_tokens for run in runs)
     spent = sum(run.C / run.D * run.trained_tokens for run in runs)
     assert sum(float(row["C"]) for row in rows) == pytest.approx(spent, rel=1e-5)
+
+
+def test_a_forkserver_that_was_killed_is_replaced(sweep_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that fails costs nothing; ten in a row end the sweep."""
+    from scaling_laws.sweeps import supervisor
+
+    start_worker, n_failed = supervisor.start_worker, 0
+
+    def failing(*arguments: Any, **more: Any) -> Any:
+        nonlocal n_failed
+        n_failed += 1
+        if n_failed % 3:
+            raise EOFError("unexpected EOF")
+        return start_worker(*arguments, **more)
+
+    monkeypatch.setattr(supervisor, "start_worker", failing)
+    monkeypatch.setattr(supervisor, "ASK_S", 0.01)
+    planned = stubs(sweep_file, 3)
+    assert len(run(planned, train_nothing).done) == 3
+    assert [outcomes(planned.folder / trunk.name) for trunk in planned.trunks] == [["done"]] * 3
+
+    def never(*arguments: Any, **more: Any) -> Any:
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(supervisor, "start_worker", never)
+    with pytest.raises(InputError, match=r"no process can be started \(unexpected EOF\)"):
+        run(stubs(edited(sweep_file, study="t"), 3), train_nothing)

@@ -87,6 +87,26 @@ def test_a_trial_whose_taker_is_not_known_is_given_time(
     assert states(url) == {"cell": "WAITING"}
 
 
+def test_a_trial_that_was_failed_while_it_was_taken_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The taker was stopped between taking it and writing its name, and another released it."""
+    url = f"sqlite:///{tmp_path / 'queue.sqlite3'}"
+    queue = Queue(url, "s")
+    queue.refill(["cell"], is_held=nobody)
+    set_user_attr = optuna.Trial.set_user_attr
+
+    def stopped(trial: optuna.Trial, key: str, value: str) -> None:
+        optuna.load_study(storage=url, study_name="s").tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        set_user_attr(trial, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, "set_user_attr", stopped)
+        assert queue.take() is None
+    assert queue.refill(["cell"], is_held=nobody) == 1
+    assert queue.take() is not None
+
+
 def test_two_folders_of_one_name_have_two_queues(tmp_path: Path) -> None:
     first, again, other = (queue_name("s", tmp_path / name) for name in ("a", "a", "b"))
     assert first == again != other

@@ -82,11 +82,11 @@ def _status(options: argparse.Namespace) -> str:
 
     sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
     folder = options.logs / sweep.study
-    plan = None if planned_parts(folder) else plan_of(options)
-    if plan is not None and sweep.search is not None:
+    plan = None
+    if sweep.search is not None and not planned_parts(folder):
         from scaling_laws.commands.shape import with_trials
 
-        plan = with_trials(plan)
+        plan = with_trials(plan_of(options))
     return status_text(sweep.study, ledger_of(folder, plan))
 
 

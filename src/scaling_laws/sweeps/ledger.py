@@ -207,5 +207,5 @@ def ledger_of(folder: Path, plan: Plan | None = None) -> list[TrunkLedger]:
     """
     parts = parts_of(plan) if plan else planned_parts(folder)
     if parts is None:
-        raise InputError(f"{folder / PLAN_FILE}: no plan to be read; has the sweep been started?")
+        raise InputError(f"{folder / PLAN_FILE}: no plan to be read; a sweep writes it when it begins")
     return list(trunk_ledgers(folder, parts))

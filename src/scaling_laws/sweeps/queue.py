@@ -32,7 +32,7 @@ ID_FILE = "queue_id"
 CELL = "cell"
 OWNER = "owner"
 """Attribute of a trial: the supervisor that took it (`machines.ProcessName`)."""
-DOUBT_S = 5.0
+DOUBT_S = 15.0
 """So long a trial whose taker is not known, or not known to be dead, may be on its way to its folder."""
 FAR_DOUBT_S = 60.0
 """The same of a taker on another machine, which may still be starting the process."""
@@ -125,7 +125,10 @@ class Queue:
             if cell is None:  # another machine was faster, and Optuna invented a trial
                 self._tell(trial.number, None)
                 return None
-            trial.set_user_attr(OWNER, str(self._me))
+            try:
+                trial.set_user_attr(OWNER, str(self._me))
+            except optuna.exceptions.UpdateFinishedTrialError:
+                return None  # this process was stopped for so long that another took it for dead
             return trial, str(cell)
 
     def finish(self, trial: int, loss_nats: float | None) -> None:

@@ -29,6 +29,8 @@ from scaling_laws.sweeps.worker import Worker, start_worker
 POLL_S = 0.1
 ASK_S = 2.0
 """Between two questions to the database that were in vain: other machines hold all that is left."""
+MAX_NOT_STARTED = 10
+"""Processes in a row that could not be started, after which the sweep gives up."""
 LOOK_SHARE = 0.02
 """Of the time, at most, spent on looking for what other machines have finished."""
 
@@ -97,7 +99,7 @@ class _Supervisor:
         self._active: list[Worker] = []
         self._pending: tuple[int, Trunk] | None = None
         """Taken from the queue, and waiting for its devices to become free: nothing overtakes it."""
-        self._n_waiting = 0
+        self._n_waiting = self._n_not_started = 0
         self._ask_next_s = self._refill_next_s = self._look_next_s = 0.0
 
     def run(self, storage: str) -> None:
@@ -227,7 +229,17 @@ class _Supervisor:
         if share is None:
             return False
         self._pending = None
-        self._active.append(start_worker(self._context, trunk, trial=trial, share=share, train=self._train))
+        try:
+            worker = start_worker(self._context, trunk, trial=trial, share=share, train=self._train)
+        except (OSError, EOFError) as error:  # the forkserver was killed; the next start makes a new one
+            self._slots.give_back(share)
+            self._queue.tell(trial, None)
+            self._n_not_started += 1
+            if self._n_not_started >= MAX_NOT_STARTED:
+                raise InputError(f"no process can be started ({error}); is there memory left?") from error
+            return False
+        self._n_not_started = 0
+        self._active.append(worker)
         self.progress.running[trunk.name] = Running(trunk=trunk)
         return True
 
