@@ -25,8 +25,8 @@ LOSS_SCALE = 0.7
 ALPHA_N, ALPHA_D = 0.076, 0.103  # Table 2
 ALPHA_S, ALPHA_B = 0.76, 0.21  # Tables 3 and 5
 N_C = 6.4e13 * LOSS_SCALE ** (1 / ALPHA_N)
-D_C = 7.0e10  # Table 2 has 1.8e13 before the scaling: data limit less here than steps do
-S_C = 60.0
+D_C = 4.5e10  # Table 2 has 1.8e13 before the scaling: data limit less here than steps do
+S_C = 40.0
 B_AT_3_3_NATS = 3000.0
 """B_crit, tokens, where the loss is 3.3 nats."""
 RULE_AT_1E5, RULE_EXPONENT, RULE_EXPONENT_B = 9.0e-3, -0.3, 0.5

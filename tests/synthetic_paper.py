@@ -44,7 +44,7 @@ def write_synthetic_paper(
     *,
     law: str = "kaplan",
     seed: int = 0,
-    noise: float = 0.003,
+    noise: float = 0.002,
     N_ref: float = 3e5,
     scale: str = "cpu",
     experiments: tuple[str, ...] = (),

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from scaling_laws.laws.recipe import of_one_recipe
+from scaling_laws.laws.recipe import for_training_time, of_one_recipe
 from scaling_laws.laws.selection import usable_runs
 
 USUAL: dict[str, Any] = {
@@ -87,3 +87,10 @@ def test_shallow_networks_stay_where_there_are_few_others() -> None:
 def test_a_table_that_knows_no_recipes_is_left_alone() -> None:
     bare = table({"n_ctx": 8})[["run", "trunk", "family", "N", "D", "C", "loss", "n_ctx"]]
     assert len(usable_runs(bare)[0]) == 11
+
+
+def test_curves_may_differ_in_batch_and_schedule_and_in_nothing_else() -> None:
+    runs = table({"batch_tokens": 512}, {"decay": "constant"}, {"n_ctx": 8}, {"dropout": 0.1}, {"n_layer": 1})
+    kept = for_training_time(runs)["run"]
+    assert [run for run in kept if run.startswith("other")] == ["other-0", "other-1"]
+    assert len(kept) == 12

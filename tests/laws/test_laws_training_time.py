@@ -56,6 +56,15 @@ def test_exact_curves_give_the_laws():
     assert np.log(envelope.N / LAW.optimal_N(envelope.C_min)).std() < 0.1
 
 
+def test_the_best_rate_of_a_size_and_batch_counts():
+    best = sweep(sizes=3).assign(learning_rate=0.01)
+    worse = best.assign(run=best["run"] + "x", learning_rate=0.03)
+    worse = worse.assign(loss=worse["loss"] * 1.02)
+    both = time_points(pd.concat([worse, best], ignore_index=True))
+    assert both.loss.tolist() == time_points(best).loss.tolist()
+    assert both.steps.tolist() == time_points(best).steps.tolist()
+
+
 def test_unconverted_steps_do_not_collapse():
     """What the conversion is for: at batches that differ by 16, raw steps are no variable of the loss."""
     curves = sweep(batches=((4096.0, 3e4), (65536.0, 1e4)))

@@ -7,6 +7,7 @@ out, each with its reason.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ RECIPE = {
     "cooldown_share": "with another cooldown",
 }
 """Column of a study's run table -> what to say of the runs that have another value than most."""
+MAY_VARY_IN_TIME = {"batch_tokens", "decay", "cooldown_share"}
+"""Of the recipe: what laws of training time convert, or do not see, at a constant rate."""
 TRANSFORMERS = ("transformer", "recurrent_transformer")
 FEWEST_SIZES = 4
 """Of usual shapes: with fewer, unusual ones stay."""
@@ -32,10 +35,13 @@ LEAST_ASPECT_RATIO = 4
 NARROW = "networks less than four times as wide as deep lie off the law of N (Kaplan 2020, section 3.2)"
 
 
-def of_one_recipe(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+def of_one_recipe(
+    table: pd.DataFrame, columns: Iterable[str] = tuple(RECIPE)
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """The runs of each family's usual recipe, and why each of the others is not among them.
 
     Args:
+        columns: of the recipe, in which runs must be alike.
         table: of a study (`runs.Study.runs`), columns N and D in the chosen conventions. A table without a
             study's columns is returned as it is: nothing is known of its recipes.
     """
@@ -43,7 +49,8 @@ def of_one_recipe(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         return table, {}
     reasons: dict[str, str] = {}
     for family, rows in table.groupby("family"):
-        for column, words in RECIPE.items():
+        for column in columns:
+            words = RECIPE[column]
             usual = _usual(rows, column)
             other = rows[column] != usual
             reason = f"it was trained {words} than most runs of the family {family} ({column} = {usual})"
@@ -51,6 +58,15 @@ def of_one_recipe(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
             rows = rows[~other]
         reasons |= _off_the_law(rows)
     return table[~table["run"].isin(reasons)], reasons
+
+
+def for_training_time(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs to whose learning curves laws of training time may be fitted: they differ in N, batch and rate.
+
+    Args:
+        table: as in `of_one_recipe`.
+    """
+    return of_one_recipe(table, [column for column in RECIPE if column not in MAY_VARY_IN_TIME])[0]
 
 
 def _usual(rows: pd.DataFrame, column: str) -> Any:

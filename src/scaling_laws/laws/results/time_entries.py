@@ -9,6 +9,7 @@ import numpy as np
 from scaling_laws.laws.fitting.fit import Fit
 from scaling_laws.laws.forms.single import KaplanD
 from scaling_laws.laws.forms.steps import CriticalBatch
+from scaling_laws.laws.recipe import for_training_time
 from scaling_laws.laws.results.entries import KEPT_RESAMPLES, Entry, describe
 from scaling_laws.laws.results.family_tables import FamilyTables
 from scaling_laws.laws.steps.constant_rate import curves_of_study
@@ -23,14 +24,16 @@ def time_entries(tables: FamilyTables, of_D: Fit[KaplanD] | None) -> dict[str, l
     """`critical_batch` and `training_time` of one family.
 
     Args:
-        tables: all complete runs count, those of a lesser learning rate too: they belong to a batch scan.
+        tables: all complete runs of one recipe count, those of a lesser learning rate too: they belong to a
+            batch scan.
         of_D: the family's L(D), for the crossing point (6.8).
     """
     if tables.curves is None or tables.curves.empty:
         reason = "the table has no learning curves"
         return {"critical_batch": [{"reason": reason}], "training_time": [{"reason": reason}]}
     settings = tables.settings
-    curves = curves_of_study(tables.curves, tables.complete, loss="loss", n=settings.n)
+    runs = for_training_time(tables.complete)
+    curves = curves_of_study(tables.curves, runs, loss="loss", n=settings.n)
     batch = critical_batch_from_curves(curves, resamples=settings.resamples, seed=settings.seed)
     route = kaplan_route(
         curves,

@@ -83,6 +83,8 @@ class Envelope:
 def time_points(curves: pd.DataFrame) -> TimePoints:
     """At most `POINTS_A_TRAINING` points of each training, of its part at a constant rate.
 
+    Where one size and batch was trained with several learning rates, the best one counts.
+
     Args:
         curves: see `constant_rate_part`.
 
@@ -90,7 +92,7 @@ def time_points(curves: pd.DataFrame) -> TimePoints:
         InputError: see `constant_rate_part`.
     """
     part = constant_rate_part(curves)
-    table = part.points
+    table = _of_best_rates(part.points)
     kept = [_thinned(of_training) for _, of_training in table.groupby("trunk") if len(of_training) > 1]
     training = np.repeat(
         np.arange(len(kept)), np.array([len(of_training) for of_training in kept], dtype=int)
@@ -108,6 +110,20 @@ def time_points(curves: pd.DataFrame) -> TimePoints:
         loss=every["loss"],
         sentence=f"{part.sentence}; at most {POINTS_A_TRAINING} of each training, evenly spaced in ln step",
     )
+
+
+def _of_best_rates(points: pd.DataFrame) -> pd.DataFrame:
+    """Of each size and batch, the rate with the lowest loss at the last step that all its rates reached."""
+    if "peak_learning_rate" not in points.columns or points.empty:
+        return points
+    is_best = np.zeros(len(points), dtype=bool)
+    for rows in points.groupby(["N", "batch_tokens"]).indices.values():
+        tried = points.iloc[rows]
+        common = tried.groupby("peak_learning_rate")["step"].max().min()
+        reached = tried[tried["step"] <= common].sort_values("step").drop_duplicates("trunk", keep="last")
+        best = reached.groupby("peak_learning_rate")["loss"].mean().idxmin()
+        is_best[rows] = tried["peak_learning_rate"] == best
+    return points[is_best]
 
 
 def _thinned(of_training: pd.DataFrame) -> pd.DataFrame:
