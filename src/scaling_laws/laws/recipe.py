@@ -61,7 +61,7 @@ def of_one_recipe(
 
 
 def for_training_time(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs to whose learning curves laws of training time may be fitted: they differ in N, batch and rate.
+    """The runs whose learning curves laws of training time may use: they differ in N, batch and rate.
 
     Args:
         table: as in `of_one_recipe`.
