@@ -14,9 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from scaling_laws.laws.published import KAPLAN_TABLE_6
 from scaling_laws.reports.figures import (
-    allocation,
     compute,
     families,
     fit_quality,
@@ -27,7 +25,7 @@ from scaling_laws.reports.figures import (
 from scaling_laws.reports.style import SizeColours, log_x, short, tex
 from synthetic_study import FOREIGN_LOSSES, LAWS
 
-FIGURES = (allocation, compute, families, fit_quality, positions, scale, transfer)
+FIGURES = (compute, families, fit_quality, positions, scale, transfer)
 
 
 def points_of(axes: Axes) -> list[tuple[float, float]]:
@@ -121,12 +119,6 @@ def test_transfer_shows_the_known_offsets(synthetic: Any, drawn: dict[str, Figur
 def test_positions_recover_the_exponents(synthetic: Any, drawn: dict[str, Figure]) -> None:
     lstm = line_named(drawn["positions"].axes[1], "LSTM")
     np.testing.assert_allclose(lstm.get_ydata(), 0.80, atol=0.03)
-
-
-def test_allocation_stands_beside_kaplan(drawn: dict[str, Figure]) -> None:
-    line = line_named(drawn["allocation"].axes[1], "Kaplan 2020")
-    C = np.asarray(line.get_xdata())
-    np.testing.assert_allclose(line.get_ydata(), KAPLAN_TABLE_6.N.at(C))
 
 
 def test_residuals_are_those_of_the_known_law(synthetic: Any) -> None:

@@ -1,4 +1,4 @@
-"""How large a network for a budget? IsoFLOP slices and N_opt(C) (Kaplan 2020, Figure 14; Hoffmann 2022)."""
+"""Three ways to the best size for a compute, side by side (Hoffmann 2022)."""
 
 from __future__ import annotations
 
@@ -6,165 +6,198 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling_laws.laws.planning.choice import best_joint_fit
-from scaling_laws.laws.published import HOFFMANN, KAPLAN_TABLE_6
-from scaling_laws.reports.evidence import (
-    Laws,
-    StudyTables,
-    c_label,
-    envelope_of,
-    find_allocation,
-    n_label,
+from scaling_laws.laws.planning.choice import JOINT_FORMS
+from scaling_laws.laws.published import (
+    HOFFMANN_ENVELOPE,
+    HOFFMANN_ISOFLOP,
+    HOFFMANN_PARAMETRIC,
+    KAPLAN_TABLE_6,
 )
-from scaling_laws.reports.formulas import (
-    LEVELS,
-    draws_of,
-    form_name,
-    interval_text,
-    law_of,
-    number,
-    value_with_interval,
-)
+from scaling_laws.reports.evidence import Laws, StudyTables, c_label, n_label
+from scaling_laws.reports.figures.entry import Entry
+from scaling_laws.reports.figures.slices import NEEDS_SLICES
+from scaling_laws.reports.formulas import interval_text, number
+from scaling_laws.reports.law_tables import ROUTES
 from scaling_laws.reports.style import (
     BAND_ALPHA,
-    FIT,
+    FAMILY_COLOURS,
+    FAMILY_LINES,
+    FAMILY_MARKERS,
     GREY,
     INK,
-    LOSS_LABEL,
-    SizeColours,
     family_name,
     legend_below,
     log_x,
     log_y,
     note,
-    note_in,
     panels,
-    short,
     styled,
 )
 
-TITLE = "The best size for a budget"
+TITLE = "Three ways to the best size"
+PUBLISHED = (
+    ("Kaplan 2020", KAPLAN_TABLE_6.N.exponent, None),
+    ("Chinchilla 2022, 1", HOFFMANN_ENVELOPE.a, (HOFFMANN_ENVELOPE.low, HOFFMANN_ENVELOPE.high)),
+    ("Chinchilla 2022, 2", HOFFMANN_ISOFLOP.a, (HOFFMANN_ISOFLOP.low, HOFFMANN_ISOFLOP.high)),
+    ("Chinchilla 2022, 3", HOFFMANN_PARAMETRIC.a, (HOFFMANN_PARAMETRIC.low, HOFFMANN_PARAMETRIC.high)),
+)
+
+
+def exponents(laws: Laws, family: str | None) -> pd.DataFrame:
+    """a of N_opt ~ C^a by every approach with an answer: approach, method, a, low, high.
+
+    The ends are those of the 90 % interval, NaN without one.
+    """
+    rows = [
+        {
+            "approach": one["approach"],
+            "method": one["method"],
+            "a": one["a"],
+            **dict(zip(("low", "high"), one["a_interval"] or (None, None), strict=True)),
+        }
+        for one in _approaches(laws, family)
+    ]
+    types = {"a": float, "low": float, "high": float}
+    return pd.DataFrame(rows, columns=["approach", "method", *types]).astype(types)
+
+
+def optima(laws: Laws, family: str | None) -> pd.DataFrame:
+    """N_opt at some computes by every approach with an answer.
+
+    Columns approach, method, C (FLOPs), N, low, high (90 %; NaN without), extrapolated.
+    """
+    rows = [
+        {
+            "approach": one["approach"],
+            "method": one["method"],
+            "C": at["C"],
+            "N": at["N_opt"],
+            **dict(zip(("low", "high"), at["N_opt_interval"] or (None, None), strict=True)),
+            "extrapolated": at["extrapolated"],
+        }
+        for one in _approaches(laws, family)
+        for at in one["optima"]
+    ]
+    types = {"C": float, "N": float, "low": float, "high": float}
+    columns = ["approach", "method", *types, "extrapolated"]
+    return pd.DataFrame(rows, columns=columns).astype(types).sort_values("C", kind="stable")
+
+
+def _approaches(laws: Laws, family: str | None) -> list[Mapping[str, Any]]:
+    entries = [entry for entry in laws.get("approaches", ()) if entry["family"] == family]
+    return [one for entry in entries for one in entry["approaches"] if one["a"] is not None]
 
 
 @styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
-    """Left: loss against N at equal compute, with minima. Right: N_opt(C), beside published lines."""
+    """Left: N_opt(C) by every approach. Right: their exponents, with the published ones."""
     family = tables.main_family
-    slices = slices_of(laws, family)
-    joint, _ = best_joint_fit(laws, family)
-    if not slices and joint is None:
-        return note(TITLE, "Needs at least three sizes trained to overlapping budgets of compute 6ND.")
-    figure, (slice_axes, optimum) = panels(2, width=11.0, height=5.2)
-    if slices:
-        _draw_slices(figure, slice_axes, slices, n_label(laws))
-    else:
-        note_in(slice_axes, "Slices need at least three sizes trained to overlapping budgets.")
-
-    envelope, _ = envelope_of(laws, family)
-    minima = [entry for entry in slices if entry["N_opt"] is not None]
-    budgets = [entry["C"] for entry in [*slices, *envelope]] or list(tables.of(family)["C"])
-    C = np.geomspace(min(budgets) / 1.5, max(budgets) * 1.5, 60)
-    shown = [*(entry["N_opt"] for entry in minima), *(point["N"] for point in envelope)]
-    if joint is not None:
-        shown.extend(_draw_parametric(optimum, joint, C))
-    for N, line, label in (
-        (KAPLAN_TABLE_6.N.at(C), "--", f"Kaplan 2020, a = {KAPLAN_TABLE_6.N.exponent:.2f}"),
-        (HOFFMANN.optimum(C)[0], ":", f"Chinchilla 2022, a = {HOFFMANN.a_opt:.2f}"),
-    ):
-        optimum.plot(C, N, color=INK, linestyle=line, linewidth=1.3, label=label)
-        shown.extend(N)
-    if envelope:
-        points = [point["C"] for point in envelope], [point["N"] for point in envelope]
-        optimum.plot(*points, "o", color="none", mec=GREY, ms=7, label=_measured("envelope", laws, family))
-    if minima:
-        for entry in minima:
-            _interval(optimum, entry["C"], entry["N_opt"], entry["N_opt_interval"], vertical=True)
-        points = [entry["C"] for entry in minima], [entry["N_opt"] for entry in minima]
-        optimum.plot(*points, "D", color=FIT, label=_measured("isoflop", laws, family))
-    log_x(optimum, C, c_label(laws), margin=0.0)
-    log_y(optimum, shown, "$N_{opt}$, " + n_label(laws).partition(", ")[2])
-    optimum.set_title("Best size against budget", color=INK)
-    legend_below(optimum, columns=1)
+    points, found = optima(laws, family), exponents(laws, family)
+    if found.empty:
+        return note(TITLE, NEEDS_SLICES)
+    figure, (sizes, powers) = panels(2, width=12.0, height=0.24 * (len(found) + len(PUBLISHED)) + 3.4)
+    inside = points.loc[~points["extrapolated"].astype(bool), "C"]
+    for place, row in enumerate(found.to_dict("records")):
+        look = _look(place, int(row["approach"]))
+        of_approach = points[(points["approach"] == row["approach"]) & (points["method"] == row["method"])]
+        sizes.plot(of_approach["C"], of_approach["N"], label=_name(row["approach"], row["method"]), **look)
+        sizes.fill_between(
+            of_approach["C"],
+            of_approach["low"],
+            of_approach["high"],
+            color=look["color"],
+            alpha=BAND_ALPHA / 2,
+            linewidth=0,
+        )
+        _draw_exponent(powers, place, row["a"], (row["low"], row["high"]), look["color"], look["marker"])
+    C = np.geomspace(points["C"].min(), points["C"].max(), 2)
+    kaplan = KAPLAN_TABLE_6.N.at(C)
+    sizes.plot(C, kaplan, color=GREY, linestyle="--", label="Kaplan 2020")
+    if len(inside):
+        sizes.axvline(inside.max(), color=INK, linewidth=0.8, linestyle=":")
+        sizes.annotate(
+            "extrapolated",
+            (inside.max(), 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color=INK,
+        )
+    log_x(sizes, points["C"], c_label(laws))
+    log_y(sizes, [*points["N"], *points["low"], *points["high"], *kaplan], _size_label(laws))
+    sizes.set_title("Best size against budget", color=INK)
+    legend_below(sizes, columns=2)
+    for place, (_, a, interval) in enumerate(PUBLISHED, len(found)):
+        _draw_exponent(powers, place, a, interval or (np.nan, np.nan), GREY, "o")
+    names = [_name(row["approach"], row["method"]) for row in found.to_dict("records")]
+    powers.set_yticks(range(len(found) + len(PUBLISHED)), [*names, *(name for name, _, _ in PUBLISHED)])
+    powers.invert_yaxis()
+    powers.set_xlabel("exponent a of $N_{opt} \\propto C^a$, 90 % interval (Chinchilla 2022: 80 %)")
+    powers.set_title("How fast the best size grows", color=INK)
     return figure
 
 
 def describe(tables: StudyTables, laws: Laws) -> str:
-    """How many slices hold their minimum, and the exponent a_opt of the joint law."""
+    """The exponent by every approach, and which pairs of them disagree."""
     family = tables.main_family
-    slices = slices_of(laws, family)
-    minima = [entry for entry in slices if entry["N_opt"] is not None]
-    joint, why = best_joint_fit(laws, family)
-    exponent = f"a = {value_with_interval(joint, 'a_opt')}" if joint else f"no exponent ({why})"
-    words = f"{len(minima)} of {len(slices)} slices of equal compute hold their minimum"
-    ends = minima if len(minima) < 2 else (minima[0], minima[-1])
-    if minima:
-        values = ", ".join(f"{short(entry['N_opt'])} at {entry['C']:.1e} FLOPs" for entry in ends)
-        words += f" (N_opt = {values})"
-    name = family_name(family) if family else "This study"
-    return (
-        f"{name}: {words}; the joint law gives N_opt ~ C^a with {exponent} "
-        f"(Kaplan 2020: {KAPLAN_TABLE_6.N.exponent:.2f}, Chinchilla 2022: {HOFFMANN.a_opt:.2f})."
+    found = exponents(laws, family)
+    if found.empty:
+        return "No approach to the best size has an answer."
+    words = "; ".join(
+        f"{_name(row['approach'], row['method'])} {_with_interval(row['a'], (row['low'], row['high']))}"
+        for row in found.to_dict("records")
     )
+    entries = [entry for entry in laws.get("approaches", ()) if entry["family"] == family]
+    n_apart = sum(len(entry["disagreements"]) for entry in entries)
+    apart = (
+        f"{n_apart} pairs of intervals of a, b, N_opt and D_opt do not touch"
+        if n_apart
+        else "no two are apart"
+    )
+    return f"{family_name(str(family))}, a of N_opt ~ C^a: {words}; {apart}."
 
 
-def slices_of(laws: Laws, family: str | None) -> list[Mapping[str, Any]]:
-    """The family's isoFLOP slices with points, by compute."""
-    slices = [entry for entry in laws["isoflop"] if entry["family"] == family and entry["points"]]
-    return sorted(slices, key=lambda entry: entry["C"])
+def _draw_exponent(
+    axes: Axes, place: int, a: float, interval: Sequence[float], colour: Any, marker: str
+) -> None:
+    axes.plot(a, place, marker=marker, color=colour, linestyle="none")
+    axes.plot(interval, [place, place], color=colour, linewidth=1.4)
 
 
-def _draw_slices(figure: Figure, axes: Axes, slices: Sequence[Mapping[str, Any]], label: str) -> None:
-    """Each slice's points, the parabola in ln N through them, and its minimum."""
-    colours = SizeColours([entry["C"] for entry in slices], "plasma")
-    N = [point["N"] for entry in slices for point in entry["points"]]
-    losses = [point["loss"] for entry in slices for point in entry["points"]]
-    for entry in slices:
-        sizes = np.array([point["N"] for point in entry["points"]])
-        loss = np.array([point["loss"] for point in entry["points"]])
-        colour = colours(entry["C"])
-        axes.plot(sizes, loss, "o", color=colour, ms=4.5)
-        if entry["N_opt"] is None:
-            axes.plot(sizes, loss, color=colour, linewidth=0.8, linestyle=":")
-            continue
-        x = np.geomspace(sizes.min(), sizes.max(), 60)
-        parabola = np.polyfit(np.log(sizes / entry["N_opt"]), loss, 2)
-        axes.plot(x, np.polyval(parabola, np.log(x / entry["N_opt"])), color=colour, linewidth=1.1)
-        _interval(axes, entry["N_opt"], entry["loss_opt"], entry["N_opt_interval"], vertical=False)
-        axes.plot(entry["N_opt"], entry["loss_opt"], "D", color=FIT, zorder=4)
-    axes.plot([], [], "D", color=FIT, label="minimum, 90 % interval")
-    if any(entry["N_opt"] is None for entry in slices):
-        axes.plot([], [], color=GREY, linestyle=":", linewidth=0.8, label="no minimum inside the slice")
-    log_x(axes, N, label)
-    log_y(axes, losses, LOSS_LABEL)
-    axes.set_title("Loss at equal compute", color=INK)
-    legend_below(axes, columns=2)
-    colours.bar(figure, [axes], "C, training FLOPs")
+def _look(place: int, approach: int) -> dict[str, Any]:
+    """An approach has a colour and a marker, its methods a line each."""
+    return {
+        "color": FAMILY_COLOURS[approach - 1],
+        "marker": FAMILY_MARKERS[approach - 1],
+        "linestyle": FAMILY_LINES[place % len(FAMILY_LINES)],
+    }
 
 
-def _draw_parametric(axes: Axes, fit: Mapping[str, Any], C: Any) -> Any:
-    """N_opt(C) of the joint law with its 90 % band; returns what the axis must show."""
-    best = law_of(fit).optimum(C)[0]
-    axes.plot(C, best, color=FIT, label=f"{form_name(fit['form'])}, a = {value_with_interval(fit, 'a_opt')}")
-    draws = draws_of(fit, columns=True)
-    if draws is not None:
-        low, high = np.nanpercentile(draws.optimum(C)[0], LEVELS, axis=0)
-        axes.fill_between(C, low, high, color=FIT, alpha=BAND_ALPHA, linewidth=0)
-    return best
+def _name(approach: Any, method: Any) -> str:
+    return f"{approach}: {ROUTES.get(method) or JOINT_FORMS[method]}"
 
 
-def _measured(method: str, laws: Laws, family: str | None) -> str:
-    name = {"envelope": "envelope", "isoflop": "slices' minima"}[method]
-    entry = find_allocation(laws, method, family)
-    if entry["exponent"] is None:
-        return name
-    return f"{name}, a = {number(entry['exponent'])} {interval_text(entry['exponent_interval'])}".strip()
+def _size_label(laws: Laws) -> str:
+    return "$N_{opt}$, " + n_label(laws).partition(", ")[2]
 
 
-def _interval(axes: Axes, x: float, y: float, interval: Any, *, vertical: bool) -> None:
-    if not interval or None in interval:
-        return
-    where = ([x, x], interval) if vertical else (interval, [y, y])
-    axes.plot(*where, color=FIT, linewidth=1.2, zorder=3)
+def _with_interval(value: float, interval: Sequence[float | None] | None) -> str:
+    ends = [None if end is None or np.isnan(end) else end for end in interval or ()]
+    return f"{number(value)} {interval_text(ends) if any(ends) else ''}".strip()
+
+
+FIGURES = (
+    Entry(
+        name="three_approaches",
+        title=TITLE,
+        paper="",
+        question="compute",
+        draw=draw,
+        describe=describe,
+    ),
+)
