@@ -15,8 +15,8 @@ BINS_PER_DOUBLING = 2
 
 
 def binned(losses_nats: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean losses over bins of positions, each up to a power of 2^(1 / BINS_PER_DOUBLING): the bins' geometric
-    centres, and the means.
+    """Mean losses over bins of positions, each up to a power of 2^(1 / BINS_PER_DOUBLING): the bins'
+    geometric centres, and the means.
 
     Args:
         losses_nats: by position, from 1 on.
