@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +14,9 @@ from scaling_laws.errors import InputError
 
 if TYPE_CHECKING:
     from scaling_laws.sweeps.experiments import Plan
+    from scaling_laws.sweeps.sweep_file import Sweep
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +34,34 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed", action="store_true", help="try again what was set aside after failing too often"
     )
-    parser.add_argument("--scale", metavar="NAME", help="another file of configs/scales/ (smoke, cpu, gpu)")
+    parser.add_argument(
+        "--stop-after",
+        type=duration,
+        metavar="TIME",
+        help="save and end after 30s, 8m or 2h; the same command goes on",
+    )
+    parser.add_argument(
+        "--scale",
+        metavar="NAME",
+        help="another file of configs/scales/ (smoke, cpu, gpu), in a study folder of its own: STUDY-NAME",
+    )
     parser.add_argument(
         "--budget", metavar="AMOUNT", help='another budget: "30 core-minutes", "2 GPU-hours", "1e18 FLOPs"'
     )
     parser.add_argument("--logs", type=Path, default=Path("lightning_logs"), help="folder of all studies")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all corpora")
+
+
+def duration(text: str) -> float:
+    """`30s`, `8m`, `2h` in seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none of these.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if found is None or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 30s, 8m or 2h")
+    return float(found[1]) * SECONDS[found[2]]
 
 
 def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +78,12 @@ def sweep(options: argparse.Namespace) -> None:
     if options.status:
         print(_status(options))
         return
-    plan = plan_of(options, timed=options.dry_run)
+    plan = plan_of(options, timed=options.dry_run, trains=not options.dry_run)
     if plan.sweep.search is not None:
         from scaling_laws.commands.shape import shape_study
 
+        if options.stop_after is not None:
+            raise InputError(f"{options.file}: is a search, which --stop-after does not end; use Ctrl-C")
         refuse(shape_study(plan, options, train))
         return
     if options.dry_run:
@@ -63,30 +94,46 @@ def sweep(options: argparse.Namespace) -> None:
     refuse(failed)
 
 
-def plan_of(options: argparse.Namespace, *, timed: bool = False) -> Plan:
-    """What the options ask for; `timed` measures how fast this machine is, for the expected times."""
+def plan_of(options: argparse.Namespace, *, timed: bool = False, trains: bool = True) -> Plan:
+    """What the options ask for.
+
+    Args:
+        timed: whether to measure how fast this machine is, for the expected times.
+        trains: whether trainings will follow: Lightning is then imported while the plan is made.
+    """
     from scaling_laws.sweeps.planning import plan_study
-    from scaling_laws.sweeps.reading import load_sweep
+    from scaling_laws.sweeps.processes import clean_processes
 
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; it must be 1 or more")
-    sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
+    sweep = _sweep_of(options)
+    if trains:
+        clean_processes()
     return plan_study(sweep, logs=options.logs, data=options.data, timed=timed)
+
+
+def _sweep_of(options: argparse.Namespace) -> Sweep:
+    """The file's sweep; at another scale than its own it is a study of its own, `<study>-<scale>`."""
+    from scaling_laws.sweeps.reading import load_sweep, own_scale
+
+    sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
+    if not options.scale or options.scale == own_scale(options.file):
+        return sweep
+    return replace(sweep, study=f"{sweep.study}-{Path(options.scale).stem}")
 
 
 def _status(options: argparse.Namespace) -> str:
     """The ledger of the study, by the plan in its folder: no torch, whatever the networks."""
     from scaling_laws.sweeps.ledger import ledger_of, planned_parts
-    from scaling_laws.sweeps.reading import load_sweep
     from scaling_laws.sweeps.status import status_text
 
-    sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
+    sweep = _sweep_of(options)
     folder = options.logs / sweep.study
     plan = None
     if sweep.search is not None and not planned_parts(folder):
         from scaling_laws.commands.shape import with_trials
 
-        plan = with_trials(plan_of(options))
+        plan = with_trials(plan_of(options, trains=False))
     return status_text(sweep.study, ledger_of(folder, plan))
 
 
@@ -106,7 +153,11 @@ def _print_plan(plan: Plan, workers: int) -> None:
 
 
 def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
-    """Build the corpus and train what has no record yet; returns the trainings that failed, and why."""
+    """Build the corpus and train what has no record yet; returns the trainings that failed, and why.
+
+    Raises:
+        TimeIsUp: `--stop-after` has passed since the call, and all is saved.
+    """
     from rich.console import Console
 
     from scaling_laws.data.tokens import build_corpus
@@ -114,6 +165,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     from scaling_laws.sweeps.planning import settled
     from scaling_laws.sweeps.supervisor import run_plan
 
+    stop_at_s = math.inf if options.stop_after is None else time.monotonic() + options.stop_after
     if not plan.trunks:
         raise InputError(
             f"{options.file}: is a search, and feeds no law; run scaling-laws sweep {options.file}"
@@ -136,6 +188,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
             storage=options.storage,
             watch=watch,
             retry_failed=options.retry_failed,
+            stop_at_s=stop_at_s,
         )
     return progress.failed
 

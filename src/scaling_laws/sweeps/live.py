@@ -15,50 +15,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scaling_laws.models.memory import Memory
 from scaling_laws.records import MAIN_CORPUS
 from scaling_laws.sweeps.curve_tail import last_row, reached_step
-from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.progress import Progress, Running
 
 REFRESH_S = 1.0
 LINE_S = 30.0
-
-
-def plan_table(plan: Plan) -> Table:
-    """Every planned run, with what it costs."""
-    title = f"{plan.sweep.study}: {len(plan.runs)} runs in {len(plan.trunks)} trainings"
-    table = Table(title=title, box=None, padding=(0, 1), title_justify="left", caption_justify="left")
-    table.add_column("run", no_wrap=True)
-    for column in ("N", "D", "C = 6ND", "batch", "steps", "rate", "memory"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.caption = (
-        "D, batch: tokens. C: FLOPs. memory: on one device. "
-        "An indented run is a cooldown branch of the one above."
-    )
-    for trunk in plan.trunks:
-        for run in trunk.runs:
-            table.add_row(
-                run.name if run is trunk.runs[0] else f"  {run.name}",
-                f"{run.N:,}",
-                f"{run.D:,}",
-                f"{run.C:.2e}",
-                f"{run.batch_tokens:,}",
-                f"{run.steps:,}",
-                f"{run.learning_rate:g}",
-                _memory(run.memory),
-            )
-    return table
-
-
-def _memory(memory: Memory | None) -> str:
-    """`12.3 MB`; `> 12.3 MB` where the activations are not known, `?` where nothing is."""
-    if memory is None:
-        return "?"
-    size, unit = memory.total / 1e6, "MB"
-    if size >= 1000:
-        size, unit = size / 1000, "GB"
-    return f"{'> ' if memory.activations is None else ''}{size:.3g} {unit}"
 
 
 @contextmanager
