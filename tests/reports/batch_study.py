@@ -10,6 +10,7 @@ Every loss is that of `LAW` after the steps taken, at the batch taken (equations
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def study_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(runs).drop(columns="penalty"), pd.concat(curves, ignore_index=True)
 
 
+@functools.cache
 def batch_study() -> tuple[StudyTables, dict[str, Any]]:
     """The study's tables, and those laws that its figures read: of the runs at the best learning rate."""
     runs, curves = study_tables()

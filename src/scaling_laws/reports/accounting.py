@@ -1,4 +1,4 @@
-"""Table 1 of Kaplan 2020 for a study's own networks: parameters and FLOPs by operation, beside the formulas."""
+"""Table 1 of Kaplan 2020 for a study's own networks: parameters and FLOPs by operation."""
 
 from __future__ import annotations
 

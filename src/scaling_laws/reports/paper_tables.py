@@ -250,7 +250,7 @@ def table_6(laws: Laws) -> Table:
     """Compute-efficient training."""
     return _as_table(
         efficient_training(laws),
-        "Powers of C_min in PF-days along the frontier: N_opt = N_e C_min^p_N, and so on. Scales are those at "
+        "Powers of C_min in PF-days along the frontier: N_opt = N_e C_min^p_N, and so on. Scales: values at "
         "1 PF-day, for a small study far beyond its runs. Brackets: 90 % intervals.",
     )
 
