@@ -4,11 +4,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 SWEEP ?= quick
+SCALE ?= cpu
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install study test test-slow check format coverage bench shape dashboard tensorboard clean
+.PHONY: help install study paper test test-slow check format coverage bench shape dashboard tensorboard clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +18,9 @@ install: $(VENV)/.installed-dev  ## the environment with the development tools
 
 study: $(VENV)/.installed  ## the main job: corpus, training, laws, report (SWEEP=tiny for a minute's worth)
 	$(BIN)/scaling-laws study configs/sweeps/$(SWEEP).yaml
+
+paper: $(VENV)/.installed  ## every experiment of the paper, and its report (SCALE=smoke, cpu or gpu; again = go on)
+	$(BIN)/scaling-laws study configs/sweeps/paper.yaml --scale $(SCALE)
 
 test: $(VENV)/.installed-dev  ## the whole test suite, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -32,6 +32,14 @@ class Interrupted(SystemExit):
         self.message = message
 
 
+class TimeIsUp(Interrupted):
+    """The time that was given for a command is over, and what was done until then is saved: no error."""
+
+    def __init__(self, message: str) -> None:
+        SystemExit.__init__(self, 0)
+        self.message = message
+
+
 class StopSignals:
     """While entered, a signal is only noted; whoever entered ends where nothing is lost.
 

@@ -6,7 +6,6 @@ import argparse
 import math
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,38 +102,41 @@ def plan_of(options: argparse.Namespace, *, timed: bool = False, trains: bool = 
     """
     from scaling_laws.sweeps.planning import plan_study
     from scaling_laws.sweeps.processes import clean_processes
+    from scaling_laws.sweeps.reading import load_sweep
 
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; it must be 1 or more")
-    sweep = _sweep_of(options)
+    sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
     if trains:
         clean_processes()
-    return plan_study(sweep, logs=options.logs, data=options.data, timed=timed)
+    return plan_study(
+        sweep, logs=options.logs, data=options.data, timed=timed, folder_name=_folder_name(sweep, options)
+    )
 
 
-def _sweep_of(options: argparse.Namespace) -> Sweep:
-    """The file's sweep; at another scale than its own it is a study of its own, `<study>-<scale>`."""
-    from scaling_laws.sweeps.reading import load_sweep, own_scale
+def _folder_name(sweep: Sweep, options: argparse.Namespace) -> str:
+    """The study's name; at another scale than the file's own, `<study>-<scale>`: it is another study."""
+    from scaling_laws.sweeps.reading import own_scale
 
-    sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
     if not options.scale or options.scale == own_scale(options.file):
-        return sweep
-    return replace(sweep, study=f"{sweep.study}-{Path(options.scale).stem}")
+        return sweep.study
+    return f"{sweep.study}-{Path(options.scale).stem}"
 
 
 def _status(options: argparse.Namespace) -> str:
     """The ledger of the study, by the plan in its folder: no torch, whatever the networks."""
     from scaling_laws.sweeps.ledger import ledger_of, planned_parts
+    from scaling_laws.sweeps.reading import load_sweep
     from scaling_laws.sweeps.status import status_text
 
-    sweep = _sweep_of(options)
-    folder = options.logs / sweep.study
+    sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
+    folder = options.logs / _folder_name(sweep, options)
     plan = None
     if sweep.search is not None and not planned_parts(folder):
         from scaling_laws.commands.shape import with_trials
 
         plan = with_trials(plan_of(options, trains=False))
-    return status_text(sweep.study, ledger_of(folder, plan))
+    return status_text(folder.name, ledger_of(folder, plan))
 
 
 def _workers(plan: Plan, options: argparse.Namespace) -> int:

@@ -157,8 +157,19 @@ def filled(study: Plan, cost: Cost | None) -> Plan:
     return replace(study, trunks=tuple(sorted(trunks, key=lambda trunk: (-trunk.expected_s, trunk.name))))
 
 
-def begun(sweep: Sweep, *, logs: Path = Path("lightning_logs"), data: Path = Path("data")) -> Plan:
+def begun(
+    sweep: Sweep,
+    *,
+    logs: Path = Path("lightning_logs"),
+    data: Path = Path("data"),
+    folder_name: str = "",
+) -> Plan:
     """A plan without runs.
+
+    Args:
+        logs: folder of all studies.
+        data: folder of all corpora.
+        folder_name: of the study's folder; by default the study's name.
 
     Raises:
         InputError: the corpus file or an included sweep is wrong.
@@ -170,7 +181,7 @@ def begun(sweep: Sweep, *, logs: Path = Path("lightning_logs"), data: Path = Pat
         references={},
         corpus=corpus,
         corpus_folder=data / corpus.name,
-        folder=logs / sweep.study,
+        folder=logs / (folder_name or sweep.study),
         trunks=(),
     )
 

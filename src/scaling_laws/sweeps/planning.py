@@ -20,18 +20,19 @@ TIMINGS = "throughput.json"
 LOCK = ".plan.lock"
 
 
-def plan_study(sweep: Sweep, *, logs: Path, data: Path, timed: bool) -> Plan:
+def plan_study(sweep: Sweep, *, logs: Path, data: Path, timed: bool, folder_name: str = "") -> Plan:
     """Plan every run; nothing is trained, and nothing is written but what was timed.
 
     Args:
         logs, data: folders of all studies, and of all corpora.
         timed: have expected times rest on measurements of this machine (made once, seconds a family); else
             they do where the budget is one of time, and are rough guesses elsewhere.
+        folder_name: of the study's folder; by default the study's name.
 
     Raises:
         InputError: something in the sweep is wrong or impossible, or the budget does not suffice.
     """
-    study = begun(sweep, logs=logs, data=data)
+    study = begun(sweep, logs=logs, data=data, folder_name=folder_name)
     kept = read_kept(study)
     references = kept.references if kept else _references(study, data)
     study = replace(study, references=references)

@@ -38,6 +38,18 @@ def load_sweep(path: Path, *, scale: str | None = None, budget: str | None = Non
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
 
 
+def own_scale(path: Path) -> str:
+    """The scale that a sweep file names itself; empty where it names none.
+
+    Raises:
+        InputError: the file is missing or not YAML.
+    """
+    try:
+        return str(_read(path).get("scale", ""))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
 def _read(path: Path) -> Content:
     try:
         content = get_loader("yaml")(path.read_text(encoding="utf-8"))

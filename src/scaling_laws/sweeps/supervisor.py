@@ -6,13 +6,14 @@ folders, who is at it in their leases, what failed in their `attempts.jsonl`; th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from multiprocessing import connection
 
 from scaling_laws.errors import InputError
-from scaling_laws.interrupts import Interrupted, StopSignals
+from scaling_laws.interrupts import Interrupted, StopSignals, TimeIsUp
 from scaling_laws.records import MAIN_CORPUS, finished_record, not_written, write_question
 from scaling_laws.sweeps import attempts, lease
 from scaling_laws.sweeps.curve_tail import last_row, reached_step
@@ -43,6 +44,7 @@ def run_plan(
     watch: Callable[[Progress], None],
     retry_failed: bool = False,
     gpus: Sequence[str] | None = None,
+    stop_at_s: float = math.inf,
     train: Train | None = None,
 ) -> Progress:
     """Train every run of the plan that has no record yet.
@@ -55,19 +57,21 @@ def run_plan(
         watch: called a few times a second with the state of the sweep.
         retry_failed: whether to try again what was set aside.
         gpus: identifiers of the GPUs to train on; by default those that the machine shows.
+        stop_at_s: when to end in good order, by `time.monotonic()`.
         train: stands for the training itself in tests and benchmarks.
 
     Raises:
         InputError: a run's folder holds the record of another configuration, the storage cannot be opened, a
             disk is full, or a training wants more devices than the machine has.
         Interrupted: a signal came, and the running trunks have saved and ended.
+        TimeIsUp: `stop_at_s` came, and they have, too.
         KeyboardInterrupt: the second Ctrl-C; what the running trunks did since their last save is lost.
     """
     if gpus is None:
         gpus = gpus_for(str(plan.trunks[0].runs[0].config["trainer"].get("accelerator", "auto")))
     slots = Slots(workers=workers, gpus=gpus)
     write_question(plan.folder, plan.sweep.question)
-    supervisor = _Supervisor(plan, slots, watch, train)
+    supervisor = _Supervisor(plan, slots, watch, train, stop_at_s)
     try:
         supervisor.look_at_all(retry_failed=retry_failed)
         supervisor.progress.n_found_done = len(supervisor.progress.seen)
@@ -86,7 +90,12 @@ class _Supervisor:
     """The state of one `run_plan`."""
 
     def __init__(
-        self, plan: Plan, slots: Slots, watch: Callable[[Progress], None], train: Train | None
+        self,
+        plan: Plan,
+        slots: Slots,
+        watch: Callable[[Progress], None],
+        train: Train | None,
+        stop_at_s: float,
     ) -> None:
         self.progress = Progress(plan=plan)
         self.left = {trunk.name: trunk for trunk in plan.trunks}
@@ -96,6 +105,7 @@ class _Supervisor:
         self._slots = slots
         self._watch = watch
         self._train = train
+        self._stop_at_s = stop_at_s
         self._active: list[Worker] = []
         self._pending: tuple[int, Trunk] | None = None
         """Taken from the queue, and waiting for its devices to become free: nothing overtakes it."""
@@ -128,6 +138,12 @@ class _Supervisor:
         while self.left or self._active:
             if signals.received:
                 raise Interrupted(signals.received, "interrupted; run the same command again to go on")
+            if time.monotonic() >= self._stop_at_s:
+                n_done, n_runs = len(self.progress.done), len(self._plan.runs)
+                raise TimeIsUp(
+                    f"the time is over: {n_done} of {n_runs} runs are done, and what was running is saved; "
+                    "run the same command again to go on"
+                )
             self._finish_ended()
             for worker in self._active:
                 self._look(worker.trunk)
