@@ -57,6 +57,8 @@ class Training:
     learning_rate: float
     schedule: Schedule
     patience: int
+    of_schedules: bool
+    """Whether the experiment on schedules asks for it."""
 
     @property
     def rate_factors(self) -> FloatArray:
@@ -106,7 +108,7 @@ class KaplanTruth:
         plain = self.of_data(run, run.D)
         B_crit = self.critical_batch(plain)
         D = run.D * (1 + 2048 / B_crit) / (1 + run.batch_tokens / B_crit)
-        if _is_usual(run.schedule):
+        if not run.of_schedules:
             return self.of_data(run, D) * (1 + 0.012 * self._log_rate_error(run) ** 2)
         # Nothing counts but the sum of the learning rate: half of what the best constant rate has suffices.
         summed = run.learning_rate * run.rate_factors.sum()
@@ -197,7 +199,7 @@ class FlatTruth(KaplanTruth):
     def final(self, run: Training) -> float:
         if run.patience or run.schedule.decay == "constant":
             return float(self.at_constant_rate(run, np.array([float(run.steps)]))[0])
-        if not _is_usual(run.schedule):  # the schedule decides, whatever the sum of the rates
+        if run.of_schedules:  # the schedule decides, whatever the sum of the rates
             kinds = {"cosine": 0.95, "linear": 1.05, "cooldown": 1.1, "linear_cooldown": 0.9}
             return self.converged(run) * kinds[run.schedule.decay]
         # The best rate rises with the size.
@@ -222,11 +224,6 @@ class FlatTruth(KaplanTruth):
         if corpus == "val":
             return loss
         return 2 * (loss + self.offsets[corpus]) - 3.2 + 0.03 * run.n_layer + 0.2 * math.log(run.N / 1e4)
-
-
-def _is_usual(schedule: Schedule) -> bool:
-    """Whether it is the one that experiments have that ask for no other."""
-    return schedule.decay == "cooldown" and schedule.cooldown_share == 0.2
 
 
 TRUTHS: dict[str, Callable[[], KaplanTruth]] = {"kaplan": KaplanTruth, "flat": FlatTruth}
