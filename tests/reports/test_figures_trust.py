@@ -26,7 +26,7 @@ def words(figure: Figure) -> str:
 def grid(trend: float) -> Any:
     """Sizes by horizons, losses of `LAW` but `trend` per cent higher a decade of N."""
     rows = [
-        {"N": N, "D": D, "C": 6 * N * D}
+        {"N": N, "D": D, "unique_tokens": D, "C": 6 * N * D}
         | {"loss": float(LAW.loss(N, D)) * float(np.exp(trend / 100 * np.log10(N / 1e5)))}
         for N in (1e4, 1e5, 1e6)
         for D in (1e6, 1e7)

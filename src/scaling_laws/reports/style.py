@@ -109,7 +109,15 @@ def note(title: str, text: str) -> Figure:
     """What stands where the runs cannot support a figure: which runs it needs, in words."""
     figure = Figure(figsize=(11.0, 1.7))
     figure.text(0.5, 0.68, title, ha="center", va="center", weight="bold", color=INK)
-    figure.text(0.5, 0.34, textwrap.fill(text, 110), ha="center", va="center", color=INK, parse_math=False)
+    figure.text(
+        0.5,
+        0.34,
+        textwrap.fill(text, 110, break_on_hyphens=False),
+        ha="center",
+        va="center",
+        color=INK,
+        parse_math=False,
+    )
     return figure
 
 
@@ -117,7 +125,7 @@ def note_in(axes: Axes, text: str) -> None:
     """Say in one panel of a figure why it is empty, in place of its axes."""
     axes.set_axis_off()
     where: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(0.5, 0.5, textwrap.fill(text, 42), color=INK, parse_math=False, **where)
+    axes.text(0.5, 0.5, textwrap.fill(text, 42, break_on_hyphens=False), color=INK, parse_math=False, **where)
 
 
 # --- families and sizes ---------------------------------------------------------------------------

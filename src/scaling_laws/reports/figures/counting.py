@@ -34,13 +34,15 @@ FEWEST_LAYERS = 2
 """Networks of fewer layers lie off the law in either count (Kaplan 2020, Fig. 6)."""
 FEWEST_SIZES = 3
 """A scatter about a line needs more points than the line has parameters."""
+LEAST_SPAN = 2.0
+"""Of the largest N over the smallest: below it the depth is what differs."""
 
 
 @styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Loss against all parameters and against those without embeddings, a line a depth."""
     sizes = sizes_by_depth(tables)
-    if sizes["N"].nunique() < 2 or sizes["n_layer"].nunique() < 2:
+    if sizes["n_layer"].nunique() < 2 or not _spread_out(sizes[sizes["n_layer"] > 0]):
         return note("Which parameters count?", NEEDS_DEPTHS)
     depths = sorted(sizes["n_layer"].unique())
     figure, (every, without) = panels(2, width=11.0, height=4.9)
@@ -60,7 +62,7 @@ def describe(tables: StudyTables, laws: Laws) -> str:
     """How far the losses of all depths lie from one power law in either count."""
     sizes = sizes_by_depth(tables)
     deep = sizes[sizes["n_layer"] >= FEWEST_LAYERS]
-    if deep["n_layer"].nunique() < 2 or len(deep) < FEWEST_SIZES:
+    if not _comparable(deep):
         return "Too few sizes of different depths to tell which parameters count."
     depths = [f"{depth:g}" for depth in sorted(deep["n_layer"].unique())]
     without, every = scatter_percent(deep["N"], deep["loss"]), scatter_percent(deep["N_total"], deep["loss"])
@@ -100,9 +102,18 @@ def scatter_percent(parameters: ArrayLike, loss: ArrayLike) -> float:
     return float(100 * np.sqrt(np.mean(residual**2)))
 
 
+def _comparable(deep: pd.DataFrame) -> bool:
+    """Whether networks of several depths can be held against one line."""
+    return deep["n_layer"].nunique() >= 2 and len(deep) >= FEWEST_SIZES and _spread_out(deep)
+
+
+def _spread_out(sizes: pd.DataFrame) -> bool:
+    return len(sizes) > 0 and bool(sizes["N"].max() >= LEAST_SPAN * sizes["N"].min())
+
+
 def _title(sizes: pd.DataFrame, column: str) -> str:
     deep = sizes[sizes["n_layer"] >= FEWEST_LAYERS]
-    if deep["n_layer"].nunique() < 2 or len(deep) < FEWEST_SIZES:
+    if not _comparable(deep):
         return ""
     return f"{scatter_percent(deep[column], deep['loss']):.1f} % off one power law (from 2 layers on)"
 

@@ -159,7 +159,7 @@ def draw_overfitting(tables: StudyTables, laws: Laws) -> Figure:
     by_size.set_title("Loss on each part of the corpus", color=INK)
     legend_below(by_size, columns=1)
     if found.law is None:
-        note_in(collapsed, why_not(found))
+        note_in(collapsed, f"Not measured: {why_not(found)}.")
     else:
         table = overfitting(runs, found.law)
         _ends(

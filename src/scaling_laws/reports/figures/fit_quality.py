@@ -172,7 +172,7 @@ def describe_residuals(tables: StudyTables, laws: Laws) -> str:
     words = (
         f"{family_name(row['family'])}, {FORM_NAMES[row['form']]}: {row['N']:+.2f} % a decade of N, "
         f"{row['D']:+.2f} % of D, {row['C']:+.2f} % of C"
-        for row in slopes.to_dict("records")
+        for row in slopes.round(2).replace(-0.0, 0.0).to_dict("records")
     )
     return f"The trend that each law leaves over: {'; '.join(words)}."
 

@@ -117,7 +117,7 @@ def describe_power_laws(tables: StudyTables, laws: Laws) -> str:
     """What the figure shows, with the fits' exponents and 90 % intervals beside the paper's."""
     family = tables.main_family
     if family is None:
-        return "No run is complete."
+        return "No run of this study can enter a law."
     runs = tables.of(family)
     exponents = "; ".join(
         f"α_{variable} = {value_with_interval(find_fit(laws, form, family), f'alpha_{variable}')} "

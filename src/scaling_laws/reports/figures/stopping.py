@@ -91,7 +91,7 @@ def describe(tables: StudyTables, laws: Laws) -> str:
         return "No run is of the experiment `data`."
     found = fit_data_law(runs)
     table, reason = _stops(tables, laws, runs, found)
-    bound = f"The bound (5.7) was not tested: {reason}"
+    bound = f"The bound (5.7) was not tested: {reason[0].lower()}{reason[1:]}"
     if not table.empty:
         n_above = int((table["S_stop"] >= table["bound"]).sum())
         bound = (
@@ -114,10 +114,10 @@ def _stops(tables: StudyTables, laws: Laws, runs: pd.DataFrame, found: DataLaw) 
     """Stopping steps and bounds, or none and why."""
     steps, batch = steps_law(laws, tables.main_family), batch_law(laws, tables.main_family)
     if found.law is None:
-        return runs.iloc[:0], why_not(found)
+        return runs.iloc[:0], f"Not measured: {why_not(found)}."
     if steps is None or batch is None:
         return runs.iloc[:0], NEEDS_BATCH
-    return stopping_steps(runs, found.law, steps, batch), "no run was stopped early above L(N, ∞)"
+    return stopping_steps(runs, found.law, steps, batch), "No run was stopped early above L(N, ∞)."
 
 
 FIGURES: tuple[Entry, ...] = (
