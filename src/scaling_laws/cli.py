@@ -157,8 +157,9 @@ def _report(options: argparse.Namespace) -> None:
 def _write_report(study: Study) -> None:
     """Fit, draw and write everything that a study's folder can tell; print the headline table."""
     from scaling_laws.records import write_atomically
+    from scaling_laws.reports.content import content_of
     from scaling_laws.reports.evidence import no_laws
-    from scaling_laws.reports.html import write_report
+    from scaling_laws.reports.html import write_content
     from scaling_laws.reports.tables import headline, headline_text
     from scaling_laws.reports.tensorboard import write_study_summary
 
@@ -166,8 +167,9 @@ def _write_report(study: Study) -> None:
     write_atomically(study.folder / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
     write_atomically(study.folder / "runs.csv", study.runs.to_csv(index=False))
     write_atomically(study.folder / "headline.md", headline(laws).markdown() + "\n")
-    report = write_report(study, laws)
-    write_study_summary(study, laws, study.folder)
+    content = content_of(study, laws)
+    report = write_content(content, study.folder / "report.html")
+    write_study_summary(content, study.folder)
     print(headline_text(laws))
     print(f"report: {report.resolve()}")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import importlib
+import json
+import pkgutil
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,16 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from scaling_laws.errors import InputError
+from scaling_laws.laws.planning.choice import best_joint_fit
 from scaling_laws.laws.results.study import fit_study
-from scaling_laws.records import read_record, write_record
+from scaling_laws.records import read_record, write_question, write_record
+from scaling_laws.reports import figures
+from scaling_laws.reports.content import Content, content_of
 from scaling_laws.reports.evidence import no_laws
-from scaling_laws.reports.html import QUESTIONS, write_report
+from scaling_laws.reports.figures.catalogue import all_figures
+from scaling_laws.reports.figures.entry import QUESTIONS
+from scaling_laws.reports.findings import next_runs
+from scaling_laws.reports.formulas import value_with_interval
+from scaling_laws.reports.html import notation, write_content, write_report
+from scaling_laws.reports.pictures import LARGEST_SVG_BYTES, embedded
 from scaling_laws.runs import load_study
 from synthetic_study import write_synthetic_study
 
-VOID = {"meta", "link", "img", "br", "hr"}
+VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
 class Page(HTMLParser):
@@ -40,75 +52,173 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def without_scripts(text: str) -> str:
+    return re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+
 
 @pytest.fixture(scope="module")
-def page(synthetic: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(synthetic.study, synthetic.laws, tmp_path_factory.mktemp("page") / "report.html")
+def content(synthetic: Any) -> Content:
+    return content_of(synthetic.study, synthetic.laws)
 
 
-def test_the_page_is_whole_and_loads_nothing(page: Path) -> None:
+@pytest.fixture(scope="module")
+def page(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_content(content, tmp_path_factory.mktemp("page") / "report.html")
+
+
+def test_the_page_is_whole_and_loads_nothing(page: Path, content: Content) -> None:
     text = page.read_text(encoding="utf-8")
     parsed = Page(text)
-    images = [attributes for tag, attributes in parsed.elements if tag == "img"]
-    assert len(images) == len(QUESTIONS)
+    images = parsed.all("img")
+    assert len(images) == len(content.pictures) + 1  # and the still figure for print
     for image in images:
-        assert (image["src"] or "").startswith("data:image/svg+xml;base64,")
+        assert re.match(r"data:image/(svg\+xml|webp);base64,", image["src"] or "")
         assert len(image["alt"] or "") > 40
-    assert not {tag for tag, _ in parsed.elements} & {"script", "iframe", "object", "embed"}
+    assert [script.get("type") for script in parsed.all("script")] == [
+        "application/json",
+        "application/octet-stream",
+        None,
+    ]
+    assert not {tag for tag, _ in parsed.elements} & {"iframe", "object", "embed"}
     for tag, attributes in parsed.elements:
         for name in ("src", "href", "srcset", "data"):
             value = attributes.get(name) or ""
             assert value.startswith(("data:", "#")) or not value, (tag, value)
-    assert not re.search(r"url\(|@import", text)
+    assert not re.search(r"url\(|@import", without_scripts(text))
+    assert "default-src 'none'" in text  # what tried to load something would not get it
     targets = {attributes.get("id") for _, attributes in parsed.elements}
-    links = {(attributes.get("href") or "#")[1:] for tag, attributes in parsed.elements if tag == "a"}
+    links = {(attributes.get("href") or "#")[1:] for attributes in parsed.all("a")}
     assert links <= targets
+    assert page.stat().st_size < 8e6
 
 
-def test_embedded_figures_are_the_files_beside_it(page: Path) -> None:
-    embedded = re.findall(r"base64,([A-Za-z0-9+/=]+)", page.read_text(encoding="utf-8"))
-    files = [page.parent / "figures" / f"{module.__name__.rpartition('.')[2]}.svg" for _, module in QUESTIONS]
-    assert [base64.b64decode(content) for content in embedded] == [file.read_bytes() for file in files]
-    for file in files:
-        assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+def test_embedded_figures_are_the_files_beside_it(page: Path, content: Content) -> None:
+    urls = [image["src"] or "" for image in Page(page.read_text(encoding="utf-8")).all("img")][1:]
+    for picture, url in zip(content.pictures, urls, strict=True):
+        file = page.parent / "figures" / f"{picture.name}.svg"
+        if url.startswith("data:image/svg"):
+            assert base64.b64decode(url.partition(",")[2]) == file.read_bytes()
         assert b"<script" not in file.read_bytes()
+        assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_largest_drawings_become_pixels_until_all_fit(content: Content) -> None:
+    def sizes(limit: int) -> dict[str, tuple[bool, int]]:
+        return {
+            name: ("webp" in url[:20], len(base64.b64decode(url.partition(",")[2])))
+            for name, url in embedded(content.pictures, limit).items()
+        }
+
+    drawn = sizes(10**9)
+    small = [picture for picture in content.pictures if len(picture.svg) <= LARGEST_SVG_BYTES]
+    assert small and not any(drawn[picture.name][0] for picture in small)
+    limit = sum(size for _, size in drawn.values()) - 1
+    fitting = sizes(limit)
+    assert sum(size for _, size in fitting.values()) <= limit
+    (turned,) = {name for name, (pixels, _) in fitting.items() if pixels != drawn[name][0]}
+    candidates = {p.name: len(p.svg) for p in content.pictures if len(p.webp) < len(p.svg)}
+    assert candidates[turned] == max(size for name, size in candidates.items() if not drawn[name][0])
+
+
+def test_chapters_are_the_questions_in_order(page: Path, content: Content) -> None:
+    text = without_scripts(page.read_text(encoding="utf-8"))
+    at = [text.index(f">{escape(question)}</h2>") for question in QUESTIONS.values()]
+    assert at == sorted(at)
+    for picture in content.pictures:
+        assert text.index(f'id="{picture.question}"') < text.index(f'<figure id="{picture.name}"')
+    assert {picture.name for picture in content.pictures} == {entry.name for entry in all_figures()}
+
+
+def test_every_module_with_figures_is_in_the_catalogue() -> None:
+    entries = [
+        entry
+        for found in pkgutil.iter_modules(figures.__path__, f"{figures.__name__}.")
+        for entry in getattr(importlib.import_module(found.name), "FIGURES", ())
+    ]
+    names = [entry.name for entry in all_figures()]
+    assert sorted(names) == sorted(entry.name for entry in entries)
+    assert len(set(names)) == len(names)
+    in_paper = [int(number) for entry in all_figures() for number in re.findall(r"\d+", entry.paper)]
+    assert set(in_paper) == set(range(1, 25))  # the paper has 24 figures
 
 
 def test_the_page_says_what_was_found(page: Path, synthetic: Any) -> None:
     text = page.read_text(encoding="utf-8")
     assert "the loss was not finite at step 31" in text
     assert synthetic.laws["manifest"]["input_sha256"] in text
-    assert "What to train next?" in text
     for warning in synthetic.laws["warnings"]:
-        assert warning.replace("'", "&#39;") in text
+        assert notation(warning) in text
+    for family in ("transformer", "lstm"):
+        fit, _ = best_joint_fit(synthetic.laws, family)
+        assert fit is not None
+        assert f"a = {value_with_interval(fit, 'a_opt')}" in text
+
+
+def test_the_answer_has_the_exponents_the_plans_and_the_doubts(content: Content, synthetic: Any) -> None:
+    paragraph = content.answer[0]
+    fits = {fit["form"]: fit for fit in synthetic.laws["fits"] if fit["family"] == "transformer"}
+    for form, name, theirs in (("kaplan_n", "alpha_N", "0.076"), ("kaplan_d", "alpha_D", "0.095")):
+        assert f"{value_with_interval(fits[form], name)} (Kaplan 2020: {theirs})" in paragraph
+    rows = [row for row in next_runs(content.tables, content.laws).table.rows if row[0] == "Transformer"]
+    for _, budget, N, D, loss, *_ in rows[1:]:
+        flops = budget.split()[0]
+        assert f"({flops} FLOPs) train N = {N} on D = {D} tokens to reach {loss} nats" in paragraph
+    worst = max(
+        abs(error)
+        for entry in synthetic.laws["holdout"]
+        if (entry["form"], entry["family"]) == ("chinchilla", "transformer")
+        for error in entry["relative_error"]
+    )
+    assert f"that size's losses within {100 * worst:.2g} %" in paragraph
+    assert f"differ by {100 * synthetic.laws['noise']['sd_log_loss']:.2f} %" in paragraph
+    identified = [fit["identified"] for fit in fits.values()]
+    assert f"{sum(identified)} of its {len(identified)} fits are identified" in paragraph
 
 
 def test_same_study_same_bytes(page: Path, synthetic: Any, tmp_path: Path) -> None:
     again = write_report(synthetic.study, synthetic.laws, tmp_path / "report.html")
     assert again.read_bytes() == page.read_bytes()
+    assert again.with_suffix(".md").read_bytes() == page.with_suffix(".md").read_bytes()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_users_text_is_escaped(tmp_path: Path) -> None:
-    hostile = "<script>alert(1)</script>$x_"
+    hostile = "</script><script>alert(1)</script><!-- \"'>&amp; $x_$ %{x}"
     folder = write_synthetic_study(
         tmp_path / "study", families=("transformer",), max_sizes=1, horizons=(1e6,)
     )
-    for path in folder.glob("*/record.json"):
+    write_question(folder, hostile)
+    for number, path in enumerate(sorted(folder.glob("*/record.json"))):
         record = read_record(path)
-        changed = {
+        changed: dict[str, Any] = {
+            "name": f"<img src=x onerror=alert({number})>",
             "family": hostile,
             "host": hostile,
+            "tags": (hostile, "size"),
             "reason": hostile if record.reason else "",
             "losses": {(hostile if name == "prose" else name): v for name, v in record.losses.items()},
         }
-        write_record(path.parent, replace(record, **changed))
+        new = path.parent.rename(folder / changed["name"])
+        write_record(new, replace(record, **changed))
     study = load_study(folder)
     laws = fit_study(hostile, study.runs, study.positions(), study.left_out, resamples=20)
     text = write_report(study, laws).read_text(encoding="utf-8")
-    assert "<script" not in text
-    assert "&lt;script&gt;alert(1)" in text
-    Page(text)
+    parsed = Page(text)
+    assert len(parsed.all("script")) == 3
+    assert all((image["src"] or "").startswith("data:") for image in parsed.all("img"))
+    assert not [name for _, attributes in parsed.elements for name in attributes if name.startswith("on")]
+    assert "&lt;script&gt;alert(1)" in without_scripts(text)
+    (embedded_json,) = re.findall(r'id="study-data">(.*?)</script>', text, flags=re.DOTALL)
+    data = json.loads(embedded_json)
+    assert data["families"] == [hostile]
+    assert data["experiments"] == sorted([hostile, "size"])
+    assert sorted(data["runs"]["run"]) == sorted(study.runs["run"])
+    marked = (folder / "report.md").read_text(encoding="utf-8")
+    assert not re.search(r"<(script|img|!--)", marked)
 
 
 GAPS: dict[str, dict[str, Any]] = {

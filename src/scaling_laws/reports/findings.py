@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scaling_laws.errors import InputError
@@ -9,7 +10,14 @@ from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.planning.choice import best_joint_fit
 from scaling_laws.laws.planning.plan import Plan
 from scaling_laws.laws.planning.planner import plan_from_laws
-from scaling_laws.reports.evidence import Laws, StudyTables
+from scaling_laws.laws.published import (
+    HOFFMANN,
+    HOFFMANN_PARAMETRIC,
+    KAPLAN_SINGLE,
+    KAPLAN_TABLE_2,
+    KAPLAN_TABLE_6,
+)
+from scaling_laws.reports.evidence import Laws, StudyTables, find_fit
 from scaling_laws.reports.formulas import form_name, interval_text, number, value_with_interval
 from scaling_laws.reports.style import family_name, short
 from scaling_laws.reports.tables import NOTHING, Table
@@ -26,29 +34,65 @@ class NextRuns:
 
 
 def answer(tables: StudyTables, laws: Laws) -> tuple[str, ...]:
-    """The study in a paragraph a family."""
+    """The study in a paragraph: what was measured, the exponents, what to train, how far to trust it.
+
+    The main family's paragraph comes first and says it all; every other family has a short one.
+    """
     if tables.runs.empty:
         n_left_out = len(laws["left_out"])
         return (
             f"No run of this study can enter a law ({n_left_out} left out): it says nothing about scaling.",
         )
-    return tuple(_answer(tables, laws, family) for family in tables.families)
+    main, *others = tables.families
+    whole = (
+        *_measured(tables, main),
+        *_exponents(laws, main),
+        *_joint_law(laws, main),
+        *_plans(tables, laws, main),
+        *_trust(laws, main),
+    )
+    short_ones = (
+        (*_measured(tables, family), *_joint_law(laws, family), *_held_out(laws, family)) for family in others
+    )
+    return tuple(" ".join(sentences) for sentences in (whole, *short_ones))
 
 
-def _answer(tables: StudyTables, laws: Laws, family: str) -> str:
+def _measured(tables: StudyTables, family: str) -> Iterator[str]:
     runs = tables.of(family)
-    measured = (
+    yield (
         f"{family_name(family)}: {_count(len(runs), 'run')} of N = {_range(runs['N'])} on D = "
         f"{_range(runs['D'])} tokens reach {runs['loss'].max():.2f} to {runs['loss'].min():.2f} nats "
         "per token on held-out text."
     )
+
+
+def _exponents(laws: Laws, family: str) -> Iterator[str]:
+    """The laws of one variable beside Kaplan's."""
+    single = [
+        f"{symbol} = {value_with_interval(fit, parameter)} (Kaplan 2020: {theirs:.3g})"
+        for form, parameter, symbol, theirs in (
+            ("kaplan_n", "alpha_N", "α_N", KAPLAN_SINGLE.of_N.alpha_N),
+            ("kaplan_d", "alpha_D", "α_D", KAPLAN_SINGLE.of_D.alpha_D),
+            ("kaplan_c", "alpha_C", "α_C", KAPLAN_SINGLE.of_C_naive.alpha_C),
+        )
+        if (fit := find_fit(laws, form, family)) is not None and fit["identified"]
+    ]
+    if single:
+        yield f"The loss falls as a power of size, data or compute alone with {', '.join(single)}."
+
+
+def _joint_law(laws: Laws, family: str) -> Iterator[str]:
+    """The law of N and D to believe, and how the best size grows, beside both papers."""
     fit, why = best_joint_fit(laws, family)
     if fit is None:
-        return f"{measured} No joint law L(N, D) is identified: {why}."
+        yield f"No joint law L(N, D) is identified: {why}."
+        return
     if fit["form"] == "chinchilla":
         law = (
-            f"They follow L(N, D) = E + A/N^α + B/D^β with α = {value_with_interval(fit, 'alpha')}, "
-            f"β = {value_with_interval(fit, 'beta')} and E = {value_with_interval(fit, 'E')}"
+            "They follow L(N, D) = E + A/N^α + B/D^β with "
+            f"α = {value_with_interval(fit, 'alpha')} (Chinchilla 2022: {HOFFMANN.alpha:.3g}), "
+            f"β = {value_with_interval(fit, 'beta')} ({HOFFMANN.beta:.3g}) and "
+            f"E = {value_with_interval(fit, 'E')}"
         )
     elif fit["form"] != "kaplan_nd":
         exponents = [name for name in fit["parameters"] if fit["units"][name] == "1"]
@@ -57,10 +101,45 @@ def _answer(tables: StudyTables, laws: Laws, family: str) -> str:
     else:
         law = (
             "They follow Kaplan's coupled L(N, D) (equation 1.5 of the paper) with "
-            f"α_N = {value_with_interval(fit, 'alpha_N')} and α_D = {value_with_interval(fit, 'alpha_D')}"
+            f"α_N = {value_with_interval(fit, 'alpha_N')} (Kaplan 2020: {KAPLAN_TABLE_2.alpha_N:.3g}) and "
+            f"α_D = {value_with_interval(fit, 'alpha_D')} ({KAPLAN_TABLE_2.alpha_D:.3g})"
         )
-    growth = f", so the best size grows as C^a with a = {value_with_interval(fit, 'a_opt')}."
-    return " ".join((measured, law + growth, *_held_out_sentence(laws, family, fit["form"])))
+    yield (
+        f"{law}, so the best size grows as C^a with a = {value_with_interval(fit, 'a_opt')} "
+        f"(Kaplan 2020: {KAPLAN_TABLE_6.N.exponent:.3g}; Chinchilla 2022: {HOFFMANN_PARAMETRIC.a:.3g})."
+    )
+
+
+def _plans(tables: StudyTables, laws: Laws, family: str) -> Iterator[str]:
+    """What to train with ten and a hundred times the compute of the largest run."""
+    sentences: list[str] = []
+    for multiple in MULTIPLES[1:]:
+        try:
+            plan = plan_from_laws(laws, multiple * _largest_C(tables, family), family=family)
+        except InputError:
+            return  # no joint law: said above, and in the chapter of plans
+        of_what = "the compute of the largest run " if not sentences else ""
+        loss = f"{plan.loss_nats:.3f} {interval_text(plan.intervals.get('loss_nats'))}".strip()
+        sentences.append(
+            f"ith {multiple}x {of_what}({plan.C:.1e} FLOPs) train N = {_with_interval(plan, 'N')} "
+            f"on D = {_with_interval(plan, 'D')} tokens to reach {loss} nats per token"
+        )
+    yield f"W{'; w'.join(sentences)}."
+
+
+def _trust(laws: Laws, family: str) -> Iterator[str]:
+    """What the laws predicted that they were not fitted to, the noise, and how much is not known."""
+    yield from _held_out(laws, family)
+    if (noise := laws["noise"]["sd_log_loss"]) is not None:
+        yield f"Runs that differ in their seed alone differ by {100 * noise:.2f} % (one standard deviation)."
+    fits = [fit for fit in laws["fits"] if fit["family"] in (family, "all")]
+    identified = sum(fit["identified"] for fit in fits)
+    warnings = len(laws["warnings"])
+    yield (
+        f"{identified} of its {_count(len(fits), 'fit')} are identified; "
+        f"{_count(warnings, 'warning') if warnings else 'no warning'} in all "
+        "(“How far to trust it?”)."
+    )
 
 
 def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
@@ -69,8 +148,7 @@ def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
     caveats: list[str] = []
     for family in tables.families:
         notes: dict[str, list[str]] = {}
-        runs = tables.of(family)
-        largest_C = FLOPS_PER_PARAMETER_TOKEN * float((runs["N"] * runs["D"]).max())
+        largest_C = _largest_C(tables, family)
         for multiple in MULTIPLES:
             try:
                 plan = plan_from_laws(laws, multiple * largest_C, family=family)
@@ -96,8 +174,8 @@ def _plan_row(family: str, multiple: int, plan: Plan) -> tuple[str, ...]:
     return (
         family_name(family),
         f"{plan.C:.1e} ({multiple}x)",
-        f"{short(plan.N)} {interval_text(plan.intervals.get('N'))}".strip(),
-        f"{short(plan.D)} {interval_text(plan.intervals.get('D'))}".strip(),
+        _with_interval(plan, "N"),
+        _with_interval(plan, "D"),
         f"{plan.loss_nats:.3f} {interval_text(plan.intervals.get('loss_nats'))}".strip(),
         *(
             NOTHING if ratio is None else f"{ratio:.2f}x"
@@ -106,16 +184,27 @@ def _plan_row(family: str, multiple: int, plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _held_out_sentence(laws: Laws, family: str, form: str) -> list[str]:
+def _held_out(laws: Laws, family: str) -> Iterator[str]:
+    """How well the law to believe predicted the largest size, fitted without it."""
+    fit, _ = best_joint_fit(laws, family)
     for entry in laws["holdout"]:
-        if entry["form"] == form and entry["family"] == family and entry["relative_error"]:
+        if fit and entry["form"] == fit["form"] and entry["family"] == family and entry["relative_error"]:
             worst = 100 * max(abs(error) for error in entry["relative_error"])
             baseline = 100 * max(abs(error) for error in entry["baseline_relative_error"])
-            return [
+            yield (
                 "Fitted without the largest size, it predicts that size's losses within "
                 f"{number(worst, 2)} % (no-fit guess: {number(baseline, 2)} %)."
-            ]
-    return []
+            )
+            return
+
+
+def _largest_C(tables: StudyTables, family: str) -> float:
+    runs = tables.of(family)
+    return FLOPS_PER_PARAMETER_TOKEN * float((runs["N"] * runs["D"]).max())
+
+
+def _with_interval(plan: Plan, name: str) -> str:
+    return f"{short(getattr(plan, name))} {interval_text(plan.intervals.get(name))}".strip()
 
 
 def _range(values: object) -> str:

@@ -1,0 +1,174 @@
+"""The page in a real browser: it draws, answers mouse and switches, prints, and asks nobody for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser import CHROMIUM, Browser
+from scaling_laws.reports.content import Content, content_of
+from scaling_laws.reports.html import write_content
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+HOSTILE = "<b>x</b></script>%{y}&amp;"
+DRAWN = "document.getElementById('explore').dataset.drawn === 'yes'"
+POINT = """(() => {
+  const plot = document.getElementById("runs-plot");
+  plot.scrollIntoView({ block: "center" });
+  const { left, top } = plot.getBoundingClientRect();
+  const { xaxis, yaxis } = plot._fullLayout;
+  const trace = plot.data[%d];
+  const place = trace.x.length - 1;
+  return [left + xaxis._offset + xaxis.d2p(trace.x[place]), top + yaxis._offset + yaxis.d2p(trace.y[place])];
+})()"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    opened = Browser(tmp_path_factory.mktemp("browser"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def content(synthetic: Any) -> Content:
+    """Two families; one run has a name that wants to be HTML, another is of two experiments."""
+    tables = synthetic.tables
+    last = tables.complete.sort_values(["family", "N", "D", "run"])["run"].iloc[-1]
+    complete = tables.complete.assign(
+        experiments=["size, data" if run == last else "size" for run in tables.complete["run"]],
+        run=tables.complete["run"].replace(last, HOSTILE),
+    )
+    curves = tables.curves.assign(run=tables.curves["run"].replace(last, HOSTILE))
+    whole = content_of(synthetic.study, synthetic.laws)
+    return replace(whole, tables=replace(tables, complete=complete, curves=curves))
+
+
+@pytest.fixture(scope="module")
+def page(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_content(content, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture
+def opened(browser: Browser, page: Path) -> Iterator[Browser]:
+    """The page, drawn; afterwards nothing was complained of and nothing but the file was asked for."""
+    browser.errors.clear()
+    browser.requested.clear()
+    browser.size(1280, 900)
+    browser.open(page)
+    browser.wait_for(DRAWN)
+    yield browser
+    assert browser.errors == []
+    assert {url for url in browser.requested if not url.startswith(("data:", "blob:"))} == {page.as_uri()}
+
+
+def choose(browser: Browser, name: str, value: str) -> None:
+    browser.value(
+        f"""(() => {{ const select = document.getElementById({name!r}); select.value = {value!r};
+        select.dispatchEvent(new Event("change", {{ bubbles: true }})); }})()"""
+    )
+
+
+def trace(browser: Browser, number: int, axis: str = "x") -> list[float]:
+    values: list[float] = browser.value(
+        f"Array.from(document.getElementById('runs-plot').data[{number}].{axis})"
+    )
+    return values
+
+
+def column(content: Content, name: str, family: str) -> list[float]:
+    runs = content.tables.complete
+    return sorted(float(value) for value in runs[runs["family"] == family][name])
+
+
+def test_every_run_is_drawn_by_the_conventions_chosen(opened: Browser, content: Content) -> None:
+    for number, family in enumerate(("transformer", "lstm")):
+        assert sorted(trace(opened, number)) == pytest.approx(column(content, "C", family), rel=1e-5)
+        assert sorted(trace(opened, number, "y")) == pytest.approx(column(content, "loss", family), rel=1e-5)
+    choose(opened, "runs-x", "N")
+    for convention in ("N_total", "N_with_head", "N_reused", "N"):
+        choose(opened, "convention-n", convention)
+        assert sorted(trace(opened, 0)) == column(content, convention, "transformer")
+        shown = opened.value("document.getElementById('runs-plot').layout.xaxis.title.text")
+        assert shown == opened.value(
+            f"JSON.parse(document.getElementById('study-data').textContent).labels.{convention}"
+        )
+    choose(opened, "runs-x", "C")
+    choose(opened, "convention-c", "C_exact")
+    assert sorted(trace(opened, 0)) == pytest.approx(column(content, "C_exact", "transformer"), rel=1e-5)
+    choose(opened, "runs-x", "D")
+    assert sorted(trace(opened, 0)) == column(content, "D", "transformer")
+
+
+def test_hovering_tells_the_run_and_its_name_stays_text(opened: Browser, content: Content) -> None:
+    x, y = opened.value(
+        POINT % 0
+    )  # the last by name of the largest Transformer: the one with the hostile name
+    opened.move_mouse(x - 3, y)
+    opened.move_mouse(x, y)
+    opened.wait_for("document.querySelector('#runs-plot .hoverlayer').textContent.includes('nats per token')")
+    said = opened.value("document.querySelector('#runs-plot .hoverlayer').textContent")
+    run = content.tables.complete.query("run == @HOSTILE").iloc[0]
+    assert said.startswith(HOSTILE)
+    assert f"loss = {run['loss']:.4f} nats per token" in said
+    assert "experiments: size, data" in said
+
+
+def test_axes_families_and_experiments_can_be_switched(opened: Browser) -> None:
+    kinds = "['xaxis', 'yaxis'].map((axis) => document.getElementById('runs-plot').layout[axis].type)"
+    assert opened.value(kinds) == ["log", "log"]
+    choose(opened, "runs-x-scale", "linear")
+    choose(opened, "runs-y-scale", "linear")
+    assert opened.value(kinds) == ["linear", "linear"]
+    n_lstm = len(trace(opened, 1))
+    opened.value("document.querySelector('#families input').click()")
+    assert trace(opened, 0) == [] and len(trace(opened, 1)) == n_lstm
+    assert opened.value("document.getElementById('runs-count').textContent").startswith(f"{n_lstm} of ")
+    curves = "document.getElementById('curves-plot').data.map((trace) => trace.name)"
+    assert set(opened.value(curves)) == {"LSTM"}
+    opened.value("document.querySelector('#families input').click()")
+    choose(opened, "experiment", "0")  # `data`, of one run alone
+    assert (len(trace(opened, 0)), len(trace(opened, 1))) == (1, 0)
+    choose(opened, "experiment", "")
+    assert len(trace(opened, 1)) == n_lstm
+
+
+def test_curves_end_where_the_runs_do(opened: Browser, content: Content) -> None:
+    furthest = (
+        "Math.max(...document.getElementById('curves-plot').data"
+        ".flatMap((trace) => Array.from(trace.x)).filter(Number.isFinite))"
+    )
+    assert opened.value(furthest) == content.tables.complete["D"].max()
+    choose(opened, "curves-x", "C")
+    assert opened.value(furthest) == pytest.approx(content.tables.complete["C"].max(), rel=1e-5)
+
+
+def test_a_phone_scrolls_one_way(opened: Browser) -> None:
+    opened.size(390, 844, mobile=True)
+    opened.wait_for("document.getElementById('runs-plot').offsetWidth < 390")
+    opened.wait_for("document.querySelector('.modebar') === null")
+    assert opened.value("document.documentElement.scrollWidth") == 390
+    assert opened.value("document.getElementById('runs-plot')._fullLayout.width") <= 390
+
+
+def test_print_shows_still_figures(opened: Browser) -> None:
+    shown = "[...document.querySelectorAll('.plot, .still')].map((one) => one.offsetHeight > 0)"
+    assert opened.value(shown) == [False, True, True]
+    opened.ask("Emulation.setEmulatedMedia", media="print")
+    assert opened.value(shown) == [True, False, False]
+    opened.ask("Emulation.setEmulatedMedia", media="")
+    assert opened.pdf().startswith(b"%PDF")
+
+
+def test_nothing_can_be_sent_away(opened: Browser) -> None:
+    buttons = opened.value("[...document.querySelectorAll('.modebar-btn')].map((one) => one.dataset.title)")
+    assert buttons
+    assert not [title for title in buttons if "hare" in title or "loud" in title]
+    refused = opened.value("fetch('https://example.org/').then(() => 'sent', () => 'refused')")
+    assert refused == "refused"
+    opened.errors.clear()  # the refusal itself is one
