@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 from scaling_laws import __version__
 from scaling_laws.commands.laws import add_laws_arguments
 from scaling_laws.commands.plan import add_plan_arguments
+from scaling_laws.commands.report import add_report_arguments
 from scaling_laws.commands.sweep import add_study_arguments, add_sweep_arguments
 from scaling_laws.errors import InputError
 from scaling_laws.interrupts import Interrupted
-
-if TYPE_CHECKING:
-    from scaling_laws.runs import Study
 
 LIGHTNING_VERBS = {
     "fit": "train one network (LightningCLI): --config configs/train/transformer.yaml",
@@ -93,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(verb=_plan)
 
     report = verbs.add_parser("report", help="figures and one self-contained report.html of a study")
-    report.add_argument("study", type=Path, metavar="STUDY", help="a study's folder")
+    add_report_arguments(report)
     report.set_defaults(verb=_report)
 
     data = verbs.add_parser("data", help="build or inspect a corpus")
@@ -114,12 +111,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _study(options: argparse.Namespace) -> None:
+    from scaling_laws.commands.report import write_study_report
     from scaling_laws.commands.sweep import plan_of, refuse, train
     from scaling_laws.runs import load_study
 
     plan = plan_of(options)
     failed = train(plan, options)
-    _write_report(load_study(plan.folder))
+    write_study_report(load_study(plan.folder))
     refuse(failed)
 
 
@@ -135,13 +133,6 @@ def _laws(options: argparse.Namespace) -> None:
     laws(options)
 
 
-def _fit(study: Study) -> dict[str, Any]:
-    """The laws of a study's folder."""
-    from scaling_laws.commands.laws import fit_folder
-
-    return fit_folder(study)
-
-
 def _plan(options: argparse.Namespace) -> None:
     from scaling_laws.commands.plan import plan
 
@@ -149,29 +140,9 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from scaling_laws.runs import load_study
+    from scaling_laws.commands.report import report
 
-    _write_report(load_study(options.study))
-
-
-def _write_report(study: Study) -> None:
-    """Fit, draw and write everything that a study's folder can tell; print the headline table."""
-    from scaling_laws.records import write_atomically
-    from scaling_laws.reports.content import content_of
-    from scaling_laws.reports.evidence import no_laws
-    from scaling_laws.reports.html import write_content
-    from scaling_laws.reports.tables import headline, headline_text
-    from scaling_laws.reports.tensorboard import write_study_summary
-
-    laws = no_laws(study) if study.runs.empty else _fit(study)
-    write_atomically(study.folder / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
-    write_atomically(study.folder / "runs.csv", study.runs.to_csv(index=False))
-    write_atomically(study.folder / "headline.md", headline(laws).markdown() + "\n")
-    content = content_of(study, laws)
-    report = write_content(content, study.folder / "report.html")
-    write_study_summary(content, study.folder)
-    print(headline_text(laws))
-    print(f"report: {report.resolve()}")
+    report(options)
 
 
 def _data_build(options: argparse.Namespace) -> None:
