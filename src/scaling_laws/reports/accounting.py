@@ -79,7 +79,7 @@ OPERATIONS = (
         parameters=lambda s: 4 * s["n_layer"] * s["d_model"] * s["d_attn"],
         flops=None,
         groups=("attention",),
-        rows=(),
+        rows=("attention",),
     ),
     Operation(
         name="Feed-forward",
@@ -132,7 +132,8 @@ def accounting(record: RunRecord) -> pd.DataFrame:
                 "flops": sum(record.flops_per_token[row] for row in flops) if flops else None,
             }
         )
-    others = [*record.parameters, *(row for row in record.flops_per_token if row not in record.parameters)]
+    others = [name for name in record.parameters if name not in known_groups]
+    others += [name for name in record.flops_per_token if name not in known_rows and name not in others]
     rows += [
         {
             "operation": f"{name.replace('_', ' ').capitalize()} (not in the paper)",
@@ -144,7 +145,6 @@ def accounting(record: RunRecord) -> pd.DataFrame:
             "flops": None if name in known_rows else record.flops_per_token.get(name),
         }
         for name in others
-        if name not in known_groups | known_rows
     ]
     rows.append(_total(record, shape))
     return pd.DataFrame(rows)
@@ -204,7 +204,8 @@ def table_1(tables: StudyTables) -> Table:
             rows.append((name, str(row["operation"]), *cells, str(row["flops_formula"]), flops_paper, flops))
     caption = (
         "The largest network of each family. The paper drops biases, norms and nonlinearities, and leaves "
-        "embedding and de-embedding out of N and C; a record keeps the attention's matrices as one group."
+        "embedding and de-embedding out of N and C; a record keeps the attention's matrices as one group. A "
+        "shape that names no d_attn or d_ff is taken to have d_model and 4 d_model."
     )
     return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
 

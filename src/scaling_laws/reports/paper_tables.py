@@ -188,7 +188,6 @@ def _families(laws: Laws) -> list[str]:
 def _as_table(values: pd.DataFrame, caption: str) -> Table:
     """A row a quantity, a column a family, the paper's last."""
     families = families_of(values["family"])
-    reasons = {family: values.loc[values["family"] == family, "reason"] for family in families}
     rows = []
     for quantity in dict.fromkeys(values["quantity"]):
         of_quantity = values[values["quantity"] == quantity].set_index("family")
@@ -202,11 +201,17 @@ def _as_table(values: pd.DataFrame, caption: str) -> Table:
         "Kaplan 2020",
     )
     missing = [
-        f"{family_name(family)}: {'; '.join(dict.fromkeys(reason for reason in of_family if reason))}."
-        for family, of_family in reasons.items()
-        if of_family.astype(bool).any()
+        f"{family_name(family)}: {words}." for family in families if (words := _reasons(values, family))
     ]
     return Table(columns=columns, rows=tuple(rows), caption=" ".join([caption, *missing]))
+
+
+def _reasons(values: pd.DataFrame, family: str) -> str:
+    """Why values are missing, each reason once; one that ends another is said by it."""
+    reasons = dict.fromkeys(reason for reason in values.loc[values["family"] == family, "reason"] if reason)
+    return "; ".join(
+        one for one in reasons if not any(other != one and other.endswith(one) for other in reasons)
+    )
 
 
 def _cell(row: Any) -> str:
@@ -288,8 +293,8 @@ def _state(laws: Laws, family: str, form: str) -> str:
     elif form == "kaplan_c_min":
         fit = next((one for one in entry.get("frontier") or () if one["form"] == form), None)
     if fit is None:
-        return f"no: {entry['reason'] or 'not fitted'}"
+        return str(entry["reason"] or "not fitted")
     if not fit["identified"]:
-        return f"no: {fit['reason']}"
+        return f"not identified: {fit['reason']}"
     exponents = [name for name in fit["parameters"] if name.startswith("alpha")]
     return ", ".join(f"{_symbol(name)} = {number(fit['parameters'][name])}" for name in exponents)

@@ -26,9 +26,16 @@ C_MIN_LABEL = f"$C_{{min}}$, {PF_DAYS} (non-embedding)"
 C_LABEL = f"C = 6NBS, {PF_DAYS} (non-embedding)"
 NEEDS_BATCHES = "Needs runs of `scaling-laws sweep configs/sweeps/batch.yaml`"
 LOSS_COLUMN = f"{MAIN_CORPUS}_loss_nats"
+GPT2_VOCABULARY = 50257
 FEWEST_SIZES = 3
 HIGHEST_LEVEL = 1.1
 """Loss levels begin this far above where the smallest size ends."""
+
+
+def has_kaplans_tokens(tables: StudyTables) -> bool:
+    """Whether losses are of GPT-2's vocabulary: only then do they stand beside the paper's, nat for nat."""
+    sizes = {record.shape.get("n_vocab") for record in tables.study.records}
+    return sizes == {GPT2_VOCABULARY}
 
 
 def entry_of(laws: Laws, key: str, family: str | None) -> Mapping[str, Any]:

@@ -30,7 +30,6 @@ from scaling_laws.reports.style import (
     panels,
     short,
     styled,
-    tex,
 )
 from scaling_laws.reports.training_time import (
     NEEDS_BATCHES,
@@ -39,6 +38,7 @@ from scaling_laws.reports.training_time import (
     batch_law,
     batch_levels,
     entry_of,
+    has_kaplans_tokens,
     why_no_batches,
 )
 
@@ -79,13 +79,13 @@ def draw_critical(tables: StudyTables, laws: Laws) -> Figure:
         if draws is not None:
             low, high = np.percentile(draws.batch_tokens(loss), LEVELS, axis=0)
             axes.fill_between(loss, low, high, color=FIT, alpha=BAND_ALPHA, linewidth=0)
-    kaplan = KAPLAN_SINGLE.efficient.of_batch
-    power = f"${tex(float(kaplan.B_star))} / L^{{{1 / float(kaplan.alpha_B):.1f}}}$"
-    label = f"Kaplan 2020: {power} (GPT-2's tokens)"
-    axes.plot(loss, kaplan.batch_tokens(loss), color=GREY, linestyle="--", label=label)
+    shown = [*levels["B_crit"], *levels["noise_scale"]]
+    if has_kaplans_tokens(tables):
+        kaplan = KAPLAN_SINGLE.efficient.of_batch.batch_tokens(loss)
+        axes.plot(loss, kaplan, color=GREY, linestyle="--", label="Kaplan 2020")
+        shown.extend(kaplan)
     log_x(axes, loss, LOSS_LABEL, margin=0.0)
     axes.invert_xaxis()
-    shown = [*levels["B_crit"], *levels["noise_scale"], *kaplan.batch_tokens(loss)]
     log_y(axes, shown, B_LABEL)
     axes.set_title("The critical batch grows as the loss falls (axis reversed)", color=INK)
     legend_below(axes, columns=2)
@@ -118,7 +118,8 @@ def describe_critical(tables: StudyTables, laws: Laws) -> str:
 def _law_label(laws: Laws, family: str | None) -> str:
     entry = entry_of(laws, "critical_batch", family)
     value, interval = number(entry["parameters"]["alpha_B"]), interval_text(entry["intervals"].get("alpha_B"))
-    return f"$B_* / L^{{1/\\alpha_B}}$, $\\alpha_B$ = {value} {interval}".strip()
+    ours = f"{value} {interval}".strip()
+    return f"$B_* / L^{{1/\\alpha_B}}$, $\\alpha_B$ = {ours} (Kaplan 2020: {KAPLAN_SINGLE.efficient.alpha_B})"
 
 
 def _first_small(sentence: str) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scaling_laws.laws.forms.single import KaplanC, KaplanCMin
+from scaling_laws.laws.forms.single import KaplanCMin
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.published import (
@@ -44,6 +44,7 @@ from scaling_laws.reports.training_time import (
     PF_DAYS,
     batch_law,
     entry_of,
+    has_kaplans_tokens,
     law_curves,
     route_draws,
 )
@@ -137,15 +138,15 @@ def draw_loss(tables: StudyTables, laws: Laws) -> Figure:
             "ms": 5,
         }
         axes.plot(naive["C"] / PF_DAY_FLOPS, naive["loss"], **points_style)
-        label = f"C as spent, $\\alpha_C$ = {number(-of_C.exponent)}"
+        theirs = KAPLAN_SINGLE.of_C_naive.alpha_C
+        label = f"C as spent, $\\alpha_C$ = {number(-of_C.exponent)} (Kaplan 2020: {theirs})"
         axes.plot(C / PF_DAY_FLOPS, of_C.at(C), color=NAIVE, linestyle=(0, (4, 1.6)), label=label)
-    for law, line, label in (
-        (KAPLAN_SINGLE.of_C_min, "-", "$C_{min}$"),
-        (KAPLAN_SINGLE.of_C_naive, "--", "C as spent"),
-    ):
-        axes.plot(C / PF_DAY_FLOPS, law.loss(C), color=GREY, linestyle=line, label=_kaplan_label(law, label))
+    kaplan = ((KAPLAN_SINGLE.of_C_min, "-", "$C_{min}$"), (KAPLAN_SINGLE.of_C_naive, "--", "C as spent"))
+    for law, line, label in kaplan if has_kaplans_tokens(tables) else ():
+        axes.plot(C / PF_DAY_FLOPS, law.loss(C), color=GREY, linestyle=line, label=f"Kaplan 2020, {label}")
+        shown.extend(law.loss(C))
     log_x(axes, C / PF_DAY_FLOPS, f"compute, {PF_DAYS} (non-embedding)", margin=0.0)
-    log_y(axes, [*shown, *KAPLAN_SINGLE.of_C_min.loss(C)], LOSS_LABEL)
+    log_y(axes, shown, LOSS_LABEL, margin=0.2)
     axes.set_title("Loss against compute: in $C_{min}$, and as spent at one batch", color=INK)
     legend_below(axes, columns=2)
     return figure
@@ -175,16 +176,13 @@ def _draw_efficient_fit(axes: Axes, laws: Laws, family: str | None, C: NDArray[A
     )
     if fit is None:
         return
-    label = f"$C_{{min}}$, $\\alpha_C^{{min}}$ = {_estimate(entry['alpha_C_min'])}"
+    exponent = f"{_estimate(entry['alpha_C_min'])} (Kaplan 2020: {KAPLAN_SINGLE.of_C_min.alpha_C:.3f})"
+    label = f"$C_{{min}}$, $\\alpha_C^{{min}}$ = {exponent}"
     axes.plot(C / PF_DAY_FLOPS, KaplanCMin(**fit["parameters"]).loss(C), color=FIT, label=label)
     draws = route_draws(laws, family, "alpha_C_min", "C_c_min")
     if draws is not None:
         low, high = np.percentile(KaplanCMin(**draws).loss(C), LEVELS, axis=0)
         axes.fill_between(C / PF_DAY_FLOPS, low, high, color=FIT, alpha=BAND_ALPHA, linewidth=0)
-
-
-def _kaplan_label(law: KaplanC, compute: str) -> str:
-    return f"Kaplan 2020, {compute}, $\\alpha$ = {float(law.alpha_C):.3f} (GPT-2's tokens)"
 
 
 # --- Figure 14 ------------------------------------------------------------------------------------
