@@ -14,7 +14,7 @@ import pytest
 
 from conftest import FittedStudy
 from scaling_laws.laws.fitting.straight_line import line_through, mean_interval
-from scaling_laws.reports.claims.catalogue import CLAIMS, claims_table, findings, write_claims
+from scaling_laws.reports.claims.catalogue import CLAIMS, claims_table, findings, write_findings
 from scaling_laws.reports.claims.claim import VERDICTS, Finding, judged
 from scaling_laws.reports.claims.tuning import best_rates
 from scaling_laws.reports.evidence import StudyTables, no_laws
@@ -92,7 +92,7 @@ def test_a_small_study_gives_no_verdict_and_no_traceback(
 
 
 def test_files(paper: FittedStudy, tmp_path: Path) -> None:
-    write_claims(paper.tables, paper.laws, tmp_path)
+    write_findings(paper.laws, findings(paper.tables, paper.laws), tmp_path)
     entries = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
     with open(tmp_path / "claims.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

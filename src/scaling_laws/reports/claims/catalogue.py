@@ -59,13 +59,12 @@ def table_of(found: tuple[tuple[Claim, Finding], ...]) -> Table:
     )
 
 
-def write_claims(tables: StudyTables, laws: Laws, folder: Path) -> None:
+def write_findings(laws: Laws, found: tuple[tuple[Claim, Finding], ...], folder: Path) -> None:
     """`claims.md`, `claims.csv` and `claims.json` in a folder.
 
     Raises:
         InputError: the folder cannot be written to.
     """
-    found = findings(tables, laws)
     entries = [_entry(claim, finding) for claim, finding in found]
     write_atomically(folder / "claims.json", json.dumps(entries, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / "claims.csv", _csv(entries))

@@ -1,0 +1,127 @@
+"""`scaling-laws report`: everything that a study's folder can tell, and a small copy of it to keep.
+
+`study` ends with the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scaling_laws.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scaling_laws.runs import Study
+
+LARGEST_EXPORT_BYTES = 20_000_000
+POINTS_A_CURVE = 60
+CURVE_COLUMNS = (
+    "run",
+    "step",
+    "tokens",
+    "learning_rate",
+    "train_loss_nats",
+    "noise_scale_tokens",
+    "test_loss_nats",
+)
+KEPT_FILES = ("runs.csv", "laws.json", "headline.md", "claims.md", "claims.csv", "claims.json", "plan.json")
+FIGURES = "figures"
+
+
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `report` takes."""
+    parser.add_argument("study", type=Path, metavar="STUDY", help="a study's folder")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="FOLDER",
+        help="copy the small results there, too: tables, laws, claims, thinned curves, figures",
+    )
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write the report, and export what is small."""
+    from scaling_laws.runs import load_study
+
+    study = load_study(options.study)
+    write_study_report(study)
+    if options.export is not None:
+        print(f"export: {export(study, options.export)}")
+
+
+def write_study_report(study: Study) -> None:
+    """Fit, draw and write everything that a study's folder can tell; print the headline table."""
+    from scaling_laws.commands.laws import fit_folder
+    from scaling_laws.records import write_atomically
+    from scaling_laws.reports.claims.catalogue import findings, write_findings
+    from scaling_laws.reports.content import content_of
+    from scaling_laws.reports.evidence import no_laws
+    from scaling_laws.reports.html import write_content
+    from scaling_laws.reports.tables import headline, headline_text
+    from scaling_laws.reports.tensorboard import write_study_summary
+
+    laws = no_laws(study) if study.runs.empty else fit_folder(study)
+    write_atomically(study.folder / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
+    write_atomically(study.folder / "runs.csv", study.runs.to_csv(index=False))
+    write_atomically(study.folder / "headline.md", headline(laws).markdown() + "\n")
+    content = content_of(study, laws)
+    found = findings(content.tables, laws)
+    write_findings(laws, found, study.folder)
+    page = write_content(content, study.folder / "report.html")
+    write_study_summary(content, study.folder)
+    print(headline_text(laws))
+    counts = Counter(finding.verdict for _, finding in found)
+    print(f"claims: {', '.join(f'{count} {verdict}' for verdict, count in counts.most_common())}")
+    print(f"report: {page.resolve()}")
+
+
+def export(study: Study, folder: Path) -> str:
+    """Copy a study's small results, and say how large they are.
+
+    `runs.csv`, `laws.json`, the claims, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of
+    each run) and the figures. The same study gives the same bytes.
+
+    Args:
+        folder: made where it is missing; figures of an earlier export that are no longer drawn are removed.
+
+    Raises:
+        InputError: the results are larger than `LARGEST_EXPORT_BYTES`, or the folder cannot be written to.
+    """
+    from scaling_laws.records import write_atomically
+
+    small = {name: study.folder / name for name in KEPT_FILES}
+    content = {name: path.read_bytes() for name, path in small.items() if path.is_file()}
+    content["curves.csv.gz"] = gzip.compress(thinned(study.curves()).to_csv(index=False).encode(), mtime=0)
+    for path in sorted((study.folder / FIGURES).glob("*")):
+        if path.suffix in (".png", ".svg"):
+            content[f"{FIGURES}/{path.name}"] = path.read_bytes()
+    total = sum(map(len, content.values()))
+    if total > LARGEST_EXPORT_BYTES:
+        largest = max(content, key=lambda name: len(content[name]))
+        raise InputError(
+            f"{folder}: the results are {total / 1e6:.1f} MB, and {LARGEST_EXPORT_BYTES / 1e6:.0f} MB are "
+            f"exported at most; the largest file is {largest}; nothing was written"
+        )
+    for name, data in content.items():
+        write_atomically(folder / name, data)
+    for path in (folder / FIGURES).glob("*"):
+        if path.suffix in (".png", ".svg") and f"{FIGURES}/{path.name}" not in content:
+            path.unlink()
+    return f"{len(content)} files, {total / 1e6:.2f} MB, in {folder}"
+
+
+def thinned(curves: pd.DataFrame) -> pd.DataFrame:
+    """Of each run's evaluations at most `POINTS_A_CURVE`, evenly spaced in order, the last among them."""
+    if "test_loss_nats" not in curves.columns:
+        return curves[["run"]].iloc[:0]
+    evaluated = curves.dropna(subset=["test_loss_nats"])
+    place = evaluated.groupby("run").cumcount(ascending=False)
+    every = -(-evaluated.groupby("run")["step"].transform("size") // POINTS_A_CURVE)
+    columns = [column for column in CURVE_COLUMNS if column in curves.columns]
+    return evaluated.loc[place % every == 0, columns]
