@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pytest
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from scaling_laws.reports import tables
-from scaling_laws.reports.html import QUESTIONS
+from scaling_laws.reports.content import Content, content_of
 from scaling_laws.reports.tensorboard import write_study_summary
+from scaling_laws.reports.tensorboard_layout import categories
 
 
 def values_of(folder: Path) -> dict[str, Any]:
@@ -21,13 +27,19 @@ def values_of(folder: Path) -> dict[str, Any]:
     return {value.tag: value for event in events for value in event.summary.value}
 
 
-def test_figures_and_tables_can_be_read_back(one_run: Any, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def content(one_run: Any) -> Content:
+    return content_of(one_run.study, one_run.laws)
+
+
+def test_figures_and_tables_can_be_read_back(content: Content, tmp_path: Path) -> None:
     (tmp_path / "summary").mkdir()
     (tmp_path / "summary" / "events.out.tfevents.of.an.older.report").touch()
-    folder = write_study_summary(one_run.study, one_run.laws, tmp_path)
+    folder = write_study_summary(content, tmp_path)
     values = values_of(folder)
-    for _, module in QUESTIONS:
-        image = values[f"figures/{module.__name__.rpartition('.')[2]}"].image
+    assert content.pictures
+    for picture in content.pictures:
+        image = values[f"figures/{picture.name}"].image
         assert image.encoded_image_string.startswith(b"\x89PNG")
         width, height = (
             int.from_bytes(image.encoded_image_string[start : start + 4], "big") for start in (16, 20)
@@ -35,7 +47,63 @@ def test_figures_and_tables_can_be_read_back(one_run: Any, tmp_path: Path) -> No
         assert (width, height) == (image.width, image.height)
     headline = values["headline/text_summary"]
     assert headline.metadata.plugin_data.plugin_name == "text"
-    assert headline.tensor.string_val[0].decode() == tables.headline(one_run.laws).markdown()
+    assert headline.tensor.string_val[0].decode() == tables.headline(content.laws).markdown()
+    described = values["figures/text_summary"].tensor.string_val[0].decode()
+    for picture in content.pictures:
+        assert f"- **{picture.name}**: {picture.description}" in described
+
+
+def layout_of(values: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """By category and title, the expression of a chart."""
+    config = values["custom_scalars__config__"]
+    assert config.metadata.plugin_data.plugin_name == "custom_scalars"
+    layout = Layout.FromString(config.tensor.string_val[0])
+    return {
+        category.title: {chart.title: chart.multiline.tag[0] for chart in category.chart}
+        for category in layout.category
+    }
+
+
+def test_charts_over_all_runs(synthetic: Any) -> None:
+    """Every chart shows the tags that its title names, and no others."""
+    corpora = synthetic.tables.corpora
+    tags = [f"loss_nats/{corpus}" for corpus in ("train", *corpora, "test2")]
+    tags += [f"by_{axis}/{tag}" for axis in ("tokens", "mflop", "gflop", "pflop") for tag in tags]
+    tags += [f"position_loss_nats/test_at_{position:03d}" for position in (1, 128)] + ["learning_rate"]
+    charts = categories(synthetic.tables)
+    by_tokens, by_compute, by_position, batch = charts.values()
+    assert len(by_tokens) == 1 + len(corpora) and next(iter(by_tokens)).startswith("test")
+    for title, expression in by_tokens.items():
+        corpus = title.partition(",")[0]
+        assert [tag for tag in tags if re.match(expression, tag)] == [f"by_tokens/loss_nats/{corpus}"]
+    for title, expression in by_compute.items():
+        unit = title.rpartition(" ")[2].removesuffix("s").lower()
+        assert [tag for tag in tags if re.match(expression, tag)] == [f"by_{unit}/loss_nats/test"]
+    (expression,) = by_position.values()
+    assert [tag for tag in tags if re.match(expression, tag)] == tags[-3:-1]
+    assert list(batch.values()) == ["noise_scale_tokens$"]
+
+
+def test_compute_axes_are_those_of_the_runs(synthetic: Any) -> None:
+    def titles(flops_per_step: list[float]) -> list[str]:
+        curves = pd.DataFrame(
+            {"run": "a", "step": 10, "C": [10 * flops for flops in flops_per_step], "test_loss_nats": 3.0}
+        )
+        return list(list(categories(replace(synthetic.tables, curves=curves)).values())[1])
+
+    assert titles([2e7]) == ["test, nats per token, by MFLOPs"]
+    assert [title.split()[-1] for title in titles([2e7, 3e10])] == ["MFLOPs", "GFLOPs"]
+    assert [title.split()[-1] for title in titles([2e16])] == ["MFLOPs", "GFLOPs", "PFLOPs"]
+
+
+def test_layout_can_be_read_back(content: Content, synthetic: Any, tmp_path: Path) -> None:
+    without_figures = replace(content, laws=synthetic.laws, tables=synthetic.tables, chapters=())
+    values = values_of(write_study_summary(without_figures, tmp_path))
+    assert layout_of(values) == categories(synthetic.tables)
+
+
+def test_a_study_without_a_run_has_no_charts(synthetic: Any) -> None:
+    assert categories(replace(synthetic.tables, curves=pd.DataFrame())) == {}
 
 
 def test_reports_do_not_import_torch() -> None:

@@ -25,7 +25,8 @@ def categories(tables: StudyTables) -> dict[str, Charts]:
         return {}
     corpora = sorted(_corpora(tables.curves), key=lambda name: (name != MAIN_CORPUS, name))
     return {
-        "Loss by training tokens": {
+        # With more than forty runs TensorBoard begins with none of them chosen, and all charts empty.
+        "Loss by training tokens, of the runs chosen on the left": {
             f"{corpus}, nats per token": rf"by_tokens/loss_nats/{corpus}$" for corpus in corpora
         },
         "Loss by training compute C = 6ND": {
