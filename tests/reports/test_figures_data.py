@@ -17,7 +17,6 @@ from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
 from scaling_laws.laws.published import KAPLAN_TABLE_2
 from scaling_laws.reports.data_limited import (
-    batch_law,
     data_needed,
     data_runs,
     excess_at,
@@ -30,6 +29,7 @@ from scaling_laws.reports.data_limited import (
 )
 from scaling_laws.reports.evidence import StudyTables
 from scaling_laws.reports.figures import data, stopping
+from scaling_laws.reports.training_time import batch_law
 
 LAW = KaplanND(alpha_N=0.08, alpha_D=0.11, N_c=3e11, D_c=2e11)
 STEPS = KaplanNS(alpha_N=0.08, alpha_S=0.7, N_c=3e11, S_c=90.0)

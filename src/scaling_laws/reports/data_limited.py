@@ -17,12 +17,11 @@ from scaling_laws.laws.fitting.rows import make_rows
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
 from scaling_laws.laws.steps.constant_rate import constant_rate_part, curves_of_study
-from scaling_laws.records import MAIN_CORPUS
 from scaling_laws.reports.evidence import Laws, StudyTables
 from scaling_laws.reports.style import families_of
+from scaling_laws.reports.training_time import LOSS_COLUMN, entry_of
 
 EXPERIMENT = "data"
-TEST_LOSS = f"{MAIN_CORPUS}_loss_nats"
 RESAMPLES = 100
 TOLERATED = 0.02
 """Relative excess over unlimited data that the paper's (4.4) allows."""
@@ -110,18 +109,9 @@ def data_needed(law: KaplanND) -> tuple[float, float]:
 # --- steps ----------------------------------------------------------------------------------------
 
 
-def batch_law(laws: Laws, family: str | None) -> CriticalBatch | None:
-    """B_crit(L) of a family; None where it was not identified."""
-    entry = next((e for e in laws.get("critical_batch", ()) if e["family"] == family), None)
-    if entry is None or not entry.get("identified"):
-        return None
-    return CriticalBatch(**entry["parameters"])
-
-
 def steps_law(laws: Laws, family: str | None) -> KaplanNS | None:
     """L(N,S_min) of a family; None where it was not identified."""
-    entry = next((e for e in laws.get("training_time", ()) if e["family"] == family), None)
-    fit = None if entry is None else entry.get("steps")
+    fit = entry_of(laws, "training_time", family).get("steps")
     return KaplanNS(**fit["parameters"]) if fit and fit["identified"] else None
 
 
@@ -134,9 +124,9 @@ def points_in_steps_min(
         runs: rows of a study's run table.
     """
     columns = ["trunk", "N", "step", "S_min", "loss"]
-    if runs.empty or TEST_LOSS not in tables.curves.columns:
+    if runs.empty or LOSS_COLUMN not in tables.curves.columns:
         return pd.DataFrame(columns=columns)
-    curves = curves_of_study(tables.curves, runs, loss=TEST_LOSS, n=laws["conventions"]["N"])
+    curves = curves_of_study(tables.curves, runs, loss=LOSS_COLUMN, n=laws["conventions"]["N"])
     points = constant_rate_part(curves).points
     S_min = batch.steps_min(points["step"], points["batch_tokens"], points["loss"])
     return points.assign(S_min=S_min)[columns]
@@ -163,12 +153,12 @@ def training_gaps(tables: StudyTables, runs: pd.DataFrame) -> pd.DataFrame:
     nats per token; `at_stop` marks the row nearest to the step whose weights were kept.
     """
     columns = ["run", "D", "step", "train", "test", "at_stop"]
-    if runs.empty or TEST_LOSS not in tables.curves.columns:
+    if runs.empty or LOSS_COLUMN not in tables.curves.columns:
         return pd.DataFrame(columns=columns)
     chosen = runs[runs["N"] == runs["N"].max()].drop_duplicates("D")
-    curves = tables.curves.dropna(subset=["train_loss_nats", TEST_LOSS])
+    curves = tables.curves.dropna(subset=["train_loss_nats", LOSS_COLUMN])
     table = curves.merge(chosen[["run", "D", "stop_step"]], on="run")
     distance = (table["step"] - table["stop_step"]).abs()
     nearest = distance.groupby(table["run"]).transform("min")
-    table = table.assign(train=table["train_loss_nats"], test=table[TEST_LOSS], at_stop=distance == nearest)
+    table = table.assign(train=table["train_loss_nats"], test=table[LOSS_COLUMN], at_stop=distance == nearest)
     return table.sort_values(["D", "step"])[columns].reset_index(drop=True)

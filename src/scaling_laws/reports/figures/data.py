@@ -14,7 +14,6 @@ from scaling_laws.laws.selection import longest_of_each_size
 from scaling_laws.reports.data_limited import (
     TOLERATED,
     DataLaw,
-    batch_law,
     data_needed,
     data_runs,
     excess_at,
@@ -43,6 +42,7 @@ from scaling_laws.reports.style import (
     short,
     styled,
 )
+from scaling_laws.reports.training_time import batch_law
 
 D_LABEL = "D, unique training tokens"
 COLOURS_OF_D = "plasma"

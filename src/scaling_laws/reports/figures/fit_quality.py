@@ -157,7 +157,7 @@ def draw_residuals(tables: StudyTables, laws: Laws) -> Figure:
             if sd:
                 look: dict[str, Any] = {"color": GREY, "alpha": BAND_ALPHA, "lw": 0}
                 panel.axhspan(-200 * sd, 200 * sd, **look, label="± 2 sd between seeds")
-            log_x(panel, x, label if row == len(forms) - 1 else "")
+            log_x(panel, x, label)
             panel.set_ylim(-reach, reach)
             panel.set_ylabel(f"{FORM_NAMES[form]}\nln(measured / fitted), %" if column == 0 else "")
     legend_below(axes[-2], columns=4, offset=-0.2)
@@ -217,4 +217,3 @@ FIGURES: tuple[Entry, ...] = (
         describe=describe_residuals,
     ),
 )
-draw, describe = draw_predicted, describe_predicted

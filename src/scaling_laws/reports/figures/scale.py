@@ -297,4 +297,3 @@ FIGURES: tuple[Entry, ...] = (
         describe=describe_power_or_logarithm,
     ),
 )
-draw, describe = draw_power_laws, describe_power_laws

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from scaling_laws.reports.data_limited import (
     DataLaw,
-    batch_law,
     data_runs,
     fit_data_law,
     steps_law,
@@ -34,6 +33,7 @@ from scaling_laws.reports.style import (
     short,
     styled,
 )
+from scaling_laws.reports.training_time import batch_law
 
 
 @styled

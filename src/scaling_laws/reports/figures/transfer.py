@@ -252,4 +252,3 @@ FIGURES: tuple[Entry, ...] = (
         describe=describe_depths,
     ),
 )
-draw, describe = draw_transfer, describe_transfer
