@@ -111,5 +111,5 @@ def test_a_browser_draws_it(
     pixels = imread(picture)[..., :3]
     bar, content = pixels[4, 700:720].mean(axis=0), pixels[150:, 380:]
     assert bar == pytest.approx(ORANGE, abs=0.05)
-    # An empty page is one grey.
-    assert (abs(content - content[-1, -1]).max(axis=-1) > 0.1).mean() > 0.01
+    # An empty page is one grey; charts without a line have 0.02.
+    assert (abs(content - content[-1, -1]).max(axis=-1) > 0.1).mean() > 0.04

@@ -6,6 +6,7 @@ A run's folder is the truth (`lightning_logs/<study>/<run>/`):
     curve.csv             one row a logged step (`CURVE_COLUMNS`, then `<corpus>_loss_nats` a corpus)
     position_losses.csv   one row a position (`POSITION_COLUMNS`): sums, so that rows pool exactly
     probe_losses.npz      the loss of every token of one text at each evaluation (`training/probe.py`)
+    snapshots.json        histograms and sampled text (`training/snapshots.py`), for TensorBoard alone
     checkpoints/          for resume
     record.json           written last, by atomic rename: a run is done when this file exists
     failure.json          instead of a record, where a process failed: {"reason": ...}
