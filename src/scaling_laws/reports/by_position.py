@@ -27,6 +27,8 @@ NEEDS_POSITIONS = "Needs runs that left position_losses.csv: `scaling-laws sweep
 RESAMPLES = 200
 BINS_PER_OCTAVE = 2
 """Positions are pooled into bins this wide, the first few standing alone: a line, not a cloud."""
+BINS_DURING_TRAINING = 1
+"""An octave, where evaluations are of little text."""
 FEWEST_SIZES = 3
 """For an exponent of N."""
 PAPER_POSITIONS = (1, 2, 4, 8, 16, 64, 256, 1024)
@@ -41,15 +43,15 @@ class Surface(NamedTuple):
     loss: NDArray[np.float64]
 
 
-def bin_starts(T: NDArray[np.float64]) -> NDArray[np.intp]:
+def bin_starts(T: NDArray[np.float64], per_octave: int = BINS_PER_OCTAVE) -> NDArray[np.intp]:
     """Where in `T` (ascending) the bins begin."""
-    edges = np.unique(np.ceil(2 ** np.arange(0, np.log2(T[-1]) + 1, 1 / BINS_PER_OCTAVE)))
+    edges = np.unique(np.ceil(2 ** np.arange(0, np.log2(T[-1]) + 1, 1 / per_octave)))
     return np.unique([0, *np.searchsorted(T, edges[edges < T[-1]])])
 
 
-def binned(losses: PositionLosses) -> PositionLosses:
+def binned(losses: PositionLosses, per_octave: int = BINS_PER_OCTAVE) -> PositionLosses:
     """The same losses with their positions pooled into bins; `T` is then the mean position of a bin."""
-    starts = bin_starts(losses.T)
+    starts = bin_starts(losses.T, per_octave)
     return PositionLosses(
         T=np.add.reduceat(losses.T, starts) / np.add.reduceat(np.ones_like(losses.T), starts),
         loss_sum=np.add.reduceat(losses.loss_sum, starts, axis=1),
@@ -82,7 +84,7 @@ def over_training(tables: StudyTables, run: str) -> Surface | None:
         loss_sum, count = loss_sum[usual], count[usual]
     T = loss_sum.columns.to_numpy(dtype=np.float64)
     pooled = PositionLosses(T=T, loss_sum=loss_sum.to_numpy(), count=count.to_numpy(dtype=np.float64))
-    bins = binned(pooled)
+    bins = binned(pooled, BINS_DURING_TRAINING)
     step = loss_sum.index.to_numpy(dtype=np.float64)
     return Surface(step=step, T=bins.T, loss=bins.loss_sum / bins.count)
 

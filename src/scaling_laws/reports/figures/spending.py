@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling_laws.records import RunRecord, read_planned_experiments
+from scaling_laws.records import SEARCH_TAG, RunRecord, read_planned_experiments
 from scaling_laws.reports.evidence import Laws, StudyTables
 from scaling_laws.reports.figures.entry import Entry
 from scaling_laws.reports.style import FAMILY_COLOURS, INK, note, panels, plain, short, styled
@@ -37,7 +37,8 @@ def spent_by_run(tables: StudyTables) -> pd.DataFrame:
         (
             record.name,
             record.status,
-            planned.get(record.name, record.tags) or (NO_EXPERIMENT,),
+            tuple(tag for tag in planned.get(record.name, record.tags) if tag != SEARCH_TAG)
+            or (NO_EXPERIMENT,),
             record.elapsed_s * record.devices / SECONDS_PER_HOUR,
             record.trained_tokens,
             _flops(record) / PF_DAY_FLOPS,
@@ -132,7 +133,8 @@ def _amounts(axes: Axes, hours: pd.Series[float], pf_days: pd.Series[float]) -> 
     longest = max(*hours, 1e-12)
     axes.set_xlim(0, 1.28 * longest)
     for place, (length, amount) in enumerate(zip(hours, pf_days, strict=True)):
-        axes.text(length + 0.015 * longest, place, short(amount, 2), va="center", fontsize=8.5, color=INK)
+        label = short(amount, 2) if amount else "0"
+        axes.text(length + 0.015 * longest, place, label, va="center", fontsize=8.5, color=INK)
 
 
 def describe(tables: StudyTables, laws: Laws) -> str:
