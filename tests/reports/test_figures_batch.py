@@ -1,0 +1,321 @@
+"""Figures 10, 18, 19 and 22, the noise scale and the learning rates: what is drawn, against what is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from batch_study import (
+    LAW,
+    NOISE_SCALE_RATIO,
+    RATE_BATCHES,
+    RATE_SIZES,
+    SCANNED_SIZES,
+    batch_study,
+    best_rate,
+    tables_of,
+)
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from scaling_laws.laws.published import KAPLAN_SINGLE
+from scaling_laws.reports.evidence import StudyTables, no_laws
+from scaling_laws.reports.figures import batch, learning_rate, schedules, steps_and_tokens
+from scaling_laws.reports.training_time import all_curves, batch_draws, batch_law, batch_levels
+
+MODULES = (batch, learning_rate, schedules, steps_and_tokens)
+ENTRIES = [entry for module in MODULES for entry in module.FIGURES]
+Timed = tuple[StudyTables, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def timed() -> Timed:
+    return batch_study()
+
+
+def lines_of(axes: Any, marker: str) -> list[Any]:
+    return [line for line in axes.lines if line.get_marker() == marker and len(line.get_xdata())]
+
+
+def line_named(axes: Any, start: str) -> tuple[np.ndarray, np.ndarray]:
+    line = next(line for line in axes.lines if str(line.get_label()).startswith(start))
+    return np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
+
+
+# --- Figures 10, 18 and 19 ------------------------------------------------------------------------
+
+
+def test_levels_are_the_known_critical_batch(timed: Timed) -> None:
+    levels = batch_levels(timed[1], "transformer")
+    inside = levels[levels["inside"]]
+    assert len(inside) >= 8
+    np.testing.assert_allclose(inside["B_crit"], LAW.critical_batch(inside["loss"]), rtol=0.1)
+    np.testing.assert_allclose(inside["E_min"], inside["S_min"] * inside["B_crit"], rtol=1e-9)
+    assert (levels["B_low"] <= levels["B_crit"]).all() and (levels["B_crit"] <= levels["B_high"]).all()
+    outside = levels[~levels["inside"]]
+    assert len(outside) and len(outside) + len(inside) == len(levels)
+
+
+def test_figure_10_draws_the_fitted_law(timed: Timed) -> None:
+    tables, laws = timed
+    axes = batch.draw_critical(tables, laws).axes[0]
+    loss, B = line_named(axes, "$B_* /")
+    law, draws = batch_law(laws, "transformer"), batch_draws(laws, "transformer")
+    assert law is not None and draws is not None
+    np.testing.assert_allclose(B, law.batch_tokens(loss))
+    np.testing.assert_allclose(B, LAW.critical_batch(loss), rtol=0.05)
+    assert np.asarray(draws.alpha_B).shape == np.asarray(draws.B_star).shape
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]  # the loss falls to the right, as in the paper
+    levels = batch_levels(laws, "transformer")
+    noise = np.concatenate([line.get_ydata() for line in lines_of(axes, "x")])
+    assert sorted(noise) == sorted(levels["noise_scale"])
+
+
+def test_the_papers_line_is_there_for_its_own_vocabulary_alone(synthetic: Any, timed: Timed) -> None:
+    tables, laws = timed
+    with pytest.raises(StopIteration):
+        line_named(batch.draw_critical(tables, laws).axes[0], "Kaplan 2020")
+    shape = synthetic.study.records[0].shape | {"n_vocab": 50257}
+    record = replace(synthetic.study.records[0], shape=shape)
+    of_gpt2 = replace(tables, study=replace(tables.study, records=(record,)))
+    loss, B = line_named(batch.draw_critical(of_gpt2, laws).axes[0], "Kaplan 2020")
+    np.testing.assert_allclose(B, 2.1e8 / loss ** (1 / 0.21))
+    np.testing.assert_allclose(B, KAPLAN_SINGLE.efficient.critical_batch(loss))
+    mixed = replace(tables, study=replace(tables.study, records=(record, synthetic.study.records[0])))
+    with pytest.raises(StopIteration):
+        line_named(batch.draw_critical(mixed, laws).axes[0], "Kaplan 2020")
+
+
+def test_figure_18_is_of_the_scanned_sizes_and_obeys_5_1(timed: Timed) -> None:
+    tables, laws = timed
+    assert tuple(steps_and_tokens.scanned_sizes(laws, "transformer")) == SCANNED_SIZES
+    levels = batch_levels(laws, "transformer")
+    figure = steps_and_tokens.draw_scan(tables, laws)
+    n_points = 0
+    for axes, N in zip(figure.axes, SCANNED_SIZES, strict=False):
+        contours = [line for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) > 1]
+        assert 3 <= len(contours) <= steps_and_tokens.N_CONTOURS
+        of_size = levels[levels["N"] == N]
+        for contour in contours:
+            S, E = np.asarray(contour.get_xdata()), np.asarray(contour.get_ydata())
+            hyperbola = [
+                np.abs((S / row["S_min"] - 1) * (E / row["E_min"] - 1) - 1).max()
+                for row in of_size.to_dict("records")
+            ]
+            assert min(hyperbola) < 1e-6
+        for points in lines_of(axes, "o"):
+            S, E = np.asarray(points.get_xdata()), np.asarray(points.get_ydata())
+            n_points += len(S)
+            errors = [
+                np.abs(np.log(S / (row["S_min"] + row["E_min"] * S / E))).max()
+                for row in of_size.to_dict("records")
+            ]
+            assert min(errors) < 0.1
+    assert n_points > 40
+
+
+def test_figure_19_has_the_law_under_its_points(timed: Timed) -> None:
+    figure = steps_and_tokens.draw_resources(*timed)
+    for axes in figure.axes[:2]:
+        curves = {line.get_color(): line for line in axes.lines if line.get_linestyle() == "-"}
+        points = lines_of(axes, "o")
+        assert len(points) == steps_and_tokens.N_LEVELS
+        for of_loss in points:
+            curve = curves[of_loss.get_color()]
+            x, y = np.log(np.asarray(curve.get_xdata())), np.log(np.asarray(curve.get_ydata()))
+            expected = np.exp(np.interp(np.log(of_loss.get_xdata()), x, y))
+            reached = np.log(of_loss.get_xdata()) >= x[0]
+            np.testing.assert_allclose(np.asarray(of_loss.get_ydata())[reached], expected[reached], rtol=0.12)
+
+
+# --- noise scale ----------------------------------------------------------------------------------
+
+
+def test_noise_scale_is_of_every_batch_at_a_constant_rate(timed: Timed) -> None:
+    tables, laws = timed
+    found = batch.noise_scales(all_curves(tables, laws, "transformer"))
+    np.testing.assert_allclose(
+        found["noise_scale"], NOISE_SCALE_RATIO * LAW.critical_batch(found["loss"]), rtol=1e-9
+    )
+    assert set(found["batch_tokens"]) == set(tables.complete["batch_tokens"])
+    by_batch = batch.draw_noise(tables, laws).axes[1]
+    _, ours = line_named(by_batch, "0.7")
+    _, equal = line_named(by_batch, "equal")
+    np.testing.assert_allclose(ours / equal, NOISE_SCALE_RATIO, rtol=0.1)
+    assert "rank correlation" in batch.describe_noise(tables, laws)
+
+
+def test_no_noise_scale_without_a_measurement(timed: Timed) -> None:
+    tables, laws = timed
+    without = replace(tables, curves=tables.curves.assign(noise_scale_tokens=np.nan))
+    assert batch.noise_scales(all_curves(without, laws, "transformer")).empty
+    assert "batch.yaml" in batch.draw_noise(without, laws).texts[1].get_text()
+
+
+# --- learning rates -------------------------------------------------------------------------------
+
+
+def test_best_rates_are_those_known(timed: Timed) -> None:
+    losses = learning_rate.rate_losses(timed[0].of_experiment("lr"))
+    best = learning_rate.best_rates(losses)
+    assert len(best) == len(RATE_SIZES) * len(RATE_BATCHES)
+    assert best["inside"].all()
+    expected = [best_rate(N, B) for N, B in zip(best["N"], best["batch_tokens"], strict=True)]
+    np.testing.assert_allclose(best["learning_rate"], expected, rtol=0.05)
+    assert (losses.groupby("N")["excess_percent"].min() == 0).all()
+    rule = learning_rate.rate_rule(best)
+    assert rule is not None
+    assert rule["exponent"] == pytest.approx(-0.3, abs=0.01)
+    assert rule["exponent_B"] == pytest.approx(0.5, abs=0.02)
+    assert rule["at_1e5"] == pytest.approx(best_rate(1e5, rule["B_mean"]), rel=0.05)
+
+
+def test_a_best_rate_at_the_edge_is_not_believed() -> None:
+    rates = np.geomspace(1e-3, 1e-2, 4)
+    tried = pd.DataFrame(
+        {"N": 1e5, "batch_tokens": 1024, "learning_rate": rates, "loss": [4.0, 3.9, 3.8, 3.7]}
+    )
+    best = learning_rate.best_rates(tried)
+    assert list(best["inside"]) == [False] and best["learning_rate"].iloc[0] == pytest.approx(1e-2)
+    assert learning_rate.rate_rule(best) is None
+
+
+def test_replicates_are_averaged_and_horizons_not_mixed() -> None:
+    runs = pd.DataFrame(
+        [
+            {"N": 1e5, "batch_tokens": 1024, "learning_rate": rate, "D": D, "loss": loss}
+            for rate, D, loss in (
+                (1e-3, 8e6, 4.0),
+                (1e-3, 8e6, 4.2),
+                (2e-3, 8e6, 3.9),
+                (1e-3, 64e6, 2.0),  # another horizon: not to be compared with the others
+            )
+        ]
+    )
+    found = learning_rate.rate_losses(runs)
+    assert list(found["loss"]) == pytest.approx([4.1, 3.9])
+    assert list(found["excess_percent"]) == pytest.approx([100 * (4.1 / 3.9 - 1), 0])
+
+
+def test_rates_on_one_line_have_no_contours(timed: Timed) -> None:
+    tables, laws = timed
+    one_batch = tables.complete[tables.complete["batch_tokens"] == RATE_BATCHES[0]]
+    figure = learning_rate.draw(replace(tables, complete=one_batch), laws)
+    assert isinstance(figure, Figure) and len(figure.axes) == len(RATE_SIZES) + 1  # and no colour bar
+    assert "do not determine a rule" in learning_rate.describe(replace(tables, complete=one_batch), laws)
+
+
+# --- schedules ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "name"),
+    [
+        ({"decay": "cosine", "final_share": 0.1}, "cosine to 10 %"),
+        ({"decay": "linear"}, "linear to 0 %"),
+        ({"decay": "cooldown", "cooldown_share": 0.2}, "cooldown over 20 %"),
+        ({"decay": "linear_cooldown", "cooldown_share": 0.5}, "linear cooldown over 50 %"),
+        ({"decay": "constant", "cooldown_share": 0.2}, "constant"),
+    ],
+)
+def test_schedules_in_words(schedule: dict[str, Any], name: str) -> None:
+    assert schedules.schedule_name(schedule) == name
+
+
+SCHEDULES = {
+    "a1": {"decay": "cosine"},
+    "a2": {"decay": "cosine"},
+    "b": {"decay": "constant"},
+    "c": {"decay": "linear"},
+}
+
+
+def schedule_runs() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "run": ["a1", "a2", "b", "c", "unknown"],
+            "family": "transformer",
+            "experiments": ["schedule", "seeds, schedule", "schedule", "schedule", "schedule"],
+            "N": 1e5,
+            "learning_rate": [1e-3, 1e-3, 1e-3, 2e-3, 1e-3],
+            "summed_learning_rate": [0.5, 0.7, 1.0, 1.0, 9.0],
+            "loss": [3.0, 3.2, 3.3, 2.9, 9.0],
+        }
+    )
+
+
+def test_seeds_of_a_schedule_are_one_point() -> None:
+    means = schedules.schedule_means(schedule_runs(), SCHEDULES).set_index("schedule")
+    assert set(means.index) == {"cosine to 0 %", "constant", "linear to 0 %"}
+    cosine = means.loc["cosine to 0 %"]
+    assert (cosine["summed"], cosine["loss"]) == pytest.approx((0.6, 3.1))
+    assert (cosine["low"], cosine["high"], cosine["n_seeds"]) == (3.0, 3.2, 2)
+    assert means.loc["linear to 0 %", "peak"] == 2e-3
+
+
+def test_figure_22_without_curves_has_the_losses(synthetic: Any, timed: Timed) -> None:
+    template = synthetic.study.records[0]
+    records = tuple(replace(template, name=run, schedule=schedule) for run, schedule in SCHEDULES.items())
+    tables = replace(
+        timed[0],
+        complete=schedule_runs(),
+        curves=pd.DataFrame(),
+        study=replace(timed[0].study, records=records),
+    )
+    figure = schedules.draw(tables, timed[1])
+    points = [line for line in figure.axes[1].lines if len(line.get_xdata())]
+    drawn = sorted((float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in points)
+    np.testing.assert_allclose(drawn, [(0.6, 3.1), (1.0, 2.9), (1.0, 3.3)])
+    sentence = schedules.describe(tables, timed[1])
+    assert "linear to 0 % is lowest with 2.900" in sentence and "constant highest with 3.300" in sentence
+
+
+def test_figure_22_of_a_whole_study(paper: Any) -> None:
+    """Seven schedules at three peaks; the left panel's areas are the sums of the right."""
+    runs = paper.tables.of_experiment("schedule", "transformer")
+    means = schedules.schedule_means(runs, {record.name: record.schedule for record in paper.study.records})
+    assert len(means) == 21 and (means["n_seeds"] == 3).all()
+    np.testing.assert_allclose(means["loss"].mean(), runs["loss"].mean())
+    rates, losses = schedules.draw(paper.tables, paper.laws).axes[:2]
+    assert len(rates.lines) == 7
+    middle = means[np.isclose(means["peak"], np.sort(means["peak"].unique())[1])]
+    for line in rates.lines:
+        step, rate = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
+        summed = middle.loc[middle["schedule"] == line.get_label(), "summed"].iloc[0]
+        assert np.trapezoid(rate, step) + rate[0] * step[0] == pytest.approx(summed, rel=0.08)
+    assert losses.get_legend() is not None
+
+
+# --- whatever the study ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_nothing_to_draw_is_a_note_that_names_a_sweep(one_run: Any, synthetic: Any, entry: Any) -> None:
+    empty = tables_of(pd.DataFrame(), pd.DataFrame())
+    if entry.name == "noise_scale":  # that study's curves hold one
+        entry.draw(synthetic.tables, synthetic.laws)
+        studies = [(empty, no_laws(empty.study))]
+    else:
+        studies = [(empty, no_laws(empty.study)), one_run[:0:-1], (synthetic.tables, synthetic.laws)]
+    for tables, laws in studies:
+        figure = entry.draw(tables, laws)
+        assert "configs/sweeps/" in " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
+        assert entry.describe(tables, laws).endswith(".")
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_axes_are_labelled_and_nothing_sticks_out(paper: Any, entry: Any) -> None:
+    figure = entry.draw(paper.tables, paper.laws)
+    FigureCanvasAgg(figure).draw()
+    width, height = figure.bbox.width, figure.bbox.height
+    for axes in figure.axes:
+        if axes.get_label() != "<colorbar>":
+            assert axes.get_xlabel()
+        for artist in (axes.get_legend(), axes.title):
+            if artist is not None:
+                box = artist.get_window_extent()
+                assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
+    assert entry.describe(paper.tables, paper.laws).endswith(".")
