@@ -34,8 +34,8 @@ class DataLaw:
     Attributes:
         fit: `fit.law` is to be believed only where `fit.identified`.
         draws: the law with an array of the bootstrap's draws for each parameter, in a column; None unless
-            identified.
-        intervals: 90 %, of its parameters; empty unless identified.
+            identified and asked for.
+        intervals: 90 %, of its parameters; empty without draws.
     """
 
     fit: Fit[KaplanND]
@@ -68,15 +68,15 @@ def data_runs(tables: StudyTables, laws: Laws) -> pd.DataFrame:
     return table.sort_values(["N", "D", "run"])[columns].reset_index(drop=True)
 
 
-def fit_data_law(runs: pd.DataFrame, resamples: int = RESAMPLES) -> DataLaw:
-    """Kaplan's coupled L(N,D) of unique tokens, with a bootstrap over the runs.
+def fit_data_law(runs: pd.DataFrame, resamples: int = 0) -> DataLaw:
+    """Kaplan's coupled L(N,D) of unique tokens.
 
     Args:
         runs: from `data_runs`.
-        resamples: of the bootstrap.
+        resamples: of a bootstrap over the runs; none by default.
     """
     fit = fit_law(KaplanND, make_rows({"N": runs["N"], "D": runs["D"]}, runs["loss"]))
-    if not fit.identified:
+    if not fit.identified or not resamples:
         return DataLaw(fit=fit, draws=None, intervals={})
     result = bootstrap(fit, resamples=resamples)
     columns = {name: np.asarray(values)[:, None] for name, values in vars(result.draws).items()}

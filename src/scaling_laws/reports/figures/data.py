@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from scaling_laws.laws.published import KAPLAN_TABLE_2, KAPLAN_TABLE_3
 from scaling_laws.laws.selection import longest_of_each_size
 from scaling_laws.reports.data_limited import (
+    RESAMPLES,
     TOLERATED,
     DataLaw,
     data_needed,
@@ -68,7 +69,7 @@ def draw_data_and_steps(tables: StudyTables, laws: Laws) -> Figure:
     if runs.empty:
         note_in(by_data, NEEDS_DATA)
     else:
-        _loss_against_data(by_data, runs, fit_data_law(runs), colours)
+        _loss_against_data(by_data, runs, fit_data_law(runs, RESAMPLES), colours)
     if points.empty:
         note_in(by_steps, NEEDS_BATCH)
     else:
@@ -115,7 +116,7 @@ def _loss_against_steps(axes: Axes, points: pd.DataFrame, colours: SizeColours) 
 
 def describe_data_and_steps(tables: StudyTables, laws: Laws) -> str:
     """The exponents of both joint laws beside the paper's."""
-    found, family = fit_data_law(data_runs(tables, laws)), tables.main_family
+    found, family = fit_data_law(data_runs(tables, laws), RESAMPLES), tables.main_family
     of_data = f"No law of unique tokens: {why_not(found)}"
     if found.law is not None:
         of_data = (
