@@ -135,7 +135,7 @@ def test_the_study_finds_its_law(timed: Timed) -> None:
     assert law.alpha_S == pytest.approx(LAW.alpha_S, rel=0.02)
     assert law.alpha_B == pytest.approx(LAW.alpha_B, rel=0.02)
     np.testing.assert_allclose(law.compute_ratio([0.6, 3.0]), LAW.compute_ratio([0.6, 3.0]), rtol=0.03)
-    low, high = sizes.tolerated_sizes(LAW)
+    low, high = LAW.tolerated_sizes(0.2)
     assert (
         float(LAW.compute_ratio(low)) == pytest.approx(1.2) == pytest.approx(float(LAW.compute_ratio(high)))
     )

@@ -117,7 +117,7 @@ def test_cost_of_a_wrong_size(nothing: Any, ratio: float) -> None:
 
 
 def test_sizes_that_cost_a_fifth_more() -> None:
-    assert sizes.tolerated_sizes(KAPLAN_TABLE_3) == pytest.approx((0.577, 2.183), abs=1e-3)
+    assert KAPLAN_TABLE_3.tolerated_sizes(0.2) == pytest.approx((0.577, 2.183), abs=1e-3)
     assert np.isinf(KAPLAN_TABLE_3.compute_ratio(0.2854)) and np.isfinite(
         KAPLAN_TABLE_3.compute_ratio(0.2856)
     )

@@ -18,6 +18,8 @@ from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray,
 SMALLEST_CROSSING, LARGEST_CROSSING = 1e6, 1e60
 """FLOPs between which a crossing is looked for."""
 N_CROSSING_GRID = 200
+LARGEST_EXCESS = 1e3
+"""Compute over the least, beyond which no size is of interest."""
 BISECTIONS = 60
 
 
@@ -163,6 +165,22 @@ class ComputeEfficient:
     def compute_ratio(self, size_ratio: ArrayLike) -> FloatArray:
         """C(N)/C(N_eff) to reach the optimum's loss at N = size_ratio * N_eff: equation (B.16)."""
         return np.asarray(array(size_ratio) * self.steps_ratio(size_ratio))
+
+    def tolerated_sizes(self, excess: float) -> tuple[float, float]:
+        """N over N_eff between which reaching the loss takes at most 1 + `excess` times the compute: (B.16).
+
+        Args:
+            excess: above 0, at most `LARGEST_EXCESS`.
+        """
+        from scipy.optimize import brentq
+
+        def over(log_ratio: float) -> float:
+            ratio = np.minimum(self.compute_ratio(np.exp(log_ratio)), 1 + 2 * LARGEST_EXCESS)
+            return float(ratio) - 1 - excess
+
+        assert 0 < excess <= LARGEST_EXCESS
+        ends = np.log(LARGEST_EXCESS) * np.array([-1, 2])  # far too small, and far too large
+        return float(np.exp(brentq(over, ends[0], 0.0))), float(np.exp(brentq(over, 0.0, ends[1])))
 
     def stopping_ratios(self, f: float, f_other: float) -> tuple[float, float, float]:
         """(N, S, C) of training to f above the converged loss, over those of f_other: (B.12)-(B.14)."""

@@ -140,16 +140,6 @@ def describe_fixed(tables: StudyTables, laws: Laws) -> str:
 # --- Figure 12 ------------------------------------------------------------------------------------
 
 
-def tolerated_sizes(law: ComputeEfficient, excess: float = TOLERATED) -> tuple[float, float]:
-    """Sizes over the best one between which the compute is at most 1 + `excess` of the least: (B.16)."""
-    from scipy.optimize import brentq
-
-    def over(log_ratio: float) -> float:
-        return float(np.minimum(law.compute_ratio(np.exp(log_ratio)), OFF_THE_AXIS)) - 1 - excess
-
-    return float(np.exp(brentq(over, np.log(1e-3), 0.0))), float(np.exp(brentq(over, 0.0, np.log(1e3))))
-
-
 def measured_costs(resources: pd.DataFrame) -> pd.DataFrame:
     """What each size costs over the best one at the same loss.
 
@@ -197,7 +187,7 @@ def draw_cost(tables: StudyTables, laws: Laws) -> Figure:
         (axes[0], "compute_ratio", 3.0, "C_{min}"),
         (axes[1], "steps_ratio", 10.0, "S_{min}"),
     ):
-        low, high = tolerated_sizes(KAPLAN_TABLE_3)
+        low, high = KAPLAN_TABLE_3.tolerated_sizes(TOLERATED)
         label = f"Kaplan 2020: at most {100 * TOLERATED:.0f} % more compute, {low:.2g} to {high:.2g}"
         panel.axvspan(low, high, color=GREY, alpha=0.12, linewidth=0, label=label)
         panel.plot(
@@ -240,13 +230,13 @@ def draw_cost(tables: StudyTables, laws: Laws) -> Figure:
 
 def describe_cost(tables: StudyTables, laws: Laws) -> str:
     """Between which sizes the compute stays near the least, here and in the paper."""
-    low, high = tolerated_sizes(KAPLAN_TABLE_3)
+    low, high = KAPLAN_TABLE_3.tolerated_sizes(TOLERATED)
     paper = f"{low:.2g} to {high:.2g} times the best size in the paper's constants"
     law = efficient_law(laws, tables.main_family)
     sentence = f"At most {100 * TOLERATED:.0f} % more compute than the best size needs: {paper}"
     if law is None:
         return f"{sentence}; this study has no L(N, S_min) to compare."
-    low, high = tolerated_sizes(law)
+    low, high = law.tolerated_sizes(TOLERATED)
     sentence += f", {low:.2g} to {high:.2g} in this study's"
     measured = _costs(tables, laws)
     near = measured[measured["size_ratio"].between(low, high)]
