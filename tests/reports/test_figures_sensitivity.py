@@ -1,105 +1,187 @@
-"""Residuals and held-out runs: what is left over is what the known laws leave over."""
+"""Sensitivity, bootstrap and cost: what is drawn is what the laws, the records and the ledger say."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from by_hand import fit_of, laws_with, study_of, tables_of
-from matplotlib.figure import Figure
 
-from scaling_laws.laws.forms.joint import KaplanND
-from scaling_laws.reports.figures import fit_quality, held_out
+from scaling_laws.records import RunRecord
+from scaling_laws.reports.evidence import StudyTables
+from scaling_laws.reports.figures import sensitivity, spending
+from scaling_laws.reports.figures.entry import Entry
+from scaling_laws.reports.figures.sensitivity import bootstrap_draws, ladder_points
+from scaling_laws.reports.figures.spending import by_experiment, by_outcome, spent_by_run
+from scaling_laws.runs import load_study
 from scaling_laws.units import PF_DAY_FLOPS
-from synthetic_study import LAWS
+from synthetic_study import write_synthetic_study
 
-FIGURES = (*fit_quality.FIGURES, *held_out.FIGURES)
-PARAMETERS = {"alpha_N": 0.08, "alpha_D": 0.11, "N_c": 3e11, "D_c": 2e11}
-LAW = KaplanND(**PARAMETERS)
-
-
-def words(figure: Figure) -> str:
-    return " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
+FIGURES = (*sensitivity.FIGURES, *spending.FIGURES)
+ONE = tables_of(study_of([{"N": 1e5, "D": 1e6, "loss": 3.0}]))
 
 
-def grid(trend: float) -> Any:
-    """Sizes by horizons, losses of `LAW` but `trend` per cent higher a decade of N."""
-    rows = [
-        {"N": N, "D": D, "C": 6 * N * D}
-        | {"loss": float(LAW.loss(N, D)) * float(np.exp(trend / 100 * np.log10(N / 1e5)))}
-        for N in (1e4, 1e5, 1e6)
-        for D in (1e6, 1e7)
+def change(name: str, **values: Any) -> dict[str, Any]:
+    """A row of `sensitivity` in which nothing is identified but these."""
+    empty: dict[str, Any] = dict.fromkeys(
+        ("alpha", "beta", "a_opt", "envelope_exponent", "isoflop_exponent", "alpha_range", "beta_range")
+    )
+    return {"family": "transformer", "change": name, "n_rows": 9, **empty, "a_opt_range": None, **values}
+
+
+LADDER = [
+    change("as fitted", alpha=0.30, beta=0.32, a_opt=0.52, isoflop_exponent=0.5, envelope_exponent=0.6),
+    change("N counted as N_total", alpha=0.40, beta=0.33, a_opt=0.45),
+    change("delta ten times larger"),
+    change("without each of 5 trainings in turn", alpha_range=[0.2, 0.5], a_opt_range=[0.4, 0.7]),
+    {**change("as fitted", alpha=9.0, a_opt=9.0), "family": "lstm"},
+]
+
+
+def test_the_ladder_has_a_mark_for_each_identified_exponent() -> None:
+    points = ladder_points(laws_with(sensitivity=LADDER), "transformer")
+    assert len(points) == 5 + 3 + 0 + 2
+    figure = sensitivity.draw_ladder(ONE, laws_with(sensitivity=LADDER))
+    left, alpha, beta = figure.axes[:3]
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert names == [f"{entry['change']} (9)" for entry in LADDER[:4]]
+    marks = next(line for line in left.lines if line.get_label() == "Chinchilla's L(N, D)")
+    values = np.asarray(marks.get_xdata(), dtype=float)
+    assert values[:2].tolist() == [0.52, 0.45] and np.isnan(values[2])
+    bars = [segment for found in left.collections for segment in found.get_segments()]
+    assert [0.4, 0.7] in [[float(x) for x in segment[:, 0]] for segment in bars if len(segment)]
+    assert np.ptp(alpha.get_xlim()) == pytest.approx(np.ptp(beta.get_xlim()))  # to one scale
+    sentence = sensitivity.describe_ladder(ONE, laws_with(sensitivity=LADDER))
+    assert "0.40 to 0.70 by Chinchilla's L(N, D)" in sentence and "0.60 to 0.60 by envelope" in sentence
+
+
+def chinchilla(n_draws: int = 200) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    centre = {"E": 1.5, "A": 400.0, "B": 2000.0, "alpha": 0.34, "beta": 0.37}
+    noise = {name: np.exp(rng.normal(0, 0.05, n_draws)) for name in centre}
+    resamples = {name: (value * noise[name]).tolist() for name, value in centre.items()}
+    resamples["A"] = (400 * np.exp(rng.normal(0, 1.0, n_draws))).tolist()  # wide: a logarithmic axis
+    resamples["alpha"][3] = None  # a draw that did not come to an end
+    a_opt = 0.37 / (0.34 + 0.37)
+    return fit_of(
+        "chinchilla",
+        centre,
+        derived={"a_opt": a_opt, "b_opt": 1 - a_opt},
+        resamples=resamples,
+        intervals={"alpha": [0.31, 0.37]},
+        interval_method="bootstrap over 12 trainings (200 resamples)",
+        certificate={"profile": {"alpha": [0.33, None], "E": [1.4, 1.6]}},
+    )
+
+
+def test_draws_are_those_of_the_law_with_its_derived_exponent() -> None:
+    draws = bootstrap_draws(chinchilla())
+    assert {len(values) for values in draws.values()} == {199}
+    np.testing.assert_allclose(draws["a_opt"], draws["beta"] / (draws["alpha"] + draws["beta"]))
+
+
+def test_each_parameter_has_its_draws_its_estimate_and_its_profile() -> None:
+    laws = laws_with(fits=[chinchilla()])
+    figure = sensitivity.draw_bootstrap(ONE, laws)
+    panels = dict(zip(("E", "A", "B", "alpha", "beta", "a_opt"), figure.axes, strict=True))
+    assert panels["A"].get_xscale() == "log" and panels["B"].get_xscale() == "linear"
+    for name, panel in panels.items():
+        estimate = next(line for line in panel.lines if line.get_label() == "estimate")
+        truth = {**chinchilla()["parameters"], **chinchilla()["derived"]}[name]
+        assert float(np.asarray(estimate.get_xdata())[0]) == pytest.approx(truth)
+        assert sum(bar.get_height() for bar in panel.patches[:-1]) == 199
+    profile = next(line for line in panels["alpha"].lines if str(line.get_label()).startswith("90 % profile"))
+    assert float(np.asarray(profile.get_xdata())[0]) == 0.33
+    assert [line.get_marker() for line in panels["alpha"].lines if line.get_marker() in "<|>"] == ["|", ">"]
+    sentence = sensitivity.describe_bootstrap(ONE, laws)
+    assert "alpha = 0.340 [0.310, 0.370] (profile [0.330, ?])" in sentence
+
+
+@pytest.fixture
+def spent(tmp_path: Path) -> StudyTables:
+    """Three runs of 1, 2 and 4 device-hours; the first is shared, the last diverged on two devices."""
+    folder = write_synthetic_study(
+        tmp_path / "spent",
+        families=("transformer",),
+        max_sizes=3,
+        horizons=(1e6,),
+        seeds_of_small_sizes=1,
+        diverged=0,
+        curves=False,
+        positions=False,
+    )
+    study = load_study(folder)
+    first, second, third = study.records
+    records: tuple[RunRecord, ...] = (
+        replace(first, elapsed_s=3600.0, tags=("size", "seeds"), trained_tokens=1_000_000),
+        replace(second, elapsed_s=7200.0, tags=("size", "shape-search"), trained_tokens=500_000),
+        replace(third, elapsed_s=7200.0, devices=2, tags=("seeds",), status="diverged", reason="..."),
+    )
+    return tables_of(replace(study, records=records))
+
+
+def test_what_is_shared_is_borne_in_equal_parts(spent: StudyTables) -> None:
+    runs = spent_by_run(spent)
+    assert runs["device_hours"].tolist() == [1, 2, 4]
+    record = spent.study.records[1]
+    N = record.parameters["attention"] + record.parameters["feed_forward"]
+    assert runs["pf_days"].iloc[1] == pytest.approx(6 * N * 500_000 / PF_DAY_FLOPS)
+    table = by_experiment(runs).set_index(["experiment", "status"])["device_hours"]
+    assert table.to_dict() == {
+        ("seeds", "complete"): 0.5,
+        ("seeds", "diverged"): 4.0,
+        ("size", "complete"): 2.5,
+    }
+    outcomes, counted = by_outcome(spent)
+    assert counted == "runs" and outcomes["outcome"].tolist() == ["diverged", "complete"]
+    assert outcomes["device_hours"].tolist() == [4, 3]
+    assert f"{100 * 4 / 7:.1f} % of the time of all runs" in spending.describe(spent, laws_with())
+
+
+def test_the_plan_knows_who_asked_later(spent: StudyTables) -> None:
+    plan = {"runs": [{"name": spent.study.records[1].name, "experiments": ["depth"]}]}
+    (spent.study.folder / "plan.json").write_text(json.dumps(plan))
+    assert spent_by_run(spent)["experiments"].tolist()[1] == ("depth",)
+
+
+def test_the_ledger_counts_attempts_that_left_no_record(spent: StudyTables) -> None:
+    lines = [
+        "training,attempt,outcome,reason,host,pid,started,elapsed_s,devices,device_s,tokens,C,split",
+        "a,1,killed,,h,1,2026-01-01T00:00:00+00:00,1800,2,3600,1000,8.64e19,1",
+        "a,2,done,,h,1,2026-01-01T01:00:00+00:00,5400,2,10800,3000,1.728e20,1",
     ]
-    return tables_of(study_of(rows))
+    (spent.study.folder / "ledger.csv").write_text("\n".join(lines) + "\n")
+    outcomes, counted = by_outcome(spent)
+    assert counted == "attempts"
+    assert outcomes["outcome"].tolist() == ["done", "killed"] and outcomes["n"].tolist() == [1, 1]
+    assert outcomes["device_hours"].tolist() == [3, 1]
+    assert outcomes["pf_days"].tolist() == pytest.approx([2, 1])
+    left, right = spending.draw(spent, laws_with()).axes
+    assert [label.get_text() for label in right.get_yticklabels()] == ["done (1)", "killed (1)"]
+    assert [bar.get_width() for bar in right.patches] == [3, 1]
+    assert sum(bar.get_width() for bar in left.patches) == pytest.approx(7)
+    assert "25.0 % of the time of all attempts" in spending.describe(spent, laws_with())
 
 
-def test_residuals_are_those_of_the_known_law(synthetic: Any) -> None:
-    table = fit_quality.predicted_losses(synthetic.tables, synthetic.laws)
-    assert not table.duplicated(["form", "run", "held_out"]).any()
-    fitted = table[(table["form"] == "chinchilla") & ~table["held_out"] & (table["family"] == "transformer")]
-    assert np.abs(np.log(fitted["loss"] / fitted["predicted"])).max() < 0.02
-    held = table[table["held_out"] & (table["family"] == "transformer")]
-    largest = synthetic.study.runs.query("family == 'transformer'").nlargest(1, "N")["N"].iloc[0]
-    assert set(held["N"]) == {largest}
-    assert held["predicted"].min() == pytest.approx(LAWS["transformer"].loss(largest, 4e6), rel=0.1)
+def test_the_synthetic_paper_is_drawn_and_said(paper: Any) -> None:
+    for entry in FIGURES:
+        entry.draw(paper.tables, paper.laws)
+        assert entry.describe(paper.tables, paper.laws).endswith(".")
+    shares = by_experiment(spent_by_run(paper.tables))
+    assert shares["device_hours"].sum() == pytest.approx(
+        sum(record.elapsed_s for record in paper.study.records) / 3600
+    )
+    assert {"size", "lr", "families"} <= set(shares["experiment"])
 
 
-@pytest.mark.parametrize("trend", [0.0, 3.0])
-def test_a_trend_in_the_residuals_is_found(trend: float) -> None:
-    laws = laws_with(fits=[fit_of("kaplan_nd", PARAMETERS)])
-    slopes = fit_quality.residual_slopes(grid(trend), laws).iloc[0]
-    assert slopes["N"] == pytest.approx(trend, abs=1e-9) and slopes["D"] == pytest.approx(0, abs=1e-9)
-    assert slopes["C"] == pytest.approx(trend * 2 / (2 + 0.75), rel=0.2, abs=1e-9)
-    assert f"{trend:+.2f} % a decade of N, +0.00 % of D" in fit_quality.describe_residuals(grid(trend), laws)
-
-
-def test_residuals_stand_against_size_data_and_compute(synthetic: Any) -> None:
-    table = fit_quality.predicted_losses(synthetic.tables, synthetic.laws)
-    fitted = table[~table["held_out"] & (table["family"] == "lstm")]
-    figure = fit_quality.draw_residuals(synthetic.tables, synthetic.laws)
-    for row, form in enumerate(("kaplan_nd", "chinchilla")):
-        of_form = fitted[fitted["form"] == form]
-        for column, x in enumerate((of_form["N"], of_form["D"], of_form["C"] / PF_DAY_FLOPS)):
-            axes = figure.axes[3 * row + column]
-            line = next(line for line in axes.lines if line.get_label() == "LSTM")
-            np.testing.assert_allclose(line.get_xdata(), x)
-            residual = 100 * np.log(of_form["loss"] / of_form["predicted"])
-            np.testing.assert_allclose(line.get_ydata(), residual, atol=1e-9)
-    assert "PF-days" in figure.axes[5].get_xlabel()
-
-
-def test_held_out_predictions_stand_beside_the_truth(synthetic: Any) -> None:
-    figure = held_out.draw(synthetic.tables, synthetic.laws)
-    sentence = held_out.describe(synthetic.tables, synthetic.laws)
-    runs = synthetic.study.runs.set_index("run")
-    for axes, family in zip(figure.axes, ("transformer", "lstm"), strict=True):
-        entry = next(
-            e for e in synthetic.laws["holdout"] if (e["family"], e["form"]) == (family, "chinchilla")
-        )
-        lines = {str(line.get_label()).partition(":")[0]: line for line in axes.lines}
-        measured = runs.loc[entry["held_out"]].sort_values("D")
-        shown = sorted(zip(*lines["measured"].get_data(), strict=True))
-        np.testing.assert_allclose(shown, measured[["D", "loss"]].to_numpy(dtype=float))
-        predicted = dict(zip(entry["held_out"], entry["predicted"], strict=True))
-        expected = [predicted[run] for run in measured.index]
-        np.testing.assert_allclose(lines["Chinchilla's L(N, D)"].get_ydata(), expected)
-        assert f"{100 * entry['mean_absolute_error']:.1f} %" in lines["Chinchilla's L(N, D)"].get_label()
-        np.testing.assert_allclose(lines["lowest loss that was fitted"].get_ydata(), entry["baseline"])
-        assert f"(no-fit guess: {100 * entry['baseline_mean_absolute_error']:.1f} %)" in sentence
-
-
-def test_studies_without_a_law_say_what_it_takes(one_run: Any) -> None:
-    for tables, laws in ((one_run.tables, one_run.laws), (tables_of(study_of()), laws_with())):
-        for entry in FIGURES:
-            assert "configs/sweeps/size.yaml" in words(entry.draw(tables, laws)), entry.name
-            assert "nan" not in entry.describe(tables, laws), entry.name
-
-
-def test_a_form_that_is_not_identified_says_why_in_its_panel() -> None:
-    not_identified = fit_of("chinchilla", {}, identified=False, reason="only 2 different D")
-    laws = laws_with(fits=[fit_of("kaplan_nd", PARAMETERS), not_identified])
-    figure = fit_quality.draw_predicted(grid(1.0), laws)
-    assert "only 2 different D" in figure.axes[1].texts[0].get_text().replace("\n", " ")
-    assert len(fit_quality.draw_residuals(grid(1.0), laws).axes) == 3
-    assert "rms" in fit_quality.describe_predicted(grid(1.0), laws)
+@pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.name)
+def test_without_runs_there_is_a_note(entry: Entry, one_run: Any) -> None:
+    figure = entry.draw(tables_of(study_of()), laws_with())
+    assert any("Needs" in text.get_text() for text in figure.texts)
+    assert entry.describe(tables_of(study_of()), laws_with()).endswith(".")
+    entry.draw(one_run.tables, one_run.laws)
+    assert entry.describe(one_run.tables, one_run.laws).endswith(".")

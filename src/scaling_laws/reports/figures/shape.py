@@ -164,8 +164,8 @@ def describe_search(tables: StudyTables, laws: Laws) -> str:
     most = f"; {RATIOS[mattered]} matters most ({100 * shares[mattered]:.0f} %)" if mattered else ""
     return (
         f"Of {result['n_shapes']} shapes of {short(result['N'])} parameters the best has "
-        f"{best['n_layer']} layers, d_model = {best['d_model']}, heads of {best['head_width']:g} and d_ff = "
-        f"{best['d_ff_ratio']:.2g} d_model{most}."
+        f"n_layer = {best['n_layer']}, d_model = {best['d_model']}, heads of {best['head_width']:g} and "
+        f"d_ff = {best['d_ff_ratio']:.2g} d_model{most}."
     )
 
 
@@ -266,7 +266,7 @@ def _transfer(axes: Axes, result: Result) -> None:
     log_x(axes, [result["N"], transfer["N"]], "N, non-embedding parameters", margin=0.2)
     axes.set_ylabel("loss above the best there, %")
     axes.set_title("The same ratios at a larger N", color=INK)
-    axes.legend(fontsize=8)
+    legend_below(axes, columns=1, fontsize=8)
 
 
 FIGURES = (
