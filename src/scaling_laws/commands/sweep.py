@@ -35,7 +35,9 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--stop-after",
-        type=duration,
+        type=deadline,
+        default=math.inf,
+        dest="stop_at_s",
         metavar="TIME",
         help="save and end after 30s, 8m or 2h; the same command goes on",
     )
@@ -51,8 +53,8 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all corpora")
 
 
-def duration(text: str) -> float:
-    """`30s`, `8m`, `2h` in seconds.
+def deadline(text: str) -> float:
+    """`30s`, `8m`, `2h` from now, by `time.monotonic()`: planning counts, too.
 
     Raises:
         argparse.ArgumentTypeError: it is none of these.
@@ -60,7 +62,7 @@ def duration(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if found is None or float(found[1]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 30s, 8m or 2h")
-    return float(found[1]) * SECONDS[found[2]]
+    return time.monotonic() + float(found[1]) * SECONDS[found[2]]
 
 
 def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +83,7 @@ def sweep(options: argparse.Namespace) -> None:
     if plan.sweep.search is not None:
         from scaling_laws.commands.shape import shape_study
 
-        if options.stop_after is not None:
+        if options.stop_at_s < math.inf:
             raise InputError(f"{options.file}: is a search, which --stop-after does not end; use Ctrl-C")
         refuse(shape_study(plan, options, train))
         return
@@ -158,7 +160,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     """Build the corpus and train what has no record yet; returns the trainings that failed, and why.
 
     Raises:
-        TimeIsUp: `--stop-after` has passed since the call, and all is saved.
+        TimeIsUp: the time of `--stop-after` is over, and all is saved.
     """
     from rich.console import Console
 
@@ -167,7 +169,6 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     from scaling_laws.sweeps.planning import settled
     from scaling_laws.sweeps.supervisor import run_plan
 
-    stop_at_s = math.inf if options.stop_after is None else time.monotonic() + options.stop_after
     if not plan.trunks:
         raise InputError(
             f"{options.file}: is a search, and feeds no law; run scaling-laws sweep {options.file}"
@@ -190,7 +191,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
             storage=options.storage,
             watch=watch,
             retry_failed=options.retry_failed,
-            stop_at_s=stop_at_s,
+            stop_at_s=options.stop_at_s,
         )
     return progress.failed
 
