@@ -78,6 +78,7 @@ def test_the_result_is_that_of_the_formula(tmp_path: Path, text_folder: Path) ->
     # Seeds 1, 2, 3 differ by 0.1 % from one to the next: a standard deviation of 0.001.
     noise = result["noise"]
     assert noise["sd_log_loss"] == pytest.approx(0.001, rel=1e-6)
+    assert noise["sd_by_shape"] == pytest.approx([0.001, 0.001], rel=1e-6)
     assert (noise["n_shapes"], noise["n_runs"]) == (2, 6)
     assert noise["band_percent"] == pytest.approx(
         100 * math.expm1(student_t.ppf(0.95, 4) * math.sqrt(2) * 0.001), rel=1e-6

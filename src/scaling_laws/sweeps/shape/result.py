@@ -72,11 +72,13 @@ class Noise:
 
     Attributes:
         sd_log_loss: standard deviation of ln loss between seeds of one shape.
+        sd_by_shape: the same of each shape, the best first: shapes may be more or less sure of their end.
         n_shapes, n_runs: that it was measured with.
         band_percent: by so much noise alone lifts one run over another, in one of twenty cases.
     """
 
     sd_log_loss: float
+    sd_by_shape: tuple[float, ...]
     n_shapes: int
     n_runs: int
     band_percent: float
@@ -225,6 +227,7 @@ def noise_between_seeds(losses: Sequence[Sequence[float]]) -> Noise | None:
     band = float(student_t.ppf(LEVEL, freedom)) * math.sqrt(2) * sd
     return Noise(
         sd_log_loss=sd,
+        sd_by_shape=tuple(float(np.std(group, ddof=1)) for group in groups),
         n_shapes=len(groups),
         n_runs=sum(len(group) for group in groups),
         band_percent=100 * math.expm1(band),

@@ -60,9 +60,11 @@ def _noise(result: Result) -> str:
     noise = result["noise"]
     if noise is None:
         return "The noise between seeds was not measured."
+    by_shape = " and ".join(f"{100 * sd:.2g} %" for sd in noise["sd_by_shape"])
     return (
         f"Noise between seeds: {100 * noise['sd_log_loss']:.2g} % of the loss ({noise['n_runs']} runs of "
-        f"{noise['n_shapes']} shapes); differences below {noise['band_percent']:.2g} % mean nothing."
+        f"{noise['n_shapes']} shapes, {by_shape}); differences below {noise['band_percent']:.2g} % mean "
+        "nothing."
     )
 
 
