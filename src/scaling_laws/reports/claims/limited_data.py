@@ -12,6 +12,7 @@ from scaling_laws.reports.evidence import Laws, StudyTables
 LEAST_EXCESS = 0.02
 """Of the loss on the smallest part over that on the whole corpus: the tolerance of (4.4)."""
 MOST_RMS = 0.02
+RESAMPLES = 100
 
 
 def _collapse(tables: StudyTables, laws: Laws) -> Finding:
@@ -23,7 +24,7 @@ def _collapse(tables: StudyTables, laws: Laws) -> Finding:
     if excess < LEAST_EXCESS:
         why = f"with the fewest tokens the largest network is {100 * excess:.2g} % worse: it does not overfit"
         return Finding(verdict="contradicted", why=why)
-    law = fit_data_law(runs)
+    law = fit_data_law(runs, resamples=RESAMPLES)
     if law.law is None or law.draws is None or law.fit.certificate is None:
         return too_little(f"L(N, D) of unique tokens is not identified: {law.fit.reason}")
     rms = law.fit.certificate.rms_log_residual

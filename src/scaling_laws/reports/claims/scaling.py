@@ -21,6 +21,7 @@ STRAIGHT, BENT = 0.01, 0.03
 """Root mean square distance of ln L from its line."""
 FEWEST_SIZES = 4
 DRAWS = 400
+RESAMPLES = 100
 
 
 def _sizes(tables: StudyTables) -> pd.DataFrame:
@@ -69,7 +70,7 @@ def _of_D(tables: StudyTables, laws: Laws) -> Finding:
     if interval[1] is not None and interval[1] < FLATTEST:
         context = f"the largest network, N = {largest['N'].iloc[0]:.3g}"
         return judged(value, interval, FLATTEST, np.inf, context)
-    law = fit_data_law(runs)
+    law = fit_data_law(runs, resamples=RESAMPLES)
     if law.law is None or law.fit.certificate is None:
         return too_little(f"L(N, D) of unique tokens is not identified: {law.fit.reason}")
     span = math.log10(runs["D"].max() / runs["D"].min())
