@@ -25,6 +25,7 @@ PF_DAYS = "PF-days"
 C_MIN_LABEL = f"$C_{{min}}$, {PF_DAYS} (non-embedding)"
 C_LABEL = f"C = 6NBS, {PF_DAYS} (non-embedding)"
 NEEDS_BATCHES = "Needs runs of `scaling-laws sweep configs/sweeps/batch.yaml`"
+NEEDS_FRONTIER = f"{NEEDS_BATCHES} and of `scaling-laws sweep configs/sweeps/size.yaml`"
 LOSS_COLUMN = f"{MAIN_CORPUS}_loss_nats"
 GPT2_VOCABULARY = 50257
 FEWEST_SIZES = 3
@@ -100,8 +101,17 @@ def batch_levels(laws: Laws, family: str | None) -> pd.DataFrame:
 
 
 def why_no_batches(laws: Laws, family: str | None) -> str:
-    reason = entry_of(laws, "critical_batch", family)["reason"]
-    return f"{NEEDS_BATCHES}: {reason}." if reason else f"{NEEDS_BATCHES}."
+    """Which sweep a figure of batches needs, and what is wrong with the runs that there are."""
+    return _needs(NEEDS_BATCHES, entry_of(laws, "critical_batch", family)["reason"])
+
+
+def why_no_frontier(laws: Laws, family: str | None) -> str:
+    """Which sweeps a figure of C_min needs, and what is wrong with the runs that there are."""
+    return _needs(NEEDS_FRONTIER, entry_of(laws, "training_time", family)["reason"])
+
+
+def _needs(sweeps: str, reason: str) -> str:
+    return f"{sweeps}: {reason}." if reason else f"{sweeps}."
 
 
 # --- learning curves ------------------------------------------------------------------------------

@@ -40,19 +40,18 @@ from scaling_laws.reports.style import (
 )
 from scaling_laws.reports.training_time import (
     C_MIN_LABEL,
-    NEEDS_BATCHES,
     PF_DAYS,
     batch_law,
     entry_of,
     has_kaplans_tokens,
     law_curves,
     route_draws,
+    why_no_frontier,
 )
 from scaling_laws.units import PF_DAY_FLOPS
 
 LOSS_TITLE = "The lowest loss for a compute"
 SIZE_TITLE = "Best size and steps for a compute"
-NEEDS = f"{NEEDS_BATCHES} (for C_min) and of `scaling-laws sweep configs/sweeps/size.yaml`."
 AS_SPENT = CriticalBatch(alpha_B=1.0, B_star=1e300)
 """A critical batch beyond all batches: C_min is then C as spent, and S_min vanishes."""
 FEWEST_POINTS = 3
@@ -114,7 +113,7 @@ def draw_loss(tables: StudyTables, laws: Laws) -> Figure:
     envelope, curves = efficient_envelope(laws, family), law_curves(tables, family)
     naive, batch = naive_envelope(curves), batch_law(laws, family)
     if envelope.empty and naive.empty:
-        return note(LOSS_TITLE, NEEDS)
+        return note(LOSS_TITLE, why_no_frontier(laws, family))
     figure, (axes,) = panels(1, width=9.0, height=5.6)
     shown = [*envelope["loss"], *naive["loss"]]
     if batch is not None and not curves.empty:
@@ -194,7 +193,7 @@ def draw_size(tables: StudyTables, laws: Laws) -> Figure:
     family = tables.main_family
     envelope, naive = efficient_envelope(laws, family), naive_envelope(law_curves(tables, family))
     if envelope.empty and naive.empty:
-        return note(SIZE_TITLE, NEEDS)
+        return note(SIZE_TITLE, why_no_frontier(laws, family))
     figure, (sizes, steps) = panels(2, width=12.0, height=5.4)
     C = np.geomspace(min([*envelope["C"], *naive["C"]]) / 2, max([*envelope["C"], *naive["C"]]) * 2, 60)
     panels_of = (

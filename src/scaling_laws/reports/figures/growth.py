@@ -30,7 +30,7 @@ from scaling_laws.reports.style import (
     short,
     styled,
 )
-from scaling_laws.reports.training_time import C_MIN_LABEL, NEEDS_BATCHES, entry_of
+from scaling_laws.reports.training_time import C_MIN_LABEL, entry_of, why_no_frontier
 from scaling_laws.units import PF_DAY_FLOPS
 
 GROWTH_TITLE = "Where more compute should go"
@@ -76,7 +76,7 @@ def draw_growth(tables: StudyTables, laws: Laws) -> Figure:
     paper.set_title("Kaplan 2020 (Table 6)", color=INK)
     exponents = measured_exponents(laws, tables.main_family)
     if exponents is None:
-        note_in(ours, f"{NEEDS_BATCHES} and `scaling-laws sweep configs/sweeps/size.yaml`.")
+        note_in(ours, why_no_frontier(laws, tables.main_family))
         return figure
     _draw_layers(ours, exponents)
     ours.set_title("This study's frontier, extrapolated", color=INK)
@@ -138,7 +138,7 @@ def draw_crossing(tables: StudyTables, laws: Laws) -> Figure:
     family = tables.main_family
     laws_of_study = study_lines(laws, family)
     if laws_of_study is None:
-        note_in(ours, f"{NEEDS_BATCHES} and `scaling-laws sweep configs/sweeps/size.yaml`.")
+        note_in(ours, why_no_frontier(laws, family))
     else:
         frontier, of_tokens = laws_of_study
         found = _crossing_of(laws, family)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,6 @@ from scaling_laws.reports.style import (
 )
 from scaling_laws.reports.training_time import (
     C_LABEL,
-    NEEDS_BATCHES,
     batch_law,
     efficient_law,
     entry_of,
@@ -43,6 +43,7 @@ from scaling_laws.reports.training_time import (
     loss_levels,
     losses_at,
     route_draws,
+    why_no_frontier,
 )
 from scaling_laws.units import PF_DAY_FLOPS
 
@@ -221,10 +222,8 @@ def draw_cost(tables: StudyTables, laws: Laws) -> Figure:
     if colours is not None:
         colours.bar(figure, axes, "loss reached, nats per token")
     elif law is None:
-        words = f"Only the paper's constants: {NEEDS_BATCHES[0].lower()}{NEEDS_BATCHES[1:]}."
-        figure.text(0.5, 0.98, words, ha="center", va="top", color=INK, parse_math=False, fontsize=9)
-        axes[0].set_title("")
-        axes[1].set_title("")
+        words = f"Only the paper's constants. {why_no_frontier(laws, tables.main_family)}"
+        figure.suptitle(textwrap.fill(words, 130), color=INK, parse_math=False, fontsize=9)
     return figure
 
 
