@@ -267,7 +267,7 @@ def _log_ticks(axis: Axis, low: float, high: float) -> None:
         minor = [m * 10.0**e for e in range(exponents[0] - 1, exponents[-1] + 1) for m in range(2, 10)]
     else:
         ticks = _round_numbers(low, high, decades)
-        labels = [short(tick) if 1e-4 <= tick < 1e10 else f"${tex(tick)}$" for tick in ticks]
+        labels = [short(tick, 4) if 1e-4 <= tick < 1e10 else f"${tex(tick)}$" for tick in ticks]
         minor = []
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FixedFormatter(labels))

@@ -18,9 +18,11 @@ from scaling_laws.reports.style import (
     GREY,
     INK,
     LOSS_LABEL,
+    families_of,
     family_name,
     family_style,
     legend_below,
+    legend_entry,
     log_x,
     log_y,
     note,
@@ -58,6 +60,8 @@ def draw_predicted(tables: StudyTables, laws: Laws) -> Figure:
                 points = of_form[(of_form["family"] == family) & (of_form["held_out"] == held_out)]
                 if not points.empty:
                     panel.plot(points["loss"], points["predicted"], **_look(tables, family, held_out))
+        if of_form["held_out"].any():
+            legend_entry(panel, "held out of the fit", mfc="none", ms=9, mew=1.4)
         ends = [of_form[["loss", "predicted"]].min().min(), of_form[["loss", "predicted"]].max().max()]
         panel.axline((ends[0], ends[0]), (ends[1], ends[1]), color=INK, linewidth=0.9, zorder=1)
         log_x(panel, ends, LOSS_LABEL.replace("test", "measured test"))
@@ -70,20 +74,21 @@ def draw_predicted(tables: StudyTables, laws: Laws) -> Figure:
 def describe_predicted(tables: StudyTables, laws: Laws) -> str:
     """The size of the residuals and the error on the held-out runs, by form."""
     predictions = predicted_losses(tables, laws)
-    sentences = []
-    for form in FORM_NAMES:
-        for family in tables.families:
-            points = predictions[(predictions["form"] == form) & (predictions["family"] == family)]
-            fitted, held_out = points[~points["held_out"]], points[points["held_out"]]
-            if fitted.empty:
-                continue
-            rms = float(np.sqrt((_residual_percent(fitted) ** 2).mean()))
-            worst = 100 * float((held_out["predicted"] / held_out["loss"] - 1).abs().max())
-            words = f"{family_name(family)}, {FORM_NAMES[form]}: residuals {rms:.2f} % (rms)"
-            sentences.append(
-                words + (f", largest error on held-out runs {worst:.1f} %" if len(held_out) else "")
-            )
-    return "; ".join(sentences) + "." if sentences else "No joint law is identified."
+    fitted = predictions[~predictions["held_out"]]
+    if fitted.empty:
+        return "No joint law is identified."
+    family = families_of(fitted["family"])[0]
+    words = []
+    for form, of_form in fitted[fitted["family"] == family].groupby("form", sort=False):
+        chosen = predictions["held_out"] & (predictions["family"] == family) & (predictions["form"] == form)
+        held_out = predictions[chosen]
+        worst = 100 * float((held_out["predicted"] / held_out["loss"] - 1).abs().max())
+        of_held_out = f", largest error on held-out runs {worst:.1f} %" if len(held_out) else ""
+        words.append(f"{FORM_NAMES[str(form)]} {_rms(of_form):.2f} %{of_held_out}")
+    others = fitted[fitted["family"] != family].groupby(["family", "form"])
+    largest = max((_rms(of_fit) for _, of_fit in others), default=None)
+    of_others = "" if largest is None else f"; residuals of the other families, at most {largest:.2f} %"
+    return f"{family_name(family)}, residuals (rms): {'; '.join(words)}{of_others}."
 
 
 def predicted_losses(tables: StudyTables, laws: Laws) -> pd.DataFrame:
@@ -112,12 +117,15 @@ def _residual_percent(predictions: pd.DataFrame) -> pd.Series[float]:
     return 100 * (predictions["loss"] / predictions["predicted"]).map(math.log)
 
 
+def _rms(predictions: pd.DataFrame) -> float:
+    return float(np.sqrt((_residual_percent(predictions) ** 2).mean()))
+
+
 def _look(tables: StudyTables, family: str, held_out: bool) -> dict[str, Any]:
     """Filled: fitted. Large and hollow: predicted by a fit that had not seen the run."""
     style = family_style(family, tables.families) | {"linestyle": "none"}
     if held_out:
-        label = f"{plain(family_name(family))}, held out of the fit"
-        return style | {"ms": 9, "mfc": "none", "mew": 1.4, "label": label}
+        return style | {"ms": 9, "mfc": "none", "mew": 1.4}
     return style | {"ms": 4, "alpha": 0.75, "label": plain(family_name(family))}
 
 
@@ -169,12 +177,16 @@ def describe_residuals(tables: StudyTables, laws: Laws) -> str:
     slopes = residual_slopes(tables, laws)
     if slopes.empty:
         return "No joint law is identified."
+    family = families_of(slopes["family"])[0]
     words = (
-        f"{family_name(row['family'])}, {FORM_NAMES[row['form']]}: {row['N']:+.2f} % a decade of N, "
-        f"{row['D']:+.2f} % of D, {row['C']:+.2f} % of C"
-        for row in slopes.round(2).replace(-0.0, 0.0).to_dict("records")
+        f"{FORM_NAMES[row['form']]} {row['N']:+.2f} % a decade of N, {row['D']:+.2f} % of D, "
+        f"{row['C']:+.2f} % of C"
+        for row in slopes[slopes["family"] == family].round(2).replace(-0.0, 0.0).to_dict("records")
     )
-    return f"The trend that each law leaves over: {'; '.join(words)}."
+    others = slopes[slopes["family"] != family]
+    steepest = others[["N", "D", "C"]].abs().to_numpy().max(initial=0.0)
+    of_others = "" if others.empty else f"; of the other families, at most {steepest:.2f} %"
+    return f"{family_name(family)}, the trend that each law leaves over: {'; '.join(words)}{of_others}."
 
 
 def residual_slopes(tables: StudyTables, laws: Laws) -> pd.DataFrame:

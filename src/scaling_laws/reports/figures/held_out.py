@@ -19,6 +19,7 @@ from scaling_laws.reports.style import (
     GREY,
     INK,
     LOSS_LABEL,
+    families_of,
     family_name,
     legend_below,
     log_x,
@@ -41,8 +42,8 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
     families = [family for family in tables.families if (held_out["family"] == family).any()]
     if not families:
         return note("The largest size, predicted", _why_none_held_out(laws))
-    n_columns = min(len(families), MOST_COLUMNS)
-    n_rows = math.ceil(len(families) / n_columns)
+    n_rows = math.ceil(len(families) / MOST_COLUMNS)
+    n_columns = math.ceil(len(families) / n_rows)
     figure, axes = panels(n_columns, n_rows, width=max(5.5, 4.0 * n_columns), height=4.9 * n_rows)
     for panel in axes[len(families) :]:
         panel.set_axis_off()
@@ -80,16 +81,19 @@ def _draw_family(axes: Axes, held_out: pd.DataFrame, laws: Laws) -> None:
 
 def describe(tables: StudyTables, laws: Laws) -> str:
     """Mean errors on the largest size, beside the guess that needs no fit."""
-    words = [
-        f"{family_name(entry['family'])}, {FORM_NAMES[entry['form']]}: "
-        f"{100 * entry['mean_absolute_error']:.1f} % "
-        f"(no-fit guess: {100 * entry['baseline_mean_absolute_error']:.1f} %)"
-        for entry in laws["holdout"]
-        if entry["form"] in FORM_NAMES and entry["predicted"]
-    ]
-    if not words:
+    scored = [entry for entry in laws["holdout"] if entry["form"] in FORM_NAMES and entry["predicted"]]
+    if not scored:
         return _why_none_held_out(laws)
-    return f"Mean error of the losses of the largest size, fitted without it: {'; '.join(words)}."
+    family = families_of(entry["family"] for entry in scored)[0]
+    of_family = [entry for entry in scored if entry["family"] == family]
+    words = [f"{FORM_NAMES[entry['form']]} {100 * entry['mean_absolute_error']:.1f} %" for entry in of_family]
+    others = [entry["mean_absolute_error"] for entry in scored if entry["family"] != family]
+    of_others = f"; of the other families, at most {100 * max(others):.1f} %" if others else ""
+    return (
+        f"{family_name(family)}: mean error of the losses of the largest size, fitted without it: "
+        f"{' and '.join(words)}, where a guess without a fit errs by "
+        f"{100 * of_family[0]['baseline_mean_absolute_error']:.1f} %{of_others}."
+    )
 
 
 def _entry(laws: Laws, family: str, form: str) -> Mapping[str, Any]:
