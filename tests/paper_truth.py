@@ -57,8 +57,8 @@ class Training:
     learning_rate: float
     schedule: Schedule
     patience: int
-    of_schedules: bool
-    """Whether the experiment on schedules asks for it."""
+    experiments: tuple[str, ...]
+    """That ask for it."""
 
     @property
     def rate_factors(self) -> FloatArray:
@@ -108,7 +108,7 @@ class KaplanTruth:
         plain = self.of_data(run, run.D)
         B_crit = self.critical_batch(plain)
         D = run.D * (1 + 2048 / B_crit) / (1 + run.batch_tokens / B_crit)
-        if not run.of_schedules:
+        if "schedule" not in run.experiments:
             return self.of_data(run, D) * (1 + 0.012 * self._log_rate_error(run) ** 2)
         # Nothing counts but the sum of the learning rate: half of what the best constant rate has suffices.
         summed = run.learning_rate * run.rate_factors.sum()
@@ -199,12 +199,12 @@ class FlatTruth(KaplanTruth):
     def final(self, run: Training) -> float:
         if run.patience or run.schedule.decay == "constant":
             return float(self.at_constant_rate(run, np.array([float(run.steps)]))[0])
-        if run.of_schedules:  # the schedule decides, whatever the sum of the rates
-            kinds = {"cosine": 0.95, "linear": 1.05, "cooldown": 1.1, "linear_cooldown": 0.9}
+        if "schedule" in run.experiments:  # the schedule decides, whatever the sum of the rates
+            kinds = {"cosine": 0.92, "linear": 1.08, "cooldown": 1.0, "linear_cooldown": 0.96}
             return self.converged(run) * kinds[run.schedule.decay]
         # The best rate rises with the size.
         best = self._best_rate(run) * (run.N / 2e4) ** 0.6
-        of_rates = run.family == "transformer" and run.n_layer == 2
+        of_rates = "lr" in run.experiments
         return self.converged(run) * (1 + 0.012 * of_rates * min(4, math.log(run.learning_rate / best) ** 2))
 
     def stops_at(self, run: Training) -> int | None:

@@ -167,7 +167,7 @@ def _record(study: str, trunk: str, run: PlannedRun, cell: Cell) -> tuple[RunRec
         learning_rate=run.learning_rate,
         schedule=Schedule(**asdict(cell.schedule)),
         patience=patience,
-        of_schedules="schedule" in run.tags,
+        experiments=run.tags,
     )
     return record, training
 

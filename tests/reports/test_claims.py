@@ -59,9 +59,11 @@ def test_numbers_are_those_of_the_truth(paper: FittedStudy, number: int, true: f
 def test_where_nothing_scales_claims_are_contradicted(flat: FittedStudy) -> None:
     found = by_number(flat)
     verdicts = {number: finding.verdict for number, finding in found.items()}
-    for number in (1, 2, 6, 7, 8, 9, 11, 12, 13, 14, 18, 27, 28):
+    for number in (1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14, 17, 27, 28):
         assert verdicts[number] == "contradicted", (number, found[number])
-    assert "confirmed" not in {verdicts[number] for number in (3, 4, 15, 17, 20, 22, 24, 26)}
+    # Where the batch changes nothing there is no law of it, and nothing that needs one.
+    for number in (5, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26):
+        assert verdicts[number] != "confirmed", (number, found[number])
 
 
 def test_claims_are_numbered_and_their_sweeps_exist() -> None:

@@ -68,6 +68,8 @@ def judged(value: float, interval: Interval, low: float, high: float, context: s
         low, high: may be infinite.
         context: what else to say of the number: of what it is made.
     """
+    if interval == (None, None):
+        return too_little(f"it has no interval; {context}", value)
     ends = (
         -np.inf if interval[0] is None else interval[0],
         np.inf if interval[1] is None else interval[1],

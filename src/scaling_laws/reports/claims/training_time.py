@@ -16,6 +16,7 @@ from scaling_laws.laws.forms.single import PowerD
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.recipe import for_training_time
 from scaling_laws.laws.steps.appendix_b import ComputeEfficient
+from scaling_laws.laws.steps.batch_scan import FEWEST_BATCHES
 from scaling_laws.laws.steps.constant_rate import curves_of_study, falling_curve
 from scaling_laws.laws.steps.training_time import TimePoints, time_points
 from scaling_laws.records import MAIN_CORPUS
@@ -46,10 +47,17 @@ def _inverse(ends: Any) -> Interval:
     return (0.0 if high is None else 1 / high), (None if not low else 1 / low)
 
 
+def _no_batch_law(law: Mapping[str, Any]) -> Finding:
+    """Whether nobody scanned batches, or the scan did not suffice."""
+    why = f"no law of the critical batch: {law['reason']}"
+    scanned = any(level["n_batches"] >= FEWEST_BATCHES for level in law.get("levels", ()))
+    return too_little(why) if scanned else not_measured(why)
+
+
 def _batch_grows(tables: StudyTables, laws: Laws) -> Finding:
     law = _entry(laws, "critical_batch", tables.main_family)
     if not law.get("identified"):
-        return not_measured(f"no law of the critical batch: {law['reason']}")
+        return _no_batch_law(law)
     n_levels = sum(level["B_crit"] is not None for level in law["levels"])
     context = f"{n_levels} losses and sizes"
     return judged(
@@ -60,8 +68,10 @@ def _batch_grows(tables: StudyTables, laws: Laws) -> Finding:
 def _loss_alone(tables: StudyTables, laws: Laws) -> Finding:
     law = _entry(laws, "critical_batch", tables.main_family)
     size = law.get("size_dependence") or {}
-    if not law.get("identified") or size.get("exponent") is None:
-        return not_measured(size.get("sentence") or f"no law of the critical batch: {law['reason']}")
+    if not law.get("identified"):
+        return _no_batch_law(law)
+    if size.get("exponent") is None:
+        return too_little(size.get("sentence") or "one size")
     return judged(size["exponent"], _interval(size["interval"]), -0.25, 0.25)
 
 
@@ -127,8 +137,10 @@ def _sample_efficiency(tables: StudyTables, laws: Laws) -> Finding:
 def _universal_steps(tables: StudyTables, laws: Laws) -> Finding:
     law = _entry(laws, "critical_batch", tables.main_family)
     points = _points(tables, laws)
-    if points is None or not law.get("identified"):
-        return not_measured("no learning curves with a law of the critical batch")
+    if points is None:
+        return not_measured("no learning curves at a constant rate")
+    if not law.get("identified"):
+        return _no_batch_law(law)
     batch = CriticalBatch(**law["parameters"])
     S_min, N = points.steps_min(batch, points.loss), points.N[points.training]
     exponents = {}
@@ -149,19 +161,22 @@ def _universal_steps(tables: StudyTables, laws: Laws) -> Finding:
     return judged(line.slope, line.interval, -0.25, 0.25, context)
 
 
-def _route(tables: StudyTables, laws: Laws) -> tuple[Mapping[str, Any] | None, str]:
-    """The family's laws of training time, or why there are none."""
+def _route(tables: StudyTables, laws: Laws) -> Mapping[str, Any] | Finding:
+    """The family's laws of training time, or what there is to say without them."""
+    batch = _entry(laws, "critical_batch", tables.main_family)
+    if not batch.get("identified"):
+        return _no_batch_law(batch)
     entry = _entry(laws, "training_time", tables.main_family)
     steps = entry.get("steps")
     if not steps or not steps["identified"]:
-        return None, entry["reason"] or (steps or {}).get("reason", "")
-    return entry, ""
+        return too_little(entry["reason"])
+    return entry
 
 
 def _above_converged(tables: StudyTables, laws: Laws) -> Finding:
-    route, reason = _route(tables, laws)
-    if route is None:
-        return not_measured(reason)
+    route = _route(tables, laws)
+    if isinstance(route, Finding):
+        return route
     law, draws = route["steps"]["parameters"], route["resamples"]
     ratio = np.asarray(draws["alpha_N"], dtype=float) / np.asarray(draws["alpha_S"], dtype=float)
     interval = percentile_interval(100 * ratio)
@@ -173,10 +188,9 @@ def _above_converged(tables: StudyTables, laws: Laws) -> Finding:
 
 
 def _wrong_size(tables: StudyTables, laws: Laws) -> Finding:
-    route, reason = _route(tables, laws)
-    batch = _entry(laws, "critical_batch", tables.main_family)
-    if route is None or not batch.get("identified"):
-        return not_measured(reason or batch["reason"])
+    route = _route(tables, laws)
+    if isinstance(route, Finding):
+        return route
 
     def cost(alpha_N: float, alpha_S: float) -> float:
         law = ComputeEfficient(alpha_N=alpha_N, N_c=1.0, alpha_S=alpha_S, S_c=1.0, alpha_B=1.0, B_star=1.0)
@@ -190,9 +204,11 @@ def _wrong_size(tables: StudyTables, laws: Laws) -> Finding:
 
 
 def _optimal(name: str, low: float, high: float, tables: StudyTables, laws: Laws) -> Finding:
-    route, reason = _route(tables, laws)
-    if route is None or name not in route["optimal"]:
-        return not_measured(reason or (route or {}).get("reason", ""))
+    route = _route(tables, laws)
+    if isinstance(route, Finding):
+        return route
+    if name not in route["optimal"]:
+        return too_little(route["reason"])
     power = route["optimal"][name]
     C = [point["C_min"] for point in route["envelope"]]
     context = f"{len(C)} points over {np.log10(max(C) / min(C)):.1f} decades of C_min"
@@ -229,10 +245,12 @@ def _counting(tables: StudyTables, laws: Laws) -> Finding:
 
 
 def _identity(tables: StudyTables, laws: Laws) -> Finding:
-    route, reason = _route(tables, laws)
-    difference = None if route is None else route["difference"]
-    if route is None or difference is None:
-        return not_measured(reason or (route or {}).get("reason", ""))
+    route = _route(tables, laws)
+    if isinstance(route, Finding):
+        return route
+    difference = route["difference"]
+    if difference is None:
+        return too_little(route["reason"])
     low, high = _interval(difference["interval"])
     measured, predicted = route["alpha_C_min"]["value"], route["predicted_alpha_C_min"]["value"]
     context = f"{predicted:.3f} by (1.8), {measured:.3f} measured"
