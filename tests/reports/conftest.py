@@ -83,19 +83,21 @@ def _fitted_paper(
     return FittedStudy(study, laws, StudyTables.read(study, laws))
 
 
+PLANNING = "cells experiments learning_rates networks reading reference sweep_file".split()
+
+
 def _fingerprint() -> str:
     """Of all that decides the laws of a synthetic paper."""
-    sources = sorted((ROOT / "src/scaling_laws").glob("laws/**/*.py"))
-    sources += sorted((ROOT / "src/scaling_laws").glob("sweeps/*.py")) + [
-        ROOT / "src/scaling_laws/runs.py",
-        ROOT / "src/scaling_laws/schedule.py",
+    package = ROOT / "src/scaling_laws"
+    sources = [
+        *sorted(package.glob("laws/**/*.py")),
+        *sorted(package.glob("models/*.py")),
+        *(package / f"sweeps/{name}.py" for name in PLANNING),
+        package / "runs.py",
+        package / "schedule.py",
         ROOT / "examples/modern_decoder.py",
         ROOT / "tests/synthetic_paper.py",
         ROOT / "tests/paper_truth.py",
+        *sorted(ROOT.glob("configs/s*/*.yaml")),
     ]
-    sources += sorted((ROOT / "src/scaling_laws/models").glob("*.py"))
-    sources += sorted((ROOT / "configs").glob("s*/*.yaml"))
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
