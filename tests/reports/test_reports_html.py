@@ -74,7 +74,8 @@ def test_the_page_is_whole_and_loads_nothing(page: Path, content: Content) -> No
     text = page.read_text(encoding="utf-8")
     parsed = Page(text)
     images = parsed.all("img")
-    assert len(images) == len(content.pictures) + 1  # and the still figure for print
+    drawn = [picture for picture in content.pictures if not picture.note]
+    assert len(images) == len(drawn) + 1  # and the still figure for print
     for image in images:
         assert re.match(r"data:image/(svg\+xml|webp);base64,", image["src"] or "")
         assert len(image["alt"] or "") > 40
@@ -98,12 +99,24 @@ def test_the_page_is_whole_and_loads_nothing(page: Path, content: Content) -> No
 
 def test_embedded_figures_are_the_files_beside_it(page: Path, content: Content) -> None:
     urls = [image["src"] or "" for image in Page(page.read_text(encoding="utf-8")).all("img")][1:]
-    for picture, url in zip(content.pictures, urls, strict=True):
+    drawn = [picture for picture in content.pictures if not picture.note]
+    for picture, url in zip(drawn, urls, strict=True):
         file = page.parent / "figures" / f"{picture.name}.svg"
         if url.startswith("data:image/svg"):
             assert base64.b64decode(url.partition(",")[2]) == file.read_bytes()
         assert b"<script" not in file.read_bytes()
         assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_of_words_is_text(page: Path, content: Content) -> None:
+    text = page.read_text(encoding="utf-8")
+    notes = [picture for picture in content.pictures if picture.note]
+    assert notes  # this study ran no scan of batches
+    for picture in notes:
+        assert not picture.figure.axes
+        assert f'<p class="note">{notation(picture.note)}</p>' in text
+        assert "configs/sweeps/" in picture.note or "Needs" in picture.note
+    assert notation("`a <b>` N_opt") == "<code>a &lt;b&gt;</code> N<sub>opt</sub>"
 
 
 def test_the_largest_drawings_become_pixels_until_all_fit(content: Content) -> None:

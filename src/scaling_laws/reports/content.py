@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scaling_laws.reports import findings, law_tables, paper_tables, tables
+from scaling_laws.reports.claims.catalogue import claims_table
 from scaling_laws.reports.evidence import Laws, StudyTables
 from scaling_laws.reports.figures.entry import QUESTIONS, Question
 from scaling_laws.reports.manifest import manifest
@@ -19,7 +20,6 @@ ASKED = (
 )
 """The question of a study whose sweep file asks none."""
 NO_PLAN = "The runs identify no joint law L(N, D), so there is no plan."
-BATCH_SWEEP = "Needs runs of scaling-laws sweep configs/sweeps/batch.yaml."
 FOLDED_ROWS = 40
 """A longer table is folded away until it is asked for."""
 
@@ -140,7 +140,7 @@ def _words_and_tables(name: Question, study_tables: StudyTables, laws: Laws) -> 
         batches = law_tables.critical_batch(laws)
         return replace(
             chapter,
-            sentences=() if batches.rows else (f"{batches.caption} {BATCH_SWEEP}".strip(),),
+            sentences=() if batches.rows or not batches.caption else (batches.caption,),
             tables=_filled(Titled("The critical batch", batches)),
         )
     if name == "trust":
@@ -149,7 +149,7 @@ def _words_and_tables(name: Question, study_tables: StudyTables, laws: Laws) -> 
             sentences=tuple(_trust_sentences(laws)),
             list_heading="Warnings",
             listed=tuple(laws["warnings"]),
-            tables=_trust_tables(laws),
+            tables=_trust_tables(study_tables, laws),
         )
     if name == "next":
         plans = findings.next_runs(study_tables, laws)
@@ -176,8 +176,11 @@ def _trust_sentences(laws: Laws) -> Iterator[str]:
     yield f"{identified} of {len(laws['fits'])} fits are identified."
 
 
-def _trust_tables(laws: Laws) -> tuple[Titled, ...]:
+def _trust_tables(study_tables: StudyTables, laws: Laws) -> tuple[Titled, ...]:
     return _filled(
+        Titled(
+            "What Kaplan 2020 claims, and what these runs say", claims_table(study_tables, laws), "claims"
+        ),
         Titled("The largest size, predicted from the smaller ones", tables.holdout(laws), symbols=False),
         Titled(
             "Every form, fitted below a cut and asked about the runs beyond it",

@@ -43,7 +43,9 @@ def write_content(content: Content, output: Path) -> Path:
     write_pictures(content.pictures, output.parent / FIGURES_FOLDER)
     write_atomically(output.with_suffix(".md"), markdown(content, FIGURES_FOLDER))
     page = _template().render(
-        content=content, images=embedded(content.pictures), explorer=explorer_of(content.tables, content.laws)
+        content=content,
+        images=embedded(picture for picture in content.pictures if not picture.note),
+        explorer=explorer_of(content.tables, content.laws),
     )
     write_atomically(output, page)
     return output
@@ -62,7 +64,11 @@ def _template() -> jinja2.Template:
 
 
 def notation(text: str) -> Markup:
-    """Escaped text with the field's symbols set as they are written: alpha_N, N_opt, C^a, (N_c/N)^α_N."""
-    greek = re.sub(r"\b(alpha|beta|gamma)(?![a-z])", lambda word: GREEK[word[1]], str(escape(text)))
+    """Escaped text with the field's symbols set as they are written: alpha_N, N_opt, C^a, (N_c/N)^α_N.
+
+    What stands between backticks is code.
+    """
+    coded = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text)))
+    greek = re.sub(r"\b(alpha|beta|gamma)(?![a-z])", lambda word: GREEK[word[1]], coded)
     lowered = re.sub(r"\b(α|[abNDCBSE])_(opt|crit|min|[NDCSBc])\b", r"\1<sub>\2</sub>", greek)
     return Markup(re.sub(r"\^(α|β|γ|a|b)(<sub>\w+</sub>)?(?!\w)", r"<sup>\1\2</sup>", lowered))

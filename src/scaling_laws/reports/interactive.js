@@ -45,8 +45,8 @@
       escaped(study.families[runs.family[index]]),
       "N = " + short(runs[N][index]) + " parameters",
       "D = " + short(runs.D[index]) + " tokens",
-      "C = " + runs[C][index].toExponential(2) + " FLOPs",
-      "loss = " + runs.loss[index].toFixed(4) + " nats per token",
+      "C = " + (runs[C][index]?.toExponential(2) ?? "–") + " FLOPs",
+      "loss = " + (runs.loss[index]?.toFixed(4) ?? "–") + " nats per token",
       ...(asked ? ["experiments: " + escaped(asked)] : []),
       ...(runs.in_laws[index] ? [] : ["in no law of this report"]),
     ].join("<br>");

@@ -10,6 +10,7 @@ from scaling_laws.reports.tables import Table
 
 LONGEST_TABLE = 60
 """Rows; the page has longer ones."""
+COMMAND = r"(`[\w ./-]+`)"
 ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -24,9 +25,14 @@ def markdown(content: Content, figures: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text on one line in which no HTML, formula, emphasis, code or link begins."""
-    escaped = re.sub("[&<>]", lambda sign: ESCAPED[sign[0]], " ".join(text.split()))
-    return re.sub(r"([\\`*$]|\](?=[(\[:])|\b_|_\b|~~)", r"\\\1", escaped)
+    """Text on one line in which no HTML, formula, emphasis or link begins, and no code but a command's."""
+    words = re.split(COMMAND, " ".join(text.split()))
+    return "".join(part if place % 2 else _escaped(part) for place, part in enumerate(words))
+
+
+def _escaped(text: str) -> str:
+    entities = re.sub("[&<>]", lambda sign: ESCAPED[sign[0]], text)
+    return re.sub(r"([\\`*$]|\](?=[(\[:])|\b_|_\b|~~)", r"\\\1", entities)
 
 
 def _blocks(content: Content, figures: str) -> Iterator[str]:
@@ -44,7 +50,7 @@ def _chapter(chapter: Chapter, figures: str) -> Iterator[str]:
     yield f"## {plain(chapter.question)}"
     for picture in chapter.pictures:
         yield f"### {plain(picture.heading)}"
-        yield f"![{plain(picture.title)}]({figures}/{picture.name}.png)"
+        yield plain(picture.note) or f"![{plain(picture.title)}]({figures}/{picture.name}.png)"
         yield plain(picture.description)
     yield from (plain(sentence) for sentence in chapter.sentences)
     if chapter.listed:

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 
 from scaling_laws.reports.evidence import Laws, StudyTables
 from scaling_laws.reports.figures.catalogue import all_figures
-from scaling_laws.reports.figures.entry import Question
+from scaling_laws.reports.figures.entry import Entry, Question
 from scaling_laws.reports.style import rendered
 
 PNG_DPI = 150
 LARGEST_SVG_BYTES = 300_000
 """A drawing of more than this is embedded as pixels."""
-EMBEDDED_BYTES = 3_600_000
+EMBEDDED_BYTES = 2_900_000
 """Of all figures of one page, before base64 makes them a third longer."""
 
 
@@ -33,6 +33,7 @@ class Picture:
         question: the chapter that it stands in.
         description: one sentence of numbers.
         figure: as drawn.
+        note: the words of a figure that is nothing but them: which sweep would support it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Picture:
     question: Question
     description: str
     figure: Figure
+    note: str = ""
 
     @property
     def heading(self) -> str:
@@ -68,16 +70,19 @@ class Picture:
 
 def draw_pictures(tables: StudyTables, laws: Laws) -> tuple[Picture, ...]:
     """Every figure of the catalogue."""
-    return tuple(
-        Picture(
-            name=entry.name,
-            title=entry.title,
-            paper=entry.paper,
-            question=entry.question,
-            description=entry.describe(tables, laws),
-            figure=entry.draw(tables, laws),
-        )
-        for entry in all_figures()
+    return tuple(_picture(entry, tables, laws) for entry in all_figures())
+
+
+def _picture(entry: Entry, tables: StudyTables, laws: Laws) -> Picture:
+    figure = entry.draw(tables, laws)
+    return Picture(
+        name=entry.name,
+        title=entry.title,
+        paper=entry.paper,
+        question=entry.question,
+        description=entry.describe(tables, laws),
+        figure=figure,
+        note="" if figure.axes else " ".join(figure.texts[-1].get_text().split()),
     )
 
 

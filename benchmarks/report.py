@@ -1,0 +1,113 @@
+"""How long a report of a thousand runs takes, how much memory, and how large its page is.
+
+    python benchmarks/report.py            -> results/bench/report.json
+
+The study is the synthetic one of the tests, every run of `configs/sweeps/paper.yaml`, again and again with
+other seeds. Its laws are those of the first seed and no part of what is measured: reading the
+tables, drawing every figure, and writing the page, the Markdown and the figures, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from scaling_laws.records import read_record, write_atomically, write_record
+from scaling_laws.runs import load_study
+
+ROOT = Path(__file__).parents[1]
+RUNS = 1000
+RESAMPLES = 20
+LIMITS = {"cpu_s": 30.0, "peak_bytes": 2 * 2**30, "page_bytes": 8e6}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = _study_of_copies(Path(temporary))
+        result = subprocess.run(
+            [sys.executable, __file__, str(folder)], stdout=subprocess.PIPE, text=True, check=True
+        )
+    measured = json.loads(result.stdout)
+    for name, limit in LIMITS.items():
+        print(f"{name:<12} {measured[name]:>16,.1f}  of {limit:,.0f}")
+    content = {
+        "machine": platform.processor() or platform.machine(),
+        "matplotlib": matplotlib.__version__,
+        "limits": LIMITS,
+        **measured,
+    }
+    write_atomically(ROOT / "results/bench/report.json", json.dumps(content, indent=1) + "\n")
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """Write the report of a study whose laws are there; seconds, bytes, and which figures took longest."""
+    from scaling_laws.reports.content import content_of
+    from scaling_laws.reports.html import write_content
+
+    started, started_cpu = time.perf_counter(), time.process_time()
+    study = load_study(folder)
+    content = content_of(study, json.loads((folder / "laws.json").read_text(encoding="utf-8")))
+    drawn_cpu = time.process_time()
+    page = write_content(content, folder / "report.html")
+    return {
+        "runs": len(study.runs),
+        "figures": len(content.pictures),
+        "wall_s": time.perf_counter() - started,
+        "cpu_s": time.process_time() - started_cpu,
+        "of_which_drawing_cpu_s": drawn_cpu - started_cpu,
+        "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "page_bytes": page.stat().st_size,
+        "largest_svg_bytes": {
+            picture.name: len(picture.svg)
+            for picture in sorted(content.pictures, key=lambda picture: -len(picture.svg))[:5]
+        },
+    }
+
+
+def _study_of_copies(temporary: Path) -> Path:
+    """A study of `RUNS` runs, with the laws of the first seed's."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    from synthetic_paper import write_synthetic_paper
+
+    folder = write_synthetic_paper(temporary / "thousand")
+    write_atomically(folder / "laws.json", json.dumps(_laws(folder), allow_nan=False))
+    n_runs, copy = len(list(folder.glob("*/record.json"))), 0
+    while n_runs < RUNS:
+        copy += 1
+        again = write_synthetic_paper(temporary / f"copy{copy}", seed=copy)
+        for path in sorted(again.glob("*/record.json"))[: RUNS - n_runs]:
+            record = read_record(path)
+            target = path.parent.rename(folder / f"{record.name}-copy{copy}")
+            name, trunk = target.name, f"{record.trunk}-copy{copy}"
+            write_record(target, replace(record, name=name, trunk=trunk, seed=record.seed + 100 * copy))
+            n_runs += 1
+    return folder
+
+
+def _laws(folder: Path) -> dict[str, Any]:
+    from scaling_laws.laws.results.study import fit_study
+
+    study = load_study(folder)
+    started = time.process_time()
+    laws = fit_study(
+        study.name, study.runs, study.positions(), study.left_out, study.curves(), resamples=RESAMPLES
+    )
+    print(f"fitted {len(study.runs)} runs in {time.process_time() - started:.0f} CPU seconds")
+    return laws
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(report(Path(sys.argv[1]))))
+    else:
+        main()
