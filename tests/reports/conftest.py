@@ -83,7 +83,7 @@ def _fitted_paper(
     return FittedStudy(study, laws, StudyTables.read(study, laws))
 
 
-PLANNING = "cells experiments learning_rates networks reading reference sweep_file".split()
+PLANNING = ["cells", "experiments", "learning_rates", "networks", "reading", "reference", "sweep_file"]
 
 
 def _fingerprint() -> str:
