@@ -109,10 +109,11 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
     good = experiments[experiments["status"] == COMPLETE].set_index("experiment")["device_hours"]
     complete = [float(good.get(name, 0.0)) for name in names]
     lost = [float(all_of) - of_good for all_of, of_good in zip(totals["device_hours"], complete, strict=True)]
-    left.barh(names, complete, color=FAMILY_COLOURS[0], height=0.62, label="complete runs")
+    bars = [plain(name) for name in names]
+    left.barh(bars, complete, color=FAMILY_COLOURS[0], height=0.62, label="complete runs")
     if any(hours > 0 for hours in lost):
         hatched: dict[str, Any] = {"hatch": "////", "edgecolor": "white", "linewidth": 0.0}
-        left.barh(names, lost, left=complete, color=OTHER_COLOUR, height=0.62, label="other runs", **hatched)
+        left.barh(bars, lost, left=complete, color=OTHER_COLOUR, height=0.62, label="other runs", **hatched)
         left.legend(loc="lower right", fontsize=8.5)
     _amounts(left, totals["device_hours"], totals["pf_days"])
     left.set_title("By experiment; shared runs in equal shares", color=INK)
