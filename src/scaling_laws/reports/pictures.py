@@ -16,9 +16,10 @@ from scaling_laws.reports.figures.entry import Entry, Question
 from scaling_laws.reports.style import rendered
 
 PNG_DPI = 150
+WEBP_DPI = 120
 LARGEST_SVG_BYTES = 300_000
 """A drawing of more than this is embedded as pixels."""
-EMBEDDED_BYTES = 2_900_000
+EMBEDDED_BYTES = 3_300_000
 """Of all figures of one page, before base64 makes them a third longer."""
 
 
@@ -58,8 +59,8 @@ class Picture:
 
     @functools.cached_property
     def webp(self) -> bytes:
-        """The PNG's pixels in fewer bytes."""
-        return rendered(self.figure, "webp", dpi=PNG_DPI, pil_kwargs={"lossless": True})
+        """As pixels, for a page: as many as the page is wide."""
+        return _webp(self.figure)
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -110,7 +111,11 @@ def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mappin
 
 def embedded_figure(figure: Figure) -> str:
     """A data URL of one figure, as pixels."""
-    return _data_url("image/webp", rendered(figure, "webp", dpi=PNG_DPI, pil_kwargs={"lossless": True}))
+    return _data_url("image/webp", _webp(figure))
+
+
+def _webp(figure: Figure) -> bytes:
+    return rendered(figure, "webp", dpi=WEBP_DPI, pil_kwargs={"lossless": True})
 
 
 def _data_url(kind: str, content: bytes) -> str:
