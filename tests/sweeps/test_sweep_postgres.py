@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from benchmarks.stub_training import started
+from postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresServer
 from small_sweep import arguments
 
-from conftest import PASSWORD, QUOTED_PASSWORD, PostgresServer
 from scaling_laws.cli import main
 from scaling_laws.sweeps.queue import Queue
 

@@ -50,6 +50,7 @@ def planned(
 def assert_close_runs(one: Path, other: Path) -> None:
     """The same files, counts and records; losses and everything measured equal to 1e-5."""
     names = [{path.name.split(".tfevents")[0] for path in folder.iterdir()} for folder in (one, other)]
+    names = [found - {"snapshots.json"} for found in names]  # of sharded weights there are no histograms
     assert names[0] == names[1]
     curves, positions = (
         [pd.read_csv(folder / name) for folder in (one, other)]
