@@ -1,4 +1,4 @@
-"""What the README says is true: its commands run, the list of files is that of the repository, its Python example trains."""
+"""What the README says is true: its commands run, the list of files is the repository, its example trains."""
 
 from __future__ import annotations
 
