@@ -83,7 +83,7 @@ def test_without_a_run_nothing_was_measured(paper: FittedStudy) -> None:
 def test_a_small_study_gives_no_verdict_and_no_traceback(
     synthetic: FittedStudy, one_run: FittedStudy
 ) -> None:
-    assert by_number(synthetic)[1].verdict == "confirmed"
+    assert by_number(synthetic)[1].verdict == "not at this scale"  # its irreducible loss bends the line
     for number in (2, 6, 9, 13, 14, 27, 28):
         finding = by_number(synthetic)[number]
         assert finding.verdict == "not measured" and finding.value is None

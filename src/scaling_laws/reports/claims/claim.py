@@ -14,7 +14,6 @@ import numpy as np
 
 from scaling_laws.laws.fitting.intervals import Interval
 from scaling_laws.reports.evidence import Laws, StudyTables
-from scaling_laws.reports.formulas import interval_text
 
 Verdict = Literal["confirmed", "not at this scale", "contradicted", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("confirmed", "not at this scale", "contradicted", "not measured")
@@ -76,12 +75,16 @@ def judged(value: float, interval: Interval, low: float, high: float, context: s
     )
     if low <= ends[0] and ends[1] <= high:
         verdict: Verdict = "confirmed"
-        relation = "lies within"
+        where = _band(low, high)
     elif ends[1] < low or ends[0] > high:
-        verdict, relation = "contradicted", "lies outside"
+        verdict = "contradicted"
+        where = f"below {low:.3g}" if ends[1] < low else f"above {high:.3g}"
     else:
-        verdict, relation = "not at this scale", "reaches beyond"
-    why = f"{interval_text(interval)} {relation} {_band(low, high)}"
+        verdict = "not at this scale"
+        where = "on both sides of " + " and ".join(
+            f"{end:.3g}" for end in (low, high) if np.isfinite(end) and ends[0] <= end <= ends[1]
+        )
+    why = f"the interval lies {where}"
     return Finding(
         verdict=verdict, why=f"{why}; {context}" if context else why, value=value, interval=interval
     )
@@ -99,7 +102,7 @@ def not_measured(why: str) -> Finding:
 
 def _band(low: float, high: float) -> str:
     if np.isinf(low):
-        return f"what is below {high:.3g}"
+        return f"below {high:.3g}"
     if np.isinf(high):
-        return f"what is above {low:.3g}"
-    return f"{low:.3g} to {high:.3g}"
+        return f"above {low:.3g}"
+    return f"between {low:.3g} and {high:.3g}"
