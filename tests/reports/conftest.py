@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-
-from scaling_laws.laws.results.study import fit_study
-from scaling_laws.reports.evidence import StudyTables
-from scaling_laws.runs import Study, load_study
-from synthetic_paper import write_synthetic_paper
-from synthetic_study import write_synthetic_study
-
-ROOT = Path(__file__).parents[2]
-
-
-class FittedStudy(NamedTuple):
-    study: Study
-    laws: dict[str, Any]
-    tables: StudyTables
-
-
-def _fitted(folder: Path, **options: Any) -> FittedStudy:
-    study = load_study(write_synthetic_study(folder, **options))
-    laws = fit_study(study.name, study.runs, study.positions(), study.left_out, resamples=40)
-    return FittedStudy(study, laws, StudyTables.read(study, laws))
+from fitted_studies import FittedStudy, fitted_paper, fitted_study
 
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
     """Both families, all sizes and horizons, one diverged run."""
-    return _fitted(tmp_path_factory.mktemp("reports") / "synthetic")
+    return fitted_study(tmp_path_factory.mktemp("reports") / "synthetic")
 
 
 @pytest.fixture(scope="session")
 def one_run(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
     """One transformer and nothing that a law needs."""
     folder = tmp_path_factory.mktemp("reports") / "one_run"
-    return _fitted(
+    return fitted_study(
         folder, families=("transformer",), max_sizes=1, horizons=(1e6,), seeds_of_small_sizes=1, diverged=0
     )
 
@@ -49,55 +26,17 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
 @pytest.fixture(scope="session")
 def fitted() -> Callable[..., FittedStudy]:
     """Write a synthetic study with given options into a folder, read it back, fit it with few resamples."""
-    return _fitted
+    return fitted_study
 
 
 @pytest.fixture(scope="session")
 def paper(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> FittedStudy:
     """Every run of `configs/sweeps/paper.yaml`, losses by the paper's laws."""
-    return _fitted_paper("kaplan", tmp_path_factory.mktemp("paper") / "paper", pytestconfig)
+    return fitted_paper("kaplan", tmp_path_factory.mktemp("paper") / "paper", pytestconfig)
 
 
 @pytest.fixture(scope="session")
 def flat(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> FittedStudy:
     """The same runs in a world in which nothing scales; to save time, the laws of two families."""
     folder = tmp_path_factory.mktemp("flat") / "flat"
-    return _fitted_paper("flat", folder, pytestconfig, ("transformer", "lstm"))
-
-
-def _fitted_paper(
-    law: str, folder: Path, config: pytest.Config, families: tuple[str, ...] = ()
-) -> FittedStudy:
-    """The study, with laws that pytest's cache keeps for as long as what they follow from is the same."""
-    study = load_study(write_synthetic_paper(folder, law=law))
-    key = f"scaling_laws/{law}-{_fingerprint()}"
-    kept = None if config.cache is None else config.cache.get(key, None)
-    if kept is None:
-        runs = study.runs
-        of_laws = runs[runs["family"].isin(families)] if families else runs
-        laws = fit_study(study.name, of_laws, study.positions(), study.left_out, study.curves(), resamples=20)
-        kept = json.dumps(laws)
-        if config.cache is not None:
-            config.cache.set(key, kept)
-    laws = json.loads(kept)
-    return FittedStudy(study, laws, StudyTables.read(study, laws))
-
-
-PLANNING = ["cells", "experiments", "learning_rates", "networks", "reading", "reference", "sweep_file"]
-
-
-def _fingerprint() -> str:
-    """Of all that decides the laws of a synthetic paper."""
-    package = ROOT / "src/scaling_laws"
-    sources = [
-        *sorted(package.glob("laws/**/*.py")),
-        *sorted(package.glob("models/*.py")),
-        *(package / f"sweeps/{name}.py" for name in PLANNING),
-        package / "runs.py",
-        package / "schedule.py",
-        ROOT / "examples/modern_decoder.py",
-        ROOT / "tests/synthetic_paper.py",
-        ROOT / "tests/paper_truth.py",
-        *sorted(ROOT.glob("configs/s*/*.yaml")),
-    ]
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    return fitted_paper("flat", folder, pytestconfig, ("transformer", "lstm"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fitted_studies import FittedStudy
 
-from conftest import FittedStudy
 from scaling_laws.laws.fitting.straight_line import line_through, mean_interval
 from scaling_laws.reports.claims.catalogue import CLAIMS, claims_table, findings, write_findings
 from scaling_laws.reports.claims.claim import VERDICTS, Finding, judged

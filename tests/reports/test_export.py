@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from fitted_studies import FittedStudy
 
-from conftest import FittedStudy
 from scaling_laws.cli import main
 from scaling_laws.commands import report
 from scaling_laws.commands.report import POINTS_A_CURVE, export, thinned

@@ -61,7 +61,7 @@ def line_through(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) ->
 
 
 def _around(value: float, error: float, freedom: int) -> Interval:
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats asks for torch
 
-    reach = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
+    reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     return value - reach, value + reach

@@ -1,0 +1,68 @@
+"""Synthetic studies with their laws."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from scaling_laws.laws.results.study import fit_study
+from scaling_laws.reports.evidence import StudyTables
+from scaling_laws.runs import Study, load_study
+from synthetic_paper import write_synthetic_paper
+from synthetic_study import write_synthetic_study
+
+ROOT = Path(__file__).parents[2]
+
+
+class FittedStudy(NamedTuple):
+    study: Study
+    laws: dict[str, Any]
+    tables: StudyTables
+
+
+def fitted_study(folder: Path, **options: Any) -> FittedStudy:
+    study = load_study(write_synthetic_study(folder, **options))
+    laws = fit_study(study.name, study.runs, study.positions(), study.left_out, resamples=40)
+    return FittedStudy(study, laws, StudyTables.read(study, laws))
+
+
+def fitted_paper(
+    law: str, folder: Path, config: pytest.Config, families: tuple[str, ...] = ()
+) -> FittedStudy:
+    """The study, with laws that pytest's cache keeps for as long as what they follow from is the same."""
+    study = load_study(write_synthetic_paper(folder, law=law))
+    key = f"scaling_laws/{law}-{_fingerprint()}"
+    kept = None if config.cache is None else config.cache.get(key, None)
+    if kept is None:
+        runs = study.runs
+        of_laws = runs[runs["family"].isin(families)] if families else runs
+        laws = fit_study(study.name, of_laws, study.positions(), study.left_out, study.curves(), resamples=20)
+        kept = json.dumps(laws)
+        if config.cache is not None:
+            config.cache.set(key, kept)
+    laws = json.loads(kept)
+    return FittedStudy(study, laws, StudyTables.read(study, laws))
+
+
+PLANNING = ["cells", "experiments", "learning_rates", "networks", "reading", "reference", "sweep_file"]
+
+
+def _fingerprint() -> str:
+    """Of all that decides the laws of a synthetic paper."""
+    package = ROOT / "src/scaling_laws"
+    sources = [
+        *sorted(package.glob("laws/**/*.py")),
+        *sorted(package.glob("models/*.py")),
+        *(package / f"sweeps/{name}.py" for name in PLANNING),
+        package / "runs.py",
+        package / "schedule.py",
+        ROOT / "examples/modern_decoder.py",
+        ROOT / "tests/synthetic_paper.py",
+        ROOT / "tests/paper_truth.py",
+        *sorted(ROOT.glob("configs/s*/*.yaml")),
+    ]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
