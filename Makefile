@@ -43,7 +43,7 @@ coverage: $(VENV)/.installed  ## how often the 90 % intervals cover known truths
 bench: $(VENV)/.installed  ## how fast fits and bootstraps are, beside SciPy (a minute) -> results/bench
 	$(BIN)/python benchmarks/fits.py
 
-shape: $(VENV)/.installed  ## which shape is best at one N: 52 trials (25 minutes on a core) -> lightning_logs/shape
+shape: $(VENV)/.installed  ## which shape is best at one N: 52 trials -> lightning_logs/shape
 	$(BIN)/scaling-laws sweep configs/sweeps/shape.yaml
 
 dashboard: $(VENV)/.installed-dashboard  ## look at the trials of `make shape` on http://127.0.0.1:8080

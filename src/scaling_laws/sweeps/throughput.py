@@ -18,7 +18,6 @@ from scaling_laws.errors import InputError
 from scaling_laws.sweeps.networks import Kind, PlannedNetwork
 from scaling_laws.sweeps.timings import EVALUATION_SEQUENCES, Probe, Timing, timings
 
-CACHE = Path("data/throughput.json")
 MOST_PROBES = 7
 """Timings a family: each takes about a second."""
 NEAR = 0.3
