@@ -50,10 +50,15 @@ class LSTM(nn.Module):
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.hidden(tokens))  # (B, T, V)
+        return logits
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """What the head multiplies, (B, T, d), of token ids (B, T)."""
         x = self.input_dropout(self.token_embedding(tokens))  # (B, T, d)
         x, _ = self.recurrent(x)
-        logits: Tensor = self.head(self.output_dropout(x))  # (B, T, V)
-        return logits
+        dropped: Tensor = self.output_dropout(x)
+        return dropped
 
     def parameters_by_group(self) -> dict[str, int]:
         """Trainable parameters by group (`models/count.py`)."""

@@ -30,6 +30,20 @@ class Network(Protocol):
         """Forward FLOPs per token by row; the conventions of C know attention_mask and de_embed."""
 
 
+@runtime_checkable
+class FactoredNetwork(Protocol):
+    """A network that also shows the two factors of its logits; ours do, and a user's own may.
+
+    Its logits are `head(hidden(tokens))` and nothing else; the loss then never keeps them (`training/loss.py`).
+    """
+
+    head: nn.Linear
+    """(d, V), without bias."""
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T) to what the head multiplies, (B, T, d)."""
+
+
 def require_accounting(network: nn.Module) -> None:
     """Refuse a network that does not count itself, or counts wrongly.
 

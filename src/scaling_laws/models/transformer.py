@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from scaling_laws.errors import InputError
 from scaling_laws.models import count
+from scaling_laws.models.attention import causal_attention
 from scaling_laws.models.config import TransformerConfig
 
 
@@ -65,6 +66,11 @@ class Transformer(nn.Module):
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.hidden(tokens))  # (B, T, V)
+        return logits
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """What the head multiplies, (B, T, d), of token ids (B, T)."""
         n_tokens = tokens.shape[1]
         if n_tokens > self.config.n_ctx:
             raise InputError(f"transformer: {n_tokens} tokens do not fit into n_ctx = {self.config.n_ctx}")
@@ -73,8 +79,8 @@ class Transformer(nn.Module):
         for _ in range(self.config.n_reuse):
             for block in self.blocks:
                 x = block(x)
-        logits: Tensor = self.head(self.norm(x))  # (B, T, V)
-        return logits
+        normed: Tensor = self.norm(x)
+        return normed
 
     def parameters_by_group(self) -> dict[str, int]:
         """Trainable parameters by group (`models/count.py`)."""
@@ -117,7 +123,7 @@ class CausalSelfAttention(nn.Module):
         heads = self.query_key_value(x).view(n_batch, n_tokens, 3, self.n_heads, -1)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, a / H)
         dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+        mixed = causal_attention(query, key, value, dropout)
         mixed = mixed.transpose(1, 2).reshape(n_batch, n_tokens, -1)  # (B, T, a)
         projected: Tensor = self.output_dropout(self.project(mixed))
         return projected

@@ -20,6 +20,7 @@ from scaling_laws.data.config import CorpusConfig, load_config
 from scaling_laws.errors import InputError
 from scaling_laws.models.memory import Memory
 from scaling_laws.sweeps.cells import Cell, cells_of, merged
+from scaling_laws.sweeps.native_precision import kept_precision, with_precision
 from scaling_laws.sweeps.reading import load_sweep
 from scaling_laws.sweeps.reference import Reference, resolved
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
@@ -164,7 +165,7 @@ def begun(
     data: Path = Path("data"),
     folder_name: str = "",
 ) -> Plan:
-    """A plan without runs.
+    """A plan without runs, in the precision that the study began with.
 
     Args:
         logs: folder of all studies.
@@ -175,13 +176,15 @@ def begun(
         InputError: the corpus file or an included sweep is wrong.
     """
     corpus = load_config(Path(sweep.corpus))
+    folder = logs / (folder_name or sweep.study)
+    precision = kept_precision(folder)
     return Plan(
-        sweep=sweep,
-        experiments=experiments_of(sweep),
+        sweep=with_precision(sweep, precision),
+        experiments=tuple(with_precision(each, precision) for each in experiments_of(sweep)),
         references={},
         corpus=corpus,
         corpus_folder=data / corpus.name,
-        folder=logs / (folder_name or sweep.study),
+        folder=folder,
         trunks=(),
     )
 

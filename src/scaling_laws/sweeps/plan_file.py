@@ -28,6 +28,7 @@ def write_plan(plan: Plan) -> None:
         "schema": SCHEMA,
         "study": plan.sweep.study,
         "asked": _fingerprint(plan),
+        "precision": plan.sweep.trainer_arguments.get("precision", "32-true"),
         "references": {name: reference.as_json() for name, reference in plan.references.items()},
         "runs": [
             {

@@ -30,6 +30,10 @@ from scaling_laws.errors import InputError
 from scaling_laws.training.metrics import PositionLoss
 
 
+AHEAD_TOKENS = 2**16
+"""Windows are read so many target tokens at a time, where a batch has fewer."""
+
+
 class TokenDataModule(pl.LightningDataModule):
     """Windows of a corpus that `scaling-laws data build` made.
 
@@ -191,6 +195,8 @@ class TrainingBatches:
         self.data = data
         self.tokens = data.train_tokens()
         self.trainer: Any = data.trainer
+        self.n_ahead = max(1, AHEAD_TOKENS // data.batch_tokens)
+        self._ahead: dict[tuple[int, int, int], Tensor] = {}
 
     def __len__(self) -> int:
         n_batches: int = self.trainer.max_steps * self.trainer.accumulate_grad_batches
@@ -204,19 +210,30 @@ class TrainingBatches:
                 yield self.windows(batch, share, n_ranks * n_micro_batches)
 
     def windows(self, batch: int, share: int, n_shares: int) -> Tensor:
-        """One share of a batch: (B / n_shares, T + 1) int64."""
-        data = self.data
-        text = training_batch(
-            self.tokens,
-            seed=data.seed,
-            batch=batch,
-            batch_sequences=data.batch_sequences,
-            n_ctx=data.text_ctx,
-            share=share,
-            n_shares=n_shares,
-        )
-        rows = batch_rows(batch, data.batch_sequences, share=share, n_shares=n_shares)
-        return data.with_noise(text, rows, f"train:{data.seed}")
+        """One share of a batch: (B / n_shares, T + 1) int64.
+
+        It is cut from the same share of a few neighbouring batches: batches k n ... k n + n - 1 are batch k of
+        n times the size, which costs hardly more than one of them.
+        """
+        data, n_rows = self.data, self.data.batch_sequences // n_shares
+        few, place = divmod(batch, self.n_ahead)
+        key = (few, share, n_shares)
+        if key not in self._ahead:
+            # Of each share the newest is kept.
+            self._ahead = {other: kept for other, kept in self._ahead.items() if other[0] == few}
+            few_sequences = data.batch_sequences * self.n_ahead
+            text = training_batch(
+                self.tokens,
+                seed=data.seed,
+                batch=few,
+                batch_sequences=few_sequences,
+                n_ctx=data.text_ctx,
+                share=share,
+                n_shares=n_shares,
+            )
+            rows = batch_rows(few, few_sequences, share=share, n_shares=n_shares)
+            self._ahead[key] = data.with_noise(text, rows, f"train:{data.seed}")
+        return self._ahead[key][place * n_rows : (place + 1) * n_rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing but a sign to Lightning that a resume in mid-epoch is exact: the step says it all."""

@@ -11,12 +11,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from scaling_laws.errors import InputError
 from scaling_laws.models.network import require_accounting
 from scaling_laws.schedule import Schedule
 from scaling_laws.training.compiled import compile_network
+from scaling_laws.training.loss import mean_loss, token_losses
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.optim import OptimizerName, clip_gradients, gradient_norm, make_optimizer
 from scaling_laws.training.strategies import FullyShardedStrategy
@@ -94,13 +94,10 @@ class LanguageModel(pl.LightningModule):
 
     def token_losses(self, window: Tensor) -> Tensor:
         """Negative log-likelihood (B, T) in nats of tokens 1..T of windows (B, T + 1)."""
-        logits = self(window[:, :-1]).float()
-        losses = functional.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten(), reduction="none")
-        return losses.view(window.shape[0], -1)
+        return token_losses(self.network, window)
 
     def training_step(self, window: Tensor, batch_idx: int) -> Tensor:
-        logits = self(window[:, :-1]).float()
-        return functional.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten())
+        return mean_loss(self.network, window)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.trainer.max_steps <= 0:

@@ -1,0 +1,240 @@
+"""A training step in our Trainer against a plain loop: tokens a second, at the quick study's shapes, on one core.
+
+    python benchmarks/steps.py                  -> results/bench/steps.json  (about ten minutes)
+    python benchmarks/steps.py --no-compiled    without the compiled baselines: a third of the time
+
+Ours is a run as a sweep trains it, with every callback and logger on (held-out evaluations left out: they are
+counted by benchmarks/callbacks.py). The baselines are `plain_gpt.py`: a nanoGPT-style loop, or one around
+`nn.LSTM`, in float32 and under autocast, eager and compiled; and our own network and loss in a bare loop, which
+tells what Lightning and the callbacks cost. All train in one process, in turns of `STEPS` steps: a callback, the
+last of the run's, lets the others take their turns, so whatever the machine does meanwhile falls on all.
+Times are seconds of this process's one thread; medians over the turns, with their quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from plain_gpt import PlainGPT, PlainLSTM, plain_steps
+from torch import nn
+
+from scaling_laws.data.config import load_config
+from scaling_laws.data.tokens import TokenCorpus, build_corpus
+from scaling_laws.records import write_atomically
+from scaling_laws.runs import parameter_counts
+from scaling_laws.training.lightning_cli import training_cli
+from scaling_laws.training.loss import mean_loss
+from scaling_laws.training.optim import clip_gradients, gradient_norm, make_optimizer
+from scaling_laws.training.run import reuse_freed_memory, use_one_thread
+
+ROOT = Path(__file__).parents[1]
+TARGET = ROOT / "results/bench/steps.json"
+N_CTX, BATCH_SEQUENCES = 128, 16
+STEPS, TURNS, WARM_UP_TURNS = 8, 9, 2
+Shape = dict[str, int]
+Steps = Callable[[int], float]
+TRANSFORMERS: list[Shape] = [
+    {"n_layer": 2, "d_model": 16, "n_heads": 2},
+    {"n_layer": 2, "d_model": 36, "n_heads": 3},
+    {"n_layer": 2, "d_model": 64, "n_heads": 4},
+    {"n_layer": 3, "d_model": 96, "n_heads": 4},
+    {"n_layer": 4, "d_model": 128, "n_heads": 4},
+]
+LSTMS: list[Shape] = [{"n_layer": 2, "d_model": d_model} for d_model in (20, 40, 80, 156)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--no-compiled", action="store_true", help="leave the compiled baselines out")
+    parser.add_argument("--corpus", default="embedded", help="of configs/data/ (default: %(default)s)")
+    parser.add_argument("--target", type=Path, default=TARGET, help="default: %(default)s")
+    options = parser.parse_args()
+    use_one_thread()
+    reuse_freed_memory()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        corpus = build_corpus(
+            load_config(ROOT / f"configs/data/{options.corpus}.yaml"), ROOT / "data" / options.corpus
+        )
+        for family, shapes in (("transformer", TRANSFORMERS), ("lstm", LSTMS)):
+            for shape in shapes:
+                row = _row(corpus, Path(temporary), family, shape, compiled=not options.no_compiled)
+                rows.append(row)
+                print(_line(row), flush=True)
+    content = {
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "n_vocab": corpus.n_vocab,
+        "n_ctx": N_CTX,
+        "batch_sequences": BATCH_SEQUENCES,
+        "rows": rows,
+    }
+    write_atomically(options.target, json.dumps(content, indent=1) + "\n")
+
+
+def _row(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, *, compiled: bool) -> dict[str, Any]:
+    """Tokens a second of everybody, one shape."""
+    tokens = corpus.tokens("train")
+    others = _plain(family, shape, corpus.n_vocab, tokens, compiled=compiled)
+    seconds: dict[str, list[float]] = {name: [] for name in others}
+    for precision, short in (("32-true", "fp32"), ("bf16-mixed", "bf16")):
+        turns = Turns(others | {f"bare {short}": _bare(corpus, family, shape, precision, tokens)})
+        name = f"{family}-{shape['n_layer']}x{shape['d_model']}-{short}"
+        cli = training_cli(_config(corpus, folder / name, family, shape, precision))
+        cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        for contestant, found in turns.seconds.items():
+            key = f"trainer {short}" if contestant == "trainer" else contestant
+            seconds.setdefault(key, []).extend(found)
+        network: Any = cli.model.network
+    tokens_a_turn = STEPS * N_CTX * BATCH_SEQUENCES
+    plain = [name for name in others if name != "plain eager fp32"]
+    medians = {name: statistics.median(found) for name, found in seconds.items()}
+    best_plain = min(plain, key=lambda name: medians[name])
+    best_ours = min(("trainer fp32", "trainer bf16"), key=lambda name: medians[name])
+    return {
+        "family": family,
+        **shape,
+        "N": parameter_counts(network.parameters_by_group(), network.flops_per_token())["N"],
+        "tokens_per_s": {name: tokens_a_turn / median for name, median in medians.items()},
+        "quartiles_tokens_per_s": {
+            name: [tokens_a_turn / each for each in statistics.quantiles(found, n=4)[::-2]]
+            for name, found in seconds.items()
+        },
+        "against_eager_fp32": medians["plain eager fp32"] / medians[best_ours],
+        "best_plain": best_plain,
+        "against_best_plain": min(medians["plain eager fp32"], medians[best_plain]) / medians[best_ours],
+        "best_ours": best_ours,
+        "of_bare_fp32": medians["bare fp32"] / medians["trainer fp32"],
+        "of_bare_bf16": medians["bare bf16"] / medians["trainer bf16"],
+    }
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    speeds = "  ".join(f"{name} {value / 1e3:.1f}k" for name, value in row["tokens_per_s"].items())
+    return (
+        f"{row['family']} {row['n_layer']}x{row['d_model']}  N {row['N']:,}\n  tokens/s: {speeds}\n"
+        f"  ours ({row['best_ours']}): {row['against_eager_fp32']:.2f} x eager fp32, "
+        f"{row['against_best_plain']:.2f} x its best setting; Trainer {row['of_bare_fp32']:.3f} (fp32), "
+        f"{row['of_bare_bf16']:.3f} (bf16) of a bare loop"
+    )
+
+
+class Turns(pl.Callback):
+    """Comes after all other callbacks of a run: times its steps, and gives the others a turn after `STEPS`."""
+
+    def __init__(self, others: Mapping[str, Steps]) -> None:
+        self.others = others
+        self.seconds: dict[str, list[float]] = {name: [] for name in ("trainer", *others)}
+        self._start_s = 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        turn, rest = divmod(trainer.global_step, STEPS)
+        if rest:
+            return
+        now_s = time.process_time()
+        self._note("trainer", turn, now_s - self._start_s)
+        for name, steps in self.others.items():
+            start_s = time.process_time()
+            steps(STEPS)
+            self._note(name, turn, time.process_time() - start_s)
+        self._start_s = time.process_time()
+
+    def _note(self, name: str, turn: int, seconds: float) -> None:
+        if turn > WARM_UP_TURNS:
+            self.seconds[name].append(seconds)
+
+
+def _plain(
+    family: str, shape: Shape, n_vocab: int, tokens: np.ndarray, *, compiled: bool
+) -> dict[str, Steps]:
+    found = {}
+    for way in ("eager", "compiled") if compiled else ("eager",):
+        for short, autocast in (("fp32", False), ("bf16", True)):
+            network: nn.Module
+            if family == "transformer":
+                network = PlainGPT(n_vocab, N_CTX, **shape)
+            else:
+                network = PlainLSTM(n_vocab, **shape)
+            if way == "compiled":
+                network.compile()
+            found[f"plain {way} {short}"] = plain_steps(
+                network, tokens, n_ctx=N_CTX, batch_sequences=BATCH_SEQUENCES, autocast=autocast
+            )
+    return found
+
+
+def _bare(corpus: TokenCorpus, family: str, shape: Shape, precision: str, tokens: np.ndarray) -> Steps:
+    """Our network, loss and optimiser in a loop without a trainer; the batches are those of a run."""
+    from scaling_laws.data.batches import training_batch
+    from scaling_laws.models.own import load_class
+
+    network = load_class(_class_path(family))(n_vocab=corpus.n_vocab, n_ctx=N_CTX, **shape)
+    optimizer = make_optimizer("adamw", network, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+    weights = list(network.parameters())
+    taken = 0
+
+    def steps(n_steps: int) -> float:
+        nonlocal taken
+        for _ in range(n_steps):
+            windows = training_batch(
+                tokens, seed=1, batch=taken, batch_sequences=BATCH_SEQUENCES, n_ctx=N_CTX
+            )
+            taken += 1
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                loss = mean_loss(network, torch.from_numpy(windows))
+            loss.backward()
+            clip_gradients(weights, gradient_norm(weights), 1.0, "norm")
+            optimizer.step()
+        return float(loss.detach())
+
+    return steps
+
+
+def _class_path(family: str) -> str:
+    return {
+        "transformer": "scaling_laws.models.transformer.Transformer",
+        "lstm": "scaling_laws.models.lstm.LSTM",
+    }[family]
+
+
+def _config(
+    corpus: TokenCorpus, folder: Path, family: str, shape: Shape, precision: str
+) -> dict[str, Any]:
+    """A run of the quick study's settings, without evaluations before its end."""
+    return {
+        "seed_everything": 1,
+        "model": {
+            "network": {"class_path": _class_path(family), "init_args": dict(shape)},
+            "learning_rate": 1e-3,
+            "schedule": {"decay": "constant"},
+        },
+        "data": {"corpus": str(corpus.folder), "n_ctx": N_CTX, "batch_sequences": BATCH_SEQUENCES, "seed": 1},
+        "trainer": {
+            "accelerator": "cpu",
+            "devices": 1,
+            "precision": precision,
+            "max_steps": STEPS * (TURNS + WARM_UP_TURNS) + 1,  # the last is followed by the final evaluation
+            "gradient_clip_val": 1.0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": str(folder),
+        },
+        "recorder": {"evaluations_per_doubling": 0, "final_windows": 1},
+    }
+
+
+if __name__ == "__main__":
+    main()
