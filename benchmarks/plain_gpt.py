@@ -1,8 +1,9 @@
-"""What everybody writes first, to be measured against: a nanoGPT-style network and loop, written for this purpose.
+"""What everybody writes first, to be measured against: a nanoGPT-style network and loop.
 
-The network is that of Karpathy's nanoGPT with our shapes: pre-norm blocks, learned positions, GELU, a tied head,
-torch's attention kernel, logits of the whole batch and torch's cross-entropy. So is the loop: random windows,
-autocast where asked for, gradients clipped at 1, fused AdamW. The LSTM beside it is `nn.LSTM` in the same loop.
+It is written for this purpose: Karpathy's nanoGPT with our shapes, so pre-norm blocks, learned positions, GELU,
+a tied head, torch's attention kernel, logits of the whole batch and torch's cross-entropy. So is the loop:
+random windows, autocast where asked for, gradients clipped at 1, fused AdamW. The LSTM beside it is `nn.LSTM` in
+the same loop.
 """
 
 from __future__ import annotations
@@ -48,9 +49,7 @@ class PlainBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n_batch, n_tokens, d_model = x.shape
         parts = self.attention(self.norm_1(x)).split(d_model, dim=2)
-        query, key, value = (
-            part.view(n_batch, n_tokens, self.n_heads, -1).transpose(1, 2) for part in parts
-        )
+        query, key, value = (part.view(n_batch, n_tokens, self.n_heads, -1).transpose(1, 2) for part in parts)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.projection(mixed.transpose(1, 2).reshape(n_batch, n_tokens, d_model))
         x = x + self.contract(functional.gelu(self.expand(self.norm_2(x))))

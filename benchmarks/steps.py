@@ -1,14 +1,15 @@
-"""A training step in our Trainer against a plain loop: tokens a second, at the quick study's shapes, on one core.
+"""A training step in our Trainer against a plain loop, on one core and at the quick study's shapes.
 
     python benchmarks/steps.py                  -> results/bench/steps.json  (about ten minutes)
     python benchmarks/steps.py --no-compiled    without the compiled baselines: a third of the time
 
-Ours is a run as a sweep trains it, with every callback and logger on (held-out evaluations left out: they are
-counted by benchmarks/callbacks.py). The baselines are `plain_gpt.py`: a nanoGPT-style loop, or one around
-`nn.LSTM`, in float32 and under autocast, eager and compiled; and our own network and loss in a bare loop, which
-tells what Lightning and the callbacks cost. All train in one process, in turns of `STEPS` steps: a callback, the
-last of the run's, lets the others take their turns, so whatever the machine does meanwhile falls on all.
-Times are seconds of this process's one thread; medians over the turns, with their quartiles.
+Ours is a run as a sweep trains it, with every callback and logger on (held-out evaluations left out: they
+are counted by benchmarks/callbacks.py). The baselines are `plain_gpt.py`: a nanoGPT-style loop, or one around
+`nn.LSTM`, in float32 and under autocast, eager and compiled; and our own network and loss in a bare loop,
+which tells what Lightning and the callbacks cost. All train in one process, in turns of `STEPS` steps: a
+callback, the last of the run's, lets the others take their turns, so whatever the machine does meanwhile falls
+on all. The baselines profit from `reuse_freed_memory`, too. Times are seconds of this process's one thread;
+medians over the turns, with their quartiles.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 class Turns(pl.Callback):
-    """Comes after all other callbacks of a run: times its steps, and gives the others a turn after `STEPS`."""
+    """The last callback of a run: times its steps, and gives the others a turn after `STEPS` of them."""
 
     def __init__(self, others: Mapping[str, Steps]) -> None:
         self.others = others
@@ -210,9 +211,7 @@ def _class_path(family: str) -> str:
     }[family]
 
 
-def _config(
-    corpus: TokenCorpus, folder: Path, family: str, shape: Shape, precision: str
-) -> dict[str, Any]:
+def _config(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, precision: str) -> dict[str, Any]:
     """A run of the quick study's settings, without evaluations before its end."""
     return {
         "seed_everything": 1,

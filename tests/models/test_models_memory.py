@@ -12,9 +12,18 @@ from torch.nn import functional
 
 from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerConfig
 from scaling_laws.models.lstm import LSTM
-from scaling_laws.models.memory import PRECISIONS, activation_bytes, parameter_shapes, training_memory
+from scaling_laws.models.memory import (
+    CHUNK_BYTES,
+    LONGEST_SQUARE,
+    PRECISIONS,
+    activation_bytes,
+    parameter_shapes,
+    plain_loss_bytes,
+    training_memory,
+)
 from scaling_laws.models.own import count_own, kept_bytes
 from scaling_laws.models.transformer import Transformer
+from scaling_laws.training.loss import _MeanLoss
 from scaling_laws.training.optim import make_optimizer
 
 N_VOCAB, N_CTX, WINDOWS = 37, 64, 4
@@ -68,6 +77,13 @@ def test_activations_of_a_transformer_are_exact(shape: dict[str, Any], precision
         assert foreseen == kept(network, precision, windows)
 
 
+@pytest.mark.parametrize("n_ctx", [LONGEST_SQUARE, LONGEST_SQUARE + 1])
+def test_activations_of_long_and_short_contexts_in_bfloat16_are_exact(n_ctx: int) -> None:
+    network = Transformer(n_vocab=N_VOCAB, n_ctx=n_ctx, n_layer=2, d_model=12, n_heads=3)
+    foreseen = activation_bytes(network.config, windows=2, precision="bf16-mixed", on_cpu=True)
+    assert foreseen == kept_bytes(network, torch.zeros(2, n_ctx, dtype=torch.int64), "bf16-mixed")
+
+
 def test_dropout_costs_bytes_on_a_gpu_and_no_square_of_the_context() -> None:
     """Against the same network without dropout, whose kernels are the same: a byte for each masked number."""
     shape = dict(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=2, d_model=16)
@@ -118,9 +134,37 @@ def test_the_loss_has_its_log_probabilities_and_two_gradients() -> None:
     arriving: list[torch.Tensor] = []
     log_probabilities.register_hook(arriving.append)
     (leaving,) = torch.autograd.grad(loss, logits)
-    config = TransformerConfig(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=0, d_model=8)
     at_once = log_probabilities.nbytes + arriving[0].nbytes + leaving.nbytes
-    assert training_memory(config, windows=WINDOWS).loss == at_once
+    assert plain_loss_bytes(logits.numel(), "32-true") == at_once
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_loss_of_a_network_that_shows_its_head_has_a_chunk_and_two_gradients(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond what the network itself keeps: the gradients, by hooks; the chunk's work, by its makers."""
+    monkeypatch.setitem(CHUNK_BYTES, "cpu", 4 * N_VOCAB * 10)
+    network = built(Transformer, dict(n_layer=0, d_model=8))
+    window = torch.zeros(WINDOWS, N_CTX + 1, dtype=torch.int64)
+    kept: list[torch.Tensor] = []
+    asked: list[int] = []
+    empty_like = torch.empty_like
+
+    def noted_empty_like(tensor: torch.Tensor, **options: Any) -> torch.Tensor:
+        made = empty_like(tensor, **options)
+        if made.shape == (10, N_VOCAB):
+            asked.append(made.nbytes + tensor.nbytes)
+        return made
+
+    monkeypatch.setattr(torch, "empty_like", noted_empty_like)
+    mixed = precision == "bf16-mixed"
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        hidden = network.hidden(window[:, :-1])
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+            _MeanLoss.apply(hidden.flatten(0, 1), network.head.weight, window[:, 1:].flatten())
+    chunk = asked[0] if mixed else 4 * 10 * N_VOCAB
+    found = chunk + sum(tensor.nbytes for tensor in kept)
+    assert training_memory(network.config, windows=WINDOWS, precision=precision).loss == found
 
 
 def test_half_precision_and_smaller_batches_need_less() -> None:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scaling_laws.models.attention import LONGEST_SQUARE, causal_attention
+from scaling_laws.models.attention import causal_attention
 from scaling_laws.models.lstm import LSTM
+from scaling_laws.models.memory import CHUNK_BYTES, LONGEST_SQUARE
 from scaling_laws.models.transformer import Transformer
-from scaling_laws.training import loss
 from scaling_laws.training.loss import mean_loss, token_losses
 
 N_VOCAB, N_CTX = 61, 24
@@ -23,7 +23,7 @@ TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 2e-2}
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several chunks, the last one shorter: 5 rows of logits."""
-    monkeypatch.setitem(loss.CHUNK_BYTES, "cpu", 5 * 4 * N_VOCAB)
+    monkeypatch.setitem(CHUNK_BYTES, "cpu", 5 * 4 * N_VOCAB)
 
 
 def networks() -> list[nn.Module]:

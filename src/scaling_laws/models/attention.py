@@ -6,15 +6,13 @@ Shapes: B windows, H heads, T tokens, h width of a head.
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-LONGEST_SQUARE = 256
-"""Tokens up to which the T x T probabilities are cheaper kept than made anew, on a CPU."""
+from scaling_laws.models.memory import LONGEST_SQUARE
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0) -> Tensor:
@@ -27,10 +25,12 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float =
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or dropout:
         return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
     if query.shape[2] > LONGEST_SQUARE:
-        in_float32 = (part.float() for part in (query, key, value))
-        mixed = functional.scaled_dot_product_attention(*in_float32, is_causal=True)
+        with torch.autocast("cpu", enabled=False):
+            mixed = functional.scaled_dot_product_attention(
+                query.float(), key.float(), value.float(), is_causal=True
+            )
         return mixed.to(query.dtype)
-    product: Tensor = _Products.apply(query, key, value)
+    product: Tensor = _Products.apply(query, key, value)  # type: ignore[no-untyped-call]
     return product
 
 
@@ -42,7 +42,8 @@ class _Products(torch.autograd.Function):
         ctx.shape = shape = query.shape
         ctx.scale = 1 / math.sqrt(query.shape[-1])
         query, key, value = (part.flatten(0, 1) for part in (query, key, value))  # (B H, T, h)
-        mask = _causal_mask(query.shape[1], query.dtype)
+        n_tokens = query.shape[1]
+        mask = query.new_full((n_tokens, n_tokens), -math.inf).triu(1)  # 0 up to one's own token
         scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=ctx.scale)
         probabilities = torch.softmax(scores, -1)
         ctx.save_for_backward(query, key, value, probabilities)
@@ -58,9 +59,3 @@ class _Products(torch.autograd.Function):
         of_query = torch.bmm(of_scores, key).mul_(ctx.scale)
         of_key = torch.bmm(of_scores.transpose(1, 2), query).mul_(ctx.scale)
         return of_query.view(ctx.shape), of_key.view(ctx.shape), of_value.view(ctx.shape)
-
-
-@cache
-def _causal_mask(n_tokens: int, dtype: torch.dtype) -> Tensor:
-    """(T, T): 0 for the tokens up to one's own, minus infinity for later ones."""
-    return torch.full((n_tokens, n_tokens), -math.inf, dtype=dtype).triu(1)

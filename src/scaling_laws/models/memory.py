@@ -29,6 +29,11 @@ PRECISIONS: dict[str, tuple[int, int]] = {
     "64-true": (8, 8),
 }
 """Lightning's `precision` -> bytes of a weight (and of the residual stream), bytes of a matrix product."""
+CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
+"""Of logits in float32, of which the loss makes no more at a time (`training/loss.py`): what a core's share
+of the cache holds; or enough to keep a GPU busy."""
+LONGEST_SQUARE = 256
+"""Tokens up to which attention in bfloat16 on a CPU keeps T x T probabilities (`models/attention.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,9 @@ class Memory:
         optimizer: the optimiser's moments and step counters.
         activations: what the forward pass of the network keeps for the backward pass; None where a user's own
             network does not let itself be counted.
-        loss: the log-probabilities, and in the backward pass two gradients of their size.
+        loss: a chunk of logits and their powers, and the gradients that the loss makes on the way; of a
+            network that does not show its head the log-probabilities, and in the backward pass two gradients
+            of their size.
     """
 
     weights: int
@@ -78,7 +85,7 @@ def training_memory(
     return memory_of(
         parameter_shapes(config),
         activations=activation_bytes(config, windows=windows, precision=precision, on_cpu=on_cpu),
-        predictions=windows * config.n_ctx * config.n_vocab,
+        loss=_factored_loss_bytes(config, windows, precision, on_cpu),
         precision=precision,
         optimizer=optimizer,
     )
@@ -88,7 +95,7 @@ def memory_of(
     shapes: Sequence[Shape],
     *,
     activations: int | None,
-    predictions: int,
+    loss: int,
     precision: str,
     optimizer: Optimizer,
 ) -> Memory:
@@ -96,8 +103,7 @@ def memory_of(
 
     Args:
         shapes: of its trainable tensors.
-        activations: bytes, counted elsewhere.
-        predictions: B T V.
+        activations, loss: bytes, counted elsewhere.
     """
     weight_bytes, _ = PRECISIONS[precision]
     weights = weight_bytes * sum(math.prod(shape) for shape in shapes)
@@ -106,10 +112,29 @@ def memory_of(
         gradients=weights,
         optimizer=sum(_optimizer_bytes(shape, weight_bytes, optimizer) for shape in shapes),
         activations=activations,
-        # Cross-entropy is taken in float32 (float64 where the network's is): log-softmax keeps its result,
-        # and its backward pass has that, the incoming gradient and the outgoing one at the same time.
-        loss=3 * max(4, weight_bytes) * predictions,
+        loss=loss,
     )
+
+
+def plain_loss_bytes(predictions: int, precision: str) -> int:
+    """Of the loss of a network that does not show its head.
+
+    Cross-entropy is taken in float32 (float64 where the network's is): log-softmax keeps its result, and its
+    backward pass has that, the incoming gradient and the outgoing one at the same time.
+
+    Args:
+        predictions: B T V.
+    """
+    return 3 * max(4, PRECISIONS[precision][0]) * predictions
+
+
+def _factored_loss_bytes(config: NetworkConfig, windows: int, precision: str, on_cpu: bool) -> int:
+    """Of `training/loss.py`: products and powers of a chunk, gradients of all rows and of the head."""
+    weight_bytes, product = PRECISIONS[precision]
+    summed, n_vocab, rows = max(4, weight_bytes), config.n_vocab, windows * config.n_ctx
+    chunk = min(max(1, CHUNK_BYTES["cpu" if on_cpu else "cuda"] // (4 * n_vocab)), rows)
+    space = summed if product == summed else summed + product
+    return chunk * n_vocab * space + summed * config.d_model * (rows + n_vocab)
 
 
 def parameter_shapes(config: NetworkConfig) -> tuple[Shape, ...]:
@@ -132,20 +157,22 @@ def parameter_shapes(config: NetworkConfig) -> tuple[Shape, ...]:
 def activation_bytes(config: NetworkConfig, *, windows: int, precision: str, on_cpu: bool) -> int:
     """What autograd keeps of the forward pass besides the weights, from the token ids up to the logits.
 
-    Autocast's half-precision copies of the weights are among it. Attention never has a T x T matrix, with one
-    exception: torch's CPU kernel knows no dropout, and the plain one takes its place. A dropout keeps its
-    mask as numbers on CPUs and as bytes on GPUs.
+    Autocast's half-precision copies of the weights are among it. Attention never has a T x T matrix, with two
+    exceptions on CPUs: torch's kernel knows no dropout, and the plain one takes its place; and short contexts
+    in bfloat16 have a way of their own (`models/attention.py`). A dropout keeps its mask as numbers on CPUs
+    and as bytes on GPUs.
 
     Of an LSTM it is what oneDNN keeps on a CPU (`_onednn_workspace`, within 3 %, or 7 % below a width of 32);
     cuDNN's own reserve on a GPU is not known here and taken to be the same.
     """
     if isinstance(config, TransformerConfig):
-        return _transformer_activations(config, windows, *PRECISIONS[precision], on_cpu)
+        in_bfloat16 = on_cpu and precision.startswith("bf16")
+        return _transformer_activations(config, windows, *PRECISIONS[precision], on_cpu, in_bfloat16)
     return _lstm_activations(config, windows, *PRECISIONS[precision], on_cpu)
 
 
 def _transformer_activations(
-    config: TransformerConfig, windows: int, stream: int, product: int, on_cpu: bool
+    config: TransformerConfig, windows: int, stream: int, product: int, on_cpu: bool, in_bfloat16: bool
 ) -> int:
     """`stream`, `product`: bytes of an element of the residual stream and of a matrix product."""
     tokens = windows * config.n_ctx
@@ -159,6 +186,11 @@ def _transformer_activations(
         beside = 2 * d_attn if product >= 4 and 1 in (config.n_heads, windows) else 0
         squares = 3 * config.n_heads * config.n_ctx
         attention = max(4, product) * (3 * d_attn + beside + squares) + product * d_attn
+    elif in_bfloat16 and config.n_ctx <= LONGEST_SQUARE:
+        attention = product * (4 * d_attn + config.n_heads * config.n_ctx)
+    elif in_bfloat16:
+        # Queries, keys, values and result in float32, and the result once more.
+        attention = 4 * (4 * d_attn + config.n_heads) + product * d_attn
     else:
         # Queries, keys, values, result; the logarithm of each softmax's sum.
         attention = product * 4 * d_attn + max(4, product) * config.n_heads

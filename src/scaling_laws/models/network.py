@@ -34,7 +34,7 @@ class Network(Protocol):
 class FactoredNetwork(Protocol):
     """A network that also shows the two factors of its logits; ours do, and a user's own may.
 
-    Its logits are `head(hidden(tokens))` and nothing else; the loss then never keeps them (`training/loss.py`).
+    Its logits are `head(hidden(tokens))` and nothing else: the loss need not keep them (`training/loss.py`).
     """
 
     head: nn.Linear

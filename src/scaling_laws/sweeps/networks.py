@@ -13,7 +13,7 @@ from typing import Any
 from scaling_laws.errors import InputError
 from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerConfig
 from scaling_laws.models.count import flops_per_token, parameters_by_group
-from scaling_laws.models.memory import PRECISIONS, Memory, memory_of, training_memory
+from scaling_laws.models.memory import PRECISIONS, Memory, memory_of, plain_loss_bytes, training_memory
 from scaling_laws.models.solver import solve_lstm, solve_shape
 from scaling_laws.runs import compute_flops, parameter_counts, times_reused
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
@@ -132,7 +132,7 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
         memory = memory_of(
             own.tensors,
             activations=own.activations,
-            predictions=windows * n_ctx * n_vocab,
+            loss=plain_loss_bytes(windows * n_ctx * n_vocab, counted_in),
             precision=counted_in,
             optimizer=sweep.optimizer,
         )

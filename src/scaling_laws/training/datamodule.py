@@ -29,7 +29,6 @@ from scaling_laws.data.tokens import open_corpus
 from scaling_laws.errors import InputError
 from scaling_laws.training.metrics import PositionLoss
 
-
 AHEAD_TOKENS = 2**16
 """Windows are read so many target tokens at a time, where a batch has fewer."""
 
@@ -212,8 +211,8 @@ class TrainingBatches:
     def windows(self, batch: int, share: int, n_shares: int) -> Tensor:
         """One share of a batch: (B / n_shares, T + 1) int64.
 
-        It is cut from the same share of a few neighbouring batches: batches k n ... k n + n - 1 are batch k of
-        n times the size, which costs hardly more than one of them.
+        It is cut from the same share of a few neighbouring batches: batches k n ... k n + n - 1 are batch k
+        of n times the size, which costs hardly more than one of them.
         """
         data, n_rows = self.data, self.data.batch_sequences // n_shares
         few, place = divmod(batch, self.n_ahead)

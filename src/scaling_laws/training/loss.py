@@ -20,47 +20,47 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
 
+from scaling_laws.models.memory import CHUNK_BYTES
 from scaling_laws.models.network import FactoredNetwork
 
 LOG2_E = math.log2(math.e)
-CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
-"""Of logits in float32: what a core's share of the cache holds; or enough to keep a GPU busy."""
 
 
 def mean_loss(network: nn.Module, window: Tensor) -> Tensor:
     """Mean negative log-likelihood of tokens 1 ... T of windows (B, T + 1); a scalar to train with."""
     tokens, targets = window[:, :-1], window[:, 1:].flatten()
-    if not _is_factored(network):
+    factored = _factored(network)
+    if factored is None:
         return functional.cross_entropy(network(tokens).float().flatten(0, 1), targets)
-    loss: Tensor = _MeanLoss.apply(network.hidden(tokens).flatten(0, 1), network.head.weight, targets)
+    hidden = factored.hidden(tokens).flatten(0, 1)
+    loss: Tensor = _MeanLoss.apply(hidden, factored.head.weight, targets)  # type: ignore[no-untyped-call]
     return loss
 
 
 def token_losses(network: nn.Module, window: Tensor) -> Tensor:
     """Negative log-likelihood (B, T) of tokens 1 ... T of windows (B, T + 1); not to train with."""
     tokens, targets = window[:, :-1], window[:, 1:].flatten()
-    if not _is_factored(network):
+    factored = _factored(network)
+    if factored is None:
         logits = network(tokens).float().flatten(0, 1)
         return functional.cross_entropy(logits, targets, reduction="none").view(len(window), -1)
     with torch.no_grad():
-        rows, head = _in_product_type(network.hidden(tokens).flatten(0, 1), network.head.weight)
+        rows, head = _in_product_type(factored.hidden(tokens).flatten(0, 1), factored.head.weight)
         with torch.autocast(head.device.type, enabled=False):
             losses = [chunk.losses for chunk in _chunks(rows, head, targets)]
     return torch.cat(losses).view(len(window), -1)
 
 
-def _is_factored(network: nn.Module) -> bool:
-    """Whether the loss may take the head's product on itself.
+def _factored(network: nn.Module) -> FactoredNetwork | None:
+    """The network, where the loss may take the head's product on itself.
 
     Sharded weights are gathered by hooks of the network's own call, and a compiled network is that call.
     """
-    return (
-        isinstance(network, FactoredNetwork)
-        and not isinstance(network, FSDPModule)
-        and type(network.head) is nn.Linear
-        and network.head.bias is None
-        and network._compiled_call_impl is None
-    )
+    called = isinstance(network, FSDPModule) or network._compiled_call_impl is not None
+    if called or not isinstance(network, FactoredNetwork):
+        return None
+    plain_head = type(network.head) is nn.Linear and network.head.bias is None
+    return network if plain_head else None
 
 
 class _MeanLoss(torch.autograd.Function):
