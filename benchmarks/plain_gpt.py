@@ -1,9 +1,9 @@
 """What everybody writes first, to be measured against: a nanoGPT-style network and loop.
 
-It is written for this purpose: Karpathy's nanoGPT with our shapes, so pre-norm blocks, learned positions, GELU,
-a tied head, torch's attention kernel, logits of the whole batch and torch's cross-entropy. So is the loop:
-random windows, autocast where asked for, gradients clipped at 1, fused AdamW. The LSTM beside it is `nn.LSTM` in
-the same loop.
+It is written for this purpose: Karpathy's nanoGPT with our shapes, so pre-norm blocks, learned positions,
+GELU, a tied head, torch's attention kernel, logits of the whole batch and torch's cross-entropy. So is the
+loop: random windows, autocast where asked for, gradients clipped at 1, fused AdamW. The LSTM beside it is
+`nn.LSTM` in the same loop.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ Ours is a run as a sweep trains it, with every callback and logger on (held-out 
 are counted by benchmarks/callbacks.py). The baselines are `plain_gpt.py`: a nanoGPT-style loop, or one around
 `nn.LSTM`, in float32 and under autocast, eager and compiled; and our own network and loss in a bare loop,
 which tells what Lightning and the callbacks cost. All train in one process, in turns of `STEPS` steps: a
-callback, the last of the run's, lets the others take their turns, so whatever the machine does meanwhile falls
-on all. The baselines profit from `reuse_freed_memory`, too. Times are seconds of this process's one thread;
-medians over the turns, with their quartiles.
+callback, the last of the run's, lets the others take their turns, so whatever the machine does meanwhile
+falls on all. The baselines profit from `reuse_freed_memory`, too. Times are seconds of this process (one
+thread); medians over the turns, with their quartiles.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scaling_laws.errors import InputError
+from scaling_laws.models.attention import causal_attention
 
 
 class ModernDecoder(nn.Module):
@@ -81,14 +82,19 @@ class ModernDecoder(nn.Module):
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.hidden(tokens))  # (B, T, V)
+        return logits
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """What the head multiplies, (B, T, d). Not asked for; with it the loss need not keep the logits."""
         n_tokens = tokens.shape[1]
         if n_tokens > self.n_ctx:
             raise InputError(f"modern_decoder: {n_tokens} tokens do not fit into n_ctx = {self.n_ctx}")
         x = self.token_embedding(tokens)  # (B, T, d)
         for block in self.blocks:
             x = block(x, self.cosine[:n_tokens], self.sine[:n_tokens])
-        logits: Tensor = self.head(self.norm(x))  # (B, T, V)
-        return logits
+        normed: Tensor = self.norm(x)
+        return normed
 
     def parameters_by_group(self) -> dict[str, int]:
         """Trainable parameters; N leaves out `token_embedding` and `head`, the other groups are yours."""
@@ -155,13 +161,10 @@ class RotaryAttention(nn.Module):
         query = self.query(x).view(n_batch, n_tokens, self.n_heads, -1).transpose(1, 2)  # (B, H, T, w)
         key = self.key(x).view(n_batch, n_tokens, self.n_kv_heads, -1).transpose(1, 2)  # (B, K, T, w)
         value = self.value(x).view(n_batch, n_tokens, self.n_kv_heads, -1).transpose(1, 2)
-        mixed = functional.scaled_dot_product_attention(
-            rotate(query, cosine, sine),
-            rotate(key, cosine, sine),
-            value,
-            is_causal=True,
-            enable_gqa=self.n_kv_heads != self.n_heads,
-        )
+        query, key = rotate(query, cosine, sine), rotate(key, cosine, sine)
+        if self.n_kv_heads != self.n_heads:
+            key, value = (part.repeat_interleave(self.n_heads // self.n_kv_heads, 1) for part in (key, value))
+        mixed = causal_attention(query, key, value)
         projected: Tensor = self.project(mixed.transpose(1, 2).reshape(n_batch, n_tokens, d_model))
         return projected
 

@@ -113,7 +113,6 @@ def test_a_figure_of_words_is_text(page: Path, content: Content) -> None:
     notes = [picture for picture in content.pictures if picture.note]
     assert notes  # this study ran no scan of batches
     for picture in notes:
-        assert not picture.figure.axes
         assert f'<p class="note">{notation(picture.note)}</p>' in text
         assert "configs/sweeps/" in picture.note or "Needs" in picture.note
     assert notation("`a <b>` N_opt") == "<code>a &lt;b&gt;</code> N<sub>opt</sub>"

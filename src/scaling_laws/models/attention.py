@@ -22,6 +22,9 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float =
     times as long as that of the plain products (docs/log.md, 2026-11-26): short windows take the products,
     and long ones torch's kernel in float32.
     """
+    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")  # what torch's kernel would be given
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or dropout:
         return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
     if query.shape[2] > LONGEST_SQUARE:

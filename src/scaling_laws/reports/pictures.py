@@ -1,14 +1,25 @@
-"""The figures of a study, drawn and described: as files, and as parts of one page of bounded size."""
+"""The figures of a study, drawn and described: as files, and as parts of one page of bounded size.
+
+Drawing is most of a report's time, and no figure knows of another: where processes can be forked, as many
+draw as there are cores.
+"""
 
 from __future__ import annotations
 
 import base64
 import functools
+import io
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from scaling_laws.reports.evidence import Laws, StudyTables
 from scaling_laws.reports.figures.catalogue import all_figures
@@ -33,7 +44,7 @@ class Picture:
         paper: the paper's figure that it answers to; empty for those beyond the paper.
         question: the chapter that it stands in.
         description: one sentence of numbers.
-        figure: as drawn.
+        svg, png: the contents of its files.
         note: the words of a figure that is nothing but them: which sweep would support it.
     """
 
@@ -42,7 +53,8 @@ class Picture:
     paper: str
     question: Question
     description: str
-    figure: Figure
+    svg: bytes
+    png: bytes
     note: str = ""
 
     @property
@@ -50,28 +62,43 @@ class Picture:
         return f"{self.title} (Kaplan 2020, {self.paper})" if self.paper else self.title
 
     @functools.cached_property
-    def svg(self) -> bytes:
-        return rendered(self.figure, "svg", metadata={"Date": None})
-
-    @functools.cached_property
-    def png(self) -> bytes:
-        return rendered(self.figure, "png", dpi=PNG_DPI)
-
-    @functools.cached_property
     def webp(self) -> bytes:
         """As pixels, for a page: as many as the page is wide."""
-        return _webp(self.figure)
+        return _webp(self.png)
 
     @property
     def pixels(self) -> tuple[int, int]:
         """Width and height of `png`."""
-        width, height = (round(inches * PNG_DPI) for inches in self.figure.get_size_inches())
-        return width, height
+        with Image.open(io.BytesIO(self.png)) as image:
+            return image.size
+
+    @property
+    def width_inches(self) -> float:
+        return self.pixels[0] / PNG_DPI
 
 
 def draw_pictures(tables: StudyTables, laws: Laws) -> tuple[Picture, ...]:
-    """Every figure of the catalogue."""
-    return tuple(_picture(entry, tables, laws) for entry in all_figures())
+    """Every figure of the catalogue, in its order."""
+    entries = all_figures()
+    n_processes = min(os.cpu_count() or 1, len(entries))
+    # A forked process inherits the tables; and whatever lock another thread holds at that moment.
+    can_fork = "fork" in multiprocessing.get_all_start_methods() and threading.active_count() == 1
+    if n_processes == 1 or not can_fork:
+        return tuple(_picture(entry, tables, laws) for entry in entries)
+    _inherited.update(tables=tables, laws=laws)
+    try:
+        with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("fork")) as pool:
+            return tuple(pool.map(_inherited_picture, range(len(entries))))
+    finally:
+        _inherited.clear()
+
+
+_inherited: dict[str, Any] = {}
+"""What the forked processes draw from."""
+
+
+def _inherited_picture(index: int) -> Picture:
+    return _picture(all_figures()[index], _inherited["tables"], _inherited["laws"])
 
 
 def _picture(entry: Entry, tables: StudyTables, laws: Laws) -> Picture:
@@ -82,7 +109,8 @@ def _picture(entry: Entry, tables: StudyTables, laws: Laws) -> Picture:
         paper=entry.paper,
         question=entry.question,
         description=entry.describe(tables, laws),
-        figure=figure,
+        svg=rendered(figure, "svg", metadata={"Date": None}),
+        png=rendered(figure, "png", dpi=PNG_DPI),
         note="" if figure.axes else " ".join(figure.texts[-1].get_text().split()),
     )
 
@@ -111,11 +139,16 @@ def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mappin
 
 def embedded_figure(figure: Figure) -> str:
     """A data URL of one figure, as pixels."""
-    return _data_url("image/webp", _webp(figure))
+    return _data_url("image/webp", _webp(rendered(figure, "png", dpi=PNG_DPI)))
 
 
-def _webp(figure: Figure) -> bytes:
-    return rendered(figure, "webp", dpi=WEBP_DPI, pil_kwargs={"lossless": True})
+def _webp(png: bytes) -> bytes:
+    """A drawing's pixels at `WEBP_DPI`."""
+    with Image.open(io.BytesIO(png)) as image:
+        size = tuple(round(pixels * WEBP_DPI / PNG_DPI) for pixels in image.size)
+        content = io.BytesIO()
+        image.resize((size[0], size[1]), Image.Resampling.LANCZOS).save(content, "webp", lossless=True)
+    return content.getvalue()
 
 
 def _data_url(kind: str, content: bytes) -> str:

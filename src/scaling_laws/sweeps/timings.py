@@ -20,7 +20,7 @@ from scaling_laws.records import write_atomically
 from scaling_laws.sweeps.networks import PlannedNetwork
 from scaling_laws.sweeps.processes import clean_processes
 
-METHOD = 1
+METHOD = 2
 """Raised when what is timed changes: timings of another method are made again."""
 EVALUATION_SEQUENCES = 32
 """Most windows of a held-out batch, as in `training/evaluation.py`."""
