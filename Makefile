@@ -40,8 +40,11 @@ format: $(VENV)/.installed-dev  ## let ruff put things right
 coverage: $(VENV)/.installed  ## how often the 90 % intervals cover known truths (minutes) -> results/coverage
 	$(BIN)/python benchmarks/coverage.py
 
-bench: $(VENV)/.installed  ## how fast fits and bootstraps are, beside SciPy (a minute) -> results/bench
+bench: $(VENV)/.installed  ## fits, steps, growth, a study, beside what others do (half an hour, quiet) -> results/bench
 	$(BIN)/python benchmarks/fits.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/study.py
 
 shape: $(VENV)/.installed  ## which shape is best at one N: 52 trials -> lightning_logs/shape
 	$(BIN)/scaling-laws sweep configs/sweeps/shape.yaml

@@ -2,6 +2,7 @@
 
     python benchmarks/steps.py                  -> results/bench/steps.json  (about ten minutes)
     python benchmarks/steps.py --no-compiled    without the compiled baselines: a third of the time
+    python benchmarks/steps.py --losses         -> results/bench/losses.json: what bf16-mixed does to the loss
 
 Ours is a run as a sweep trains it, with every callback and logger on (held-out evaluations left out: they
 are counted by benchmarks/callbacks.py). The baselines are `plain_gpt.py`: a nanoGPT-style loop, or one around
@@ -32,12 +33,12 @@ from torch import nn
 
 from scaling_laws.data.config import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
-from scaling_laws.records import write_atomically
+from scaling_laws.records import read_record, write_atomically
 from scaling_laws.runs import parameter_counts
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.loss import mean_loss
 from scaling_laws.training.optim import clip_gradients, gradient_norm, make_optimizer
-from scaling_laws.training.run import reuse_freed_memory, use_one_thread
+from scaling_laws.training.run import reuse_freed_memory, train_trunk, use_one_thread
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "results/bench/steps.json"
@@ -52,6 +53,11 @@ TRANSFORMERS: list[Shape] = [
     {"n_layer": 3, "d_model": 96, "n_heads": 4},
     {"n_layer": 4, "d_model": 128, "n_heads": 4},
 ]
+LOSS_STEPS, LOSS_SEEDS = 500, (1, 2, 3)
+LOSS_RUNS: list[tuple[str, Shape, float]] = [
+    ("transformer", {"n_layer": 2, "d_model": 36, "n_heads": 3}, 9e-3),
+    ("lstm", {"n_layer": 2, "d_model": 40}, 2e-2),
+]
 LSTMS: list[Shape] = [{"n_layer": 2, "d_model": d_model} for d_model in (20, 40, 80, 156)]
 
 
@@ -60,9 +66,13 @@ def main() -> None:
     parser.add_argument("--no-compiled", action="store_true", help="leave the compiled baselines out")
     parser.add_argument("--corpus", default="embedded", help="of configs/data/ (default: %(default)s)")
     parser.add_argument("--target", type=Path, default=TARGET, help="default: %(default)s")
+    parser.add_argument("--losses", action="store_true", help="compare losses instead of speeds")
     options = parser.parse_args()
     use_one_thread()
     reuse_freed_memory()
+    if options.losses:
+        _compare_losses(options.corpus)
+        return
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         corpus = build_corpus(
@@ -82,6 +92,24 @@ def main() -> None:
         "rows": rows,
     }
     write_atomically(options.target, json.dumps(content, indent=1) + "\n")
+    write_atomically(options.target.with_suffix(".md"), _markdown(rows))
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    """The table of docs/performance.md: thousand tokens a second, and ratios."""
+    plain = [name for name in rows[0]["tokens_per_s"] if name.startswith("plain")]
+    ours = ["trainer fp32", "trainer bf16"]
+    head = ["network", "N", *plain, *ours, "× eager fp32", "× its best", "of a bare loop, fp32", "bf16"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        speeds = [f"{row['tokens_per_s'][name] / 1e3:.1f}" for name in (*plain, *ours)]
+        ratios = [
+            f"{row[name]:.2f}"
+            for name in ("against_eager_fp32", "against_best_plain", "of_bare_fp32", "of_bare_bf16")
+        ]
+        name = f"{row['family']} {row['n_layer']} × {row['d_model']}"
+        lines.append("| " + " | ".join([name, f"{row['N']:,}", *speeds, *ratios]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _row(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, *, compiled: bool) -> dict[str, Any]:
@@ -120,6 +148,35 @@ def _row(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, *, compil
         "of_bare_fp32": medians["bare fp32"] / medians["trainer fp32"],
         "of_bare_bf16": medians["bare bf16"] / medians["trainer bf16"],
     }
+
+
+def _compare_losses(name: str) -> None:
+    """Validation losses after `LOSS_STEPS` steps in both precisions, seed by seed."""
+    corpus = build_corpus(load_config(ROOT / f"configs/data/{name}.yaml"), ROOT / "data" / name)
+    rows = []
+    for family, shape, learning_rate in LOSS_RUNS:
+        for seed in LOSS_SEEDS:
+            losses = {}
+            for precision in ("32-true", "bf16-mixed"):
+                with tempfile.TemporaryDirectory() as temporary:
+                    config = _config(corpus, Path(temporary) / "run", family, shape, precision)
+                    config["seed_everything"] = config["data"]["seed"] = seed
+                    config["trainer"]["max_steps"] = LOSS_STEPS
+                    config["model"] |= {
+                        "learning_rate": learning_rate,
+                        "schedule": {"warmup_steps": 40, "cooldown_share": 0.2},
+                    }
+                    config["recorder"] = {"run_id": "losses"}
+                    train_trunk([config])
+                    record = read_record(Path(temporary) / "run" / "record.json")
+                    losses[precision] = record.losses["val"]["loss_nats"]
+            difference = losses["bf16-mixed"] - losses["32-true"]
+            rows.append({"family": family, **shape, "seed": seed, **losses, "difference": difference})
+            print(
+                f"{family} seed {seed}: {losses['32-true']:.4f} nats, bf16-mixed {difference:+.4f}",
+                flush=True,
+            )
+    write_atomically(TARGET.with_name("losses.json"), json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 def _line(row: Mapping[str, Any]) -> str:
