@@ -1,7 +1,8 @@
 """The figures of a study, drawn and described: as files, and as parts of one page of bounded size.
 
-Drawing is most of a report's time, and no figure knows of another: where processes can be forked, as many
-draw as there are cores.
+Drawing is most of a report's time, and no figure knows of another: those of a large study are drawn by as
+many processes as there are cores. They are started anew: one forked from a process that has done more than
+import modules may wait for ever for a lock of a thread that it does not have (docs/log.md, 2026-11-26).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import functools
 import io
 import multiprocessing
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +30,8 @@ PNG_DPI = 150
 WEBP_DPI = 120
 LARGEST_SVG_BYTES = 300_000
 """A drawing of more than this is embedded as pixels."""
+RUNS_WORTH_PROCESSES = 200
+"""Starting a process takes as long as drawing a few figures."""
 EMBEDDED_BYTES = 3_300_000
 """Of all figures of one page, before base64 makes them a third longer."""
 
@@ -81,24 +83,24 @@ def draw_pictures(tables: StudyTables, laws: Laws) -> tuple[Picture, ...]:
     """Every figure of the catalogue, in its order."""
     entries = all_figures()
     n_processes = min(os.cpu_count() or 1, len(entries))
-    # A forked process inherits the tables; and whatever lock another thread holds at that moment.
-    can_fork = "fork" in multiprocessing.get_all_start_methods() and threading.active_count() == 1
-    if n_processes == 1 or not can_fork:
+    if n_processes == 1 or len(tables.complete) < RUNS_WORTH_PROCESSES:
         return tuple(_picture(entry, tables, laws) for entry in entries)
-    _inherited.update(tables=tables, laws=laws)
-    try:
-        with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("fork")) as pool:
-            return tuple(pool.map(_inherited_picture, range(len(entries))))
-    finally:
-        _inherited.clear()
+    clean = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_processes, clean, _receive, (tables, laws)) as pool:
+        return tuple(pool.map(_received_picture, range(len(entries))))
 
 
-_inherited: dict[str, Any] = {}
-"""What the forked processes draw from."""
+_received: list[Any] = []
+"""In a process that draws: tables and laws."""
 
 
-def _inherited_picture(index: int) -> Picture:
-    return _picture(all_figures()[index], _inherited["tables"], _inherited["laws"])
+def _receive(tables: StudyTables, laws: Laws) -> None:
+    _received[:] = [tables, laws]
+
+
+def _received_picture(index: int) -> Picture:
+    tables, laws = _received
+    return _picture(all_figures()[index], tables, laws)
 
 
 def _picture(entry: Entry, tables: StudyTables, laws: Laws) -> Picture:
