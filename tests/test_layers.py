@@ -75,7 +75,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "reports": (
         {"reports", "laws", "runs", "records", "units", "errors"},
-        {"numpy", "pandas", "matplotlib", "jinja2", "markupsafe", "tensorboard", "rich"},
+        {"numpy", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
     "commands.sweep": ({"commands.shape", "sweeps", "data", "runs", "records", "errors"}, {"rich"}),
     "commands.shape": ({"sweeps", "data", "reports", "records"}, {"rich"}),

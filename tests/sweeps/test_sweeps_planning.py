@@ -352,11 +352,12 @@ def test_the_plan_shows_memory(sweep_file: Path, capsys: pytest.CaptureFixture[s
     network = Transformer(n_vocab=256, n_ctx=16, n_layer=1, d_model=8)
     assert run.memory is not None
     assert run.memory.weights == 4 * sum(weight.numel() for weight in network.parameters())
-    assert run.memory.loss == 3 * 4 * (4 * 16) * 256  # log-probabilities and two gradients of 4 windows
+    # Powers of a chunk, here of all 4 windows; gradients of what the head multiplies, and of the head.
+    assert run.memory.loss == 4 * ((4 * 16) * 256 + (4 * 16 + 256) * 8)
     main(arguments(sweep_file, "--dry-run"))
     assert f"{run.memory.total / 1e6:.3g} MB" in capsys.readouterr().out
     halves = plan(load_sweep(edited(sweep_file, trainer={"devices": 2}))).runs[0].memory
-    assert halves is not None and halves.loss == run.memory.loss / 2
+    assert halves is not None and halves.loss == 4 * ((2 * 16) * 256 + (2 * 16 + 256) * 8)
     unknown = edited(sweep_file, trainer={"precision": "transformer-engine"})
     assert plan(load_sweep(unknown)).runs[0].memory is None
 

@@ -125,7 +125,7 @@ def test_logits_are_never_kept() -> None:
 
 
 def test_a_network_that_shows_no_head_takes_the_plain_path() -> None:
-    """As a user's own; one whose head has a bias, too; and a compiled one, whose call is what is compiled."""
+    """As a user's own; one whose call is more than head and hidden; a compiled one, which is its call."""
 
     class Opaque(nn.Module):
         def __init__(self) -> None:
@@ -149,7 +149,16 @@ def test_a_network_that_shows_no_head_takes_the_plain_path() -> None:
             logits: Tensor = self.head(self.hidden(tokens))
             return logits
 
-    for network in (Opaque(), Biased()):
+    class Wrapped(Transformer):
+        """Says more in `forward` than the `hidden` that it inherits."""
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return 2 * super().forward(tokens)
+
+    wrapped = Wrapped(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=1, d_model=8)
+    hooked = networks()[0]
+    hooked.register_forward_hook(lambda module, given, logits: 3 * logits)
+    for network in (Opaque(), Biased(), wrapped, hooked):
         plain = plain_losses(network, windows())
         assert torch.equal(token_losses(network, windows()).flatten(), plain)
         close(mean_loss(network, windows()), plain.mean(), torch.float32)

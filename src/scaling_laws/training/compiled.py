@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,7 +34,13 @@ def compile_network(module: LanguageModel, window: Tensor) -> bool:
     devices = [module.device] if module.device.type == "cuda" else []
     try:
         network.compile()
-        with torch.random.fork_rng(devices), module.trainer.precision_plugin.train_step_context():
+        with (
+            warnings.catch_warnings(),
+            torch.random.fork_rng(devices),
+            module.trainer.precision_plugin.train_step_context(),
+        ):
+            # Tracing looks at every input's gradient; `nn.LSTM`, which torch does not trace, makes such inputs.
+            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
             torch.autograd.backward(module.training_step(window, 0))
         return True
     except Exception as error:  # whatever a compiler raises; the network's own error comes again uncompiled

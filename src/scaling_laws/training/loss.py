@@ -54,13 +54,22 @@ def token_losses(network: nn.Module, window: Tensor) -> Tensor:
 def _factored(network: nn.Module) -> FactoredNetwork | None:
     """The network, where the loss may take the head's product on itself.
 
-    Sharded weights are gathered by hooks of the network's own call, and a compiled network is that call.
+    Not where calling the network is more than its `hidden` and `head`: sharded weights are gathered by hooks,
+    a compiled network is its call, and a class may have a `forward` of its own above an inherited `hidden`.
     """
-    called = isinstance(network, FSDPModule) or network._compiled_call_impl is not None
-    if called or not isinstance(network, FactoredNetwork):
+    hooked = isinstance(network, FSDPModule) or network._forward_hooks or network._forward_pre_hooks
+    replaced = network._compiled_call_impl is not None or "forward" in vars(network)
+    if hooked or replaced or not isinstance(network, FactoredNetwork):
+        return None
+    if _definer(network, "forward") < _definer(network, "hidden"):
         return None
     plain_head = type(network.head) is nn.Linear and network.head.bias is None
     return network if plain_head else None
+
+
+def _definer(network: nn.Module, name: str) -> int:
+    """How far up the network's classes a method is defined; 0 is its own class."""
+    return next(place for place, kind in enumerate(type(network).__mro__) if name in vars(kind))
 
 
 class _MeanLoss(torch.autograd.Function):
