@@ -32,15 +32,11 @@ def compile_network(module: LanguageModel, window: Tensor) -> bool:
     """
     network = module.network
     devices = [module.device] if module.device.type == "cuda" else []
+    # Tracing, here and in later evaluations, looks at the gradients of what `nn.LSTM`, not traced, returns.
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     try:
         network.compile()
-        with (
-            warnings.catch_warnings(),
-            torch.random.fork_rng(devices),
-            module.trainer.precision_plugin.train_step_context(),
-        ):
-            # Tracing looks at every input's gradient; `nn.LSTM`, which torch does not trace, makes such inputs.
-            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+        with torch.random.fork_rng(devices), module.trainer.precision_plugin.train_step_context():
             torch.autograd.backward(module.training_step(window, 0))
         return True
     except Exception as error:  # whatever a compiler raises; the network's own error comes again uncompiled
