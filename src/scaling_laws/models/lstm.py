@@ -50,7 +50,10 @@ class LSTM(nn.Module):
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.hidden(tokens))  # (B, T, V)
+        # Not by `hidden`: torch.compile stops at nn.LSTM, and goes on in the function that it began with only.
+        x = self.input_dropout(self.token_embedding(tokens))  # (B, T, d)
+        x, _ = self.recurrent(x)
+        logits: Tensor = self.head(self.output_dropout(x))  # (B, T, V)
         return logits
 
     def hidden(self, tokens: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,8 +31,6 @@ def compile_network(module: LanguageModel, window: Tensor) -> bool:
     """
     network = module.network
     devices = [module.device] if module.device.type == "cuda" else []
-    # Tracing, here and in later evaluations, looks at the gradients of what `nn.LSTM`, not traced, returns.
-    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     try:
         network.compile()
         with torch.random.fork_rng(devices), module.trainer.precision_plugin.train_step_context():
