@@ -50,7 +50,7 @@ class LSTM(nn.Module):
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        # Not by `hidden`: torch.compile stops at nn.LSTM, and goes on in the function that it began with only.
+        # Not by `hidden`: torch.compile stops at nn.LSTM, and goes on only in the function it began with.
         x = self.input_dropout(self.token_embedding(tokens))  # (B, T, d)
         x, _ = self.recurrent(x)
         logits: Tensor = self.head(self.output_dropout(x))  # (B, T, V)
