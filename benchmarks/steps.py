@@ -31,10 +31,13 @@ import torch
 from plain_gpt import PlainGPT, PlainLSTM, plain_steps
 from torch import nn
 
+from scaling_laws.data.batches import training_batch
 from scaling_laws.data.config import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
+from scaling_laws.models.own import load_class
 from scaling_laws.records import read_record, write_atomically
 from scaling_laws.runs import parameter_counts
+from scaling_laws.sweeps.networks import CLASS_PATHS
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.loss import mean_loss
 from scaling_laws.training.optim import clip_gradients, gradient_norm, make_optimizer
@@ -235,10 +238,7 @@ def _plain(
 
 def _bare(corpus: TokenCorpus, family: str, shape: Shape, precision: str, tokens: np.ndarray) -> Steps:
     """Our network, loss and optimiser in a loop without a trainer; the batches are those of a run."""
-    from scaling_laws.data.batches import training_batch
-    from scaling_laws.models.own import load_class
-
-    network = load_class(_class_path(family))(n_vocab=corpus.n_vocab, n_ctx=N_CTX, **shape)
+    network = load_class(CLASS_PATHS[family])(n_vocab=corpus.n_vocab, n_ctx=N_CTX, **shape)
     optimizer = make_optimizer("adamw", network, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     weights = list(network.parameters())
     taken = 0
@@ -261,19 +261,12 @@ def _bare(corpus: TokenCorpus, family: str, shape: Shape, precision: str, tokens
     return steps
 
 
-def _class_path(family: str) -> str:
-    return {
-        "transformer": "scaling_laws.models.transformer.Transformer",
-        "lstm": "scaling_laws.models.lstm.LSTM",
-    }[family]
-
-
 def _config(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, precision: str) -> dict[str, Any]:
     """A run of the quick study's settings, without evaluations before its end."""
     return {
         "seed_everything": 1,
         "model": {
-            "network": {"class_path": _class_path(family), "init_args": dict(shape)},
+            "network": {"class_path": CLASS_PATHS[family], "init_args": dict(shape)},
             "learning_rate": 1e-3,
             "schedule": {"decay": "constant"},
         },

@@ -82,10 +82,10 @@ class ModernDecoder(nn.Module):
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.hidden(tokens))  # (B, T, V)
+        logits: Tensor = self.head(self.before_head(tokens))  # (B, T, V)
         return logits
 
-    def hidden(self, tokens: Tensor) -> Tensor:
+    def before_head(self, tokens: Tensor) -> Tensor:
         """What the head multiplies, (B, T, d). Not asked for; with it the loss need not keep the logits."""
         n_tokens = tokens.shape[1]
         if n_tokens > self.n_ctx:

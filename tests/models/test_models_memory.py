@@ -159,7 +159,7 @@ def test_the_loss_of_a_network_that_shows_its_head_has_a_chunk_and_two_gradients
     monkeypatch.setattr(torch, "empty_like", noted_empty_like)
     mixed = precision == "bf16-mixed"
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-        hidden = network.hidden(window[:, :-1])
+        hidden = network.before_head(window[:, :-1])
         with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
             _MeanLoss.apply(hidden.flatten(0, 1), network.head.weight, window[:, 1:].flatten())
     chunk = asked[0] if mixed else 4 * 10 * N_VOCAB

@@ -125,7 +125,7 @@ def test_logits_are_never_kept() -> None:
 
 
 def test_a_network_that_shows_no_head_takes_the_plain_path() -> None:
-    """As a user's own; one whose call is more than head and hidden; a compiled one, which is its call."""
+    """As a user's own; one whose call is more than these; a compiled one, which is its call."""
 
     class Opaque(nn.Module):
         def __init__(self) -> None:
@@ -141,16 +141,16 @@ def test_a_network_that_shows_no_head_takes_the_plain_path() -> None:
             super().__init__()
             self.head = nn.Linear(N_VOCAB, N_VOCAB)
 
-        def hidden(self, tokens: Tensor) -> Tensor:
+        def before_head(self, tokens: Tensor) -> Tensor:
             hidden: Tensor = self.inside(tokens)
             return hidden
 
         def forward(self, tokens: Tensor) -> Tensor:
-            logits: Tensor = self.head(self.hidden(tokens))
+            logits: Tensor = self.head(self.before_head(tokens))
             return logits
 
     class Wrapped(Transformer):
-        """Says more in `forward` than the `hidden` that it inherits."""
+        """Says more in `forward` than the `before_head` that it inherits."""
 
         def forward(self, tokens: Tensor) -> Tensor:
             return 2 * super().forward(tokens)
@@ -167,6 +167,32 @@ def test_a_network_that_shows_no_head_takes_the_plain_path() -> None:
     called._compiled_call_impl = lambda tokens: calls.append(1) or called.forward(tokens)
     mean_loss(called, windows())
     assert calls == [1]
+
+
+def test_in_float16_gradients_are_made_after_the_loss_was_scaled() -> None:
+    """Autocast to float16: the loss is torch's, since what underflows cannot be scaled afterwards."""
+    network, window = networks()[0], windows()
+    with torch.autocast("cpu", torch.float16):
+        plain, found = plain_losses(network, window).mean(), mean_loss(network, window)
+    assert torch.equal(found, plain)
+    assert "MeanLoss" not in type(found.grad_fn).__name__
+
+
+def test_attributes_of_other_meaning_are_left_alone() -> None:
+    """A module of the user's own that happens to have the name is no method of the protocol."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(N_VOCAB, 4)
+            self.before_head, self.head = nn.Linear(4, 4), nn.Linear(4, N_VOCAB, bias=False)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.before_head(self.embedding(tokens)))
+            return logits
+
+    network = Own()
+    close(mean_loss(network, windows()), plain_losses(network, windows()).mean(), torch.float32)
 
 
 @pytest.mark.parametrize("n_tokens", [1, 24, LONGEST_SQUARE + 1])

@@ -50,13 +50,13 @@ class LSTM(nn.Module):
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        # Not by `hidden`: torch.compile stops at nn.LSTM, and goes on only in the function it began with.
+        # Not by `before_head`: torch.compile stops at nn.LSTM, and goes on only where it began.
         x = self.input_dropout(self.token_embedding(tokens))  # (B, T, d)
         x, _ = self.recurrent(x)
         logits: Tensor = self.head(self.output_dropout(x))  # (B, T, V)
         return logits
 
-    def hidden(self, tokens: Tensor) -> Tensor:
+    def before_head(self, tokens: Tensor) -> Tensor:
         """What the head multiplies, (B, T, d), of token ids (B, T)."""
         x = self.input_dropout(self.token_embedding(tokens))  # (B, T, d)
         x, _ = self.recurrent(x)

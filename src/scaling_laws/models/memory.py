@@ -130,6 +130,8 @@ def plain_loss_bytes(predictions: int, precision: str) -> int:
 
 def _factored_loss_bytes(config: NetworkConfig, windows: int, precision: str, on_cpu: bool) -> int:
     """Of `training/loss.py`: products and powers of a chunk, gradients of all rows and of the head."""
+    if precision.startswith("16"):
+        return plain_loss_bytes(windows * config.n_ctx * config.n_vocab, precision)
     weight_bytes, product = PRECISIONS[precision]
     summed, n_vocab, rows = max(4, weight_bytes), config.n_vocab, windows * config.n_ctx
     chunk = min(max(1, CHUNK_BYTES["cpu" if on_cpu else "cuda"] // (4 * n_vocab)), rows)

@@ -34,13 +34,14 @@ class Network(Protocol):
 class FactoredNetwork(Protocol):
     """A network that also shows the two factors of its logits; ours do, and a user's own may.
 
-    Its logits are `head(hidden(tokens))` and nothing else: the loss need not keep them (`training/loss.py`).
+    Its logits are `head(before_head(tokens))`, nothing else: the loss need not keep them
+    (`training/loss.py`).
     """
 
     head: nn.Linear
     """(d, V), without bias."""
 
-    def hidden(self, tokens: Tensor) -> Tensor:
+    def before_head(self, tokens: Tensor) -> Tensor:
         """Token ids (B, T) to what the head multiplies, (B, T, d)."""
 
 

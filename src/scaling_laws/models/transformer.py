@@ -66,10 +66,10 @@ class Transformer(nn.Module):
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.hidden(tokens))  # (B, T, V)
+        logits: Tensor = self.head(self.before_head(tokens))  # (B, T, V)
         return logits
 
-    def hidden(self, tokens: Tensor) -> Tensor:
+    def before_head(self, tokens: Tensor) -> Tensor:
         """What the head multiplies, (B, T, d), of token ids (B, T)."""
         n_tokens = tokens.shape[1]
         if n_tokens > self.config.n_ctx:

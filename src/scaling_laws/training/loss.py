@@ -32,7 +32,7 @@ def mean_loss(network: nn.Module, window: Tensor) -> Tensor:
     factored = _factored(network)
     if factored is None:
         return functional.cross_entropy(network(tokens).float().flatten(0, 1), targets)
-    hidden = factored.hidden(tokens).flatten(0, 1)
+    hidden = factored.before_head(tokens).flatten(0, 1)
     loss: Tensor = _MeanLoss.apply(hidden, factored.head.weight, targets)  # type: ignore[no-untyped-call]
     return loss
 
@@ -45,7 +45,7 @@ def token_losses(network: nn.Module, window: Tensor) -> Tensor:
         logits = network(tokens).float().flatten(0, 1)
         return functional.cross_entropy(logits, targets, reduction="none").view(len(window), -1)
     with torch.no_grad():
-        rows, head = _in_product_type(factored.hidden(tokens).flatten(0, 1), factored.head.weight)
+        rows, head = _in_product_type(factored.before_head(tokens).flatten(0, 1), factored.head.weight)
         with torch.autocast(head.device.type, enabled=False):
             losses = [chunk.losses for chunk in _chunks(rows, head, targets)]
     return torch.cat(losses).view(len(window), -1)
@@ -54,22 +54,26 @@ def token_losses(network: nn.Module, window: Tensor) -> Tensor:
 def _factored(network: nn.Module) -> FactoredNetwork | None:
     """The network, where the loss may take the head's product on itself.
 
-    Not where calling the network is more than its `hidden` and `head`: sharded weights are gathered by hooks,
-    a compiled network is its call, and a class may have a `forward` of its own above an inherited `hidden`.
+    Not where calling the network is more than its `before_head` and `head`: sharded weights are gathered by
+    hooks, a compiled network is its call, and a class may have a `forward` of its own above an inherited
+    `before_head`.
     """
     hooked = isinstance(network, FSDPModule) or network._forward_hooks or network._forward_pre_hooks
     replaced = network._compiled_call_impl is not None or "forward" in vars(network)
     if hooked or replaced or not isinstance(network, FactoredNetwork):
         return None
-    if _definer(network, "forward") < _definer(network, "hidden"):
+    if _definer(network, "forward") < _definer(network, "before_head"):
         return None
     plain_head = type(network.head) is nn.Linear and network.head.bias is None
-    return network if plain_head else None
+    # In float16 the loss is scaled before its backward pass; gradients made before that would underflow.
+    in_float16 = plain_head and _product_type(network.head.weight) == torch.float16
+    return network if plain_head and not in_float16 else None
 
 
 def _definer(network: nn.Module, name: str) -> int:
-    """How far up the network's classes a method is defined; 0 is its own class."""
-    return next(place for place, kind in enumerate(type(network).__mro__) if name in vars(kind))
+    """How far up the network's classes a method is defined; 0 is its own class, beyond all if in none."""
+    classes = type(network).__mro__
+    return next((place for place, kind in enumerate(classes) if name in vars(kind)), len(classes))
 
 
 class _MeanLoss(torch.autograd.Function):
@@ -104,9 +108,13 @@ class _MeanLoss(torch.autograd.Function):
 
 def _in_product_type(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Both in the type in which autocast would multiply them, or in their own."""
-    device = weight.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    dtype = _product_type(weight)
     return hidden.to(dtype), weight.to(dtype)
+
+
+def _product_type(weight: Tensor) -> torch.dtype:
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
 @dataclass(frozen=True)
