@@ -20,6 +20,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from measured_run import measured_run
 
 from scaling_laws.data.config import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
@@ -81,26 +82,7 @@ def _compare(corpus: TokenCorpus, folder: Path, class_path: str, shape: dict[str
 
 
 def _config(corpus: TokenCorpus, folder: Path, class_path: str, shape: dict[str, int]) -> dict[str, Any]:
-    """A run of the quick study's settings, without evaluations before its end."""
-    return {
-        "seed_everything": 1,
-        "model": {
-            "network": {"class_path": f"scaling_laws.models.{class_path}", "init_args": dict(shape)},
-            "learning_rate": 3e-3,
-            "schedule": {"decay": "constant"},
-        },
-        "data": {"corpus": str(corpus.folder), "n_ctx": 128, "batch_sequences": 16, "seed": 1},
-        "trainer": {
-            "accelerator": "cpu",
-            "devices": 1,
-            "max_steps": STEPS + 1,  # the last step is followed by the final evaluation
-            "gradient_clip_val": 1.0,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "default_root_dir": str(folder),
-        },
-        "recorder": {"evaluations_per_doubling": 0, "final_windows": 1},
-    }
+    return measured_run(corpus, folder, f"scaling_laws.models.{class_path}", shape, steps=STEPS)
 
 
 def _seconds(config: dict[str, Any], *, measuring: bool) -> float:

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from measured_run import BATCH_SEQUENCES, N_CTX, measured_run
 from plain_gpt import PlainGPT, PlainLSTM, plain_steps
 from torch import nn
 
@@ -45,7 +46,6 @@ from scaling_laws.training.run import reuse_freed_memory, train_trunk, use_one_t
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "results/bench/steps.json"
-N_CTX, BATCH_SEQUENCES = 128, 16
 STEPS, TURNS, WARM_UP_TURNS = 8, 9, 2
 Shape = dict[str, int]
 Steps = Callable[[int], float]
@@ -123,7 +123,16 @@ def _row(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, *, compil
     for precision, short in (("32-true", "fp32"), ("bf16-mixed", "bf16")):
         turns = Turns(others | {f"bare {short}": _bare(corpus, family, shape, precision, tokens)})
         name = f"{family}-{shape['n_layer']}x{shape['d_model']}-{short}"
-        cli = training_cli(_config(corpus, folder / name, family, shape, precision))
+        cli = training_cli(
+            measured_run(
+                corpus,
+                folder / name,
+                CLASS_PATHS[family],
+                shape,
+                steps=STEPS * (TURNS + WARM_UP_TURNS),
+                precision=precision,
+            )
+        )
         cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         for contestant, found in turns.seconds.items():
@@ -162,9 +171,15 @@ def _compare_losses(name: str) -> None:
             losses = {}
             for precision in ("32-true", "bf16-mixed"):
                 with tempfile.TemporaryDirectory() as temporary:
-                    config = _config(corpus, Path(temporary) / "run", family, shape, precision)
+                    config = measured_run(
+                        corpus,
+                        Path(temporary) / "run",
+                        CLASS_PATHS[family],
+                        shape,
+                        steps=LOSS_STEPS - 1,
+                        precision=precision,
+                    )
                     config["seed_everything"] = config["data"]["seed"] = seed
-                    config["trainer"]["max_steps"] = LOSS_STEPS
                     config["model"] |= {
                         "learning_rate": learning_rate,
                         "schedule": {"warmup_steps": 40, "cooldown_share": 0.2},
@@ -259,30 +274,6 @@ def _bare(corpus: TokenCorpus, family: str, shape: Shape, precision: str, tokens
         return float(loss.detach())
 
     return steps
-
-
-def _config(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, precision: str) -> dict[str, Any]:
-    """A run of the quick study's settings, without evaluations before its end."""
-    return {
-        "seed_everything": 1,
-        "model": {
-            "network": {"class_path": CLASS_PATHS[family], "init_args": dict(shape)},
-            "learning_rate": 1e-3,
-            "schedule": {"decay": "constant"},
-        },
-        "data": {"corpus": str(corpus.folder), "n_ctx": N_CTX, "batch_sequences": BATCH_SEQUENCES, "seed": 1},
-        "trainer": {
-            "accelerator": "cpu",
-            "devices": 1,
-            "precision": precision,
-            "max_steps": STEPS * (TURNS + WARM_UP_TURNS) + 1,  # the last is followed by the final evaluation
-            "gradient_clip_val": 1.0,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "default_root_dir": str(folder),
-        },
-        "recorder": {"evaluations_per_doubling": 0, "final_windows": 1},
-    }
 
 
 if __name__ == "__main__":
