@@ -17,8 +17,8 @@ from scaling_laws.models.memory import (
     LONGEST_SQUARE,
     PRECISIONS,
     activation_bytes,
+    loss_bytes,
     parameter_shapes,
-    plain_loss_bytes,
     training_memory,
 )
 from scaling_laws.models.own import count_own, kept_bytes
@@ -135,7 +135,8 @@ def test_the_loss_has_its_log_probabilities_and_two_gradients() -> None:
     log_probabilities.register_hook(arriving.append)
     (leaving,) = torch.autograd.grad(loss, logits)
     at_once = log_probabilities.nbytes + arriving[0].nbytes + leaving.nbytes
-    assert plain_loss_bytes(logits.numel(), "32-true") == at_once
+    foreseen = loss_bytes(len(logits), N_VOCAB, d_head=None, precision="32-true", on_cpu=True)
+    assert foreseen == at_once
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -196,6 +197,7 @@ def test_a_network_without_memory_is_counted_as_one_with(shape: dict[str, Any], 
     config: NetworkConfig = TransformerConfig(n_vocab=N_VOCAB, n_ctx=N_CTX, **shape)
     assert own.activations == activation_bytes(config, windows=WINDOWS, precision=precision, on_cpu=True)
     assert sorted(own.tensors) == sorted(parameter_shapes(config))
+    assert own.d_head == config.d_model
     assert torch.get_default_dtype() == torch.float32
 
 
@@ -215,6 +217,6 @@ def test_activations_of_a_network_that_needs_numbers_are_not_known() -> None:
         windows=1,
         precision="32-true",
     )
-    assert own.activations is None
+    assert own.activations is None and own.d_head is None  # its call is not its `before_head` and its head
     config = LSTMConfig(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=1, d_model=8)
     assert sorted(own.tensors) == sorted(parameter_shapes(config))

@@ -57,6 +57,12 @@ def test_a_wish_takes_the_nearest(family: str) -> None:
     assert sum(weight.numel() for weight in built(network).parameters()) == sum(network.parameters.values())
 
 
+def test_a_network_of_ones_own_that_shows_its_head_needs_the_memory_of_a_built_in_one() -> None:
+    shape = {"n_layer": 2, "d_model": 16}
+    own = planned(shape, "scaling_laws.models.transformer.Transformer")
+    assert own.memory == planned(shape).memory
+
+
 def test_d_ff_may_fill_a_hole_in_the_sizes() -> None:
     shape = {"N": 3e4, "n_layer": 3, "head_width": 8}
     with pytest.raises(InputError, match="the nearest is"):

@@ -85,7 +85,9 @@ def training_memory(
     return memory_of(
         parameter_shapes(config),
         activations=activation_bytes(config, windows=windows, precision=precision, on_cpu=on_cpu),
-        loss=_factored_loss_bytes(config, windows, precision, on_cpu),
+        loss=loss_bytes(
+            windows * config.n_ctx, config.n_vocab, d_head=config.d_model, precision=precision, on_cpu=on_cpu
+        ),
         precision=precision,
         optimizer=optimizer,
     )
@@ -116,27 +118,24 @@ def memory_of(
     )
 
 
-def plain_loss_bytes(predictions: int, precision: str) -> int:
-    """Of the loss of a network that does not show its head.
+def loss_bytes(rows: int, n_vocab: int, *, d_head: int | None, precision: str, on_cpu: bool) -> int:
+    """Of the cross-entropy (`training/loss.py`).
 
-    Cross-entropy is taken in float32 (float64 where the network's is): log-softmax keeps its result, and its
-    backward pass has that, the incoming gradient and the outgoing one at the same time.
+    Of a network that shows its head: products and powers of a chunk of rows, the gradients of all rows and of
+    the head. Of another one, and in float16: float32 (float64 where the network's is) log-probabilities of
+    all rows, and in the backward pass the incoming gradient and the outgoing one beside them.
 
     Args:
-        predictions: B T V.
+        rows: B T.
+        d_head: width of what the head multiplies; None where the network does not show it.
     """
-    return 3 * max(4, PRECISIONS[precision][0]) * predictions
-
-
-def _factored_loss_bytes(config: NetworkConfig, windows: int, precision: str, on_cpu: bool) -> int:
-    """Of `training/loss.py`: products and powers of a chunk, gradients of all rows and of the head."""
-    if precision.startswith("16"):
-        return plain_loss_bytes(windows * config.n_ctx * config.n_vocab, precision)
     weight_bytes, product = PRECISIONS[precision]
-    summed, n_vocab, rows = max(4, weight_bytes), config.n_vocab, windows * config.n_ctx
+    summed = max(4, weight_bytes)
+    if d_head is None or precision.startswith("16"):
+        return 3 * summed * rows * n_vocab
     chunk = min(max(1, CHUNK_BYTES["cpu" if on_cpu else "cuda"] // (4 * n_vocab)), rows)
     space = summed if product == summed else summed + product
-    return chunk * n_vocab * space + summed * config.d_model * (rows + n_vocab)
+    return chunk * n_vocab * space + summed * d_head * (rows + n_vocab)
 
 
 def parameter_shapes(config: NetworkConfig) -> tuple[Shape, ...]:

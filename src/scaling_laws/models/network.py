@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from scaling_laws.errors import InputError
 
@@ -43,6 +44,27 @@ class FactoredNetwork(Protocol):
 
     def before_head(self, tokens: Tensor) -> Tensor:
         """Token ids (B, T) to what the head multiplies, (B, T, d)."""
+
+
+def factored_network(network: nn.Module) -> FactoredNetwork | None:
+    """The network, where calling it is its `before_head` and `head`, and nothing else.
+
+    Not where sharded weights are gathered by hooks, where a compiled network is its call, where a class has a
+    `forward` of its own above an inherited `before_head`, or where the head is more than a matrix.
+    """
+    hooked = isinstance(network, FSDPModule) or network._forward_hooks or network._forward_pre_hooks
+    replaced = network._compiled_call_impl is not None or "forward" in vars(network)
+    if hooked or replaced or not isinstance(network, FactoredNetwork):
+        return None
+    if _definer(network, "forward") < _definer(network, "before_head"):
+        return None
+    return network if type(network.head) is nn.Linear and network.head.bias is None else None
+
+
+def _definer(network: nn.Module, name: str) -> int:
+    """How far up the network's classes a method is defined; 0 is its own class, beyond all if in none."""
+    classes = type(network).__mro__
+    return next((place for place, kind in enumerate(classes) if name in vars(kind)), len(classes))
 
 
 def require_accounting(network: nn.Module) -> None:

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from scaling_laws.errors import InputError
 from scaling_laws.models.memory import Shape
-from scaling_laws.models.network import require_accounting
+from scaling_laws.models.network import factored_network, require_accounting
 
 TYPES = {"32": torch.float32, "64": torch.float64, "bf16": torch.bfloat16, "16": torch.float16}
 """First part of Lightning's `precision` -> the type of a matrix product."""
@@ -36,6 +36,7 @@ class OwnNetwork:
         tensors: shapes of the trainable tensors.
         activations: bytes that the forward pass keeps for the backward pass, as torch's CPU kernels keep
             them (less what oneDNN keeps of an nn.LSTM); None where a fake tensor cannot go through it.
+        d_head: width of what the head multiplies; None where the network does not show its head.
     """
 
     family: str
@@ -43,6 +44,7 @@ class OwnNetwork:
     flops_per_token: dict[str, float]
     tensors: tuple[Shape, ...]
     activations: int | None
+    d_head: int | None
 
 
 def count_own(
@@ -69,12 +71,14 @@ def count_own(
     name, _, mode = precision.partition("-")
     weight_type = TYPES[name] if mode == "true" else torch.float32
     with without_memory(class_path, arguments, n_vocab, n_ctx, weight_type) as network:
+        factored = factored_network(network)
         own = OwnNetwork(
             family=network.family,
             parameters=network.parameters_by_group(),
             flops_per_token=network.flops_per_token(),
             tensors=tuple(tuple(weight.shape) for weight in network.parameters() if weight.requires_grad),
             activations=_activation_bytes(network, torch.zeros(windows, n_ctx, dtype=torch.int64), precision),
+            d_head=None if factored is None else factored.head.in_features,
         )
     return own
 

@@ -13,7 +13,7 @@ from typing import Any
 from scaling_laws.errors import InputError
 from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerConfig
 from scaling_laws.models.count import flops_per_token, parameters_by_group
-from scaling_laws.models.memory import PRECISIONS, Memory, memory_of, plain_loss_bytes, training_memory
+from scaling_laws.models.memory import PRECISIONS, Memory, loss_bytes, memory_of, training_memory
 from scaling_laws.models.solver import solve_lstm, solve_shape
 from scaling_laws.runs import compute_flops, parameter_counts, times_reused
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
@@ -119,6 +119,7 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
     precision = str(sweep.trainer_arguments.get("precision"))
     precision = SHORT_PRECISIONS.get(precision, precision)
     counted_in = precision if precision in PRECISIONS else "32-true"
+    on_cpu = sweep.trainer_arguments.get("accelerator") == "cpu"
     if ladder.class_path is not None:
         from scaling_laws.models.own import constructor_defaults, count_own
 
@@ -132,7 +133,7 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
         memory = memory_of(
             own.tensors,
             activations=own.activations,
-            loss=plain_loss_bytes(windows * n_ctx * n_vocab, counted_in),
+            loss=loss_bytes(windows * n_ctx, n_vocab, d_head=own.d_head, precision=counted_in, on_cpu=on_cpu),
             precision=counted_in,
             optimizer=sweep.optimizer,
         )
@@ -148,7 +149,7 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
             windows=windows,
             precision=counted_in,
             optimizer=sweep.optimizer,
-            on_cpu=sweep.trainer_arguments.get("accelerator") == "cpu",
+            on_cpu=on_cpu,
         )
     return PlannedNetwork(
         family=family,

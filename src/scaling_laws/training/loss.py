@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
 
 from scaling_laws.models.memory import CHUNK_BYTES
-from scaling_laws.models.network import FactoredNetwork
+from scaling_laws.models.network import FactoredNetwork, factored_network
 
 LOG2_E = math.log2(math.e)
 
@@ -52,28 +51,12 @@ def token_losses(network: nn.Module, window: Tensor) -> Tensor:
 
 
 def _factored(network: nn.Module) -> FactoredNetwork | None:
-    """The network, where the loss may take the head's product on itself.
+    """The network, where the loss takes the head's product on itself.
 
-    Not where calling the network is more than its `before_head` and `head`: sharded weights are gathered by
-    hooks, a compiled network is its call, and a class may have a `forward` of its own above an inherited
-    `before_head`.
+    In float16 the loss is scaled before its backward pass; gradients made before that would underflow.
     """
-    hooked = isinstance(network, FSDPModule) or network._forward_hooks or network._forward_pre_hooks
-    replaced = network._compiled_call_impl is not None or "forward" in vars(network)
-    if hooked or replaced or not isinstance(network, FactoredNetwork):
-        return None
-    if _definer(network, "forward") < _definer(network, "before_head"):
-        return None
-    plain_head = type(network.head) is nn.Linear and network.head.bias is None
-    # In float16 the loss is scaled before its backward pass; gradients made before that would underflow.
-    in_float16 = plain_head and _product_type(network.head.weight) == torch.float16
-    return network if plain_head and not in_float16 else None
-
-
-def _definer(network: nn.Module, name: str) -> int:
-    """How far up the network's classes a method is defined; 0 is its own class, beyond all if in none."""
-    classes = type(network).__mro__
-    return next((place for place, kind in enumerate(classes) if name in vars(kind)), len(classes))
+    factored = factored_network(network)
+    return None if factored is None or _product_type(factored.head.weight) == torch.float16 else factored
 
 
 class _MeanLoss(torch.autograd.Function):
