@@ -42,6 +42,7 @@ coverage: $(VENV)/.installed  ## how often the 90 % intervals cover known truths
 
 bench: $(VENV)/.installed  ## fits, steps, growth, a study, beside what others do (half an hour, quiet) -> results/bench
 	$(BIN)/python benchmarks/fits.py
+	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/study.py

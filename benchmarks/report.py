@@ -4,7 +4,9 @@
 
 The study is the synthetic one of the tests, every run of `configs/sweeps/paper.yaml`, again and again with
 other seeds. Its laws are those of the first seed and no part of what is measured: reading the
-tables, drawing every figure, and writing the page, the Markdown and the figures, in a process of its own.
+tables, drawing every figure, and writing the page, the Markdown and the figures, in a process of its own. The
+figures of a large study are drawn by several processes: the time is that of the clock, the memory that of the
+largest process.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from scaling_laws.runs import load_study
 ROOT = Path(__file__).parents[1]
 RUNS = 1000
 RESAMPLES = 20
-LIMITS = {"cpu_s": 30.0, "peak_bytes": 2 * 2**30, "page_bytes": 8e6}
+LIMITS = {"wall_s": 30.0, "peak_bytes": 2 * 2**30, "page_bytes": 8e6}
+WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
 def main() -> None:
@@ -54,24 +57,29 @@ def report(folder: Path) -> dict[str, Any]:
     from scaling_laws.reports.content import content_of
     from scaling_laws.reports.html import write_content
 
-    started, started_cpu = time.perf_counter(), time.process_time()
+    started, started_cpu = time.perf_counter(), _cpu_s()
     study = load_study(folder)
     content = content_of(study, json.loads((folder / "laws.json").read_text(encoding="utf-8")))
-    drawn_cpu = time.process_time()
+    drawn_s = time.perf_counter()
     page = write_content(content, folder / "report.html")
     return {
         "runs": len(study.runs),
         "figures": len(content.pictures),
         "wall_s": time.perf_counter() - started,
-        "cpu_s": time.process_time() - started_cpu,
-        "of_which_drawing_cpu_s": drawn_cpu - started_cpu,
-        "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "of_which_content_s": drawn_s - started,
+        "cpu_s": _cpu_s() - started_cpu,
+        "peak_bytes": 1024 * max(resource.getrusage(who).ru_maxrss for who in WHO),
         "page_bytes": page.stat().st_size,
         "largest_svg_bytes": {
             picture.name: len(picture.svg)
             for picture in sorted(content.pictures, key=lambda picture: -len(picture.svg))[:5]
         },
     }
+
+
+def _cpu_s() -> float:
+    """Of this process and of those that it has waited for."""
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, WHO))
 
 
 def _study_of_copies(temporary: Path) -> Path:
