@@ -342,6 +342,9 @@ def test_batch_is_the_fitted_critical_batch_at_the_expected_loss():
     assert low < plan.batch_tokens < high
     assert "extrapolation" not in plan.origins["batch_tokens"]
     assert "extrapolation" in plan_from_laws(critical(ranges={"L": [3.5, 5]}), 1e18).origins["batch_tokens"]
+    # Draws in which B_crit does not grow: their alpha_B is infinite, null in JSON.
+    flat = critical(resamples={"alpha_B": [0.21, None, None], "B_star": [2e8, 3e3, 4e3]})
+    assert plan_from_laws(flat, 1e14).intervals["batch_tokens"][0] == pytest.approx(3e3)
     not_known = plan_from_laws(critical(identified=False, reason="one batch"), 1e14)
     assert not_known.batch_tokens is None and "one batch" in not_known.origins["batch_tokens"]
 

@@ -23,7 +23,7 @@ MAX_ITERATIONS = 500
 SAME_OBJECTIVE = 1e-6
 """Relative difference up to which two starts ended at the same minimum."""
 LEAST_DAMPING, MAX_DAMPING = 1e-15, 1e12
-EASED, RAISED = 5.0, 10.0
+EASED, RAISED = 2.0, 10.0
 """What a step that was taken divides the damping by, and one that was refused multiplies it by."""
 LARGEST_BATCH = 250_000
 """Rows times problems of one batch: beyond it the derivatives leave the cache."""

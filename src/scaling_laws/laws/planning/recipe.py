@@ -131,8 +131,7 @@ def _batch(
             origin += f"; an extrapolation, it was measured at losses of {low:.3g} to {high:.3g}"
         interval: Interval = (None, None)
         if fit.get("resamples"):
-            draws = CriticalBatch(**{name: np.array(values) for name, values in fit["resamples"].items()})
-            interval = percentile_interval(draws.batch_tokens(plan.loss_nats))
+            interval = percentile_interval(_batch_draws(fit["resamples"]).batch_tokens(plan.loss_nats))
         return batch, interval, origin
     batches = sorted({float(entry["batch_tokens"]) for entry in used if entry.get("batch_tokens")})
     if not batches:
@@ -143,6 +142,12 @@ def _batch(
     nearest = min(with_batch, key=lambda entry: abs(np.log(entry["N"] / plan.N)))
     origin = f"the batch of the run nearest in size, N = {nearest['N']:.3g}; no optimum{why_not}"
     return float(nearest["batch_tokens"]), (None, None), origin
+
+
+def _batch_draws(resamples: Mapping[str, Any]) -> CriticalBatch:
+    """The law's draws out of JSON, which has no infinity: alpha_B is infinite where B_crit does not grow."""
+    alpha_B = [np.inf if value is None else value for value in resamples["alpha_B"]]
+    return CriticalBatch(alpha_B=np.array(alpha_B), B_star=np.array(resamples["B_star"], dtype=np.float64))
 
 
 def _rate(N: float, used: list[Mapping[str, Any]]) -> tuple[float | None, Interval, str]:
