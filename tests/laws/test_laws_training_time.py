@@ -1,5 +1,7 @@
 """Kaplan's route against curves that follow (5.6), (5.4) and (1.4) exactly, and against others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,6 +56,19 @@ def test_exact_curves_give_the_laws():
     assert envelope.loss == pytest.approx(LAW.frontier_loss(envelope.C_min), rel=3e-3)
     # Parabolas through three sizes, each 2.7 times the other.
     assert np.log(envelope.N / LAW.optimal_N(envelope.C_min)).std() < 0.1
+
+
+def test_a_worse_shape_of_nearly_the_same_size_takes_no_envelope_below_the_measured_losses():
+    """A parabola through two losses at nearly one N and a third far away fell to a third of every loss."""
+    curves = sweep()
+    deep = curves[np.isclose(curves["N"], curves["N"].unique()[3])]
+    deep = deep.assign(run=deep["run"] + "-deep", N=deep["N"] * 0.97, loss=deep["loss"] * 1.05)
+    points = time_points(pd.concat([curves, deep], ignore_index=True))
+    envelope = envelope_of(points, LAW.of_batch, compute_grid(points, LAW.of_batch))
+    assert envelope.loss == pytest.approx(LAW.frontier_loss(envelope.C_min), rel=0.03)
+    far = points.N * np.where(points.N > 1e6, 1e5, 1.0)
+    uneven = envelope_of(replace(points, N=far), LAW.of_batch, compute_grid(points, LAW.of_batch))
+    assert uneven.loss.min() > points.loss.min()
 
 
 def test_the_best_rate_of_a_size_and_batch_counts():

@@ -28,6 +28,12 @@ POINTS_A_TRAINING = 30
 """Points kept of a training, evenly spaced in ln step: long trainings are not to count for more."""
 N_COMPUTES = 40
 FEWEST_SIZES = 3
+SAME_SIZE = 0.1
+"""Difference of ln N up to which two sizes count as one: a slope between neighbours so close is noise, or the
+effect of a shape, which a parabola would follow far below every measured loss."""
+MOST_UNEVEN = 10.0
+"""Distance in ln N of the farther neighbour over that of the nearer one, up to which a parabola goes through the
+three sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +76,8 @@ class Envelope:
 
     Attributes:
         C_min: (m,): FLOPs, evenly spaced in logarithm.
-        loss, N: (m,): the minimum of the parabola in ln N through the best size and its two neighbours.
+        loss, N: (m,): the minimum of the parabola in ln N through the best size and its two neighbours; the
+            best size itself where these are at very different distances.
         reason: why there are no points; empty where there are some.
     """
 
@@ -165,7 +172,7 @@ def envelope_of(
     """The lower envelope over sizes of L(N,C_min).
 
     A training's curve is smoothed (`falling_curve`) and interpolated, never extrapolated; a size's loss is
-    the mean of ln L over its trainings.
+    the mean of ln L over its trainings, and sizes within a tenth of each other are one.
 
     Args:
         grid: computes, (m,), FLOPs.
@@ -201,20 +208,32 @@ def _lowest(log_N: FloatArray, log_loss: FloatArray) -> tuple[float, float] | No
 
     NaN losses are sizes without a point here.
     """
-    present = np.flatnonzero(np.isfinite(log_loss))
-    if len(present) < FEWEST_SIZES:
+    present = np.isfinite(log_loss)
+    log_N, log_loss = _merged(log_N[present], log_loss[present])
+    if len(log_N) < FEWEST_SIZES:
         return None
-    best = int(np.argmin(log_loss[present]))
-    if best in (0, len(present) - 1):
+    best = int(np.argmin(log_loss))
+    if best in (0, len(log_N) - 1):
         return None
-    three = present[best - 1 : best + 2]
-    x, y = log_N[three] - log_N[three[1]], log_loss[three]
+    three = slice(best - 1, best + 2)
+    x, y = log_N[three] - log_N[best], log_loss[three]
     # The middle is the lowest: the parabola opens upwards, or is flat.
     curvature, slope, height = np.polyfit(x, y, 2)
-    if not curvature > 0:
-        return float(log_N[three[1]]), float(y[1])
+    if not curvature > 0 or max(-x[0], x[2]) > MOST_UNEVEN * min(-x[0], x[2]):
+        return float(log_N[best]), float(y[1])
     vertex = -slope / (2 * curvature)
-    return float(vertex + log_N[three[1]]), float(height + slope * vertex / 2)
+    return float(vertex + log_N[best]), float(height + slope * vertex / 2)
+
+
+def _merged(log_N: FloatArray, log_loss: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Sizes in order, neighbours within `SAME_SIZE` of the first of them at their mean."""
+    group = np.zeros(len(log_N), dtype=np.intp)
+    first = log_N[0] if len(log_N) else 0.0
+    for i in range(1, len(log_N)):
+        new = log_N[i] > first + SAME_SIZE
+        first, group[i] = (log_N[i] if new else first), group[i - 1] + new
+    count = np.bincount(group)
+    return np.bincount(group, log_N) / count, np.bincount(group, log_loss) / count
 
 
 def _why_no_envelope(n_sizes: int) -> str:
