@@ -23,7 +23,7 @@ paper: $(VENV)/.installed  ## every experiment of the paper, and its report (SCA
 	$(BIN)/scaling-laws study configs/sweeps/paper.yaml --scale $(SCALE)
 
 test: $(VENV)/.installed-dev  ## the whole test suite, on all cores
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-slow: $(VENV)/.installed-dev  ## what does not fit into `make test`
 	$(BIN)/python -m pytest -m slow
@@ -45,6 +45,7 @@ bench: $(VENV)/.installed  ## fits, steps, growth, a study, beside what others d
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/where_time_goes.py
 	$(BIN)/python benchmarks/study.py
 
 shape: $(VENV)/.installed  ## which shape is best at one N: 52 trials -> lightning_logs/shape

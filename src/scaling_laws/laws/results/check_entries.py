@@ -56,7 +56,8 @@ def _comparison_entry(axis: Axis, kind: str, comparison: Comparison) -> Entry:
 def _learning_curve_entry(tables: FamilyTables) -> Entry:
     if tables.curves is None or tables.curves.empty:
         return {"scores": [], "left_out": [], "sentence": "", "reason": "the table has no learning curves"}
-    longest = tables.complete.sort_values(["D", "run"], ascending=[False, True]).drop_duplicates("trunk")
+    # Runs of the laws alone: where tokens return, or the rate is far off, no power law ends the curve.
+    longest = tables.runs.sort_values(["D", "run"], ascending=[False, True]).drop_duplicates("trunk")
     curves = tables.curves[tables.curves["run"].isin(longest["run"])]  # branches repeat their trunk
     result = extrapolate_curves(curves, loss="loss", delta=tables.settings.delta, seed=tables.settings.seed)
     return {
