@@ -5,7 +5,9 @@
 The study is `configs/sweeps/quick.yaml` with its horizons divided by `--shorter`. The other side trains every
 run of its plan from the start, in order, in the nanoGPT-style loop of `plain_gpt.py`, in float32, eager, on
 as many threads as there are cores, with the same held-out evaluations at the same steps. Ours is run before
-and after it, and both times are reported. All times are wall seconds: this wants a quiet machine.
+and after it, and both times are reported. `start` is a whole run of two steps in a process that has trained
+before, on one core: its settings read, network, batches and logger made, its end evaluated and recorded. All
+times are wall seconds: this wants a quiet machine.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,13 +32,18 @@ import yaml
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "results/bench/study.json"
 EVALUATION_SEQUENCES = 32
+STARTS = 7
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shorter", type=int, default=8, help="divides the horizons (default: %(default)s)")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--start", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.start:
+        print(json.dumps(_starts()))
+        return
     if options.plain:
         print(json.dumps({"wall_s": _train_plainly(options.plain)}))
         return
@@ -50,6 +58,7 @@ def main() -> None:
         "shorter": options.shorter,
         "ours": [first, second],
         "plain": plain,
+        "start": _child("--start", threads=1),
         "times_faster": [plain["wall_s"] / each["wall_s"] for each in (first, second)],
     }
     from scaling_laws.records import write_atomically
@@ -90,12 +99,40 @@ def _ours(sweep: Path, logs: Path) -> dict[str, float]:
 
 
 def _plain(sweep: Path) -> dict[str, float]:
+    return _child("--plain", str(sweep), threads=os.cpu_count() or 1)
+
+
+def _child(*arguments: str, threads: int) -> dict[str, float]:
     """In a process of its own, since the number of threads is one of a process."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(os.cpu_count())}
-    command = [sys.executable, __file__, "--plain", str(sweep)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, __file__, *arguments]
     result = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(result.stdout)
     return found
+
+
+def _starts() -> dict[str, float]:
+    from measured_run import measured_run
+
+    from scaling_laws.data.config import load_config
+    from scaling_laws.data.tokens import build_corpus
+    from scaling_laws.sweeps.networks import CLASS_PATHS
+    from scaling_laws.training.run import train_trunk, use_one_thread
+
+    use_one_thread()
+    corpus = build_corpus(load_config(ROOT / "configs/data/embedded.yaml"), ROOT / "data/embedded")
+    shape = {"n_layer": 2, "d_model": 16, "n_heads": 2}
+    seconds = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for number in range(1 + STARTS):
+            config = measured_run(
+                corpus, Path(temporary) / str(number), CLASS_PATHS["transformer"], shape, steps=1
+            )
+            config["recorder"]["run_id"] = str(number)
+            started = time.perf_counter()
+            train_trunk([config])
+            seconds.append(time.perf_counter() - started)
+    return {"first_s": seconds[0], "start_s": statistics.median(seconds[1:])}
 
 
 def _train_plainly(path: Path) -> float:

@@ -13,20 +13,14 @@ from scaling_laws.data.tokens import TokenCorpus, build_corpus
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("email", "http", "json", "logging")
-TAKE_A_MINUTE = {"paper", "flat"}
-"""Studies of `tests/reports/conftest.py`, whose laws every worker would fit for itself."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files go to workers whole; those that need one of these studies all go to the same worker."""
+    """Files go to workers whole; those of the reports to one of them, which fits their studies once."""
     reports = ROOT / "tests" / "reports"
-    together = {
-        item.path
-        for item in items
-        if item.path.parent == reports and TAKE_A_MINUTE.intersection(getattr(item, "fixturenames", ()))
-    }
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("paper" if item.path in together else str(item.path)))
+        group = reports if item.path.parent == reports else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
 @pytest.fixture(scope="session")
