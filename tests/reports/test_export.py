@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fitted_studies import FittedStudy
+from PIL import Image, ImageChops, ImageStat
 
 from scaling_laws.cli import main
 from scaling_laws.commands import report
@@ -65,3 +66,8 @@ def test_the_command(tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFix
     names = {path.name for path in (tmp_path / "results").iterdir()}
     assert {"runs.csv", "laws.json", "claims.md", "claims.csv", "claims.json", "curves.csv.gz"} <= names
     assert len(load_study(folder).runs) == len(pd.read_csv(tmp_path / "results" / "runs.csv"))
+    for path in (tmp_path / "results" / "figures").glob("*.png"):
+        original = folder / "figures" / path.name
+        with Image.open(path) as few, Image.open(original) as all_colours:
+            difference = ImageChops.difference(few.convert("RGB"), all_colours.convert("RGB"))
+        assert max(ImageStat.Stat(difference).mean) < 2 and path.stat().st_size < original.stat().st_size

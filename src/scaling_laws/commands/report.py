@@ -85,7 +85,7 @@ def export(study: Study, folder: Path) -> str:
     """Copy a study's small results, and say how large they are.
 
     `runs.csv`, `laws.json`, the claims, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of
-    each run) and the figures. The same study gives the same bytes.
+    each run) and the figures, as SVG and in 256 colours as PNG. The same study gives the same bytes.
 
     Args:
         folder: made where it is missing; figures of an earlier export that are no longer drawn are removed.
@@ -94,13 +94,15 @@ def export(study: Study, folder: Path) -> str:
         InputError: the results are larger than `LARGEST_EXPORT_BYTES`, or the folder cannot be written to.
     """
     from scaling_laws.records import write_atomically
+    from scaling_laws.reports.pictures import in_few_colours
 
     small = {name: study.folder / name for name in KEPT_FILES}
     content = {name: path.read_bytes() for name, path in small.items() if path.is_file()}
     content["curves.csv.gz"] = gzip.compress(thinned(study.curves()).to_csv(index=False).encode(), mtime=0)
-    for path in sorted((study.folder / FIGURES).glob("*")):
-        if path.suffix in (".png", ".svg"):
-            content[f"{FIGURES}/{path.name}"] = path.read_bytes()
+    for path in sorted((study.folder / FIGURES).glob("*.svg")):
+        content[f"{FIGURES}/{path.name}"] = path.read_bytes()
+    for path in sorted((study.folder / FIGURES).glob("*.png")):
+        content[f"{FIGURES}/{path.name}"] = in_few_colours(path.read_bytes())
     total = sum(map(len, content.values()))
     if total > LARGEST_EXPORT_BYTES:
         largest = max(content, key=lambda name: len(content[name]))

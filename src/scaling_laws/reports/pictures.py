@@ -125,6 +125,15 @@ def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
         (folder / f"{picture.name}.png").write_bytes(picture.png)
 
 
+def in_few_colours(png: bytes) -> bytes:
+    """The same pixels in 256 colours: a third of the bytes, and no difference to be seen."""
+    with Image.open(io.BytesIO(png)) as image:
+        few = image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    content = io.BytesIO()
+    few.save(content, "png", optimize=True)
+    return content.getvalue()
+
+
 def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mapping[str, str]:
     """A data URL each, by name: SVG, but pixels for the largest drawings until all fit into `limit` bytes."""
     by_size = sorted(pictures, key=lambda picture: (-len(picture.svg), picture.name))

@@ -32,8 +32,8 @@ SAME_SIZE = 0.1
 """Difference of ln N up to which two sizes count as one: a slope between neighbours so close is noise, or the
 effect of a shape, which a parabola would follow far below every measured loss."""
 MOST_UNEVEN = 10.0
-"""Distance in ln N of the farther neighbour over that of the nearer one, up to which a parabola goes through the
-three sizes."""
+"""Distance in ln N of the farther neighbour over that of the nearer one, up to which a parabola goes through
+the three sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
