@@ -16,11 +16,15 @@ PACKAGES = ("email", "http", "json", "logging")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files go to workers whole; those of the reports to one of them, which fits their studies once."""
+    """Files go to workers whole; those that share a trained or a fitted study to one, which makes it once."""
     reports = ROOT / "tests" / "reports"
+    sharing = {
+        item.path
+        for item in items
+        if item.path.parent == reports or "tiny_study" in getattr(item, "fixturenames", ())
+    }
     for item in items:
-        group = reports if item.path.parent == reports else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+        item.add_marker(pytest.mark.xdist_group("studies" if item.path in sharing else str(item.path)))
 
 
 @pytest.fixture(scope="session")
