@@ -9,7 +9,7 @@ import pytest
 
 from scaling_laws.laws.allocation.frontier import envelope, planned_computes, size_curves, slice_computes
 from scaling_laws.laws.allocation.isoflop import isoflop_slice
-from scaling_laws.laws.allocation.minima import minima, minimum
+from scaling_laws.laws.allocation.minima import loss_at, minima, minimum
 from scaling_laws.laws.allocation.power_lines import (
     akima_optima,
     allocation_bias,
@@ -126,6 +126,16 @@ def test_akima_through_three_points_is_their_parabola():
     log_N, log_loss = np.array([0.0, 1.0, 2.0]), np.array([0.3, 0.1, 0.2])
     curvature, slope, _ = np.polyfit(log_N, log_loss, 2)
     assert minima(log_N, log_loss[None], "akima")[0] == pytest.approx(-slope / (2 * curvature), abs=1e-4)
+
+
+def test_akimas_curve_does_not_run_through_sizes_that_nearly_coincide():
+    """A worse shape beside the best size but one: its step in loss is no slope to follow."""
+    log_N = np.log([1e4, 2e4, 4e4, 6.9e4, 7e4, 1.6e5])
+    log_loss = 0.02 * (log_N - np.log(7e4)) ** 2 + np.array([0, 0, 0, 0.008, 0, 0])
+    lowest, refused = minimum(log_N, log_loss, "akima")
+    assert not refused and lowest == pytest.approx(np.log(7e4), abs=0.3)
+    assert loss_at(log_N, log_loss, lowest, "akima") > 0.995
+    assert "differ by a tenth" in minimum(np.log([1e4, 1.01e4, 3e4]), np.array([0.1, 0, 0.1]), "akima")[1]
 
 
 @pytest.mark.parametrize("method", ["parabola", "akima"])

@@ -2,7 +2,8 @@
 
 Two ways to find it: a parabola in ln N through the losses (Hoffmann 2022, approach 2), and Akima's
 interpolation of ln loss over ln N (Porian 2024). A parabola smooths noise and is biased where the valley is
-not symmetric about the sizes; Akima's curve goes through every loss, noise included.
+not symmetric about the sizes; Akima's curve goes through every loss, noise included (sizes that nearly
+coincide are one, at their mean).
 
 Shapes: k sizes in order, R draws of their losses.
 """
@@ -19,6 +20,9 @@ from scaling_laws.laws.forms.terms import FloatArray
 Method = Literal["parabola", "akima"]
 FINE_GRID = 1001
 """Values of ln N at which Akima's curve is compared with itself."""
+SAME_SIZE = 0.1
+"""Difference of ln N up to which two sizes count as one: a slope between neighbours so close is noise, or the
+effect of a shape, which a curve through both would follow far below every measured loss."""
 
 
 def edge_warning(loss: FloatArray) -> str:
@@ -41,9 +45,23 @@ def minimum(log_N: FloatArray, log_loss: FloatArray, method: Method) -> tuple[fl
     if warning := edge_warning(log_loss):
         return None, warning
     lowest = float(minima(log_N, log_loss[None], method)[0])
+    if method == "akima" and len(merged(log_N, log_loss)[0]) < FEWEST_SIZES:
+        return None, f"fewer than {FEWEST_SIZES} sizes that differ by a tenth"
     if not log_N[0] < lowest < log_N[-1]:
         return None, "the parabola has no minimum between the sizes"
     return lowest, ""
+
+
+def merged(log_N: FloatArray, log_loss: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Sizes (k,) in order and losses (..., k); those within `SAME_SIZE` are one, at their mean."""
+    group = np.zeros(len(log_N), dtype=np.intp)
+    first = log_N[0] if len(log_N) else 0.0
+    for i in range(1, len(log_N)):
+        new = log_N[i] > first + SAME_SIZE
+        first, group[i] = (log_N[i] if new else first), group[i - 1] + new
+    share = group == np.arange(group.max(initial=-1) + 1)[:, None]
+    mean = share / share.sum(axis=1, keepdims=True)
+    return mean @ log_N, log_loss @ mean.T
 
 
 def minima(log_N: FloatArray, log_loss: FloatArray, method: Method) -> FloatArray:
@@ -57,7 +75,7 @@ def loss_at(log_N: FloatArray, log_loss: FloatArray, where: float, method: Metho
         return float(np.polyfit(log_N - where, np.exp(log_loss), 2)[2])
     from scipy.interpolate import Akima1DInterpolator
 
-    return float(np.exp(Akima1DInterpolator(log_N, log_loss)(where)))
+    return float(np.exp(Akima1DInterpolator(*merged(log_N, log_loss))(where)))
 
 
 def _parabola_minima(log_N: FloatArray, log_loss: FloatArray) -> FloatArray:
@@ -74,6 +92,10 @@ def _akima_minima(log_N: FloatArray, log_loss: FloatArray) -> FloatArray:
     """The lowest point of a fine grid, refined by the parabola through it and its two neighbours."""
     from scipy.interpolate import Akima1DInterpolator
 
+    smallest = log_N[0]
+    log_N, log_loss = merged(log_N, log_loss)
+    if len(log_N) < FEWEST_SIZES:
+        return np.full(len(log_loss), smallest)
     fine, step = np.linspace(log_N[0], log_N[-1], FINE_GRID, retstep=True)
     curve = Akima1DInterpolator(log_N, log_loss, axis=1)(fine)
     lowest = curve.argmin(axis=1)

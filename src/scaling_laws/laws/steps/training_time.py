@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scaling_laws.laws.allocation.minima import merged
 from scaling_laws.laws.fitting.fit import DEFAULT_DELTA, Fit, fit_law
 from scaling_laws.laws.fitting.rows import Rows, make_rows
 from scaling_laws.laws.forms.joint import JointLaw
@@ -28,9 +29,6 @@ POINTS_A_TRAINING = 30
 """Points kept of a training, evenly spaced in ln step: long trainings are not to count for more."""
 N_COMPUTES = 40
 FEWEST_SIZES = 3
-SAME_SIZE = 0.1
-"""Difference of ln N up to which two sizes count as one: a slope between neighbours so close is noise, or the
-effect of a shape, which a parabola would follow far below every measured loss."""
 MOST_UNEVEN = 10.0
 """Distance in ln N of the farther neighbour over that of the nearer one, up to which a parabola goes through
 the three sizes."""
@@ -209,7 +207,7 @@ def _lowest(log_N: FloatArray, log_loss: FloatArray) -> tuple[float, float] | No
     NaN losses are sizes without a point here.
     """
     present = np.isfinite(log_loss)
-    log_N, log_loss = _merged(log_N[present], log_loss[present])
+    log_N, log_loss = merged(log_N[present], log_loss[present])
     if len(log_N) < FEWEST_SIZES:
         return None
     best = int(np.argmin(log_loss))
@@ -223,17 +221,6 @@ def _lowest(log_N: FloatArray, log_loss: FloatArray) -> tuple[float, float] | No
         return float(log_N[best]), float(y[1])
     vertex = -slope / (2 * curvature)
     return float(vertex + log_N[best]), float(height + slope * vertex / 2)
-
-
-def _merged(log_N: FloatArray, log_loss: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Sizes in order, neighbours within `SAME_SIZE` of the first of them at their mean."""
-    group = np.zeros(len(log_N), dtype=np.intp)
-    first = log_N[0] if len(log_N) else 0.0
-    for i in range(1, len(log_N)):
-        new = log_N[i] > first + SAME_SIZE
-        first, group[i] = (log_N[i] if new else first), group[i - 1] + new
-    count = np.bincount(group)
-    return np.bincount(group, log_N) / count, np.bincount(group, log_loss) / count
 
 
 def _why_no_envelope(n_sizes: int) -> str:
