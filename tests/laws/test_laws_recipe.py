@@ -84,6 +84,14 @@ def test_shallow_networks_stay_where_there_are_few_others() -> None:
     assert len(of_one_recipe(lstm)[0]) == 15
 
 
+def test_lstms_of_another_depth_are_left_out() -> None:
+    """At one N four layers of an LSTM are 0.4 nats worse than two: no law of N holds both."""
+    usual = [{"family": "lstm", "N": 1e4 * size, "n_layer": 2} for size in (1, 2, 3, 4)]
+    deep = {"family": "lstm", "N": 2e4, "n_layer": 4, "run": "deep"}
+    _, reasons = of_one_recipe(table(*usual, deep))
+    assert set(reasons) == {"deep"} and "another depth" in reasons["deep"]
+
+
 def test_a_table_that_knows_no_recipes_is_left_alone() -> None:
     bare = table({"n_ctx": 8})[["run", "trunk", "family", "N", "D", "C", "loss", "n_ctx"]]
     assert len(usable_runs(bare)[0]) == 11
