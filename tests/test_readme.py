@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from scaling_laws.cli import main
 from scaling_laws.records import read_record
+from scaling_laws.reports.formulas import interval_text, number
 from scaling_laws.training.module import LanguageModel
 
 ROOT = Path(__file__).parents[1]
@@ -89,3 +92,30 @@ def test_links_lead_somewhere() -> None:
 def test_the_headline_table_is_that_of_the_recorded_study() -> None:
     recorded = (ROOT / "results" / "quick" / "headline.md").read_text(encoding="utf-8").strip()
     assert recorded in README
+
+
+def test_the_claims_are_those_of_the_recorded_studies() -> None:
+    """Every row of docs/results.md's table, and what the text counts, by the rules' own files."""
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    at = {
+        scale: json.loads((ROOT / "results" / scale / "claims.json").read_text(encoding="utf-8"))
+        for scale in ("cpu", "smoke")
+    }
+    for of_cpu, of_smoke in zip(at["cpu"], at["smoke"], strict=True):
+        value = "–"
+        if of_cpu["value"] is not None:
+            interval = interval_text((of_cpu["low"], of_cpu["high"]))
+            value = f"{number(of_cpu['value'])} {interval}".strip()
+        cells = (
+            str(of_cpu["number"]),
+            f"{of_cpu['claim']}: {of_cpu['quantity']}",
+            value,
+            of_cpu["paper"] or "–",
+            of_cpu["verdict"],
+            of_smoke["verdict"],
+        )
+        assert f"| {' | '.join(cells)} |" in page
+    counts = Counter(claim["verdict"] for claim in at["cpu"])
+    said = f"{counts['confirmed']} claims are confirmed, {counts['not at this scale']} cannot be told, "
+    assert f"{said}{counts['contradicted']} are contradicted" in " ".join(page.split())
+    assert f"{said}{counts['contradicted']} are contradicted" in " ".join(README.split())
