@@ -71,6 +71,8 @@ COMPUTE_LABELS = {
     "C_exact": "C, exact training FLOPs",
 }
 LOSS_LABEL = "test loss, nats per token"
+LARGEST_LOG = 700.0
+"""Of an axis: a bootstrap's draw of a scale may be 1e280, and 1e309 is no number."""
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
@@ -253,11 +255,11 @@ def _limits(values: Iterable[float], margin: float) -> tuple[float, float]:
     present = np.log(present[np.isfinite(present) & (present > 0)])
     low, high = float(present.min()), float(present.max())
     room = margin * (high - low) if high - low > 0.01 else math.log(1.5)  # one value stands in the middle
-    return math.exp(low - room), math.exp(high + room)
+    return math.exp(max(low - room, -LARGEST_LOG)), math.exp(min(high + room, LARGEST_LOG))
 
 
 def _log_ticks(axis: Axis, low: float, high: float) -> None:
-    decades = math.log10(high / low)
+    decades = math.log10(high) - math.log10(low)
     if decades >= 2.3:
         step = math.ceil(decades / 6)
         exponents = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1, step)
