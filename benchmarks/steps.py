@@ -236,6 +236,8 @@ def _plain(
     family: str, shape: Shape, n_vocab: int, tokens: np.ndarray, *, compiled: bool
 ) -> dict[str, Steps]:
     found = {}
+    # One code object serves all shapes, and after eight versions of it torch.compile goes back to eager.
+    torch._dynamo.reset()
     for way in ("eager", "compiled") if compiled else ("eager",):
         for short, autocast in (("fp32", False), ("bf16", True)):
             network: nn.Module

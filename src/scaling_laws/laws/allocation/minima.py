@@ -20,9 +20,10 @@ from scaling_laws.laws.forms.terms import FloatArray
 Method = Literal["parabola", "akima"]
 FINE_GRID = 1001
 """Values of ln N at which Akima's curve is compared with itself."""
-SAME_SIZE = 0.1
-"""Difference of ln N up to which two sizes count as one: a slope between neighbours so close is noise, or the
-effect of a shape, which a curve through both would follow far below every measured loss."""
+SAME_SIZE = 0.05
+"""Difference of ln N up to which two sizes count as one: networks of one planned N meet it within 2 %. The
+slope between neighbours so close is noise, or the effect of a shape, and a curve through both would follow it
+far below every measured loss."""
 
 
 def edge_warning(loss: FloatArray) -> str:
@@ -46,7 +47,7 @@ def minimum(log_N: FloatArray, log_loss: FloatArray, method: Method) -> tuple[fl
         return None, warning
     lowest = float(minima(log_N, log_loss[None], method)[0])
     if method == "akima" and len(merged(log_N, log_loss)[0]) < FEWEST_SIZES:
-        return None, f"fewer than {FEWEST_SIZES} sizes that differ by a tenth"
+        return None, f"fewer than {FEWEST_SIZES} sizes that differ by 5 %"
     if not log_N[0] < lowest < log_N[-1]:
         return None, "the parabola has no minimum between the sizes"
     return lowest, ""

@@ -170,7 +170,7 @@ def envelope_of(
     """The lower envelope over sizes of L(N,C_min).
 
     A training's curve is smoothed (`falling_curve`) and interpolated, never extrapolated; a size's loss is
-    the mean of ln L over its trainings, and sizes within a tenth of each other are one.
+    the mean of ln L over its trainings, and sizes within 5 % of each other are one.
 
     Args:
         grid: computes, (m,), FLOPs.
