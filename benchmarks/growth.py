@@ -43,8 +43,8 @@ LABELS = {
     "plans": "runs planned",
     "fits": "rows fitted",
     "tokens": "tokens of the corpus",
-    "context": "n_ctx at 2,048 tokens a step",
-    "layers": "n_layer, d_model = 32",
+    "context": "n_ctx, 2,048 tokens",
+    "layers": "layers of width 32",
 }
 REPEATS = 3
 
@@ -211,7 +211,7 @@ def _draw(content: dict[str, Any]) -> None:
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.0, 5.4), layout="constrained")
-        panels = figure.subplots(2, len(POINTS), sharex="col")
+        panels = figure.subplots(2, len(POINTS), sharex="col", sharey="row")
         for column, what in enumerate(POINTS):
             rows = [row for row in content["rows"] if row["what"] == what]
             sizes = [row["size"] for row in rows]

@@ -72,13 +72,20 @@ class PlainLSTM(nn.Module):
 
 
 def plain_steps(
-    network: nn.Module, tokens: np.ndarray, *, n_ctx: int, batch_sequences: int, autocast: bool
+    network: nn.Module,
+    tokens: np.ndarray,
+    *,
+    n_ctx: int,
+    batch_sequences: int,
+    autocast: bool,
+    compiled: bool = False,
 ) -> Callable[[int], float]:
     """A function that trains for some steps and returns the last loss; nanoGPT's `train.py` in small.
 
     Args:
         tokens: all of the training split.
         autocast: to bfloat16, as nanoGPT does where it can.
+        compiled: network and loss in one, as in nanoGPT, whose network returns its loss.
     """
     decayed = [weight for weight in network.parameters() if weight.ndim >= 2]
     other = [weight for weight in network.parameters() if weight.ndim < 2]
@@ -91,12 +98,16 @@ def plain_steps(
         stacked = torch.stack(windows)
         return stacked[:, :-1], stacked[:, 1:]
 
+    def mean_loss(inputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(network(inputs).flatten(0, 1), targets.flatten())
+
+    loss_of = torch.compile(mean_loss) if compiled else mean_loss
+
     def steps(n_steps: int) -> float:
         for _ in range(n_steps):
             inputs, targets = batch()
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                logits = network(inputs)
-                loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+                loss = loss_of(inputs, targets)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()

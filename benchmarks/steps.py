@@ -245,10 +245,13 @@ def _plain(
                 network = PlainGPT(n_vocab, N_CTX, **shape)
             else:
                 network = PlainLSTM(n_vocab, **shape)
-            if way == "compiled":
-                network.compile()
             found[f"plain {way} {short}"] = plain_steps(
-                network, tokens, n_ctx=N_CTX, batch_sequences=BATCH_SEQUENCES, autocast=autocast
+                network,
+                tokens,
+                n_ctx=N_CTX,
+                batch_sequences=BATCH_SEQUENCES,
+                autocast=autocast,
+                compiled=way == "compiled",
             )
     return found
 
