@@ -48,8 +48,9 @@ def test_laws_and_report_are_there(study_folder: Path) -> None:
 def test_the_readers_of_a_study_need_no_torch(study_folder: Path) -> None:
     """`laws`, `report` and `plan` on a real study, in a process where importing torch fails."""
     code = "import sys; sys.modules['torch'] = None\nfrom scaling_laws.cli import main\nmain(sys.argv[1:])"
+    laws = study_folder / "again.json"
     for arguments in (
-        ["laws", str(study_folder), "--form", "kaplan_nd"],
+        ["laws", str(study_folder), "-o", str(laws), "--bootstrap", "50"],
         ["report", str(study_folder)],
         ["plan", "--compute", "1e12", "--published", "chinchilla"],
     ):
