@@ -118,10 +118,10 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
 def _row(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, *, compiled: bool) -> dict[str, Any]:
     """Tokens a second of everybody, one shape."""
     tokens = corpus.tokens("train")
-    others = _plain(family, shape, corpus.n_vocab, tokens, compiled=compiled)
+    others = plain_contestants(family, shape, corpus.n_vocab, tokens, compiled=compiled)
     seconds: dict[str, list[float]] = {name: [] for name in others}
     for precision, short in (("32-true", "fp32"), ("bf16-mixed", "bf16")):
-        turns = Turns(others | {f"bare {short}": _bare(corpus, family, shape, precision, tokens)})
+        turns = Turns(others | {f"bare {short}": bare_steps(corpus, family, shape, precision, tokens)})
         name = f"{family}-{shape['n_layer']}x{shape['d_model']}-{short}"
         cli = training_cli(
             measured_run(
@@ -232,7 +232,7 @@ class Turns(pl.Callback):
             self.seconds[name].append(seconds)
 
 
-def _plain(
+def plain_contestants(
     family: str, shape: Shape, n_vocab: int, tokens: np.ndarray, *, compiled: bool
 ) -> dict[str, Steps]:
     found = {}
@@ -256,7 +256,7 @@ def _plain(
     return found
 
 
-def _bare(corpus: TokenCorpus, family: str, shape: Shape, precision: str, tokens: np.ndarray) -> Steps:
+def bare_steps(corpus: TokenCorpus, family: str, shape: Shape, precision: str, tokens: np.ndarray) -> Steps:
     """Our network, loss and optimiser in a loop without a trainer; the batches are those of a run."""
     network = load_class(CLASS_PATHS[family])(n_vocab=corpus.n_vocab, n_ctx=N_CTX, **shape)
     optimizer = make_optimizer("adamw", network, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.1)

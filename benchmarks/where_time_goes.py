@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from steps import LSTMS, TRANSFORMERS, Shape, Steps, _bare, _plain
+from steps import LSTMS, TRANSFORMERS, Shape, Steps, bare_steps, plain_contestants
 from torch.profiler import ProfilerActivity, profile
 
 from scaling_laws.data.config import load_config
@@ -57,9 +57,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for family, shapes in (("transformer", TRANSFORMERS), ("lstm", LSTMS)):
         for shape in shapes:
-            contestants = {"ours": _bare(corpus, family, shape, "bf16-mixed", tokens)}
+            contestants = {"ours": bare_steps(corpus, family, shape, "bf16-mixed", tokens)}
             if family == "lstm":
-                plain = _plain(family, shape, corpus.n_vocab, tokens, compiled=False)
+                plain = plain_contestants(family, shape, corpus.n_vocab, tokens, compiled=False)
                 contestants["plain"] = plain["plain eager bf16"]
             rows += _rows(family, shape, contestants)
     content = {
