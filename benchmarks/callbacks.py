@@ -1,15 +1,16 @@
-"""What measuring costs: a training step with all of our callbacks against the same Trainer without any.
+"""What measuring costs: the time inside our callbacks, beside that of the steps that they watch.
 
     python benchmarks/callbacks.py            -> results/bench/callbacks.json
 
-Both run in one process, in turns of `STEPS` steps; the ratio of a round is that of two neighbouring turns,
-and the median over rounds is reported with its quartiles. Times are CPU seconds of this process, on one
-thread. Held-out evaluations lie on a log-spaced grid and are no part of a step: what they add to a run of
-1.0 M tokens is reported on its own.
+Each network is trained over 1.0 M tokens at the default settings, with a clock around every hook of every
+callback: two runs with and without them differ by more for other reasons (by 5 to 10 % here) than for this
+one. Held-out evaluations are reported on their own. Times are CPU seconds of this process, on one thread;
+shares are of the time spent outside hooks, the median of `RUNS` runs.
 """
 
 from __future__ import annotations
 
+import collections
 import json
 import platform
 import statistics
@@ -27,11 +28,23 @@ from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.records import write_atomically
 from scaling_laws.runs import parameter_counts
 from scaling_laws.training.lightning_cli import training_cli
+from scaling_laws.training.recorder import RunRecorder
 from scaling_laws.training.run import reuse_freed_memory, use_one_thread
+from scaling_laws.training.snapshots import Snapshots
 
 ROOT = Path(__file__).parents[1]
-STEPS, ROUNDS = 128, 7
-EVALUATED_STEPS = 512
+STEPS, RUNS = 512, 3
+HOOKS = (
+    "on_train_start",
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+    "on_train_end",
+)
+EVALUATIONS = "evaluations"
 NETWORKS: dict[str, tuple[str, dict[str, int]]] = {
     "transformer 2x16": ("transformer.Transformer", {"n_layer": 2, "d_model": 16, "n_heads": 2}),
     "transformer 2x64": ("transformer.Transformer", {"n_layer": 2, "d_model": 64, "n_heads": 4}),
@@ -47,96 +60,79 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         corpus = build_corpus(load_config(ROOT / "configs/data/tiny.yaml"), Path(temporary) / "tiny")
         for name, (class_path, shape) in NETWORKS.items():
-            results[name] = row = _compare(corpus, Path(temporary) / name, class_path, shape)
+            runs = [_run(corpus, Path(temporary) / name / str(k), class_path, shape) for k in range(RUNS)]
+            row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+            evaluations = row.pop(EVALUATIONS)
+            N, step_ms = row.pop("N"), row.pop("step_ms")
+            results[name] = {
+                "N": N,
+                "step_ms": step_ms,
+                "callbacks": sum(row.values()),
+                "by_callback": row,
+                EVALUATIONS: evaluations,
+            }
             print(
-                f"{name:<18} N {row['N']:>8,}  step {row['step_ms']:7.2f} ms  "
-                f"callbacks {100 * (row['ratio'] - 1):+.2f} % "
-                f"[{100 * (row['quartiles'][0] - 1):+.2f}, {100 * (row['quartiles'][1] - 1):+.2f}]  "
-                f"evaluations {100 * row['evaluation_share']:+.1f} % over 1.0 M tokens"
+                f"{name:<18} N {N:>8,}  step {step_ms:7.2f} ms  callbacks {100 * sum(row.values()):.2f} % "
+                f"({', '.join(f'{owner} {100 * share:.2f}' for owner, share in row.items())})  "
+                f"evaluations {100 * evaluations:.1f} %"
             )
     content = {
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
+        "steps": STEPS,
         "rows": results,
     }
     write_atomically(ROOT / "results/bench/callbacks.json", json.dumps(content, indent=1) + "\n")
 
 
-def _compare(corpus: TokenCorpus, folder: Path, class_path: str, shape: dict[str, int]) -> dict[str, Any]:
-    bare, measured, ratios = [], [], []
-    for turn in range(ROUNDS + 1):  # the first warms up
-        bare_s = _seconds(_config(corpus, folder / f"bare{turn}", class_path, shape), measuring=False)
-        measured_s = _seconds(_config(corpus, folder / f"all{turn}", class_path, shape), measuring=True)
-        if turn:
-            bare.append(bare_s)
-            measured.append(measured_s)
-            ratios.append(measured_s / bare_s)
-    quartiles = statistics.quantiles(ratios, n=4)
+def _run(corpus: TokenCorpus, folder: Path, class_path: str, shape: dict[str, int]) -> dict[str, float]:
+    """N, milliseconds a step, and the shares of each callback and of the evaluations, by name."""
+    config = measured_run(corpus, folder, f"scaling_laws.models.{class_path}", shape, steps=STEPS - 1)
+    config["recorder"] = {}
+    cli = training_cli(config)
+    clocks = Clocks()
+    for callback in cli.trainer.callbacks:  # type: ignore[attr-defined]
+        for hook in HOOKS:
+            if getattr(type(callback), hook) is not getattr(pl.Callback, hook):
+                clocks.put_around(callback, hook, type(callback).__name__)
+        if isinstance(callback, RunRecorder):
+            clocks.put_around(callback, "_evaluate", EVALUATIONS)
+        if isinstance(callback, Snapshots):
+            clocks.put_around(callback, "take", "Snapshots")
+    start_s = time.process_time()
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    outside_s = time.process_time() - start_s - sum(clocks.spent_s.values())
+    network: Any = cli.model.network
     return {
-        "N": _n_parameters(_config(corpus, folder / "n", class_path, shape)),
-        "step_ms": 1e3 * statistics.median(bare) / STEPS,
-        "ratio": statistics.median(ratios),
-        "quartiles": [quartiles[0], quartiles[2]],
-        "evaluation_share": _evaluation_share(_config(corpus, folder / "whole", class_path, shape)),
+        "N": parameter_counts(network.parameters_by_group(), network.flops_per_token())["N"],
+        "step_ms": 1e3 * outside_s / STEPS,
+        **{owner: spent_s / outside_s for owner, spent_s in clocks.spent_s.items()},
     }
 
 
-def _config(corpus: TokenCorpus, folder: Path, class_path: str, shape: dict[str, int]) -> dict[str, Any]:
-    return measured_run(corpus, folder, f"scaling_laws.models.{class_path}", shape, steps=STEPS)
+class Clocks:
+    """Time inside methods, by owner; that of a method within another's is the inner one's alone."""
 
+    def __init__(self) -> None:
+        self.spent_s: dict[str, float] = collections.defaultdict(float)
+        self._within: list[str] = []
 
-def _seconds(config: dict[str, Any], *, measuring: bool) -> float:
-    """CPU seconds of all steps but the last, with what the callbacks do after each."""
-    cli = training_cli(config)
-    trainer, module, data = cli.trainer, cli.model, cli.datamodule
-    clock = Clock()
-    trainer.callbacks = [*(trainer.callbacks if measuring else []), clock]  # type: ignore[attr-defined]
-    if not measuring:
-        trainer.loggers = []
-    trainer.fit(module, datamodule=data)
-    return clock.stop_s - clock.start_s
+    def put_around(self, instance: Any, method: str, owner: str) -> None:
+        inner = getattr(instance, method)
 
+        def timed(*arguments: Any, **keywords: Any) -> Any:
+            start_s = time.process_time()
+            self._within.append(owner)
+            try:
+                return inner(*arguments, **keywords)
+            finally:
+                self._within.pop()
+                elapsed_s = time.process_time() - start_s
+                self.spent_s[owner] += elapsed_s
+                if self._within:
+                    self.spent_s[self._within[-1]] -= elapsed_s
 
-class Clock(pl.Callback):
-    """Comes after all other callbacks."""
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == 0:
-            self.start_s = time.process_time()
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == trainer.max_steps - 1:
-            self.stop_s = time.process_time()
-
-
-def _n_parameters(config: dict[str, Any]) -> int:
-    network: Any = training_cli(config).model.network
-    return parameter_counts(network.parameters_by_group(), network.flops_per_token())["N"]
-
-
-def _evaluation_share(config: dict[str, Any]) -> float:
-    """What held-out evaluations, the final one included, add to a run's steps at the default settings."""
-    from scaling_laws.training import recorder
-
-    config["trainer"]["max_steps"] = EVALUATED_STEPS
-    config["recorder"] = {}
-    evaluation_s = 0.0
-    original = recorder.RunRecorder._evaluate
-
-    def timed(*arguments: Any, **keywords: Any) -> Any:
-        nonlocal evaluation_s
-        start_s = time.process_time()
-        try:
-            return original(*arguments, **keywords)
-        finally:
-            evaluation_s += time.process_time() - start_s
-
-    recorder.RunRecorder._evaluate = timed  # type: ignore[method-assign]
-    try:
-        steps_s = _seconds(config, measuring=True)
-    finally:
-        recorder.RunRecorder._evaluate = original  # type: ignore[method-assign]
-    return evaluation_s / steps_s
+        setattr(instance, method, timed)
 
 
 if __name__ == "__main__":

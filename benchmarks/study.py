@@ -1,6 +1,6 @@
 """A whole study by `scaling-laws sweep` against the same runs one after another, as one would first write it.
 
-    python benchmarks/study.py [--shorter 8]        -> results/bench/study.json
+    python benchmarks/study.py [--shorter 4]        -> results/bench/study.json
 
 The study is `configs/sweeps/quick.yaml` with its horizons divided by `--shorter`. The other side trains every
 run of its plan from the start, in order, in the nanoGPT-style loop of `plain_gpt.py`, in float32, eager, on
@@ -17,7 +17,6 @@ import csv
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -37,7 +36,7 @@ STARTS = 7
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shorter", type=int, default=8, help="divides the horizons (default: %(default)s)")
+    parser.add_argument("--shorter", type=int, default=4, help="divides the horizons (default: %(default)s)")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--start", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -76,26 +75,34 @@ def _shorter(factor: int) -> dict[str, Any]:
 
 
 def _ours(sweep: Path, logs: Path) -> dict[str, float]:
-    """Wall seconds of the whole command; how busy the processors were between the first and the last run."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
+    """Wall seconds of the whole command, and how busy workers and processors were.
+
+    `workers_busy` is the share of the time between the start of the first and the end of the last training
+    that workers had one; `processors_busy` what the kernel says of the whole command.
+    """
+    started, idle_s = time.perf_counter(), _idle_s()
     command = [sys.executable, "-m", "scaling_laws", "sweep", str(sweep), "--quiet"]
     subprocess.run([*command, "--logs", str(logs)], cwd=ROOT, check=True)
-    wall_s = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall_s, idle_s = time.perf_counter() - started, _idle_s() - idle_s
+    n_cores = os.cpu_count() or 1
     with (logs / "quick" / "ledger.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     begins = [datetime.fromisoformat(row["started"]).timestamp() for row in rows]
     ends = [begin + float(row["elapsed_s"]) for begin, row in zip(begins, rows, strict=True)]
     span_s = max(ends) - min(begins)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "wall_s": wall_s,
         "trainings": len(rows),
         "first_to_last_s": span_s,
-        "cpu_s": cpu_s,
-        "busy": sum(float(row["elapsed_s"]) for row in rows) / span_s / (os.cpu_count() or 1),
+        "workers_busy": sum(float(row["elapsed_s"]) for row in rows) / span_s / n_cores,
+        "processors_busy": 1 - idle_s / wall_s / n_cores,
     }
+
+
+def _idle_s() -> float:
+    """Seconds that the processors of this (Linux) machine have been idle, all of them together."""
+    idle, waiting = Path("/proc/stat").read_text(encoding="ascii").split()[4:6]
+    return (int(idle) + int(waiting)) / os.sysconf("SC_CLK_TCK")
 
 
 def _plain(sweep: Path) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,23 +128,42 @@ class Study:
         return table[table["position"] <= table["run"].map(last_text).fillna(float("inf"))]
 
     def _tables(self, file_name: str, columns: tuple[str, ...], final_only: bool = False) -> pd.DataFrame:
+        """The tables of all runs below one another: those of the same columns are parsed as one text.
+
+        A thousand small files take pandas two milliseconds each, and a tenth of that together.
+        """
         import pandas as pd
 
-        tables = []
         records = {record.name: record for record in self.records}
+        bodies: dict[str, dict[str, str]] = {}
         for run in self.runs.get("run", ()):
             path = self.folder / run / file_name
             if not path.exists():
                 continue
             check_file(path, records[run])
-            table = pd.read_csv(path)
-            if missing := [column for column in columns if column not in table.columns]:
+            header, _, body = path.read_text(encoding="utf-8").partition("\n")
+            if missing := [column for column in columns if column not in header.split(",")]:
                 raise InputError(f"{path}: lacks the column {missing[0]!r}")
-            if final_only:
-                table = table[table["step"] == table["step"].max()]
-            table.insert(0, "run", run)
-            tables.append(table)
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["run", *columns])
+            bodies.setdefault(header, {})[run] = body
+        if not bodies:
+            return pd.DataFrame(columns=["run", *columns])
+        table = pd.concat([_parsed(header, of_runs) for header, of_runs in bodies.items()], ignore_index=True)
+        if final_only:
+            table = table[table["step"] == table.groupby("run")["step"].transform("max")]
+        if len(bodies) > 1:
+            place = {run: number for number, run in enumerate(self.runs["run"])}
+            table = table.sort_values("run", key=lambda runs: runs.map(place), kind="stable")
+        return table.reset_index(drop=True)
+
+
+def _parsed(header: str, bodies: Mapping[str, str]) -> pd.DataFrame:
+    """One table with a first column `run` of the CSV rows of several runs."""
+    import pandas as pd
+
+    whole = {run: body if body.endswith("\n") or not body else body + "\n" for run, body in bodies.items()}
+    table = pd.read_csv(io.StringIO("".join([header, "\n", *whole.values()])))
+    table.insert(0, "run", [run for run, body in whole.items() for _ in range(body.count("\n"))])
+    return table
 
 
 def runs_table(

@@ -320,7 +320,7 @@ def test_the_text_is_held_out(undisturbed: dict[str, Path], byte_corpus: TokenCo
 
 def test_longer_runs_write_on_the_way(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
     planned = config(byte_corpus, tmp_path / "run", steps=260)
-    planned["data"] |= {"batch_sequences": 16, "n_ctx": 8}
+    planned["data"] |= {"batch_sequences": 32, "n_ctx": 8}
     planned["recorder"]["run_id"] = "on the way"
     train_trunk([planned])
     texts = {shot["step"]: shot.get("text", "") for shot in what_was_seen(tmp_path / "run")}

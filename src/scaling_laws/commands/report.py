@@ -94,7 +94,7 @@ def export(study: Study, folder: Path) -> str:
         InputError: the results are larger than `LARGEST_EXPORT_BYTES`, or the folder cannot be written to.
     """
     from scaling_laws.records import write_atomically
-    from scaling_laws.reports.pictures import in_few_colours
+    from scaling_laws.reports.pictures import smaller_png
 
     small = {name: study.folder / name for name in KEPT_FILES}
     content = {name: path.read_bytes() for name, path in small.items() if path.is_file()}
@@ -102,7 +102,7 @@ def export(study: Study, folder: Path) -> str:
     for path in sorted((study.folder / FIGURES).glob("*.svg")):
         content[f"{FIGURES}/{path.name}"] = path.read_bytes()
     for path in sorted((study.folder / FIGURES).glob("*.png")):
-        content[f"{FIGURES}/{path.name}"] = in_few_colours(path.read_bytes())
+        content[f"{FIGURES}/{path.name}"] = smaller_png(path.read_bytes())
     total = sum(map(len, content.values()))
     if total > LARGEST_EXPORT_BYTES:
         largest = max(content, key=lambda name: len(content[name]))

@@ -28,6 +28,7 @@ from scaling_laws.reports.style import rendered
 
 PNG_DPI = 150
 WEBP_DPI = 120
+"""Also of what a drawing itself holds as pixels."""
 LARGEST_SVG_BYTES = 300_000
 """A drawing of more than this is embedded as pixels."""
 RUNS_WORTH_PROCESSES = 200
@@ -111,7 +112,7 @@ def _picture(entry: Entry, tables: StudyTables, laws: Laws) -> Picture:
         paper=entry.paper,
         question=entry.question,
         description=entry.describe(tables, laws),
-        svg=rendered(figure, "svg", metadata={"Date": None}),
+        svg=rendered(figure, "svg", dpi=WEBP_DPI, metadata={"Date": None}),
         png=rendered(figure, "png", dpi=PNG_DPI),
         note="" if figure.axes else " ".join(figure.texts[-1].get_text().split()),
     )
@@ -125,13 +126,10 @@ def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
         (folder / f"{picture.name}.png").write_bytes(picture.png)
 
 
-def in_few_colours(png: bytes) -> bytes:
-    """The same pixels in 256 colours: a third of the bytes, and no difference to be seen."""
+def smaller_png(png: bytes) -> bytes:
+    """The same pixels in few colours: a third of the bytes."""
     with Image.open(io.BytesIO(png)) as image:
-        few = image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    content = io.BytesIO()
-    few.save(content, "png", optimize=True)
-    return content.getvalue()
+        return _saved(_in_few_colours(image), "png", optimize=True)
 
 
 def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mapping[str, str]:
@@ -154,11 +152,21 @@ def embedded_figure(figure: Figure) -> str:
 
 
 def _webp(png: bytes) -> bytes:
-    """A drawing's pixels at `WEBP_DPI`."""
+    """A drawing's pixels at `WEBP_DPI`, in few colours."""
     with Image.open(io.BytesIO(png)) as image:
-        size = tuple(round(pixels * WEBP_DPI / PNG_DPI) for pixels in image.size)
-        content = io.BytesIO()
-        image.resize((size[0], size[1]), Image.Resampling.LANCZOS).save(content, "webp", lossless=True)
+        width, height = (round(pixels * WEBP_DPI / PNG_DPI) for pixels in image.size)
+        smaller = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    return _saved(_in_few_colours(smaller), "webp", lossless=True)
+
+
+def _in_few_colours(image: Image.Image) -> Image.Image:
+    """256, as the drawing needs them: no difference to be seen, not even in a colour bar."""
+    return image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def _saved(image: Image.Image, format: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, format, **options)
     return content.getvalue()
 
 

@@ -71,6 +71,8 @@ COMPUTE_LABELS = {
     "C_exact": "C, exact training FLOPs",
 }
 LOSS_LABEL = "test loss, nats per token"
+MANY_POINTS = 2_000
+"""A cloud of more points is drawn as pixels in an SVG, too: each would cost it a hundred bytes."""
 LARGEST_LOG = 700.0
 """Of an axis: a bootstrap's draw of a scale may be 1e280, and 1e309 is no number."""
 

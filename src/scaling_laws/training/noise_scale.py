@@ -17,6 +17,9 @@ from scaling_laws.errors import InputError
 from scaling_laws.training.optim import gradient_norm
 from scaling_laws.training.strategies import FullyShardedStrategy
 
+SMALL_PART = 4
+"""The small batch is this part of the big one."""
+
 
 def estimates(small: float, big: float, small_tokens: float, big_tokens: float) -> tuple[float, float]:
     """Unbiased |G|^2 and tr(Sigma) (appendix A.1 of the paper).
@@ -34,10 +37,10 @@ def estimates(small: float, big: float, small_tokens: float, big_tokens: float) 
 class NoiseScale(pl.Callback):
     """Measures the noise scale at every n-th step; `curve.csv` has it as `noise_scale_tokens`.
 
-    The small batch is one half of the windows (or the one window) that a device has before it in the
-    micro-batch of the moment; its gradient costs half a forward and backward pass of that micro-batch and
-    touches neither weights, gradients nor the random generators: a run is the same bit for bit with and
-    without it. The big batch is the whole step's, whose gradient is at hand, after accumulation and
+    The small batch is a quarter of the windows (at least one) that a device has before it in the micro-batch
+    of the moment; its gradient costs a quarter of a forward and backward pass of that micro-batch and touches
+    neither weights, gradients nor the random generators: a run is the same bit for bit with and without it.
+    A half would cost twice as much and tell the two norms apart less well (docs/log.md, 2026-11-26). The big batch is the whole step's, whose gradient is at hand, after accumulation and
     all-reduction and before clipping. Over several devices the small batches' squared norms are averaged.
 
     Args:
@@ -87,7 +90,7 @@ class NoiseScale(pl.Callback):
         if not self.every_n_steps or (trainer.global_step + 1) % self.every_n_steps:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
-        n_small = max(1, len(self._windows) // 2)
+        n_small = max(1, len(self._windows) // SMALL_PART)
         if n_small == data.batch_sequences:
             return  # one window a step has no part
         weights = [weight for weight in pl_module.parameters() if weight.grad is not None]

@@ -116,7 +116,7 @@ class RunRecorder(pl.Callback):
         # One checkpoint serves all ranks: it holds the mean over them.
         return {
             "first_loss_nats": self._guard.first_loss_nats,
-            "loss_sum": float(self._over_ranks(self._loss_sum)),
+            "loss_sum": float(self._over_ranks(self._loss_sum.clone())),
             "loss_count": self._loss_count,
             "largest_gradient_norm": float(self._largest_gradient_norm),
             "summed_learning_rate": self._summed_learning_rate,
@@ -178,9 +178,10 @@ class RunRecorder(pl.Callback):
 
     def _restore_state(self) -> None:
         state = self._restored
-        self._loss_sum: Tensor | float = state.get("loss_sum", 0.0)
+        device = self._strategy.root_device
+        self._loss_sum = torch.tensor(state.get("loss_sum", 0.0), dtype=torch.float64, device=device)
         self._loss_count = state.get("loss_count", 0)
-        self._largest_gradient_norm: Tensor | float = state.get("largest_gradient_norm", 0.0)
+        self._largest_gradient_norm = torch.tensor(state.get("largest_gradient_norm", 0.0), device=device)
         self._summed_learning_rate = state.get("summed_learning_rate", 0.0)
         self._guard.first_loss_nats = state.get("first_loss_nats", math.inf)
         if self._best and "best" in state:
@@ -189,8 +190,9 @@ class RunRecorder(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Summed on the device: reading the value every step would make the device wait.
-        self._loss_sum = self._loss_sum + outputs["loss"].detach().double() * trainer.accumulate_grad_batches
+        # Summed on the device, in place: reading the value would make the device wait, and every operation
+        # counts where a step takes 10 ms.
+        self._loss_sum.add_(outputs["loss"].detach(), alpha=trainer.accumulate_grad_batches)
         self._loss_count += 1
         step = trainer.global_step
         if step == self._step:
@@ -198,10 +200,8 @@ class RunRecorder(pl.Callback):
         module = _module(pl_module)
         self._step = step
         self._summed_learning_rate += trainer.optimizers[0].param_groups[0]["lr"]
-        self._largest_gradient_norm = torch.maximum(
-            torch.as_tensor(self._largest_gradient_norm, device=module.gradient_norm.device),
-            module.gradient_norm,
-        )
+        largest = self._largest_gradient_norm
+        torch.maximum(largest, module.gradient_norm, out=largest)
         if math.isinf(self._guard.first_loss_nats):
             self._guard.first_loss_nats = self._mean_train_loss()
         evaluating = step in self._evaluation_steps
@@ -216,7 +216,8 @@ class RunRecorder(pl.Callback):
         """Write one row of the curve, with held-out losses where this is a step for them."""
         data, step = _data(trainer), self._step
         train_loss = self._mean_train_loss()
-        self._loss_sum, self._loss_count = 0.0, 0
+        self._loss_sum.zero_()
+        self._loss_count = 0
         interval_s = time.perf_counter() - self._interval_start_s
         tokens_per_s = (step - self._interval_start_step) * data.batch_tokens / interval_s
         tokens = step * data.batch_tokens
@@ -240,7 +241,7 @@ class RunRecorder(pl.Callback):
         largest_norm = 0.0 if trainer.precision == "16-mixed" else float(self._largest_gradient_norm)
         finite = trainer.strategy.reduce_boolean_decision(are_finite(trained_weights(module.network)))
         fault = self._guard.fault(train_loss, largest_norm, finite)
-        self._largest_gradient_norm = 0.0
+        self._largest_gradient_norm.zero_()
         if not fault and evaluating:
             row |= self._evaluate(trainer, module, final=final)
             losses = {corpus: measured["loss_nats"] for corpus, measured in self._losses.items()}
@@ -268,10 +269,9 @@ class RunRecorder(pl.Callback):
         """Mean loss a token since the last row, over all ranks."""
         return float(self._over_ranks(self._loss_sum / self._loss_count))
 
-    def _over_ranks(self, value: Tensor | float) -> Tensor:
-        """The mean over all ranks, each of which must ask."""
-        local = torch.as_tensor(value, device=self._strategy.root_device)
-        return self._strategy.reduce(local, reduce_op="mean")
+    def _over_ranks(self, value: Tensor) -> Tensor:
+        """The mean over all ranks, each of which must ask; `value` may be changed."""
+        return self._strategy.reduce(value, reduce_op="mean")
 
     def _evaluate(self, trainer: pl.Trainer, module: LanguageModel, *, final: bool) -> dict[str, float]:
         """Measure every held-out corpus, write the rows a position, and return the curve's columns."""

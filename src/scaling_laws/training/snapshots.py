@@ -34,7 +34,7 @@ N_BINS = 48
 MOST_VALUES = 2**16
 """Of a tensor; a larger one is seen through every k-th of its values."""
 FEWEST_TOKENS = 16
-WINDOWS_PER_TOKEN = 256
+WINDOWS_PER_TOKEN = 512
 """Windows to be trained on for each sampled token: a token costs the forward pass of two."""
 
 
@@ -152,7 +152,7 @@ def _histogram(values: Tensor) -> dict[str, Any]:
         "n": len(values),
         "sum": float(values.sum()),
         "sum_squares": float(values.square().sum()),
-        "counts": [int(count) for count in counts],
+        "counts": counts.to(torch.int64).tolist(),
     }
 
 

@@ -20,6 +20,7 @@ from scaling_laws.reports.style import (
     GREY,
     INK,
     LOSS_LABEL,
+    MANY_POINTS,
     SizeColours,
     family_name,
     legend_below,
@@ -149,6 +150,7 @@ def draw_noise(tables: StudyTables, laws: Laws) -> Figure:
     figure, (by_loss, by_batch) = panels(2, width=12.0, height=5.2)
     colours = SizeColours(during["batch_tokens"], "plasma")
     look: dict[str, Any] = {"s": 9, "alpha": 0.6, "cmap": colours.colours, "norm": colours.norm}
+    look["rasterized"] = len(during) > MANY_POINTS
     by_loss.scatter(during["loss"], during["noise_scale"], c=during["batch_tokens"], **look)
     by_loss.plot([], [], "o", color=GREY, ms=3, label="one evaluation")
     log_x(by_loss, during["loss"], LOSS_LABEL)
