@@ -40,12 +40,14 @@ format: $(VENV)/.installed-dev  ## let ruff put things right
 coverage: $(VENV)/.installed  ## how often the 90 % intervals cover known truths (minutes) -> results/coverage
 	$(BIN)/python benchmarks/coverage.py
 
-bench: $(VENV)/.installed  ## fits, steps, growth, a study, beside what others do (half an hour, quiet) -> results/bench
+bench: $(VENV)/.installed  ## fits, steps, growth, a study, beside what others do (an hour, quiet) -> results/bench
 	$(BIN)/python benchmarks/fits.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/where_time_goes.py
+	$(BIN)/python benchmarks/callbacks.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/study.py
 
 shape: $(VENV)/.installed  ## which shape is best at one N: 52 trials -> lightning_logs/shape

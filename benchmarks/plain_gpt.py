@@ -29,7 +29,7 @@ class PlainGPT(nn.Module):
         self.head.weight = self.tokens.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.blocks:
             x = block(x)
         logits: Tensor = self.head(self.norm(x))
@@ -79,14 +79,17 @@ def plain_steps(
     batch_sequences: int,
     autocast: bool,
     compiled: bool = False,
+    device: str = "cpu",
 ) -> Callable[[int], float]:
     """A function that trains for some steps and returns the last loss; nanoGPT's `train.py` in small.
 
     Args:
+        network: token ids (B, T) to logits (B, T, V); it is moved to `device`.
         tokens: all of the training split.
         autocast: to bfloat16, as nanoGPT does where it can.
         compiled: network and loss in one, as in nanoGPT, whose network returns its loss.
     """
+    network.to(device)
     decayed = [weight for weight in network.parameters() if weight.ndim >= 2]
     other = [weight for weight in network.parameters() if weight.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": other, "weight_decay": 0.0}]
@@ -96,6 +99,8 @@ def plain_steps(
         starts = torch.randint(len(tokens) - n_ctx, (batch_sequences,))
         windows = [torch.from_numpy(tokens[at : at + n_ctx + 1].astype(np.int64)) for at in starts]
         stacked = torch.stack(windows)
+        if device == "cuda":  # as nanoGPT does it: copied while the GPU works
+            stacked = stacked.pin_memory().to(device, non_blocking=True)
         return stacked[:, :-1], stacked[:, 1:]
 
     def mean_loss(inputs: Tensor, targets: Tensor) -> Tensor:
@@ -106,7 +111,7 @@ def plain_steps(
     def steps(n_steps: int) -> float:
         for _ in range(n_steps):
             inputs, targets = batch()
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            with torch.autocast(device, torch.bfloat16, enabled=autocast):
                 loss = loss_of(inputs, targets)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

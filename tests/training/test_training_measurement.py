@@ -22,7 +22,7 @@ from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.divergence import DivergenceGuard
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
-from scaling_laws.training.noise_scale import NoiseScale, estimates
+from scaling_laws.training.noise_scale import SMALL_PART, NoiseScale, estimates
 from scaling_laws.training.probe import FILE_NAME, ProbeLosses
 from scaling_laws.training.run import train_trunk
 from scaling_laws.training.throughput import matrix_dtype, matrix_peak_flops
@@ -106,6 +106,19 @@ def test_estimates_are_unbiased_and_exact_without_noise() -> None:
     assert noise == pytest.approx(20 * sigma**2, rel=0.02)
 
 
+def test_a_quarter_of_the_batch_tells_more_than_a_half() -> None:
+    rng = np.random.default_rng(0)
+    G = rng.normal(size=400)
+    gradients = G + rng.normal(size=(2000, 16, 400)) * 4.5 * np.arange(1, 401) ** -0.25  # of windows
+    whole = (gradients.mean(1) ** 2).sum(-1)
+    spread = {}
+    for part in (2, SMALL_PART):
+        small = (gradients[:, : 16 // part].mean(1) ** 2).sum(-1)
+        measured = [estimates(a, b, 16 / part, 16) for a, b in zip(small, whole, strict=True)]
+        spread[part] = np.std(measured, axis=0) / np.abs(np.mean(measured, axis=0))
+    assert (spread[SMALL_PART] < 0.85 * spread[2]).all()
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_noise_scale_against_gradients_taken_by_hand(
     byte_corpus: TokenCorpus, tmp_path: Path, accumulate: int
@@ -128,7 +141,7 @@ def test_noise_scale_against_gradients_taken_by_hand(
         return sum(float(gradient.square().sum()) for gradient in gradients)
 
     whole, last = torch.cat(batches), batches[-1]
-    part = last[: max(1, len(last) // 4)]
+    part = last[: max(1, len(last) // SMALL_PART)]
     signal, noise = estimates(squared_norm(part), squared_norm(whole), len(part) * 32, len(whole) * 32)
     trained(planned)
     measured = pd.read_csv(tmp_path / "run" / "curve.csv")["noise_scale_tokens"].iloc[0]

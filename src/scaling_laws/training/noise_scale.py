@@ -40,8 +40,9 @@ class NoiseScale(pl.Callback):
     The small batch is a quarter of the windows (at least one) that a device has before it in the micro-batch
     of the moment; its gradient costs a quarter of a forward and backward pass of that micro-batch and touches
     neither weights, gradients nor the random generators: a run is the same bit for bit with and without it.
-    A half would cost twice as much and tell the two norms apart less well (docs/log.md, 2026-11-26). The big batch is the whole step's, whose gradient is at hand, after accumulation and
-    all-reduction and before clipping. Over several devices the small batches' squared norms are averaged.
+    A half would cost twice as much and tell the two norms apart less well (docs/log.md, 2026-11-26). The big
+    batch is the whole step's, whose gradient is at hand, after accumulation and all-reduction and before
+    clipping. Over several devices the small batches' squared norms are averaged.
 
     Args:
         every_n_steps: steps between two measurements; 0 measures nothing.
