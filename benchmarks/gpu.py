@@ -5,11 +5,12 @@
 
 Ours is a run as a sweep trains it (bf16-mixed, every callback and logger on), eager and compiled. Beside it,
 in turns of the same process: the nanoGPT-style loop of `plain_gpt.py` under autocast, eager and compiled;
-and, where they are installed (`pip install -e .[benchmarks]`), Hugging Face's GPT-2 and LitGPT's network in
-that same loop, compiled. LSTMs are compared with `nn.LSTM`, which is cuDNN's. Utilisation is exact FLOPs
-(backward = 2 x forward) over the bfloat16 matrix peak measured in the same process. `sharing` trains several
-runs at once, one process each, and asks nvidia-smi how busy the GPU is. Times are wall seconds, with the
-device waited for.
+and, where they are installed, Hugging Face's GPT-2 (`pip install -e .[benchmarks]`) and LitGPT's network in
+that same loop, compiled. (LitGPT asks for an older jsonargparse than this project: its network alone wants
+`pip install --no-deps litgpt lightning psutil`.) LSTMs are compared with `nn.LSTM`, which is cuDNN's.
+Utilisation is exact FLOPs (backward = 2 x forward) over the bfloat16 matrix peak measured in the same
+process. `sharing` trains several runs at once, one process each, and asks nvidia-smi how busy the GPU is.
+Times are wall seconds, with the device waited for.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from scaling_laws.training.throughput import matrix_peak_flops, utilisation
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "results/bench/gpu.json"
 TURNS, WARM_UP_TURNS = 7, 2
+OURS = ("ours eager", "ours compiled")
 Steps = Callable[[int], object]
 
 
@@ -174,7 +176,7 @@ def _alone(case: Case, corpus: TokenCorpus, folder: Path, device: str) -> dict[s
     torch._dynamo.reset()
     others = _others(case, corpus, device)
     seconds: dict[str, list[float]] = {}
-    for ours in ("ours eager", "ours compiled"):
+    for ours in OURS:
         cli = _cli(case, corpus, folder / ours.replace(" ", "-"), device, compiled=ours.endswith("compiled"))
         turns = Turns(ours, others, case.steps, device)
         cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
@@ -183,6 +185,7 @@ def _alone(case: Case, corpus: TokenCorpus, folder: Path, device: str) -> dict[s
             seconds.setdefault(name, []).extend(found)
         network: Any = cli.model.network
     per_token = network.flops_per_token()
+    seconds = {name: seconds[name] for name in (*OURS, *others)}
     speeds = {name: case.tokens_a_turn / statistics.median(found) for name, found in seconds.items()}
     return {
         **dataclasses.asdict(case),
@@ -255,6 +258,8 @@ class HuggingFace(nn.Module):
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
+            bos_token_id=None,
+            eos_token_id=None,
             use_cache=False,
             attn_implementation="sdpa",
         )
@@ -334,7 +339,6 @@ def _shared(case: Case, number: int, n_processes: int, seconds: float, device: s
         _say(training, "stop")
     tokens_per_s = [float(_said(training)) for training in trainings]
     for training in trainings:
-        training.kill()  # its last steps are of no use
         training.wait()
     return {
         **dataclasses.asdict(case),
@@ -403,6 +407,7 @@ class Between(pl.Callback):
             elapsed_s = self._now_s() - self._start_s
             n_steps = trainer.global_step - first_step
             print(n_steps * self.case.n_ctx * self.case.batch_sequences / elapsed_s, flush=True)
+            trainer.should_stop = True
 
     def _now_s(self) -> float:
         if self.device == "cuda":
