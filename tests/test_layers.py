@@ -16,11 +16,12 @@ STANDARD_LIBRARY = set(sys.stdlib_module_names)
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "interrupts": (set(), set()),
+    "processes": ({"errors"}, set()),
     "records": ({"errors"}, set()),
     "units": (set(), set()),
     "runs": ({"records", "errors"}, {"pandas"}),
     "schedule": ({"errors"}, set()),
-    "laws": ({"laws", "units", "errors"}, {"numpy", "pandas", "scipy"}),
+    "laws": ({"laws", "processes", "units", "errors"}, {"numpy", "pandas", "scipy"}),
     "models.config": ({"errors"}, set()),
     "models.count": ({"errors", "models.config"}, set()),
     "models.memory": ({"errors", "models.config"}, set()),
@@ -74,14 +75,14 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml", "numpy", "scipy", "pandas"},
     ),
     "reports": (
-        {"reports", "laws", "runs", "records", "units", "errors"},
+        {"reports", "laws", "processes", "runs", "records", "units", "errors"},
         {"numpy", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
     "commands.sweep": ({"commands.shape", "sweeps", "data", "runs", "records", "errors"}, {"rich"}),
     "commands.shape": ({"sweeps", "data", "reports", "records"}, {"rich"}),
     "commands": (
         {"commands", "reports", "laws", "models.config", "models.count", "models.solver"}
-        | {"runs", "records", "errors"},
+        | {"processes", "runs", "records", "errors"},
         {"pandas"},
     ),
     "cli": ({""}, {"rich"}),

@@ -59,3 +59,10 @@ def test_any_table_is_answered(kind, seed):
             assert "\n" not in str(error)
         else:
             assert plan.N > 0 and plan.D > 0
+
+
+def test_shared_out_among_processes_it_is_the_same():
+    runs = table("additive", 1)
+    laws = fit_study("random", runs, resamples=5)
+    assert runs["family"].nunique() == 2
+    assert json.dumps(fit_study("random", runs, resamples=5, processes=2)) == json.dumps(laws)

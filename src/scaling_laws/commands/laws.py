@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_laws.errors import InputError
+from scaling_laws.processes import n_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,8 @@ MORE_COLUMNS = {"unique": ("unique_tokens", "U"), "batch": ("batch_tokens", "B")
 DEFAULT_DELTA = 1e-3
 DEFAULT_RESAMPLES = 400
 MOST_RESAMPLES = 100_000
+RUNS_WORTH_PROCESSES = 40
+"""From here on fitting takes longer than starting processes that share it."""
 
 
 def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +135,12 @@ def fit_folder(study: Study, **settings: Any) -> Laws:
     """Every law of a study's folder."""
     from scaling_laws.laws.results.study import fit_study
 
-    return fit_study(study.name, study.runs, study.positions(), study.left_out, study.curves(), **settings)
+    tables = study.runs, study.positions(), study.left_out, study.curves()
+    return fit_study(study.name, *tables, **settings, processes=_processes_for(study.runs))
+
+
+def _processes_for(runs: pd.DataFrame) -> int:
+    return n_cores() if len(runs) >= RUNS_WORTH_PROCESSES else 1
 
 
 def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
@@ -170,7 +178,7 @@ def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
     else:
         from scaling_laws.laws.results.study import fit_study
 
-        laws = fit_study(options.runs.name, runs, **vars(settings))
+        laws = fit_study(options.runs.name, runs, **vars(settings), processes=_processes_for(runs))
     laws["conventions"] = _conventions(columns, runs)
     laws["warnings"] = [*doubts(runs), *laws["warnings"]]
     if "batch_tokens" in more and "token" not in more["batch_tokens"]:

@@ -1,8 +1,7 @@
 """The figures of a study, drawn and described: as files, and as parts of one page of bounded size.
 
 Drawing is most of a report's time, and no figure knows of another: those of a large study are drawn by as
-many processes as there are cores. They are started anew: one forked from a process that has done more than
-import modules may wait for ever for a lock of a thread that it does not have (docs/log.md, 2026-11-26).
+many processes as there are cores.
 """
 
 from __future__ import annotations
@@ -10,10 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
-import multiprocessing
-import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
+from scaling_laws.processes import clean_pool, n_cores
 from scaling_laws.reports.evidence import Laws, StudyTables
 from scaling_laws.reports.figures.catalogue import all_figures
 from scaling_laws.reports.figures.entry import Entry, Question
@@ -83,11 +80,10 @@ class Picture:
 def draw_pictures(tables: StudyTables, laws: Laws) -> tuple[Picture, ...]:
     """Every figure of the catalogue, in its order."""
     entries = all_figures()
-    n_processes = min(os.cpu_count() or 1, len(entries))
+    n_processes = min(n_cores(), len(entries))
     if n_processes == 1 or len(tables.complete) < RUNS_WORTH_PROCESSES:
         return tuple(_picture(entry, tables, laws) for entry in entries)
-    clean = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_processes, clean, _receive, (tables, laws)) as pool:
+    with clean_pool(n_processes, _receive, tables, laws) as pool:
         return tuple(pool.map(_received_picture, range(len(entries))))
 
 

@@ -23,13 +23,12 @@ AXES: tuple[Axis, ...] = ("N", "D", "C")
 
 
 def check_entries(tables: FamilyTables) -> dict[str, list[Entry]]:
-    """`holdout`, `rollout`, `learning_curves`, `outliers`, `bracketing`, `sensitivity` of one family."""
+    """`holdout`, `learning_curves`, `outliers`, `bracketing`, `sensitivity` of one family."""
     settings, runs, delta = tables.settings, tables.runs, tables.settings.delta
     rates = learning_rates_bracketed(tables.complete, n=settings.n)
     found = find_outliers(runs, form=Chinchilla, delta=delta, noise=tables.noise)
     return {
         "holdout": [holdout_entry(form, runs, delta) for form in (KaplanND, Chinchilla)],
-        "rollout": [entry for axis in AXES for entry in rollout_entries(runs, axis, delta)],
         "learning_curves": [_learning_curve_entry(tables)],
         "outliers": [{"flags": [asdict(flag) for flag in found.flags], "not_applied": found.not_applied}],
         "bracketing": [asdict(rates)],
@@ -40,13 +39,14 @@ def check_entries(tables: FamilyTables) -> dict[str, list[Entry]]:
     }
 
 
-def rollout_entries(runs: pd.DataFrame, axis: Axis, delta: float) -> list[Entry]:
-    """The joint forms over one axis, and the forms of that variable alone."""
-    result = roll_out(runs, axis, delta=delta)
-    return [
-        _comparison_entry(axis, kind, comparison)
-        for kind, comparison in (("joint", result.joint), ("single", result.single))
-    ]
+def rollout_entries(tables: FamilyTables) -> dict[str, list[Entry]]:
+    """`rollout` of one family: the joint forms over each axis, and the forms of that variable alone."""
+    entries = []
+    for axis in AXES:
+        result = roll_out(tables.runs, axis, delta=tables.settings.delta)
+        for kind, comparison in (("joint", result.joint), ("single", result.single)):
+            entries.append(_comparison_entry(axis, kind, comparison))
+    return {"rollout": entries}
 
 
 def _comparison_entry(axis: Axis, kind: str, comparison: Comparison) -> Entry:

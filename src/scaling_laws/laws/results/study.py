@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from scaling_laws.laws.fitting.families import SHARED_FORMS, FamilyFit, fit_families
+from scaling_laws.laws.fitting.families import SHARED_FORMS, fit_families
 from scaling_laws.laws.fitting.fit import DEFAULT_DELTA
 from scaling_laws.laws.fitting.intervals import DEFAULT_RESAMPLES
 from scaling_laws.laws.fitting.noise import SeedNoise, seed_noise
-from scaling_laws.laws.positions import losses_by_run
+from scaling_laws.laws.positions import PositionLosses, losses_by_run
 from scaling_laws.laws.results.allocation_entries import allocation_entries
-from scaling_laws.laws.results.check_entries import check_entries
+from scaling_laws.laws.results.check_entries import check_entries, rollout_entries
 from scaling_laws.laws.results.entries import (
     POSITION_CORPUS,
     Entry,
@@ -21,9 +22,10 @@ from scaling_laws.laws.results.entries import (
 )
 from scaling_laws.laws.results.family_tables import FamilyTables, Settings
 from scaling_laws.laws.results.fit_entries import fit_entries, fit_family
-from scaling_laws.laws.results.skeleton import blank_laws, finished_laws
+from scaling_laws.laws.results.skeleton import FAMILY_LISTS, blank_laws, finished_laws
 from scaling_laws.laws.results.time_entries import time_entries
 from scaling_laws.laws.selection import usable_runs
+from scaling_laws.processes import clean_pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +46,7 @@ def fit_study(
     delta: float = DEFAULT_DELTA,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
+    processes: int = 1,
 ) -> Entry:
     """Fit every law of `docs/laws-json.md`, family by family.
 
@@ -58,6 +61,7 @@ def fit_study(
         delta: of Huber's loss, in ln L.
         resamples: of each bootstrap.
         seed: of the bootstraps.
+        processes: that share the work out (`processes.clean_pool`); the result is the same.
 
     Returns:
         Plain JSON values: no NaN, no infinity; `null` for what is not known.
@@ -69,12 +73,9 @@ def fit_study(
     usable, unusable = usable_runs(runs, n=n, c=c)
     noise = seed_noise(usable)
     losses = {} if positions is None else losses_by_run(positions, POSITION_CORPUS)
-    laws = blank_laws(name, settings, noise, left_out, unusable) | {
-        "families": [family_fit_entry(fit) for fit in _families(usable, noise, settings)],
-        "positions": position_entries(usable, losses, delta, seed),
-        "late_positions": late_positions_entry(usable, losses, seed),
-    }
-    for family in sorted(usable["family"].unique()):
+    work: list[Callable[[], Entry]] = []
+    # The largest family first, so that no process is left alone with it at the end.
+    for family in usable["family"].value_counts().index:
         complete = runs[runs["family"] == family]
         tables = FamilyTables(
             family=family,
@@ -84,19 +85,66 @@ def fit_study(
             noise=noise,
             settings=settings,
         )
-        for key, entries in _entries_of_family(tables).items():
-            laws[key] += [{"family": family, **entry} for entry in entries]
+        work += [partial(_of_family, part, tables) for part in (rollout_entries, check_entries, _law_entries)]
+    work.append(partial(_shared_entries, usable, noise, settings))
+    work.append(partial(_position_entries, usable, losses, settings))
+    *of_families, shared, by_position = _all_of(work, processes)
+    laws = blank_laws(name, settings, noise, left_out, unusable) | shared | by_position
+    for found in of_families:
+        for key, entries in found.items():
+            laws[key] += entries
+    for key in FAMILY_LISTS:
+        laws[key].sort(key=lambda entry: entry["family"])
     return finished_laws(laws, usable, runs, positions, settings)
 
 
-def _entries_of_family(tables: FamilyTables) -> dict[str, list[Entry]]:
-    """One family's entries of each of `FAMILY_LISTS`."""
+def _all_of(parts: Sequence[Callable[[], Entry]], n_processes: int) -> list[Entry]:
+    """What each part returns, in their order."""
+    if n_processes <= 1:
+        return [part() for part in parts]
+    with clean_pool(n_processes) as pool:
+        return [future.result() for future in [pool.submit(part) for part in parts]]
+
+
+def _of_family(
+    part: Callable[[FamilyTables], dict[str, list[Entry]]], tables: FamilyTables
+) -> dict[str, list[Entry]]:
+    return {
+        key: [{"family": tables.family, **entry} for entry in entries]
+        for key, entries in part(tables).items()
+    }
+
+
+def _law_entries(tables: FamilyTables) -> dict[str, list[Entry]]:
+    """One family's laws, and where they say that compute should go."""
     found = fit_family(tables)
     return {
         **fit_entries(tables, found),
         **allocation_entries(tables, found.curves, found.points, found.joint),
         **time_entries(tables, found.of_D),
-        **check_entries(tables),
+    }
+
+
+def _shared_entries(usable: pd.DataFrame, noise: SeedNoise, settings: Settings) -> Entry:
+    """What one law of all families together says of each: `families`."""
+    fits = (
+        fit_families(
+            form,
+            usable,
+            noise=noise,
+            delta=settings.delta,
+            resamples=settings.resamples,
+            seed=settings.seed,
+        )
+        for form in SHARED_FORMS
+    )
+    return {"families": [family_fit_entry(fit) for fit in fits]}
+
+
+def _position_entries(usable: pd.DataFrame, losses: dict[str, PositionLosses], settings: Settings) -> Entry:
+    return {
+        "positions": position_entries(usable, losses, settings.delta, settings.seed),
+        "late_positions": late_positions_entry(usable, losses, settings.seed),
     }
 
 
@@ -107,15 +155,3 @@ def _curves_of(curves: pd.DataFrame | None, runs: pd.DataFrame) -> pd.DataFrame 
     known = [column for column in CURVE_COLUMNS if column in curves.columns]
     of_runs = curves.loc[curves["run"].isin(runs["run"]), known].assign(loss=curves["test_loss_nats"])
     return None if of_runs["loss"].isna().all() else of_runs.dropna(subset=["loss"])
-
-
-def _families(runs: pd.DataFrame, noise: SeedNoise, settings: Settings) -> Iterator[FamilyFit]:
-    for form in SHARED_FORMS:
-        yield fit_families(
-            form,
-            runs,
-            noise=noise,
-            delta=settings.delta,
-            resamples=settings.resamples,
-            seed=settings.seed,
-        )
