@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fitted_studies import FittedStudy
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops
 
 from scaling_laws.cli import main
 from scaling_laws.commands import report
 from scaling_laws.commands.report import POINTS_A_CURVE, export, thinned
 from scaling_laws.errors import InputError
+from scaling_laws.reports.pictures import KEPT_DPI, KEPT_STEP, PNG_DPI
 from scaling_laws.runs import load_study
 
 
@@ -68,6 +69,9 @@ def test_the_command(tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert len(load_study(folder).runs) == len(pd.read_csv(tmp_path / "results" / "runs.csv"))
     for path in (tmp_path / "results" / "figures").glob("*.png"):
         original = folder / "figures" / path.name
-        with Image.open(path) as few, Image.open(original) as all_colours:
-            difference = ImageChops.difference(few.convert("RGB"), all_colours.convert("RGB"))
-        assert max(ImageStat.Stat(difference).mean) < 2 and path.stat().st_size < original.stat().st_size
+        with Image.open(path) as kept, Image.open(original) as drawn:
+            assert kept.width == round(drawn.width * KEPT_DPI / PNG_DPI)
+            same_size = drawn.convert("RGB").resize(kept.size, Image.Resampling.LANCZOS)
+            difference = ImageChops.difference(kept.convert("RGB"), same_size)
+        assert max(high for _, high in difference.getextrema()) <= KEPT_STEP / 2
+        assert path.stat().st_size < original.stat().st_size

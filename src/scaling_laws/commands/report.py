@@ -85,7 +85,7 @@ def export(study: Study, folder: Path) -> str:
     """Copy a study's small results, and say how large they are.
 
     `runs.csv`, `laws.json`, the claims, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of
-    each run) and the figures, as SVG and in 256 colours as PNG. The same study gives the same bytes.
+    each run) and the figures, as SVG and as PNG of fewer pixels. The same study gives the same bytes.
 
     Args:
         folder: made where it is missing; figures of an earlier export that are no longer drawn are removed.

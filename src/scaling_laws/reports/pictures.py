@@ -24,8 +24,10 @@ from scaling_laws.reports.figures.entry import Entry, Question
 from scaling_laws.reports.style import rendered
 
 PNG_DPI = 150
-WEBP_DPI = 120
-"""Also of what a drawing itself holds as pixels."""
+PAGE_DPI = 120
+"""Of pixels in the page, and of what a drawing itself holds as pixels."""
+KEPT_DPI, KEPT_STEP = 100, 8
+"""Of exported pixels; their channels are off by half a step at most, and take half the bytes."""
 LARGEST_SVG_BYTES = 300_000
 """A drawing of more than this is embedded as pixels."""
 RUNS_WORTH_PROCESSES = 200
@@ -108,7 +110,7 @@ def _picture(entry: Entry, tables: StudyTables, laws: Laws) -> Picture:
         paper=entry.paper,
         question=entry.question,
         description=entry.describe(tables, laws),
-        svg=rendered(figure, "svg", dpi=WEBP_DPI, metadata={"Date": None}),
+        svg=rendered(figure, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
         png=rendered(figure, "png", dpi=PNG_DPI),
         note="" if figure.axes else " ".join(figure.texts[-1].get_text().split()),
     )
@@ -123,9 +125,9 @@ def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
 
 
 def smaller_png(png: bytes) -> bytes:
-    """The same pixels in few colours: a third of the bytes."""
-    with Image.open(io.BytesIO(png)) as image:
-        return _saved(_in_few_colours(image), "png", optimize=True)
+    """A drawing's pixels at `KEPT_DPI`, with fewer levels a channel: what is kept in a repository."""
+    levels = [255 - KEPT_STEP * round((255 - value) / KEPT_STEP) for value in range(256)]
+    return _saved(_at(png, KEPT_DPI).point([max(level, 0) for level in levels] * 3), "png", optimize=True)
 
 
 def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mapping[str, str]:
@@ -148,16 +150,14 @@ def embedded_figure(figure: Figure) -> str:
 
 
 def _webp(png: bytes) -> bytes:
-    """A drawing's pixels at `WEBP_DPI`, in few colours."""
+    """A drawing's pixels at `PAGE_DPI`; 256 colours would be half the bytes, and a fit's line another red."""
+    return _saved(_at(png, PAGE_DPI), "webp", lossless=True)
+
+
+def _at(png: bytes, dpi: int) -> Image.Image:
     with Image.open(io.BytesIO(png)) as image:
-        width, height = (round(pixels * WEBP_DPI / PNG_DPI) for pixels in image.size)
-        smaller = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-    return _saved(_in_few_colours(smaller), "webp", lossless=True)
-
-
-def _in_few_colours(image: Image.Image) -> Image.Image:
-    """256, as the drawing needs them: no difference to be seen, not even in a colour bar."""
-    return image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        width, height = (round(pixels * dpi / PNG_DPI) for pixels in image.size)
+        return image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _saved(image: Image.Image, format: str, **options: Any) -> bytes:
