@@ -26,7 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ import torch
 from measured_run import measured_run
 from plain_gpt import PlainGPT, PlainLSTM, plain_steps
 from torch import Tensor, nn
+from turns import Steps, Turns, quartiles_tokens_per_s
 
 from scaling_laws.data.config import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
@@ -48,7 +50,6 @@ ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "results/bench/gpu.json"
 TURNS, WARM_UP_TURNS = 7, 2
 OURS = ("ours eager", "ours compiled")
-Steps = Callable[[int], object]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +179,13 @@ def _alone(case: Case, corpus: TokenCorpus, folder: Path, device: str) -> dict[s
     seconds: dict[str, list[float]] = {}
     for ours in OURS:
         cli = _cli(case, corpus, folder / ours.replace(" ", "-"), device, compiled=ours.endswith("compiled"))
-        turns = Turns(ours, others, case.steps, device)
+        turns = Turns(
+            ours,
+            others,
+            n_steps=case.steps,
+            warm_up_turns=WARM_UP_TURNS,
+            now_s=partial(_now_s, device),
+        )
         cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         for name, found in turns.seconds.items():
@@ -191,10 +198,7 @@ def _alone(case: Case, corpus: TokenCorpus, folder: Path, device: str) -> dict[s
         **dataclasses.asdict(case),
         "N": parameter_counts(network.parameters_by_group(), per_token)["N"],
         "tokens_per_s": speeds,
-        "quartiles_tokens_per_s": {
-            name: [case.tokens_a_turn / each for each in statistics.quantiles(found, n=4)[::-2]]
-            for name, found in seconds.items()
-        },
+        "quartiles_tokens_per_s": quartiles_tokens_per_s(case.tokens_a_turn, seconds),
         # The exact count of our network; the others of a case have the same products but for LitGPT's
         # rotary positions, which are none.
         "utilisation": {
@@ -286,31 +290,11 @@ def _litgpt(n_vocab: int, n_ctx: int, n_layer: int, d_model: int, n_heads: int) 
     return network
 
 
-class Turns(pl.Callback):
-    """The last callback of a run: times its steps, and gives the others a turn after `n_steps` of them."""
-
-    def __init__(self, ours: str, others: Mapping[str, Steps], n_steps: int, device: str) -> None:
-        self.ours, self.others, self.n_steps, self.device = ours, others, n_steps, device
-        self.seconds: dict[str, list[float]] = {name: [] for name in (ours, *others)}
-        self._start_s = 0.0
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        turn, rest = divmod(trainer.global_step, self.n_steps)
-        if rest:
-            return
-        self._note(self.ours, turn)
-        for name, steps in self.others.items():
-            steps(self.n_steps)
-            self._note(name, turn)
-
-    def _note(self, name: str, turn: int) -> None:
-        """The device has done all it was given: what took so long was `name`."""
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-        now_s = time.perf_counter()
-        if turn > WARM_UP_TURNS:
-            self.seconds[name].append(now_s - self._start_s)
-        self._start_s = now_s
+def _now_s(device: str) -> float:
+    """Once the device has done all that it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 # --- several networks at a time -------------------------------------------------------------------
@@ -334,7 +318,7 @@ def _shared(case: Case, number: int, n_processes: int, seconds: float, device: s
         _said(training)  # it has warmed up
     for training in trainings:
         _say(training, "go")
-    busy = _busy_during(seconds) if device == "cuda" else time.sleep(seconds)
+    busy = _busy_during(seconds, device)
     for training in trainings:
         _say(training, "stop")
     tokens_per_s = [float(_said(training)) for training in trainings]
@@ -362,8 +346,11 @@ def _say(training: subprocess.Popen[str], word: str) -> None:
     training.stdin.flush()
 
 
-def _busy_during(seconds: float) -> float:
-    """Mean of nvidia-smi's share of time in which a kernel ran."""
+def _busy_during(seconds: float, device: str) -> float | None:
+    """Mean of nvidia-smi's share of time in which a kernel ran; None without a GPU."""
+    if device != "cuda":
+        time.sleep(seconds)
+        return None
     shares, end_s = [], time.perf_counter() + seconds
     while time.perf_counter() < end_s:
         command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
@@ -398,21 +385,16 @@ class Between(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == 2 * self.case.steps:
-            self._now_s()
+            _now_s(self.device)
             print("warm", flush=True)
             sys.stdin.readline()
             self._first_step, self._start_s = trainer.global_step, time.perf_counter()
         elif self._first_step > 0 and select.select([sys.stdin], [], [], 0)[0]:
             self._first_step, first_step = -1, self._first_step
-            elapsed_s = self._now_s() - self._start_s
+            elapsed_s = _now_s(self.device) - self._start_s
             n_steps = trainer.global_step - first_step
             print(n_steps * self.case.n_ctx * self.case.batch_sequences / elapsed_s, flush=True)
             trainer.should_stop = True
-
-    def _now_s(self) -> float:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
 
 
 # --- what is printed ------------------------------------------------------------------------------

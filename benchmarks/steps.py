@@ -21,16 +21,16 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from measured_run import BATCH_SEQUENCES, N_CTX, measured_run
 from plain_gpt import PlainGPT, PlainLSTM, plain_steps
 from torch import nn
+from turns import Steps, Turns, quartiles_tokens_per_s
 
 from scaling_laws.data.batches import training_batch
 from scaling_laws.data.config import load_config
@@ -48,7 +48,6 @@ ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "results/bench/steps.json"
 STEPS, TURNS, WARM_UP_TURNS = 8, 9, 2
 Shape = dict[str, int]
-Steps = Callable[[int], float]
 TRANSFORMERS: list[Shape] = [
     {"n_layer": 2, "d_model": 16, "n_heads": 2},
     {"n_layer": 2, "d_model": 36, "n_heads": 3},
@@ -121,12 +120,18 @@ def _row(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, *, compil
     others = plain_contestants(family, shape, corpus.n_vocab, tokens, compiled=compiled)
     seconds: dict[str, list[float]] = {name: [] for name in others}
     for precision, short in (("32-true", "fp32"), ("bf16-mixed", "bf16")):
-        turns = Turns(others | {f"bare {short}": bare_steps(corpus, family, shape, precision, tokens)})
-        name = f"{family}-{shape['n_layer']}x{shape['d_model']}-{short}"
+        turns = Turns(
+            f"trainer {short}",
+            others | {f"bare {short}": bare_steps(corpus, family, shape, precision, tokens)},
+            n_steps=STEPS,
+            warm_up_turns=WARM_UP_TURNS,
+            now_s=time.process_time,
+        )
+        folder_name = f"{family}-{shape['n_layer']}x{shape['d_model']}-{short}"
         cli = training_cli(
             measured_run(
                 corpus,
-                folder / name,
+                folder / folder_name,
                 CLASS_PATHS[family],
                 shape,
                 steps=STEPS * (TURNS + WARM_UP_TURNS),
@@ -135,9 +140,8 @@ def _row(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, *, compil
         )
         cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-        for contestant, found in turns.seconds.items():
-            key = f"trainer {short}" if contestant == "trainer" else contestant
-            seconds.setdefault(key, []).extend(found)
+        for name, found in turns.seconds.items():
+            seconds.setdefault(name, []).extend(found)
         network: Any = cli.model.network
     tokens_a_turn = STEPS * N_CTX * BATCH_SEQUENCES
     plain = [name for name in others if name != "plain eager fp32"]
@@ -149,10 +153,7 @@ def _row(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, *, compil
         **shape,
         "N": parameter_counts(network.parameters_by_group(), network.flops_per_token())["N"],
         "tokens_per_s": {name: tokens_a_turn / median for name, median in medians.items()},
-        "quartiles_tokens_per_s": {
-            name: [tokens_a_turn / each for each in statistics.quantiles(found, n=4)[::-2]]
-            for name, found in seconds.items()
-        },
+        "quartiles_tokens_per_s": quartiles_tokens_per_s(tokens_a_turn, seconds),
         "against_eager_fp32": medians["plain eager fp32"] / medians[best_ours],
         "best_plain": best_plain,
         "against_best_plain": min(medians["plain eager fp32"], medians[best_plain]) / medians[best_ours],
@@ -205,31 +206,6 @@ def _line(row: Mapping[str, Any]) -> str:
         f"{row['against_best_plain']:.2f} x its best setting; Trainer {row['of_bare_fp32']:.3f} (fp32), "
         f"{row['of_bare_bf16']:.3f} (bf16) of a bare loop"
     )
-
-
-class Turns(pl.Callback):
-    """The last callback of a run: times its steps, and gives the others a turn after `STEPS` of them."""
-
-    def __init__(self, others: Mapping[str, Steps]) -> None:
-        self.others = others
-        self.seconds: dict[str, list[float]] = {name: [] for name in ("trainer", *others)}
-        self._start_s = 0.0
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        turn, rest = divmod(trainer.global_step, STEPS)
-        if rest:
-            return
-        now_s = time.process_time()
-        self._note("trainer", turn, now_s - self._start_s)
-        for name, steps in self.others.items():
-            start_s = time.process_time()
-            steps(STEPS)
-            self._note(name, turn, time.process_time() - start_s)
-        self._start_s = time.process_time()
-
-    def _note(self, name: str, turn: int, seconds: float) -> None:
-        if turn > WARM_UP_TURNS:
-            self.seconds[name].append(seconds)
 
 
 def plain_contestants(
