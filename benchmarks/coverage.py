@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.laws.fitting.fit import DEFAULT_DELTA, fit_law
-from scaling_laws.laws.fitting.intervals import (
+from scaling_laws.laws.fit.fit import DEFAULT_DELTA, fit_law
+from scaling_laws.laws.fit.intervals import (
     bootstrap,
     loss_interval,
     optimum_interval,
     parameter_intervals,
 )
-from scaling_laws.laws.fitting.noise import seed_noise
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.noise import seed_noise
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
 
 LEVEL = 0.90

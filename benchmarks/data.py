@@ -64,7 +64,7 @@ def main() -> None:
         f"encoding  {found['megabytes_per_s_one_core']:8.1f} MB/s on one core, "
         f"{found['megabytes_per_s_all_cores']:.1f} on {found['cores']} ({found['times']:.2f} times)"
     )
-    from scaling_laws.records import write_atomically
+    from scaling_laws.study.records import write_atomically
 
     write_atomically(TARGET, json.dumps(content, indent=1) + "\n")
 
@@ -91,7 +91,7 @@ def _windows(folder: Path, n_tokens: int) -> dict[str, float]:
 
 
 def _corpus(folder: Path) -> Path:
-    from scaling_laws.data.config import load_config
+    from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokens import build_corpus
 
     return build_corpus(load_config(ROOT / "configs/data/embedded.yaml"), folder / "embedded").folder
@@ -106,8 +106,8 @@ def _timed_encoding(folder: Path, *, threads: int) -> float:
 
 def _encoding(folder: Path) -> float:
     """Megabytes a second: `_write_split`'s own pieces of text, through the corpus's tokenizer."""
-    from scaling_laws.data.config import load_config
     from scaling_laws.data.corpus import split_documents
+    from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokenizer import load_tokenizer
     from scaling_laws.data.tokens import _chunks
 

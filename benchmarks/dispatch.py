@@ -37,7 +37,7 @@ N_STARTS = 10
 def main() -> None:
     import optuna
 
-    from scaling_laws.records import write_atomically
+    from scaling_laws.study.records import write_atomically
     from scaling_laws.sweeps.experiments import plan
     from scaling_laws.sweeps.reading import load_sweep
 
@@ -67,7 +67,7 @@ def main() -> None:
 
 def _starts(planned: Plan) -> dict[str, float]:
     """Seconds from asking for a process until its training begins; the first one imports Lightning."""
-    from scaling_laws.sweeps.processes import clean_processes, start
+    from scaling_laws.sweeps.forks import clean_processes, start
 
     context = clean_processes()
     seconds = []
@@ -88,7 +88,7 @@ def _starts(planned: Plan) -> dict[str, float]:
 
 def _sweep(planned: Plan, workers: int, stop_after: int) -> dict[str, Any]:
     """The trainings of a plan, and when they began."""
-    from scaling_laws.interrupts import Interrupted
+    from scaling_laws.study.interrupts import Interrupted
     from scaling_laws.sweeps.supervisor import run_plan
 
     last_s = time.monotonic()

@@ -23,11 +23,11 @@ import scipy
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from scaling_laws.laws.fitting.fit import Fit, fit_law
-from scaling_laws.laws.fitting.intervals import bootstrap
-from scaling_laws.laws.fitting.rows import Rows, make_rows
+from scaling_laws.laws.fit.fit import Fit, fit_law
+from scaling_laws.laws.fit.intervals import bootstrap
+from scaling_laws.laws.fit.rows import Rows, make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.table import read_runs_csv
+from scaling_laws.laws.runs_csv import read_runs_csv
 
 FloatArray = NDArray[np.float64]
 

@@ -79,7 +79,7 @@ def main() -> None:
         },
         "rows": rows,
     }
-    from scaling_laws.records import write_atomically
+    from scaling_laws.study.records import write_atomically
 
     write_atomically(TARGET, json.dumps(content, indent=1) + "\n")
     _draw(content)
@@ -123,8 +123,8 @@ def _plans(size: int, folder: Path) -> Callable[[], object]:
 def _fits(size: int, folder: Path) -> Callable[[], object]:
     import numpy as np
 
-    from scaling_laws.laws.fitting.fit import fit_law
-    from scaling_laws.laws.fitting.rows import make_rows
+    from scaling_laws.laws.fit.fit import fit_law
+    from scaling_laws.laws.fit.rows import make_rows
     from scaling_laws.laws.forms.joint import Chinchilla
 
     random = np.random.default_rng(1)
@@ -207,7 +207,7 @@ def _draw(content: dict[str, Any]) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from scaling_laws.reports.style import INK, STYLE, rendered
+    from scaling_laws.report.style import INK, STYLE, rendered
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.0, 5.4), layout="constrained")

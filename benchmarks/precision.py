@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from scaling_laws.records import read_record
+from scaling_laws.study.records import read_record
 from scaling_laws.training.provenance import versions
 from scaling_laws.training.run import train_trunk
 

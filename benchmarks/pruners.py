@@ -31,7 +31,7 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from scaling_laws.laws.checks.learning_curve import predict_final
-from scaling_laws.records import write_atomically
+from scaling_laws.study.records import write_atomically
 from scaling_laws.sweeps.shape.pruner import (
     CONSTANT_RATE,
     EXTRAPOLATION,

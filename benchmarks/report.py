@@ -23,8 +23,8 @@ from typing import Any
 
 import matplotlib
 
-from scaling_laws.records import read_record, write_atomically, write_record
-from scaling_laws.runs import load_study
+from scaling_laws.study.records import read_record, write_atomically, write_record
+from scaling_laws.study.runs import load_study
 
 ROOT = Path(__file__).parents[1]
 RUNS = 1000
@@ -53,8 +53,8 @@ def main() -> None:
 def report(folder: Path) -> dict[str, Any]:
     """Fit the laws of a study and write its report; seconds, bytes, and which figures are largest."""
     from scaling_laws.commands.laws import fit_folder
-    from scaling_laws.reports.content import content_of
-    from scaling_laws.reports.html import write_content
+    from scaling_laws.report.content import content_of
+    from scaling_laws.report.html import write_content
 
     fitting = time.perf_counter()
     laws = fit_folder(load_study(folder))
@@ -87,8 +87,8 @@ def _cpu_s() -> float:
 
 def _study_of_copies(temporary: Path) -> Path:
     """A study of `RUNS` runs."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    from synthetic_paper import write_synthetic_paper
+    sys.path.insert(0, str(ROOT))
+    from tests.support.synthetic_paper import write_synthetic_paper
 
     folder = write_synthetic_paper(temporary / "thousand")
     n_runs, copy = len(list(folder.glob("*/record.json"))), 0

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling_laws.records import RunRecord, write_record
+from scaling_laws.study.records import RunRecord, write_record
 
 if TYPE_CHECKING:
     from scaling_laws.sweeps.experiments import Plan

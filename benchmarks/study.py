@@ -60,7 +60,7 @@ def main() -> None:
         "start": _child("--start", threads=1),
         "times_faster": [plain["wall_s"] / each["wall_s"] for each in (first, second)],
     }
-    from scaling_laws.records import write_atomically
+    from scaling_laws.study.records import write_atomically
 
     write_atomically(TARGET, json.dumps(content, indent=1) + "\n")
     print(json.dumps(content, indent=1))
@@ -121,7 +121,7 @@ def _child(*arguments: str, threads: int) -> dict[str, float]:
 def _starts() -> dict[str, float]:
     from measured_run import measured_run
 
-    from scaling_laws.data.config import load_config
+    from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokens import build_corpus
     from scaling_laws.sweeps.networks import CLASS_PATHS
     from scaling_laws.training.run import train_trunk, use_one_thread
@@ -149,9 +149,9 @@ def _train_plainly(path: Path) -> float:
     from torch.nn import functional
 
     from scaling_laws.data.batches import held_out_windows
-    from scaling_laws.data.config import load_config
+    from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokens import build_corpus
-    from scaling_laws.schedule import evaluation_steps
+    from scaling_laws.study.schedule import evaluation_steps
     from scaling_laws.sweeps.experiments import plan
     from scaling_laws.sweeps.reading import load_sweep
 

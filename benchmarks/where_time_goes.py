@@ -21,9 +21,9 @@ import torch
 from steps import LSTMS, TRANSFORMERS, Shape, Steps, bare_steps, plain_contestants
 from torch.profiler import ProfilerActivity, profile
 
-from scaling_laws.data.config import load_config
+from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import build_corpus
-from scaling_laws.records import write_atomically
+from scaling_laws.study.records import write_atomically
 from scaling_laws.training.run import reuse_freed_memory, use_one_thread
 
 ROOT = Path(__file__).parents[1]

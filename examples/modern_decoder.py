@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.attention import causal_attention
+from scaling_laws.study.errors import InputError
 
 
 class ModernDecoder(nn.Module):

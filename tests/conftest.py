@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scaling_laws.cli import main
-from scaling_laws.data.config import CorpusConfig
+from scaling_laws.data.corpus_file import CorpusConfig
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 
 ROOT = Path(__file__).parents[1]

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from scaling_laws.cli import main
-from scaling_laws.data.config import load_config
+from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.records import read_record
+from scaling_laws.study.records import read_record
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -13,7 +13,7 @@ from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.forms.steps import CriticalBatch, TimeData
 from scaling_laws.laws.results.study import fit_study
-from scaling_laws.laws.table import read_runs_csv
+from scaling_laws.laws.runs_csv import read_runs_csv
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TRUTH = Chinchilla(E=1.8, A=400.0, B=2000.0, alpha=0.34, beta=0.37)

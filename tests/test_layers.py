@@ -14,81 +14,68 @@ STANDARD_LIBRARY = set(sys.stdlib_module_names)
 
 # Layer -> (what it may import of this project, which third-party packages); the longest prefix counts.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
-    "errors": (set(), set()),
-    "interrupts": (set(), set()),
-    "processes": ({"errors"}, set()),
-    "records": ({"errors"}, set()),
-    "units": (set(), set()),
-    "runs": ({"records", "errors"}, {"pandas"}),
-    "schedule": ({"errors"}, set()),
-    "laws": ({"laws", "processes", "units", "errors"}, {"numpy", "pandas", "scipy"}),
-    "models.config": ({"errors"}, set()),
-    "models.count": ({"errors", "models.config"}, set()),
-    "models.memory": ({"errors", "models.config"}, set()),
-    "models.solver": ({"errors", "models.config", "models.count"}, set()),
-    "models": ({"models", "errors"}, {"torch"}),
-    "data": (
-        {"data", "records", "errors"},
-        {"numpy", "tokenizers", "jsonargparse", "datasets", "huggingface_hub"},
-    ),
+    "study": ({"study"}, {"pandas", "numpy"}),
+    "laws": ({"laws", "study"}, {"numpy", "pandas", "scipy"}),
+    "models.config": ({"study"}, set()),
+    "models.count": ({"study", "models.config"}, set()),
+    "models.memory": ({"study", "models.config"}, set()),
+    "models.solver": ({"study", "models.config", "models.count"}, set()),
+    "models": ({"models", "study"}, {"torch"}),
+    "data": ({"data", "study"}, {"numpy", "tokenizers", "jsonargparse", "datasets", "huggingface_hub"}),
     "training": (
-        {"training", "models", "data", "runs", "records", "schedule", "units", "interrupts", "errors"},
+        {"training", "models", "data", "study"},
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
     "training.position_figure": (set(), {"numpy", "matplotlib"}),
-    "sweeps.trial": (
-        {"sweeps.lease", "sweeps.attempts", "sweeps.curve_tail", "training", "records"}
-        | {"interrupts", "errors"},
-        set(),
-    ),
+    "sweeps.trial": ({"sweeps.lease", "sweeps.attempts", "sweeps.curve_tail", "training", "study"}, set()),
     "sweeps.networks": (
         {"sweeps.sweep_file", "models.config", "models.count", "models.memory", "models.solver", "models.own"}
-        | {"models.own_width", "runs", "errors"},
+        | {"models.own_width", "study"},
         set(),
     ),
     "sweeps.reference": (
         {"sweeps.networks", "sweeps.sweep_file", "data", "models.config", "models.count", "models.solver"}
-        | {"errors"},
+        | {"study"},
         set(),
     ),
-    "sweeps.throughput": ({"sweeps.networks", "sweeps.timings", "errors"}, {"numpy", "scipy"}),
+    "sweeps.cost_model": ({"sweeps.networks", "sweeps.timings", "study"}, {"numpy", "scipy"}),
     "sweeps.timings": (
-        {"sweeps.networks", "sweeps.processes", "training.step_time", "training.run", "records", "errors"},
+        {"sweeps.networks", "sweeps.forks", "training.step_time", "training.run", "study"},
         set(),
     ),
     "sweeps.shape": (
-        {
-            "sweeps",
-            "laws",
-            "data",
-            "models.solver",
-            "models.count",
-            "runs",
-            "records",
-            "interrupts",
-            "errors",
-        },
+        {"sweeps", "laws", "data", "models.solver", "models.count", "study"},
         {"optuna", "numpy", "scipy"},
     ),
     "sweeps": (
-        {"sweeps", "models.memory", "laws", "data", "runs", "records", "schedule", "interrupts", "errors"},
+        {"sweeps", "models.memory", "laws", "data", "study"},
         {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml", "numpy", "scipy", "pandas"},
     ),
-    "reports": (
-        {"reports", "laws", "processes", "runs", "records", "units", "errors"},
+    "report": (
+        {"report", "laws", "study"},
         {"numpy", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
-    "commands.sweep": ({"commands.shape", "sweeps", "data", "runs", "records", "errors"}, {"rich"}),
-    "commands.shape": ({"sweeps", "data", "reports", "records"}, {"rich"}),
+    "papers": ({"papers", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
+    "commands.sweep": ({"commands.shape", "sweeps", "data", "study"}, {"rich"}),
+    "commands.shape": ({"sweeps", "data", "report", "study"}, {"rich"}),
     "commands": (
-        {"commands", "reports", "laws", "models.config", "models.count", "models.solver"}
-        | {"processes", "runs", "records", "errors"},
+        {"commands", "report", "laws", "models.config", "models.count", "models.solver", "study"},
         {"pandas"},
     ),
     "cli": ({""}, {"rich"}),
     "__main__": ({"cli"}, set()),
     "": (set(), set()),
 }
+STILL_TO_MOVE = {
+    "commands.report",
+    "laws.results.allocation_entries",
+    "laws.results.time_entries",
+    "report.content",
+    "report.figures.batch",
+    "report.figures.catalogue",
+    "report.figures.shape",
+}
+"""Modules of the core that still import a paper."""
 NO_TORCH = ("--help", "plan", "laws", "report", "sweep")
 
 
@@ -125,7 +112,8 @@ def test_arrows_point_down(path: Path) -> None:
         package, _, rest = name.partition(".")
         if package == "scaling_laws":
             version = rest == "__version__"
-            assert version or any(within(rest, allowed) for allowed in own), (
+            still = module in STILL_TO_MOVE and within(rest, "papers")
+            assert version or still or any(within(rest, allowed) for allowed in own), (
                 f"{module or 'package'} imports {name}"
             )
         elif package not in STANDARD_LIBRARY:

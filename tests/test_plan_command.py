@@ -11,8 +11,8 @@ import pytest
 from scaling_laws.cli import main
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN
-from scaling_laws.records import RunRecord, write_record
-from scaling_laws.units import PF_DAY_FLOPS
+from scaling_laws.study.records import RunRecord, write_record
+from scaling_laws.study.units import PF_DAY_FLOPS
 
 TRUTH = Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_laws.errors import InputError
-from scaling_laws.processes import clean_pool, n_cores
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.processes import clean_pool, n_cores
 
 
 def test_each_begins_as_it_was_told_and_answers(tmp_path: Path) -> None:

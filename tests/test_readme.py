@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import pytest
 import torch
 
 from scaling_laws.cli import main
-from scaling_laws.records import read_record
-from scaling_laws.reports.formulas import interval_text, number
+from scaling_laws.report.formulas import interval_text, number
+from scaling_laws.study.records import read_record
 from scaling_laws.training.module import LanguageModel
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("src", "configs", "docs", "benchmarks", "examples")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
@@ -58,27 +56,6 @@ def test_the_example_network_is_one() -> None:
     network = namespace["Bigram"](n_vocab=11, n_ctx=4)  # type: ignore[operator]
     module = LanguageModel(network)
     assert module(torch.zeros(2, 4, dtype=torch.int64)).shape == (2, 4, 11)
-
-
-def test_the_tree_lists_every_file() -> None:
-    text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
-    (tree,) = re.findall(r"^```\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    listed = set()
-    folders: list[str] = []
-    for line in tree.splitlines():
-        name = line.strip().split("  ")[0]
-        depth = (len(line) - len(line.lstrip())) // 2
-        folders = [*folders[:depth], name]
-        if not name.endswith("/"):
-            listed |= {str(Path(*folders[:depth], part.strip())) for part in name.split(",")}
-    tracked = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    expected = {
-        path for path in tracked if not path.endswith("__init__.py") and path.split("/")[0] in FOLDERS
-    }
-    assert expected - listed == set()
-    assert {path for path in listed if not (ROOT / path).exists()} == set()
 
 
 def test_links_lead_somewhere() -> None:

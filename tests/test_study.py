@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from scaling_laws.cli import main
-from scaling_laws.runs import load_study
+from scaling_laws.study.runs import load_study
 
 
 @pytest.fixture

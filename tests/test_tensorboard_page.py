@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from matplotlib.image import imread
 
-from scaling_laws.runs import Study, load_study
+from scaling_laws.study.runs import Study, load_study
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

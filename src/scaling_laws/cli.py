@@ -16,8 +16,8 @@ from scaling_laws.commands.laws import add_laws_arguments
 from scaling_laws.commands.plan import add_plan_arguments
 from scaling_laws.commands.report import add_report_arguments
 from scaling_laws.commands.sweep import add_study_arguments, add_sweep_arguments
-from scaling_laws.errors import InputError
-from scaling_laws.interrupts import Interrupted
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.interrupts import Interrupted
 
 LIGHTNING_VERBS = {
     "fit": "train one network (LightningCLI): --config configs/train/transformer.yaml",
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 def _study(options: argparse.Namespace) -> None:
     from scaling_laws.commands.report import write_study_report
     from scaling_laws.commands.sweep import plan_of, refuse, train
-    from scaling_laws.runs import load_study
+    from scaling_laws.study.runs import load_study
 
     plan = plan_of(options)
     failed = train(plan, options)
@@ -146,7 +146,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _data_build(options: argparse.Namespace) -> None:
-    from scaling_laws.data.config import load_config
+    from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokens import build_corpus, describe
 
     config = load_config(options.config)

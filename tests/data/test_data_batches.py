@@ -15,7 +15,7 @@ from scaling_laws.data.batches import (
     training_batch,
     windows_per_epoch,
 )
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 
 def starts_of_pass(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_laws.data.config import CorpusConfig, load_config
-from scaling_laws.errors import InputError
+from scaling_laws.data.corpus_file import CorpusConfig, load_config
+from scaling_laws.study.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "data"
 

@@ -8,9 +8,9 @@ from importlib.machinery import ModuleSpec
 import pytest
 
 from scaling_laws.data import embedded
-from scaling_laws.data.config import CorpusConfig
 from scaling_laws.data.corpus import split_documents
-from scaling_laws.errors import InputError
+from scaling_laws.data.corpus_file import CorpusConfig
+from scaling_laws.study.errors import InputError
 
 
 def text_config(*paths, **options) -> CorpusConfig:

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from scaling_laws.data import huggingface
-from scaling_laws.data.config import CorpusConfig
 from scaling_laws.data.corpus import split_documents
+from scaling_laws.data.corpus_file import CorpusConfig
 from scaling_laws.data.huggingface import dataset_path
 from scaling_laws.data.tokens import build_corpus, open_corpus
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 TEXTS = [f"Row {i}: the loss falls as a power of {i * i}, äöü 😀 <|endoftext|>\n" for i in range(80)]
 NEWS = [f"News {i}\n" for i in range(10)]

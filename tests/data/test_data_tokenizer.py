@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling_laws.data.tokenizer import SEPARATOR, load_tokenizer, train_tokenizer
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 TRAINING_TEXT = [
     f"def f_{i}(x):\n    return x + {i}\n\nThe quick brown fox, {i * i} times.\n" for i in range(300)

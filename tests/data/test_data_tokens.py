@@ -17,13 +17,13 @@ import yaml
 
 from scaling_laws.cli import main
 from scaling_laws.data.batches import training_batch
-from scaling_laws.data.config import CorpusConfig, load_config
 from scaling_laws.data.corpus import split_documents
+from scaling_laws.data.corpus_file import CorpusConfig, load_config
 from scaling_laws.data.manifest import manifest_text
 from scaling_laws.data.tokenizer import TextTokenizer, train_tokenizer
 from scaling_laws.data.tokens import build_corpus, describe, open_corpus
-from scaling_laws.errors import InputError
-from scaling_laws.records import sha256_of
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import sha256_of
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "data"
 WORDS = ["law", "loss", "token", "scale", "width", "depth", "batch", "data", "compute", "power", "curve"]
@@ -177,9 +177,9 @@ def test_an_id_outside_the_vocabulary_ends_the_build(config, tmp_path, monkeypat
 FILL_THE_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from scaling_laws.data.config import load_config
+from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import build_corpus
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 sizes = [0, 4000, 9000, 12000, 1_000_000]
 refused = 0

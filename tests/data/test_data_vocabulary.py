@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from scaling_laws.data.config import CorpusConfig, load_config
+from scaling_laws.data.corpus_file import CorpusConfig, load_config
 from scaling_laws.data.tokenizer import SEPARATOR, byte_characters, byte_level, train_tokenizer
 from scaling_laws.data.tokens import build_corpus
 from scaling_laws.data.vocabulary import ENCODINGS, PROBES, read_vocabulary
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 TEXTS = [
     f"def f_{i}(x):\n    return x + {i}  # don't\n\n\nThe quick brown fox, {i * i} times.\n  "

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.allocation.approaches import compare_approaches
 from scaling_laws.laws.allocation.curve_envelope import curve_allocation
-from scaling_laws.laws.fitting.fit import fit_law
-from scaling_laws.laws.fitting.noise import SeedNoise
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.noise import SeedNoise
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
+from scaling_laws.study.errors import InputError
 
 TRUTH = Chinchilla(E=1.7, A=60.0, B=300.0, alpha=0.34, beta=0.38)
 SIZES = np.geomspace(1e4, 3e6, 9)

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.checks.bracketing import learning_rates_bracketed
+from scaling_laws.study.errors import InputError
 
 
 def table(losses_by_size):

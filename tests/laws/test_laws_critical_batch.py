@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.errors import InputError
-from scaling_laws.laws.steps.batch_scan import N_LEVELS, scan_from_table, steps_to_target
-from scaling_laws.laws.steps.constant_rate import constant_rate_part, curves_of_study, falling_curve
-from scaling_laws.laws.steps.critical_batch import (
+from scaling_laws.laws.batch.batch_scan import N_LEVELS, scan_from_table, steps_to_target
+from scaling_laws.laws.batch.constant_rate import constant_rate_part, curves_of_study, falling_curve
+from scaling_laws.laws.batch.critical_batch import (
     critical_batch_from_curves,
     critical_batch_from_table,
     fit_critical_batch,
 )
-from scaling_laws.laws.steps.time_data import fit_time_data
+from scaling_laws.laws.batch.time_data import fit_time_data
+from scaling_laws.study.errors import InputError
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 TRUTH = {"alpha_N": 0.1, "N_c": 1e11, "alpha_S": 0.6, "S_c": 300.0, "alpha_B": 0.25, "B_star": 2e6}

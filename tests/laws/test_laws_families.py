@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.laws.fitting.families import SHARED_FORMS, fit_families
+from scaling_laws.laws.fit.shared_exponents import SHARED_FORMS, fit_families
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied, KaplanND
 
 REFERENCES = {

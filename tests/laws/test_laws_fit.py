@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scaling_laws.errors import InputError
-from scaling_laws.laws.fitting.coordinates import make_problem
-from scaling_laws.laws.fitting.fit import coordinates_of, fit_law
-from scaling_laws.laws.fitting.huber import minimise, objective
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.coordinates import make_problem
+from scaling_laws.laws.fit.fit import coordinates_of, fit_law
+from scaling_laws.laws.fit.huber import minimise, objective
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.joint import (
     Chinchilla,
@@ -38,6 +37,7 @@ from scaling_laws.laws.forms.single import (
     PowerN,
 )
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS, TimeData
+from scaling_laws.study.errors import InputError
 
 N, D = (values.ravel() for values in np.meshgrid(np.geomspace(1e4, 1e8, 7), np.geomspace(1e6, 1e10, 8)))
 EPOCHS = np.resize([1.0, 1.0, 4.0, 16.0, 64.0], N.size)

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.laws.fitting.fit import fit_law
-from scaling_laws.laws.fitting.intervals import bootstrap, parameter_intervals
-from scaling_laws.laws.fitting.rows import Rows, make_rows
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.intervals import bootstrap, parameter_intervals
+from scaling_laws.laws.fit.rows import Rows, make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.published import HOFFMANN
-from scaling_laws.laws.table import read_runs_csv
+from scaling_laws.laws.runs_csv import read_runs_csv
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

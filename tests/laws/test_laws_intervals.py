@@ -4,19 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.errors import InputError
-from scaling_laws.laws.fitting.fit import fit_law
-from scaling_laws.laws.fitting.intervals import (
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.intervals import (
     bootstrap,
     loss_interval,
     optimum_interval,
     parameter_intervals,
     percentile_interval,
 )
-from scaling_laws.laws.fitting.noise import SeedNoise, seed_noise
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.forms.single import PowerN
+from scaling_laws.study.errors import InputError
 
 TRUTH = Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38)
 SD = 0.004

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from scaling_laws.laws.batch.compute_efficient import crossing
 from scaling_laws.laws.forms.single import KaplanD, PowerCMin, PowerD
 from scaling_laws.laws.published import (
     KAPLAN_SINGLE,
@@ -13,7 +14,6 @@ from scaling_laws.laws.published import (
     PF_DAY_FLOPS,
     PowerOfCompute,
 )
-from scaling_laws.laws.steps.appendix_b import crossing
 
 
 @pytest.mark.parametrize(

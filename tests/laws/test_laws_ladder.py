@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.allocation.frontier import size_curves, slice_computes
-from scaling_laws.laws.allocation.ladder import ladder, ladder_table
-from scaling_laws.laws.allocation.pearce_song import PearceSong, vocabulary_weight
-from scaling_laws.laws.allocation.porian import KAPLAN_SETUP, PUBLISHED, TUNED, published
 from scaling_laws.laws.allocation.power_lines import fit_allocation, isoflop_optima
 from scaling_laws.laws.published import BESIROGLU
+from scaling_laws.papers.pearce_song2024.closed_account import PearceSong, vocabulary_weight
+from scaling_laws.papers.porian2024.ladder import ladder, ladder_table
+from scaling_laws.papers.porian2024.published_exponents import KAPLAN_SETUP, PUBLISHED, TUNED, published
+from scaling_laws.study.errors import InputError
 
 WEIGHT = vocabulary_weight(n_vocab=32_000, aspect_ratio=39.2)
 ACCOUNT = PearceSong(law=BESIROGLU, weight=WEIGHT)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from scaling_laws.errors import InputError
-from scaling_laws.laws.fitting.fit import fit_law
-from scaling_laws.laws.fitting.intervals import Bootstrap, bootstrap
-from scaling_laws.laws.fitting.noise import SeedNoise
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.intervals import Bootstrap, bootstrap
+from scaling_laws.laws.fit.noise import SeedNoise
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.planning.next_rung import candidates, next_rung, next_rung_from_laws
+from scaling_laws.laws.plan.next_rung import candidates, next_rung, next_rung_from_laws
+from scaling_laws.study.errors import InputError
 
 TRUTH = Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38)
 NOISE = SeedNoise(sd_log_loss=0.003, n_groups=100, n_runs=300, shared=0.0, reason="")

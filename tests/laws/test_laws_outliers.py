@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from scaling_laws.laws.checks.outliers import HIGHEST_LEVERAGE, NOT_MONOTONE, RESIDUAL, find_outliers
-from scaling_laws.laws.fitting.noise import SeedNoise
+from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
-from scaling_laws.laws.table import read_runs_csv
+from scaling_laws.laws.runs_csv import read_runs_csv
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

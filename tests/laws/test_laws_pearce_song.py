@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from scaling_laws.errors import InputError
-from scaling_laws.laws.allocation.pearce_song import (
+from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
+from scaling_laws.laws.published import BESIROGLU
+from scaling_laws.papers.pearce_song2024.closed_account import (
     CHINCHILLA_VOCABULARY_WEIGHT,
     KAPLAN_RANGE_C,
     KAPLAN_RANGE_N,
@@ -14,8 +15,7 @@ from scaling_laws.laws.allocation.pearce_song import (
     kaplan_counting,
     vocabulary_weight,
 )
-from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
-from scaling_laws.laws.published import BESIROGLU
+from scaling_laws.study.errors import InputError
 
 HOFFMANN_UNROUNDED = Chinchilla(E=1.6934, A=406.4, B=410.7, alpha=0.3392, beta=0.2849)
 

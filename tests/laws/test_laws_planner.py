@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.planning.budget import (
+from scaling_laws.laws.plan.compute_budget import (
     DEVICES,
     compute_of_hours,
     compute_of_throughput,
@@ -14,8 +13,8 @@ from scaling_laws.laws.planning.budget import (
     parse_compute,
     parse_count,
 )
-from scaling_laws.laws.planning.inference import plan_served
-from scaling_laws.laws.planning.planner import (
+from scaling_laws.laws.plan.inference import plan_served
+from scaling_laws.laws.plan.planner import (
     SOURCES,
     Question,
     answer_from_laws,
@@ -26,10 +25,11 @@ from scaling_laws.laws.planning.planner import (
     plan_published,
     published_rows,
 )
-from scaling_laws.laws.planning.recipe import fit_rate_rule, kaplan_learning_rate, porian
-from scaling_laws.laws.planning.repeated import borrowed, plan_repeated, repeated_law
+from scaling_laws.laws.plan.rules import fit_rate_rule, kaplan_learning_rate, porian
+from scaling_laws.laws.plan.unique_tokens import borrowed, plan_repeated, repeated_law
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN, KAPLAN_TABLE_3, MUENNIGHOFF
-from scaling_laws.units import PF_DAY_FLOPS
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.units import PF_DAY_FLOPS
 
 TRUTH = Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38)
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.planning.planner import Question, answer_from_laws, answer_published
-from scaling_laws.laws.planning.predictions import frozen_prediction, score_prediction
+from scaling_laws.laws.plan.planner import Question, answer_from_laws, answer_published
+from scaling_laws.laws.plan.predictions import frozen_prediction, score_prediction
+from scaling_laws.study.errors import InputError
 
 TRUTH = Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38)
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scaling_laws.laws.fitting.fit import fit_law
-from scaling_laws.laws.fitting.profile import profile_intervals
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.profile import profile_intervals
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaGamma
 from scaling_laws.laws.forms.single import KaplanN, PowerN
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling_laws.laws.fitting.fit import fit_law
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import JOINT_FORMS
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied, KaplanND
 from scaling_laws.laws.forms.single import BrokenN, KaplanN, LogN, PowerN

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.errors import InputError
-from scaling_laws.laws.planning.planner import plan_from_laws
+from scaling_laws.laws.plan.planner import plan_from_laws
 from scaling_laws.laws.results.study import fit_study
+from scaling_laws.study.errors import InputError
 
 LOSSES = {
     "additive": lambda N, D, random: 1.5 + 60 / N**0.3 + 300 / D**0.38,

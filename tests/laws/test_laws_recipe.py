@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from scaling_laws.laws.recipe import for_training_time, of_one_recipe
 from scaling_laws.laws.selection import usable_runs
+from scaling_laws.study.recipe import for_training_time, of_one_recipe
 
 USUAL: dict[str, Any] = {
     "family": "transformer",

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.checks.rollout import roll_out
 from scaling_laws.laws.checks.rollout_scores import LOWEST_LOSS, MOST_COMPUTE, Window, compare
-from scaling_laws.laws.fitting.fit import fit_law
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied
+from scaling_laws.study.errors import InputError
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 public_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no public run tables in {DATA}")

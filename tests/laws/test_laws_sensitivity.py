@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from scaling_laws.laws.checks.sensitivity import sensitivity, without_each_training
-from scaling_laws.laws.fitting.fit import fit_law
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.table import read_runs_csv
+from scaling_laws.laws.runs_csv import read_runs_csv
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_laws_critical_batch import TRUTH, batch_scan
-from test_laws_training_time import sweep
+from tests.laws.test_laws_critical_batch import TRUTH, batch_scan
+from tests.laws.test_laws_training_time import sweep
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.planning.planner import plan_from_laws
+from scaling_laws.laws.plan.planner import plan_from_laws
 from scaling_laws.laws.results.study import fit_study
 from scaling_laws.laws.selection import usable_runs
+from scaling_laws.study.errors import InputError
 
 TRUTHS = {
     "transformer": Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38),

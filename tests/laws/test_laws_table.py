@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.checks.doubts import doubts
+from scaling_laws.laws.runs_csv import read_runs_csv
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.laws.table import read_runs_csv
+from scaling_laws.study.errors import InputError
 
 GOOD = "run,N,D,loss\na,1e4,1e6,4.0\nb,2e4,1e6,3.5\n"
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from test_laws_critical_batch import TRUTH, batch_scan, training
+from tests.laws.test_laws_critical_batch import TRUTH, batch_scan, training
 
+from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
+from scaling_laws.laws.batch.critical_batch import critical_batch_from_curves
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.single import KaplanD
-from scaling_laws.laws.steps.appendix_b import ComputeEfficient
-from scaling_laws.laws.steps.critical_batch import critical_batch_from_curves
-from scaling_laws.laws.steps.kaplan_route import kaplan_route, route_crossing
-from scaling_laws.laws.steps.training_time import (
+from scaling_laws.papers.kaplan2020.route import kaplan_route, route_crossing
+from scaling_laws.papers.kaplan2020.time_points import (
     compute_grid,
     envelope_of,
     fit_loss_of_steps,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from examples.modern_decoder import ModernDecoder
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.own_width import solve_width
+from scaling_laws.study.errors import InputError
 
 DECODER = "examples.modern_decoder.ModernDecoder"
 WORLD = {"n_vocab": 64, "n_ctx": 8}

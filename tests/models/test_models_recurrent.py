@@ -3,14 +3,14 @@
 import dataclasses
 
 import pytest
+from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.models.config import LSTMConfig, TransformerConfig
 from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.network import require_accounting
 from scaling_laws.models.transformer import Transformer
-from scaling_laws.runs import compute_flops, load_study, parameter_counts, runs_table, times_reused
-from synthetic_study import write_synthetic_study
+from scaling_laws.study.runs import compute_flops, load_study, parameter_counts, runs_table, times_reused
 
 SIZE = {"n_vocab": 50, "n_ctx": 8, "n_layer": 2, "d_model": 16}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fitted_studies import FittedStudy, fitted_paper, fitted_study
+from tests.support.fitted_studies import FittedStudy, fitted_paper, fitted_study
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fitted_studies import FittedStudy
+from tests.support.fitted_studies import FittedStudy
 
-from scaling_laws.laws.fitting.straight_line import line_through, mean_interval
-from scaling_laws.reports.claims.catalogue import CLAIMS, claims_table, findings, write_findings
-from scaling_laws.reports.claims.claim import VERDICTS, Finding, judged
-from scaling_laws.reports.claims.tuning import best_rates
-from scaling_laws.reports.evidence import StudyTables, no_laws
+from scaling_laws.laws.fit.straight_line import line_through, mean_interval
+from scaling_laws.papers.claim import VERDICTS, Finding, judged
+from scaling_laws.papers.claims_table import CLAIMS, claims_table, findings, write_findings
+from scaling_laws.papers.kaplan2020.claims.tuning import best_rates
+from scaling_laws.report.evidence import StudyTables, no_laws
 
 TOO_WIDE = {
     22: "N along the envelope in C_min: 0.68 is true, and the interval reaches below 0.63",

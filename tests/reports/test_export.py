@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fitted_studies import FittedStudy
 from PIL import Image, ImageChops
+from tests.support.fitted_studies import FittedStudy
 
 from scaling_laws.cli import main
 from scaling_laws.commands import report
 from scaling_laws.commands.report import POINTS_A_CURVE, export, thinned
-from scaling_laws.errors import InputError
-from scaling_laws.reports.pictures import KEPT_DPI, KEPT_STEP, PNG_DPI
-from scaling_laws.runs import load_study
+from scaling_laws.report.pictures import KEPT_DPI, KEPT_STEP, PNG_DPI
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.runs import load_study
 
 
 def test_small_results_are_copied_and_old_figures_removed(synthetic: FittedStudy, tmp_path: Path) -> None:

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from batch_study import BATCH_TOKENS, LAW, SIZES, STEPS, batch_study, tables_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.optimize import minimize_scalar
+from tests.support.batch_study import BATCH_TOKENS, LAW, SIZES, STEPS, batch_study, tables_of
 
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.published import KAPLAN_FIGURE_14_NAIVE_N, KAPLAN_TABLE_6
-from scaling_laws.reports.evidence import StudyTables, no_laws
-from scaling_laws.reports.figures import allocation, frontier, sizes, slices
-from scaling_laws.reports.training_time import (
+from scaling_laws.papers.kaplan2020.figures import frontier, sizes
+from scaling_laws.papers.kaplan2020.training_time import (
     efficient_law,
     even_values,
     law_curves,
@@ -24,7 +23,9 @@ from scaling_laws.reports.training_time import (
     loss_levels,
     losses_at,
 )
-from scaling_laws.units import PF_DAY_FLOPS
+from scaling_laws.report.evidence import StudyTables, no_laws
+from scaling_laws.report.figures import allocation, slices
+from scaling_laws.study.units import PF_DAY_FLOPS
 
 MODULES = (allocation, frontier, sizes, slices)
 ENTRIES = [entry for module in MODULES for entry in module.FIGURES]

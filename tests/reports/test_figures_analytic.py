@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from batch_study import tables_of
+from tests.support.batch_study import tables_of
 
 from scaling_laws.laws.published import (
     KAPLAN_FIGURE_14_NAIVE_N,
@@ -17,11 +17,11 @@ from scaling_laws.laws.published import (
     KAPLAN_TABLE_3,
     KAPLAN_TABLE_6,
 )
-from scaling_laws.reports.evidence import StudyTables, no_laws
-from scaling_laws.reports.figures import growth, sizes
-from scaling_laws.reports.training_time import PF_DAYS
-from scaling_laws.runs import Study
-from scaling_laws.units import PF_DAY_FLOPS
+from scaling_laws.papers.kaplan2020.figures import growth, sizes
+from scaling_laws.papers.kaplan2020.training_time import PF_DAYS
+from scaling_laws.report.evidence import StudyTables, no_laws
+from scaling_laws.study.runs import Study
+from scaling_laws.study.units import PF_DAY_FLOPS
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from batch_study import (
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from tests.support.batch_study import (
     LAW,
     NOISE_SCALE_RATIO,
     RATE_BATCHES,
@@ -18,13 +20,12 @@ from batch_study import (
     best_rate,
     tables_of,
 )
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from scaling_laws.laws.published import KAPLAN_SINGLE
-from scaling_laws.reports.evidence import StudyTables, no_laws
-from scaling_laws.reports.figures import batch, learning_rate, schedules, steps_and_tokens
-from scaling_laws.reports.training_time import all_curves, batch_draws, batch_law, batch_levels
+from scaling_laws.papers.kaplan2020.figures import schedules, steps_and_tokens
+from scaling_laws.papers.kaplan2020.training_time import all_curves, batch_draws, batch_law, batch_levels
+from scaling_laws.report.evidence import StudyTables, no_laws
+from scaling_laws.report.figures import batch, learning_rate
 
 MODULES = (batch, learning_rate, schedules, steps_and_tokens)
 ENTRIES = [entry for module in MODULES for entry in module.FIGURES]

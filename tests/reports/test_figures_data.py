@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from by_hand import laws_with, study_of, tables_of
 from matplotlib.figure import Figure
+from tests.support.by_hand import laws_with, study_of, tables_of
 
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
 from scaling_laws.laws.published import KAPLAN_TABLE_2
-from scaling_laws.reports.data_limited import (
+from scaling_laws.papers.kaplan2020.figures import data, stopping
+from scaling_laws.papers.kaplan2020.limited_data import (
     data_needed,
     data_runs,
     excess_at,
@@ -27,9 +28,8 @@ from scaling_laws.reports.data_limited import (
     stopping_steps,
     training_gaps,
 )
-from scaling_laws.reports.evidence import StudyTables
-from scaling_laws.reports.figures import data, stopping
-from scaling_laws.reports.training_time import batch_law
+from scaling_laws.papers.kaplan2020.training_time import batch_law
+from scaling_laws.report.evidence import StudyTables
 
 LAW = KaplanND(alpha_N=0.08, alpha_D=0.11, N_c=3e11, D_c=2e11)
 STEPS = KaplanNS(alpha_N=0.08, alpha_S=0.7, N_c=3e11, S_c=90.0)

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from by_hand import fit_of, laws_with, study_of, tables_of
 from matplotlib.axes import Axes
+from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
 
-from scaling_laws.reports.equal_size import (
+from scaling_laws.papers.kaplan2020.equal_size import (
     compute_for_loss,
     exponent_of_N,
     noise_band_percent,
     shapes_at_equal_N,
 )
-from scaling_laws.reports.figures import families, family_worth, shape
-from scaling_laws.reports.figures.entry import Entry
-from scaling_laws.reports.figures.family_worth import efficiencies, reuse_gains, reuse_losses
+from scaling_laws.report.figures import families, family_worth, shape
+from scaling_laws.report.figures.entry import Entry
+from scaling_laws.report.figures.family_worth import efficiencies, reuse_gains, reuse_losses
 
 FIGURES = (*families.FIGURES, *family_worth.FIGURES, *shape.FIGURES)
 GAIN = 0.4

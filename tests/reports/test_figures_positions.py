@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from by_hand import laws_with, study_of, tables_of
+from tests.support.by_hand import laws_with, study_of, tables_of
+from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.positions import PositionLosses
-from scaling_laws.records import write_record
-from scaling_laws.reports.by_position import (
+from scaling_laws.report.by_position import (
     at_positions,
     bin_starts,
     exponents_of_N,
     of_two_contexts,
     over_training,
 )
-from scaling_laws.reports.figures import position_sizes, positions
-from scaling_laws.reports.figures.entry import Entry
-from scaling_laws.reports.figures.position_sizes import context_gaps
-from scaling_laws.runs import load_study
-from synthetic_study import write_synthetic_study
+from scaling_laws.report.figures import position_sizes, positions
+from scaling_laws.report.figures.entry import Entry
+from scaling_laws.report.figures.position_sizes import context_gaps
+from scaling_laws.study.records import write_record
+from scaling_laws.study.runs import load_study
 
 FIGURES = (*positions.FIGURES, *position_sizes.FIGURES)
 T = np.arange(1, 129, dtype=float)

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from by_hand import fit_of, laws_with, study_of, tables_of
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
 
 from scaling_laws.laws.forms.single import KaplanN, LogN
-from scaling_laws.reports.figures import compute, counting, scale
-from scaling_laws.units import PF_DAY_FLOPS
+from scaling_laws.papers.kaplan2020.figures import counting
+from scaling_laws.report.figures import compute, scale
+from scaling_laws.study.units import PF_DAY_FLOPS
 
 FIGURES = (*scale.FIGURES, *compute.FIGURES, *counting.FIGURES)
 POWER = {"alpha_N": 0.08, "N_c": 1e12}

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from by_hand import fit_of, laws_with, study_of, tables_of
+from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
+from tests.support.synthetic_study import write_synthetic_study
 
-from scaling_laws.records import RunRecord
-from scaling_laws.reports.evidence import StudyTables
-from scaling_laws.reports.figures import sensitivity, spending
-from scaling_laws.reports.figures.entry import Entry
-from scaling_laws.reports.figures.sensitivity import bootstrap_draws, ladder_points
-from scaling_laws.reports.figures.spending import by_experiment, by_outcome, spent_by_run
-from scaling_laws.runs import load_study
-from scaling_laws.units import PF_DAY_FLOPS
-from synthetic_study import write_synthetic_study
+from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.figures import sensitivity, spending
+from scaling_laws.report.figures.entry import Entry
+from scaling_laws.report.figures.sensitivity import bootstrap_draws, ladder_points
+from scaling_laws.report.figures.spending import by_experiment, by_outcome, spent_by_run
+from scaling_laws.study.records import RunRecord
+from scaling_laws.study.runs import load_study
+from scaling_laws.study.units import PF_DAY_FLOPS
 
 FIGURES = (*sensitivity.FIGURES, *spending.FIGURES)
 ONE = tables_of(study_of([{"N": 1e5, "D": 1e6, "loss": 3.0}]))

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from by_hand import laws_with, study_of, tables_of
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from tests.support.by_hand import laws_with, study_of, tables_of
+from tests.support.synthetic_study import FOREIGN_LOSSES
 
-from scaling_laws.reports.evidence import StudyTables
-from scaling_laws.reports.figures import transfer
-from synthetic_study import FOREIGN_LOSSES
+from scaling_laws.papers.kaplan2020.figures import transfer
+from scaling_laws.report.evidence import StudyTables
 
 DEPTHS = (1, 2, 4, 8)
 

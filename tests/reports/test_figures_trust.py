@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from by_hand import fit_of, laws_with, study_of, tables_of
 from matplotlib.figure import Figure
+from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
+from tests.support.synthetic_study import LAWS
 
 from scaling_laws.laws.forms.joint import KaplanND
-from scaling_laws.reports.figures import fit_quality, held_out
-from scaling_laws.units import PF_DAY_FLOPS
-from synthetic_study import LAWS
+from scaling_laws.report.figures import fit_quality, held_out
+from scaling_laws.study.units import PF_DAY_FLOPS
 
 FIGURES = (*fit_quality.FIGURES, *held_out.FIGURES)
 PARAMETERS = {"alpha_N": 0.08, "alpha_D": 0.11, "N_c": 3e11, "D_c": 2e11}

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from batch_study import batch_study, tables_of
+from tests.support.batch_study import batch_study, tables_of
 
 from scaling_laws.models.config import LSTMConfig, TransformerConfig
 from scaling_laws.models.count import flops_per_token, parameters_by_group
-from scaling_laws.reports import paper_tables
-from scaling_laws.reports.accounting import TOTAL, accounting, table_1
-from scaling_laws.reports.evidence import no_laws
-from scaling_laws.units import PF_DAY_FLOPS
+from scaling_laws.papers.kaplan2020 import tables as paper_tables
+from scaling_laws.papers.kaplan2020.accounting import TOTAL, accounting, table_1
+from scaling_laws.report.evidence import no_laws
+from scaling_laws.study.units import PF_DAY_FLOPS
 
 SHAPE = {"n_vocab": 1000, "n_ctx": 64, "n_layer": 3, "d_model": 32, "n_heads": 2, "d_ff": 96, "d_attn": 48}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.browser import CHROMIUM, Browser
 
-from browser import CHROMIUM, Browser
-from scaling_laws.reports.content import Content, content_of
-from scaling_laws.reports.html import write_content
+from scaling_laws.report.content import Content, content_of
+from scaling_laws.report.html import write_content
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 

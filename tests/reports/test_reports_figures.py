@@ -13,20 +13,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from scaling_laws.reports.figures import (
+from scaling_laws.papers.kaplan2020.figures import counting, data, stopping, transfer
+from scaling_laws.report.figures import (
     compute,
-    counting,
-    data,
     families,
     fit_quality,
     held_out,
     position_sizes,
     positions,
     scale,
-    stopping,
-    transfer,
 )
-from scaling_laws.reports.style import SizeColours, log_x, short, tex
+from scaling_laws.report.style import SizeColours, log_x, short, tex
 
 FIGURES = (
     *compute.FIGURES,

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 
-from scaling_laws.laws.planning.choice import best_joint_fit
-from scaling_laws.reports import findings
-from scaling_laws.reports.figures import allocation, families
-from scaling_laws.reports.formulas import form_name
+from scaling_laws.laws.plan.choice import best_joint_fit
+from scaling_laws.report import findings
+from scaling_laws.report.figures import allocation, families
+from scaling_laws.report.formulas import form_name
 
 OTHERS = ("chinchilla_tied", "chinchilla_gamma", "droppo")
 

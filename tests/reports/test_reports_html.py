@@ -14,22 +14,22 @@ from typing import Any
 
 import pytest
 from markupsafe import escape
+from tests.support.synthetic_study import write_synthetic_study
 
-from scaling_laws.errors import InputError
-from scaling_laws.laws.planning.choice import best_joint_fit
+from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.results.study import fit_study
-from scaling_laws.records import read_record, write_question, write_record
-from scaling_laws.reports import figures
-from scaling_laws.reports.content import Content, content_of
-from scaling_laws.reports.evidence import no_laws
-from scaling_laws.reports.figures.catalogue import all_figures
-from scaling_laws.reports.figures.entry import QUESTIONS
-from scaling_laws.reports.findings import next_runs
-from scaling_laws.reports.formulas import value_with_interval
-from scaling_laws.reports.html import notation, write_content, write_report
-from scaling_laws.reports.pictures import LARGEST_SVG_BYTES, embedded
-from scaling_laws.runs import load_study
-from synthetic_study import write_synthetic_study
+from scaling_laws.report import figures
+from scaling_laws.report.content import Content, content_of
+from scaling_laws.report.evidence import no_laws
+from scaling_laws.report.figures.catalogue import all_figures
+from scaling_laws.report.figures.entry import QUESTIONS
+from scaling_laws.report.findings import next_runs
+from scaling_laws.report.formulas import value_with_interval
+from scaling_laws.report.html import notation, write_content, write_report
+from scaling_laws.report.pictures import LARGEST_SVG_BYTES, embedded
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import read_record, write_question, write_record
+from scaling_laws.study.runs import load_study
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

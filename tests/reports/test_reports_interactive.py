@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.reports import interactive
-from scaling_laws.reports.evidence import training_losses
-from scaling_laws.reports.interactive import N_CONVENTIONS, explorer_data, explorer_of, script_json
-from scaling_laws.reports.style import COMPUTE_LABELS
+from scaling_laws.report import interactive
+from scaling_laws.report.evidence import training_losses
+from scaling_laws.report.interactive import N_CONVENTIONS, explorer_data, explorer_of, script_json
+from scaling_laws.report.style import COMPUTE_LABELS
 
 
 def test_every_run_by_every_convention(synthetic: Any) -> None:

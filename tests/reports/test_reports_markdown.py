@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from scaling_laws.reports.content import Content, content_of
-from scaling_laws.reports.figures.entry import QUESTIONS
-from scaling_laws.reports.html import write_content
-from scaling_laws.reports.markdown import LONGEST_TABLE, markdown, plain
-from scaling_laws.reports.tables import Table
+from scaling_laws.report.content import Content, content_of
+from scaling_laws.report.figures.entry import QUESTIONS
+from scaling_laws.report.html import write_content
+from scaling_laws.report.markdown import LONGEST_TABLE, markdown, plain
+from scaling_laws.report.tables import Table
 
 
 @pytest.fixture(scope="module")

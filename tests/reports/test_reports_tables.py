@@ -6,11 +6,11 @@ import copy
 from typing import Any
 
 import pytest
+from tests.support.synthetic_study import LAWS
 
-from scaling_laws.laws.planning.planner import plan_from_laws
-from scaling_laws.reports import findings, tables
-from scaling_laws.reports.formulas import interval_text, number
-from synthetic_study import LAWS
+from scaling_laws.laws.plan.planner import plan_from_laws
+from scaling_laws.report import findings, tables
+from scaling_laws.report.formulas import interval_text, number
 
 
 def row(table: tables.Table, name: str) -> dict[str, str]:

@@ -15,10 +15,10 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from scaling_laws.reports import tables
-from scaling_laws.reports.content import Content, content_of
-from scaling_laws.reports.tensorboard import write_study_summary
-from scaling_laws.reports.tensorboard_layout import categories
+from scaling_laws.report import tables
+from scaling_laws.report.content import Content, content_of
+from scaling_laws.report.tensorboard import write_study_summary
+from scaling_laws.report.tensorboard_layout import categories
 
 
 def values_of(folder: Path) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def test_a_study_without_a_run_has_no_charts(synthetic: Any) -> None:
 
 def test_reports_do_not_import_torch() -> None:
     program = (
-        "import sys, scaling_laws.reports.html, scaling_laws.reports.tensorboard;"
+        "import sys, scaling_laws.report.html, scaling_laws.report.tensorboard;"
         "sys.exit(' '.join(name for name in ('torch', 'pytorch_lightning', 'matplotlib.pyplot', 'optuna')"
         " if name in sys.modules) or 0)"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from postgres_server import postgres
-from small_sweep import write_sweep
+from tests.support.postgres_server import postgres
+from tests.support.small_sweep import write_sweep
 
 __all__ = ["postgres"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import optuna
 import pytest
-from shape_stub import write_shape_sweep
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tests.support.shape_stub import write_shape_sweep
 
 from scaling_laws.cli import main
-from scaling_laws.records import read_record
+from scaling_laws.study.records import read_record
 
 FILES = ("shape.json", "shape.md", "trials.csv", "curves.csv", "shape.png", "shape.svg")
 

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.shape.pruner import (
     CONSTANT_RATE,
     EXTRAPOLATION,

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import t as student_t
-from shape_stub import ALPHA_N, N, StubTrainings, shape_plan
+from tests.support.shape_stub import ALPHA_N, N, StubTrainings, shape_plan
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.config import TransformerConfig
-from scaling_laws.reports.figures.shape import draw
-from scaling_laws.reports.style import rendered
+from scaling_laws.report.figures.shape import draw
+from scaling_laws.report.style import rendered
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape import search
 from scaling_laws.sweeps.shape.follow_up import best_of_each_shape, replicates, transferred

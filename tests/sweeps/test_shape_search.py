@@ -11,17 +11,17 @@ import optuna
 import pytest
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
-from shape_stub import StubTrainings, bowl, shape_plan
+from tests.support.shape_stub import StubTrainings, bowl, shape_plan
 
 from scaling_laws.data.tokens import build_corpus
-from scaling_laws.errors import InputError
-from scaling_laws.interrupts import Interrupted
-from scaling_laws.records import read_record
-from scaling_laws.runs import load_study
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.interrupts import Interrupted
+from scaling_laws.study.records import read_record
+from scaling_laws.study.runs import load_study
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape import search
-from scaling_laws.sweeps.shape.progress import SearchProgress
 from scaling_laws.sweeps.shape.search import Search
+from scaling_laws.sweeps.shape.search_progress import SearchProgress
 
 RANDOM = {"class_path": "optuna.samplers.RandomSampler"}
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from benchmarks.stub_training import stub_plan
-from small_sweep import arguments
-from stub_supervisor import train_slowly
+from tests.support.small_sweep import arguments
+from tests.support.stub_supervisor import train_slowly
 
 from scaling_laws.commands.sweep import add_sweep_arguments, deadline, plan_of
-from scaling_laws.interrupts import TimeIsUp
+from scaling_laws.study.interrupts import TimeIsUp
 from scaling_laws.sweeps.experiments import plan
 from scaling_laws.sweeps.progress import Progress
 from scaling_laws.sweeps.reading import load_sweep

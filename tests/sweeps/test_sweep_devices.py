@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.devices import Slots, find_gpus, gpus_for
 
 

@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 import yaml
 from benchmarks.stub_training import started, stub_plan, train_nothing
-from small_sweep import arguments, edited
-from test_sweep_storms import SUPERVISOR, holders
-from tiny_runs import config
+from tests.support.small_sweep import arguments, edited
+from tests.support.tiny_runs import config
+from tests.sweeps.test_sweep_storms import SUPERVISOR, holders
 
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.errors import InputError
-from scaling_laws.records import read_record
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import read_record
 from scaling_laws.sweeps import attempts, lease
 from scaling_laws.sweeps.experiments import Plan, plan
 from scaling_laws.sweeps.progress import Progress

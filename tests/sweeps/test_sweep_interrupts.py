@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_sweep import arguments, edited, write_sweep
+from tests.support.small_sweep import arguments, edited, write_sweep
 
 from scaling_laws.cli import main
-from scaling_laws.records import read_record
-from scaling_laws.runs import load_study
+from scaling_laws.study.records import read_record
+from scaling_laws.study.runs import load_study
 from scaling_laws.sweeps import lease
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from benchmarks.stub_training import started
-from postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresServer
-from small_sweep import arguments
+from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresServer
+from tests.support.small_sweep import arguments
 
 from scaling_laws.cli import main
 from scaling_laws.sweeps.queue import Queue
 
-SUPERVISOR = Path(__file__).with_name("stub_supervisor.py")
+SUPERVISOR = Path(__file__).parents[1] / "support" / "stub_supervisor.py"
 
 
 def supervisor(sweep_file: Path, n_trunks: int, workers: int, train: str, url: str) -> subprocess.Popen[str]:

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 import yaml
 from benchmarks.stub_training import started
-from small_sweep import arguments, edited, write_sweep
+from tests.support.small_sweep import arguments, edited, write_sweep
 
 from scaling_laws.cli import main
 from scaling_laws.sweeps import attempts, lease
 
-SUPERVISOR = Path(__file__).with_name("stub_supervisor.py")
+SUPERVISOR = Path(__file__).parents[1] / "support" / "stub_supervisor.py"
 WALL_CLOCK = ["elapsed_s", "tokens_per_s", "model_flops_utilisation"]
 N_SUPERVISORS, N_RUNS, N_KILLS = 4, 60, 40
 SEEDS = range(int(os.environ.get("STORM_SEEDS", "20")))

@@ -12,10 +12,10 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
-from small_sweep import arguments, edited
+from tests.support.small_sweep import arguments, edited
 
 from scaling_laws.cli import main
-from scaling_laws.runs import load_study
+from scaling_laws.study.runs import load_study
 from scaling_laws.sweeps import lease
 from scaling_laws.sweeps.experiments import plan
 from scaling_laws.sweeps.queue import CELL, WINDOW, Queue, queue_name

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from small_sweep import edited
+from tests.support.small_sweep import edited
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.budget import Budget, parse_budget
 from scaling_laws.sweeps.budgeting import SIZES, find_references, spent
 from scaling_laws.sweeps.cells import Cell

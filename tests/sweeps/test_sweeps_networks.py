@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from examples.modern_decoder import ModernDecoder
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.networks import PlannedNetwork, planned_network
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from small_sweep import arguments, edited
+from tests.support.small_sweep import arguments, edited
 
 from scaling_laws.cli import main
-from scaling_laws.errors import InputError
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
-from scaling_laws.records import read_record
-from scaling_laws.runs import load_study
-from scaling_laws.schedule import Schedule
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import read_record
+from scaling_laws.study.runs import load_study
+from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.budgeting import find_references
 from scaling_laws.sweeps.experiments import begun, filled, plan, rough_seconds
 from scaling_laws.sweeps.learning_rates import LearningRateRule

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_runs import FAMILIES, config
+from tests.support.tiny_runs import FAMILIES, config
 
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.training.run import train_trunk
@@ -16,7 +16,7 @@ from scaling_laws.training.run import train_trunk
 def early_evaluations() -> Iterator[None]:
     """Evaluations after steps 4, 8 and 16 of the tiny runs, too: rows by position before the end."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scaling_laws.schedule.FIRST_EVALUATION_TOKENS", 512)
+        patch.setattr("scaling_laws.study.schedule.FIRST_EVALUATION_TOKENS", 512)
         yield
 
 

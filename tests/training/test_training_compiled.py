@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from tiny_runs import WALL_CLOCK, assert_same_run, config, fail_in_step, weights
+from tests.support.tiny_runs import WALL_CLOCK, assert_same_run, config, fail_in_step, weights
 from torch import nn
 from torch._dynamo.utils import counters
 
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.records import read_record
+from scaling_laws.study.records import read_record
 from scaling_laws.training.run import train_trunk
 
 # The first compilation imports and inspects modules of torch and of others that use deprecated names.

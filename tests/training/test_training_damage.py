@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny_runs import assert_same_run, checkpoint, config, fail_in_step
+from tests.support.tiny_runs import assert_same_run, checkpoint, config, fail_in_step
 
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.errors import InputError
-from scaling_laws.records import check_file, read_failure, read_record, write_failure
-from scaling_laws.runs import load_study
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import check_file, read_failure, read_record, write_failure
+from scaling_laws.study.runs import load_study
 from scaling_laws.training import checkpoint as checkpoint_module
 from scaling_laws.training.checkpoint import VERSION, AtomicCheckpointIO, is_whole
 from scaling_laws.training.resumable_csv import ResumableCsv

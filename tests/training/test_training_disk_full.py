@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_runs import assert_same_run, config
+from tests.support.tiny_runs import assert_same_run, config
 
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 from scaling_laws.training.checkpoint import is_whole
 from scaling_laws.training.run import train_trunk
 

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from tiny_runs import FAMILIES, config, fail_in_step, weights
+from tests.support.tiny_runs import FAMILIES, config, fail_in_step, weights
 
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.models.lstm import LSTM
-from scaling_laws.records import read_record
+from scaling_laws.study.records import read_record
 from scaling_laws.training.run import train_trunk
 
 pytestmark = [

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_runs import FAMILIES, assert_same_run, config
+from tests.support.tiny_runs import FAMILIES, assert_same_run, config
 
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.training.checkpoint import is_whole, newest_whole
@@ -62,7 +62,7 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def usual_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the processes: the runs that theirs are compared with are trained in this one."""
-    monkeypatch.setattr("scaling_laws.schedule.FIRST_EVALUATION_TOKENS", 2**15)
+    monkeypatch.setattr("scaling_laws.study.schedule.FIRST_EVALUATION_TOKENS", 2**15)
 
 
 @pytest.fixture

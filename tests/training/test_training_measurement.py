@@ -12,20 +12,20 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from tiny_runs import assert_same_run, config, fail_in_step, weights
+from tests.support.tiny_runs import assert_same_run, config, fail_in_step, weights
 
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.errors import InputError
-from scaling_laws.records import RunRecord, read_record
-from scaling_laws.schedule import evaluation_steps
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import RunRecord, read_record
+from scaling_laws.study.schedule import evaluation_steps
 from scaling_laws.training.best_weights import BestWeights
+from scaling_laws.training.device_peak import matrix_dtype, matrix_peak_flops
 from scaling_laws.training.divergence import DivergenceGuard
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import SMALL_PART, NoiseScale, estimates
 from scaling_laws.training.probe import FILE_NAME, ProbeLosses
 from scaling_laws.training.run import train_trunk
-from scaling_laws.training.throughput import matrix_dtype, matrix_peak_flops
 
 
 def trained(planned: dict[str, Any]) -> RunRecord:

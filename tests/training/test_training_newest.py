@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny_runs import assert_same_run, checkpoint, config, fail_in_step, stop_in_step
+from tests.support.tiny_runs import assert_same_run, checkpoint, config, fail_in_step, stop_in_step
 
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.errors import InputError
-from scaling_laws.records import read_record
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import read_record
 from scaling_laws.training.checkpoint import is_whole
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk

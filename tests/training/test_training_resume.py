@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import (
+from tests.support.tiny_runs import (
     FAMILIES,
     STEPS,
     assert_same_run,
@@ -24,8 +24,8 @@ from tiny_runs import (
 )
 
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.interrupts import Interrupted
-from scaling_laws.records import read_record
+from scaling_laws.study.interrupts import Interrupted
+from scaling_laws.study.records import read_record
 from scaling_laws.training.checkpoint import RunCheckpoints
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk

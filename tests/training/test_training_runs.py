@@ -13,14 +13,14 @@ import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import FAMILIES, STEPS, WALL_CLOCK, assert_same_run, config, weights
+from tests.support.tiny_runs import FAMILIES, STEPS, WALL_CLOCK, assert_same_run, config, weights
 
 from scaling_laws.cli import main
-from scaling_laws.data.config import CorpusConfig
+from scaling_laws.data.corpus_file import CorpusConfig
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
-from scaling_laws.errors import InputError
-from scaling_laws.records import CURVE_COLUMNS, POSITION_COLUMNS, read_record
-from scaling_laws.runs import load_study
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import CURVE_COLUMNS, POSITION_COLUMNS, read_record
+from scaling_laws.study.runs import load_study
 from scaling_laws.training.run import train_trunk
 
 

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from ranks import on_ranks, srun
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import FAMILIES, WALL_CLOCK, config, fail_in_step, weights
+from tests.support.ranks import on_ranks, srun
+from tests.support.tiny_runs import FAMILIES, WALL_CLOCK, config, fail_in_step, weights
 
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.errors import InputError
-from scaling_laws.records import read_record
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import read_record
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, is_whole, newest_whole
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk

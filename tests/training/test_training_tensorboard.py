@@ -15,12 +15,21 @@ import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tiny_runs import STEPS, assert_same_run, checkpoint, config, fail_in_step, stop_in_step, weights
+from tests.support.tiny_runs import (
+    STEPS,
+    assert_same_run,
+    checkpoint,
+    config,
+    fail_in_step,
+    stop_in_step,
+    weights,
+)
 from torch import Tensor
 
 from scaling_laws.data.tokens import TokenCorpus, open_corpus
-from scaling_laws.errors import InputError
-from scaling_laws.records import read_record
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import read_record
+from scaling_laws.study.units import flop_axes
 from scaling_laws.training import event_log
 from scaling_laws.training.checkpoint import RunCheckpoints
 from scaling_laws.training.event_log import shown_positions
@@ -30,7 +39,6 @@ from scaling_laws.training.position_figure import binned
 from scaling_laws.training.run import train_trunk
 from scaling_laws.training.sampling import continuations, prompt_tokens
 from scaling_laws.training.snapshots import FILE_NAME, N_BINS, Snapshots
-from scaling_laws.units import flop_axes
 
 CORPORA = ("train", "val", "test", "numbers")
 PLAIN = ("learning_rate", "gradient_norm", "noise_scale_tokens", "tokens_per_s", "model_flops_utilisation")

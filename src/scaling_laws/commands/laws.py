@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling_laws.errors import InputError
-from scaling_laws.processes import n_cores
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.processes import n_cores
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from scaling_laws.laws.results.family_tables import Settings
-    from scaling_laws.runs import Study
+    from scaling_laws.study.runs import Study
 
 Laws = dict[str, Any]
 
@@ -76,7 +76,7 @@ def laws(options: argparse.Namespace) -> None:
         InputError: whatever is wrong with the arguments, with RUNS, or with where the output should go.
     """
     from scaling_laws.laws.results.family_tables import Settings
-    from scaling_laws.records import write_atomically
+    from scaling_laws.study.records import write_atomically
 
     is_folder = options.runs.is_dir()
     _check_options(options, is_folder)
@@ -144,7 +144,7 @@ def _processes_for(runs: pd.DataFrame) -> int:
 
 
 def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
-    from scaling_laws.runs import OF_A_SEARCH, load_study
+    from scaling_laws.study.runs import OF_A_SEARCH, load_study
 
     study = load_study(options.runs)
     if study.runs.empty and OF_A_SEARCH in set(study.left_out["reason"]):
@@ -165,7 +165,7 @@ def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
 
 def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
     from scaling_laws.laws.checks.doubts import doubts
-    from scaling_laws.laws.table import read_runs_csv
+    from scaling_laws.laws.runs_csv import read_runs_csv
 
     names = ("n", "d", "c", "loss", "run", "where")
     columns = {name: getattr(options, name) for name in names if getattr(options, name) is not None}

@@ -20,8 +20,8 @@ def study_text(laws: Laws, *, is_folder: bool) -> str:
     """The headline table, what could not be fitted, and the warnings."""
     from dataclasses import replace
 
-    from scaling_laws.reports.law_tables import short_ladder
-    from scaling_laws.reports.tables import headline
+    from scaling_laws.report.law_tables import short_ladder
+    from scaling_laws.report.tables import headline
 
     table = headline(laws)
     if not is_folder:
@@ -90,7 +90,7 @@ def forms_text(laws: Laws) -> str:
 
 
 def _fit_text(fit: Mapping[str, Any]) -> str:
-    from scaling_laws.reports.tables import Table
+    from scaling_laws.report.tables import Table
 
     family = "" if fit["family"] == "all" else f", {fit['family']}"
     lines = [f"{fit['form']}{family}: {fit['formula']}"]

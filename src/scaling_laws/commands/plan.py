@@ -21,11 +21,11 @@ from scaling_laws.commands.plan_options import (
     read_question,
     whole,
 )
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     from scaling_laws.laws.forms.joint import JointLaw
-    from scaling_laws.laws.planning.planner import Plan, Question
+    from scaling_laws.laws.plan.planner import Plan, Question
     from scaling_laws.models.solver import Shape
 
 SHAPE_FLAGS = ("n_vocab", "n_ctx", "aspect_ratio", "head_width", "d_ff_ratio")
@@ -102,13 +102,13 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: as `plan`.
     """
-    from scaling_laws.laws.planning.planner import answer_from_laws, answer_published, published_rows
+    from scaling_laws.laws.plan.planner import answer_from_laws, answer_published, published_rows
 
     check_flags(options)
     question, budget = read_question(options)
     laws = family = None
     if options.laws:
-        from scaling_laws.laws.planning.choice import family_to_plan
+        from scaling_laws.laws.plan.choice import family_to_plan
 
         laws = read_laws(options.laws)
         family = family_to_plan(laws, options.family)
@@ -124,7 +124,7 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
         "published": [row.to_json() for row in published_rows(question)],
     }
     if options.served_tokens:
-        from scaling_laws.laws.planning.inference import plan_served
+        from scaling_laws.laws.plan.inference import plan_served
 
         served_tokens = count(options, "served_tokens")
         law = _joint_law(options, laws, family, "--served-tokens")
@@ -144,7 +144,7 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
 def _hours(options: argparse.Namespace, found: Plan) -> dict[str, Any]:
     """The device-hours of the plan, where a device is named."""
     from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
-    from scaling_laws.laws.planning.budget import hours_of_compute
+    from scaling_laws.laws.plan.compute_budget import hours_of_compute
 
     if not (options.device or options.peak_tflops):
         return {}
@@ -205,8 +205,8 @@ def _joint_law(
     options: argparse.Namespace, laws: Mapping[str, Any] | None, family: str | None, flag: str
 ) -> JointLaw:
     """The law of N and D that the plan came from."""
-    from scaling_laws.laws.planning.choice import chosen_fit, joint_law
-    from scaling_laws.laws.planning.planner import PUBLISHED_LAWS
+    from scaling_laws.laws.plan.choice import chosen_fit, joint_law
+    from scaling_laws.laws.plan.planner import PUBLISHED_LAWS
 
     if laws is not None and family is not None:
         fit, _ = chosen_fit(laws, family)
@@ -225,8 +225,8 @@ def _repeated(
     family: str | None,
 ) -> list[dict[str, Any]]:
     """With this law and borrowed R's, and with Muennighoff's own constants."""
-    from scaling_laws.laws.planning.planner import PUBLISHED_LAWS
-    from scaling_laws.laws.planning.repeated import borrowed, plan_repeated, repeated_law
+    from scaling_laws.laws.plan.planner import PUBLISHED_LAWS
+    from scaling_laws.laws.plan.unique_tokens import borrowed, plan_repeated, repeated_law
     from scaling_laws.laws.published import MUENNIGHOFF
 
     unique_tokens = count(options, "unique_tokens")
@@ -249,7 +249,7 @@ def _repeated(
 def _next_rung(
     options: argparse.Namespace, found: Plan, laws: Mapping[str, Any] | None, family: str | None
 ) -> dict[str, Any]:
-    from scaling_laws.laws.planning.next_rung import TARGETS, next_rung_from_laws
+    from scaling_laws.laws.plan.next_rung import TARGETS, next_rung_from_laws
 
     assert laws is not None  # `_check_flags`
     wanted = options.target or "loss"

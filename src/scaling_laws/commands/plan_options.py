@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
-    from scaling_laws.laws.planning.planner import Question
+    from scaling_laws.laws.plan.planner import Question
 
 NEEDED_OF_A_FIT = (
     "form",
@@ -33,7 +33,7 @@ def check_flags(options: argparse.Namespace) -> None:
     if (options.laws is None) == (options.published is None):
         given = "both are given" if options.laws else "none is given"
         raise InputError(f"give a law, --laws FILE or --published NAME: {given}")
-    from scaling_laws.laws.planning.planner import SOURCES
+    from scaling_laws.laws.plan.planner import SOURCES
 
     if options.published and options.published not in SOURCES:
         raise InputError(f"no published law {options.published!r}; there are {', '.join(SOURCES)}")
@@ -59,8 +59,8 @@ def read_question(options: argparse.Namespace) -> tuple[Question, dict[str, Any]
     Raises:
         InputError: two budgets, a number that is none, or hours of an unknown device.
     """
-    from scaling_laws.laws.planning.budget import compute_of_hours, compute_of_throughput, parse_compute
-    from scaling_laws.laws.planning.planner import Question
+    from scaling_laws.laws.plan.compute_budget import compute_of_hours, compute_of_throughput, parse_compute
+    from scaling_laws.laws.plan.planner import Question
 
     if options.compute and options.gpu_hours:
         raise InputError("--compute and --gpu-hours are both given: two budgets; give one")
@@ -89,7 +89,7 @@ def read_peak(options: argparse.Namespace) -> tuple[float, float, str]:
     Raises:
         InputError: no device or an unknown one; a utilisation that is not in (0, 1].
     """
-    from scaling_laws.laws.planning.budget import DEFAULT_MFU, checked_mfu, device_peak
+    from scaling_laws.laws.plan.compute_budget import DEFAULT_MFU, checked_mfu, device_peak
 
     mfu = checked_mfu(number(options.mfu, "--mfu")) if options.mfu else DEFAULT_MFU
     if options.peak_tflops:
@@ -124,7 +124,7 @@ def read_laws(path: Path) -> dict[str, Any]:
 
 def count(options: argparse.Namespace, flag: str) -> float:
     """A positive number, as `parse_count` reads it, with its errors."""
-    from scaling_laws.laws.planning.budget import parse_count
+    from scaling_laws.laws.plan.compute_budget import parse_count
 
     return parse_count(getattr(options, flag), f"--{flag.replace('_', '-')}")
 

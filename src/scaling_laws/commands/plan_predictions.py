@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_laws import __version__
 from scaling_laws.commands.plan_options import count, read_json
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
-    from scaling_laws.laws.planning.planner import Plan, Question
-    from scaling_laws.laws.planning.predictions import Score
+    from scaling_laws.laws.plan.planner import Plan, Question
+    from scaling_laws.laws.plan.predictions import Score
 
 
 def freeze(
@@ -28,7 +28,7 @@ def freeze(
     family: str | None,
 ) -> None:
     """Write the prediction; never over another."""
-    from scaling_laws.laws.planning.predictions import frozen_prediction
+    from scaling_laws.laws.plan.predictions import frozen_prediction
 
     content = frozen_prediction(
         found,
@@ -53,7 +53,7 @@ def freeze(
 
 def score(options: argparse.Namespace) -> tuple[Score, dict[str, Any]]:
     """The score, and the prediction."""
-    from scaling_laws.laws.planning.predictions import score_prediction
+    from scaling_laws.laws.plan.predictions import score_prediction
 
     asked = [flag for flag in ("laws", "published", "compute", "gpu_hours", "target_loss", "freeze")]
     if given := [flag for flag in asked if getattr(options, flag)]:
@@ -76,9 +76,9 @@ def score(options: argparse.Namespace) -> tuple[Score, dict[str, Any]]:
 
 def _score_run(run: Path, prediction: Mapping[str, Any]) -> Score:
     """Score by a run's record; it ended when the record was written, by the file's date."""
-    from scaling_laws.laws.planning.predictions import score_prediction
-    from scaling_laws.records import MAIN_CORPUS, read_record
-    from scaling_laws.runs import parameter_counts, times_reused
+    from scaling_laws.laws.plan.predictions import score_prediction
+    from scaling_laws.study.records import MAIN_CORPUS, read_record
+    from scaling_laws.study.runs import parameter_counts, times_reused
 
     path = run / "record.json" if run.is_dir() else run
     if not path.is_file():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scaling_laws.laws.planning.predictions import Score
+    from scaling_laws.laws.plan.predictions import Score
 
 WIDTH = 110
 Content = Mapping[str, Any]

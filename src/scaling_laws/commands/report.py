@@ -12,12 +12,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scaling_laws.runs import Study
+    from scaling_laws.study.runs import Study
 
 LARGEST_EXPORT_BYTES = 20_000_000
 POINTS_A_CURVE = 60
@@ -47,7 +47,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Write the report, and export what is small."""
-    from scaling_laws.runs import load_study
+    from scaling_laws.study.runs import load_study
 
     study = load_study(options.study)
     write_study_report(study)
@@ -58,13 +58,13 @@ def report(options: argparse.Namespace) -> None:
 def write_study_report(study: Study) -> None:
     """Fit, draw and write everything that a study's folder can tell; print the headline table."""
     from scaling_laws.commands.laws import fit_folder
-    from scaling_laws.records import write_atomically
-    from scaling_laws.reports.claims.catalogue import findings, write_findings
-    from scaling_laws.reports.content import content_of
-    from scaling_laws.reports.evidence import no_laws
-    from scaling_laws.reports.html import write_content
-    from scaling_laws.reports.tables import headline, headline_text
-    from scaling_laws.reports.tensorboard import write_study_summary
+    from scaling_laws.papers.claims_table import findings, write_findings
+    from scaling_laws.report.content import content_of
+    from scaling_laws.report.evidence import no_laws
+    from scaling_laws.report.html import write_content
+    from scaling_laws.report.tables import headline, headline_text
+    from scaling_laws.report.tensorboard import write_study_summary
+    from scaling_laws.study.records import write_atomically
 
     laws = no_laws(study) if study.runs.empty else fit_folder(study)
     write_atomically(study.folder / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
@@ -93,8 +93,8 @@ def export(study: Study, folder: Path) -> str:
     Raises:
         InputError: the results are larger than `LARGEST_EXPORT_BYTES`, or the folder cannot be written to.
     """
-    from scaling_laws.records import write_atomically
-    from scaling_laws.reports.pictures import smaller_png
+    from scaling_laws.report.pictures import smaller_png
+    from scaling_laws.study.records import write_atomically
 
     small = {name: study.folder / name for name in KEPT_FILES}
     content = {name: path.read_bytes() for name, path in small.items() if path.is_file()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from scaling_laws.sweeps.experiments import Plan
-    from scaling_laws.sweeps.shape.progress import SearchProgress
+    from scaling_laws.sweeps.shape.search_progress import SearchProgress
 
     Train = Callable[[Plan, argparse.Namespace], dict[str, str]]
 
@@ -74,9 +74,9 @@ def with_trials(plan: Plan) -> Plan:
 
 
 def _write(result: dict[str, Any], text: str, folder: Path) -> None:
-    from scaling_laws.records import write_atomically
-    from scaling_laws.reports.figures.shape import draw
-    from scaling_laws.reports.style import rendered
+    from scaling_laws.report.figures.shape import draw
+    from scaling_laws.report.style import rendered
+    from scaling_laws.study.records import write_atomically
     from scaling_laws.sweeps.shape.trials import held_out_losses
 
     write_atomically(folder / "shape.json", json.dumps(result, indent=1, allow_nan=False) + "\n")

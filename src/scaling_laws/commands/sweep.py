@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     from scaling_laws.sweeps.experiments import Plan
@@ -102,8 +102,8 @@ def plan_of(options: argparse.Namespace, *, timed: bool = False, trains: bool = 
         timed: whether to measure how fast this machine is, for the expected times.
         trains: whether trainings will follow: Lightning is then imported while the plan is made.
     """
+    from scaling_laws.sweeps.forks import clean_processes
     from scaling_laws.sweeps.planning import plan_study
-    from scaling_laws.sweeps.processes import clean_processes
     from scaling_laws.sweeps.reading import load_sweep
 
     if options.workers is not None and options.workers < 1:

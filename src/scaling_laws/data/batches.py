@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 N_ROUNDS = 6
 """Four leave neighbours at preferred distances; the tests see nothing of it after six."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from scaling_laws.data.config import CorpusConfig
+from scaling_laws.data.corpus_file import CorpusConfig
 from scaling_laws.data.embedded import embedded_sources
 from scaling_laws.data.huggingface import huggingface_sources
 from scaling_laws.data.sources import Source, jsonl_sources, text_sources
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from scaling_laws.data.sources import Source
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 TRAIN_PACKAGES = ("torch", "numpy", "scipy", "pandas", "sympy", "matplotlib", "networkx")
 """Besides the standard library. All are dependencies of this project, direct or through torch."""

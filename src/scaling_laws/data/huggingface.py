@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_laws.data.sources import Source, read_range
-from scaling_laws.errors import InputError
-from scaling_laws.records import sha256_of
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import sha256_of
 
 if TYPE_CHECKING:
-    from scaling_laws.data.config import CorpusConfig
+    from scaling_laws.data.corpus_file import CorpusConfig
 
 OPTIONS = ("configuration", "split", "revision", "text_field")
 

@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import sha256_of, write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import sha256_of, write_atomically
 
 SCHEMA = 2
 REPLACE = "build into another folder, or replace this one with --force"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

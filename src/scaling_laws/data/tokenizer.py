@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 SEPARATOR = "<|endoftext|>"
 """Stands before every document; counted in `n_vocab`."""

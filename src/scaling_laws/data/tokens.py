@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from scaling_laws.data.config import CorpusConfig
 from scaling_laws.data.corpus import Document, split_documents
+from scaling_laws.data.corpus_file import CorpusConfig
 from scaling_laws.data.embedded import embedded_versions
 from scaling_laws.data.huggingface import local_sha256, pinned
 from scaling_laws.data.manifest import (
@@ -40,8 +40,8 @@ from scaling_laws.data.manifest import (
 )
 from scaling_laws.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from scaling_laws.data.vocabulary import read_vocabulary, vocabulary_sha256
-from scaling_laws.errors import InputError
-from scaling_laws.records import write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import write_atomically
 
 LARGEST_UINT16_VOCABULARY = 2**16
 ENCODE_BYTES = 4_000_000

@@ -18,8 +18,8 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from scaling_laws.data.tokenizer import SEPARATOR, TextTokenizer, byte_characters, byte_level
-from scaling_laws.errors import InputError
-from scaling_laws.records import sha256_of
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import sha256_of
 
 PAIRS_OF_FILES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaling_laws.laws.fitting.coordinates import make_problem
-from scaling_laws.laws.fitting.fit import DEFAULT_DELTA, Fit, fit_law
-from scaling_laws.laws.fitting.intervals import Interval, percentile_interval, refit
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.coordinates import make_problem
+from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import Position
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.selection import SAME_HORIZON

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
 from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
 from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.forms.single import KaplanC, KaplanD, KaplanN
 from scaling_laws.laws.forms.terms import FloatArray
-from scaling_laws.laws.steps.appendix_b import ComputeEfficient
-from scaling_laws.units import PF_DAY_FLOPS
+from scaling_laws.study.units import PF_DAY_FLOPS
 
 
 @dataclass(frozen=True, kw_only=True)

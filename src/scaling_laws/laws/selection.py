@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.allocation.frontier import FrontierPoint
-from scaling_laws.laws.recipe import of_one_recipe
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.recipe import of_one_recipe
 
 if TYPE_CHECKING:
     import pandas as pd

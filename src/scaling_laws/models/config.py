@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

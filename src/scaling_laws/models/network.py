@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 
 @runtime_checkable

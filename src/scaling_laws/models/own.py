@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.memory import Shape
 from scaling_laws.models.network import factored_network, require_accounting
+from scaling_laws.study.errors import InputError
 
 TYPES = {"32": torch.float32, "64": torch.float64, "bf16": torch.bfloat16, "16": torch.float16}
 """First part of Lightning's `precision` -> the type of a matrix product."""

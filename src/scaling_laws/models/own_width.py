@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.own import constructor_defaults, without_memory
 from scaling_laws.models.solver import TOLERANCE
+from scaling_laws.study.errors import InputError
 
 NOT_IN_N = ("token_embedding", "position_embedding", "head")
 FIRST_WIDTH = 64

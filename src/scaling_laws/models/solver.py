@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.config import LSTMConfig, TransformerConfig
 from scaling_laws.models.count import parameters_by_group
+from scaling_laws.study.errors import InputError
 
 Convention = Literal["N", "N_with_head", "N_total"]
 CONVENTIONS: tuple[Convention, ...] = ("N", "N_with_head", "N_total")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scaling_laws.errors import InputError
 from scaling_laws.models import count
 from scaling_laws.models.attention import causal_attention
 from scaling_laws.models.config import TransformerConfig
+from scaling_laws.study.errors import InputError
 
 
 class Transformer(nn.Module):

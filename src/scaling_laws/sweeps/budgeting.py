@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.budget import Budget, parse_budget
 from scaling_laws.sweeps.cells import Cell
 from scaling_laws.sweeps.experiments import Cost, Plan, by_trunk, study_cells, trained_tokens

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.data.config import CorpusConfig
-from scaling_laws.errors import InputError
-from scaling_laws.schedule import Schedule
+from scaling_laws.data.corpus_file import CorpusConfig
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.learning_rates import LearningRateRule
 from scaling_laws.sweeps.networks import PlannedNetwork, planned_network
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep

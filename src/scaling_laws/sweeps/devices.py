@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 GPU_ACCELERATORS = ("gpu", "cuda")
 """Values of Lightning's `trainer.accelerator`; `auto` means a GPU where there is one."""

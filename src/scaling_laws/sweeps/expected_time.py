@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling_laws.data.config import OWN_SPLITS, CorpusConfig
-from scaling_laws.schedule import evaluation_steps
+from scaling_laws.data.corpus_file import OWN_SPLITS, CorpusConfig
+from scaling_laws.study.schedule import evaluation_steps
 from scaling_laws.sweeps.cells import Cell
+from scaling_laws.sweeps.cost_model import Throughput, measured, probes_of
 from scaling_laws.sweeps.networks import PlannedNetwork
-from scaling_laws.sweeps.throughput import Throughput, measured, probes_of
 from scaling_laws.sweeps.timings import Probe
 
 START_S = 0.7

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.data.config import CorpusConfig, load_config
-from scaling_laws.errors import InputError
+from scaling_laws.data.corpus_file import CorpusConfig, load_config
 from scaling_laws.models.memory import Memory
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.cells import Cell, cells_of, merged
 from scaling_laws.sweeps.native_precision import kept_precision, with_precision
 from scaling_laws.sweeps.reading import load_sweep

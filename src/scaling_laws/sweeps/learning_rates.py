@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import PLAN_FILE, write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import PLAN_FILE, write_atomically
 from scaling_laws.sweeps import attempts, lease
 from scaling_laws.sweeps.attempts import Attempt, Place
 from scaling_laws.sweeps.curve_tail import last_row, reached_step

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scaling_laws.records import MAIN_CORPUS
+from scaling_laws.study.records import MAIN_CORPUS
 from scaling_laws.sweeps.curve_tail import last_row, reached_step
 from scaling_laws.sweeps.progress import Progress, Running
 

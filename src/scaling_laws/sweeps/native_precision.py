@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from scaling_laws.records import PLAN_FILE
+from scaling_laws.study.records import PLAN_FILE
 from scaling_laws.sweeps.sweep_file import Sweep
 
 AUTO = "auto"

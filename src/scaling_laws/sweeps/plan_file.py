@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from scaling_laws.records import PLAN_FILE, write_atomically
+from scaling_laws.study.records import PLAN_FILE, write_atomically
 from scaling_laws.sweeps.cells import Cell
 from scaling_laws.sweeps.experiments import Plan, rough_seconds
 from scaling_laws.sweeps.reference import Reference

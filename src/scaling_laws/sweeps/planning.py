@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from scaling_laws.records import not_written
+from scaling_laws.study.records import not_written
 from scaling_laws.sweeps.budgeting import find_references, needs_time
 from scaling_laws.sweeps.expected_time import expected_time
 from scaling_laws.sweeps.experiments import Plan, begun, filled, rough_seconds, study_cells

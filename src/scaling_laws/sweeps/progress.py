@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from scaling_laws.records import RunRecord
+from scaling_laws.study.records import RunRecord
 from scaling_laws.sweeps.experiments import Plan, PlannedRun, Trunk
 
 

@@ -20,8 +20,8 @@ from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import not_written
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import not_written
 from scaling_laws.sweeps.machines import process_name, this_process
 from scaling_laws.sweeps.storage import open_storage, without_secrets
 

@@ -14,11 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.data.config import CorpusConfig
-from scaling_laws.errors import InputError
+from scaling_laws.data.corpus_file import CorpusConfig
 from scaling_laws.models.config import TransformerConfig
 from scaling_laws.models.count import flops_per_token
 from scaling_laws.models.solver import solve_shape
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.networks import PlannedNetwork, planned_network
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
 

@@ -15,7 +15,7 @@ import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 CONNECT_S = 10
 """Wait so long for a server that does not answer at all."""

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import yaml
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.memory import Optimizer
-from scaling_laws.schedule import Schedule
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.learning_rates import LearningRateRule
 from scaling_laws.sweeps.shape.settings import ShapeSearch
 

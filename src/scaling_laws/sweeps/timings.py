@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import write_atomically
+from scaling_laws.sweeps.forks import clean_processes
 from scaling_laws.sweeps.networks import PlannedNetwork
-from scaling_laws.sweeps.processes import clean_processes
 
 METHOD = 2
 """Raised when what is timed changes: timings of another method are made again."""

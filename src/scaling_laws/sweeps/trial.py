@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
-from scaling_laws.errors import InputError
-from scaling_laws.interrupts import Interrupted, StopSignals
-from scaling_laws.records import FAILURE_FILE, not_written, write_failure
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.interrupts import Interrupted, StopSignals
+from scaling_laws.study.records import FAILURE_FILE, not_written, write_failure
 from scaling_laws.sweeps import attempts, lease
 from scaling_laws.sweeps.attempts import Place
 from scaling_laws.sweeps.curve_tail import last_row, reached_step

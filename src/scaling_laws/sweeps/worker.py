@@ -13,7 +13,7 @@ from scaling_laws.sweeps import lease
 from scaling_laws.sweeps.attempts import new_id
 from scaling_laws.sweeps.devices import Share
 from scaling_laws.sweeps.experiments import Trunk
-from scaling_laws.sweeps.processes import Train, start
+from scaling_laws.sweeps.forks import Train, start
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from scaling_laws.errors import InputError
-from scaling_laws.interrupts import Interrupted, StopSignals
-from scaling_laws.records import write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.interrupts import Interrupted, StopSignals
+from scaling_laws.study.records import write_atomically
 from scaling_laws.training.checkpoint_folder import META, assemble, is_whole_folder, move, remove
 from scaling_laws.training.kept_weights import are_finite, trained_weights
 from scaling_laws.training.recorder import RunRecorder

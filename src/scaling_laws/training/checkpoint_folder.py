@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
-from scaling_laws.records import sha256_of, write_atomically
+from scaling_laws.study.records import sha256_of, write_atomically
 
 MANIFEST = "manifest.json"
 META = "meta.pt"

@@ -26,7 +26,7 @@ from scaling_laws.data.batches import (
     windows_per_epoch,
 )
 from scaling_laws.data.tokens import open_corpus
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 from scaling_laws.training.metrics import PositionLoss
 
 AHEAD_TOKENS = 2**16

@@ -17,10 +17,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
-from scaling_laws.records import MAIN_CORPUS, RunRecord
-from scaling_laws.runs import compute_flops, parameter_counts, times_reused
+from scaling_laws.study.records import MAIN_CORPUS, RunRecord
+from scaling_laws.study.runs import compute_flops, parameter_counts, times_reused
+from scaling_laws.study.units import FLOP_AXES, flop_axes
 from scaling_laws.training.position_figure import position_figure
-from scaling_laws.units import FLOP_AXES, flop_axes
 
 PLAIN_TAGS = (
     "learning_rate",

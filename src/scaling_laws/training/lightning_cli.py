@@ -24,9 +24,9 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from scaling_laws.errors import InputError
-from scaling_laws.interrupts import Interrupted, StopSignals
-from scaling_laws.records import check_file, not_written, read_record, write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.interrupts import Interrupted, StopSignals
+from scaling_laws.study.records import check_file, not_written, read_record, write_atomically
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, RunCheckpoints, newest_whole
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.event_log import forget_events

@@ -12,9 +12,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.network import require_accounting
-from scaling_laws.schedule import Schedule
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.schedule import Schedule
 from scaling_laws.training.compiled import compile_network
 from scaling_laws.training.loss import mean_loss, token_losses
 from scaling_laws.training.metrics import PositionLoss

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 from scaling_laws.training.optim import gradient_norm
 from scaling_laws.training.strategies import FullyShardedStrategy
 

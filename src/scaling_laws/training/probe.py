@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import write_atomically
 
 FILE_NAME = "probe_losses.npz"
 

@@ -12,12 +12,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, write_record
-from scaling_laws.runs import compute_flops, times_reused
-from scaling_laws.schedule import evaluation_steps
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, write_record
+from scaling_laws.study.runs import compute_flops, times_reused
+from scaling_laws.study.schedule import evaluation_steps
+from scaling_laws.study.units import PF_DAY_FLOPS
 from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.datamodule import TokenDataModule
+from scaling_laws.training.device_peak import matrix_dtype, matrix_peak_flops, utilisation
 from scaling_laws.training.divergence import DivergenceGuard
 from scaling_laws.training.evaluation import N_FOLDS, evaluate, token_losses
 from scaling_laws.training.event_log import EventLog
@@ -30,8 +32,6 @@ from scaling_laws.training.resumable_csv import ResumableCsv
 from scaling_laws.training.run_record import Identity, Outcome, make_record
 from scaling_laws.training.snapshots import Snapshots
 from scaling_laws.training.strategies import FullyShardedStrategy
-from scaling_laws.training.throughput import matrix_dtype, matrix_peak_flops, utilisation
-from scaling_laws.units import PF_DAY_FLOPS
 
 
 class RunRecorder(pl.Callback):

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import not_written, write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import not_written, write_atomically
 
 
 class ResumableCsv:

@@ -15,10 +15,10 @@ import torch
 import yaml
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from scaling_laws.errors import InputError
-from scaling_laws.interrupts import Interrupted, StopSignals
-from scaling_laws.records import check_file, finished_record, not_written, read_record, write_atomically
-from scaling_laws.schedule import Schedule
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.interrupts import Interrupted, StopSignals
+from scaling_laws.study.records import check_file, finished_record, not_written, read_record, write_atomically
+from scaling_laws.study.schedule import Schedule
 from scaling_laws.training import probe, snapshots
 from scaling_laws.training.checkpoint import checkpoint_folder, is_whole, newest_whole
 from scaling_laws.training.checkpoint_folder import remove

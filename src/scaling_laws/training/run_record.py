@@ -10,12 +10,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from scaling_laws.records import RunRecord
-from scaling_laws.runs import compute_flops
+from scaling_laws.study.records import RunRecord
+from scaling_laws.study.runs import compute_flops
 from scaling_laws.training import provenance
 from scaling_laws.training.datamodule import TokenDataModule
+from scaling_laws.training.device_peak import utilisation
 from scaling_laws.training.module import LanguageModel
-from scaling_laws.training.throughput import utilisation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from scaling_laws.errors import InputError
-from scaling_laws.records import MAIN_CORPUS, write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import MAIN_CORPUS, write_atomically
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.event_log import event_writer
 from scaling_laws.training.module import LanguageModel

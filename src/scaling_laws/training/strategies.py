@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import fully_shard
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 from scaling_laws.training.checkpoint_folder import is_whole_folder, remove, seal
 
 

@@ -25,8 +25,8 @@ from scaling_laws.laws.allocation.power_lines import (
     isoflop_optima,
     measure_allocation,
 )
-from scaling_laws.laws.fitting.fit import Fit
-from scaling_laws.laws.fitting.intervals import (
+from scaling_laws.laws.fit.fit import Fit
+from scaling_laws.laws.fit.intervals import (
     DEFAULT_RESAMPLES,
     Interval,
     bootstrap,
@@ -34,7 +34,7 @@ from scaling_laws.laws.fitting.intervals import (
     percentile_interval,
     run_noise_sd,
 )
-from scaling_laws.laws.fitting.noise import SeedNoise
+from scaling_laws.laws.fit.noise import SeedNoise
 
 if TYPE_CHECKING:
     import pandas as pd

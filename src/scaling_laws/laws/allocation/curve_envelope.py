@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.allocation.frontier import best_size
 from scaling_laws.laws.allocation.power_lines import Allocation, PowerLine, summarise
-from scaling_laws.laws.fitting.intervals import DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES
 from scaling_laws.laws.forms.terms import FloatArray
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ import numpy as np
 
 from scaling_laws.laws.allocation.frontier import SAME_COMPUTE, SizeCurve, draw_noise, slice_weights
 from scaling_laws.laws.allocation.minima import Method, loss_at, minima, minimum
-from scaling_laws.laws.fitting.intervals import DEFAULT_RESAMPLES, Interval, percentile_interval
+from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES, Interval, percentile_interval
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scaling_laws.errors import InputError
-from scaling_laws.laws.fitting.fit import DEFAULT_DELTA, fit_law
-from scaling_laws.laws.fitting.intervals import LEVEL, Interval, bootstrap, loss_interval
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import DEFAULT_DELTA, fit_law
+from scaling_laws.laws.fit.intervals import LEVEL, Interval, bootstrap, loss_interval
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import KaplanD, PowerD
 from scaling_laws.laws.forms.terms import FloatArray
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

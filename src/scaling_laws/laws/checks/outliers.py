@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.laws.fitting.coordinates import make_problem
-from scaling_laws.laws.fitting.fit import DEFAULT_DELTA, Fit, fit_law
-from scaling_laws.laws.fitting.intervals import refit
-from scaling_laws.laws.fitting.noise import MAD_TO_SD, SeedNoise, seed_noise
-from scaling_laws.laws.fitting.profile import curvature
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.coordinates import make_problem
+from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
+from scaling_laws.laws.fit.intervals import refit
+from scaling_laws.laws.fit.noise import MAD_TO_SD, SeedNoise, seed_noise
+from scaling_laws.laws.fit.profile import curvature
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, JointLaw
 from scaling_laws.laws.forms.terms import FloatArray
 

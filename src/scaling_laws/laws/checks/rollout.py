@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.errors import InputError
 from scaling_laws.laws.allocation.frontier import envelope, size_curves
 from scaling_laws.laws.checks.rollout_scores import (
     BASELINES,
@@ -24,11 +23,12 @@ from scaling_laws.laws.checks.rollout_scores import (
     Window,
     compare,
 )
-from scaling_laws.laws.fitting.fit import DEFAULT_DELTA, fit_law
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import DEFAULT_DELTA, fit_law
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS, FORMS_OF_ONE_VARIABLE
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon, of_largest_size, on_envelope
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from scaling_laws.laws.allocation.frontier import size_curves
 from scaling_laws.laws.allocation.power_lines import envelope_optima, fit_allocation, isoflop_optima
-from scaling_laws.laws.fitting.coordinates import make_problem
-from scaling_laws.laws.fitting.fit import Fit, fit_law
-from scaling_laws.laws.fitting.intervals import refit
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.coordinates import make_problem
+from scaling_laws.laws.fit.fit import Fit, fit_law
+from scaling_laws.laws.fit.intervals import refit
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.forms.terms import FloatArray
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scaling_laws.laws.allocation.approaches import compare_approaches
 from scaling_laws.laws.allocation.frontier import FrontierPoint, SizeCurve, slice_computes
 from scaling_laws.laws.allocation.isoflop import Slice, isoflop_slice
-from scaling_laws.laws.allocation.ladder import ladder, ladder_table
 from scaling_laws.laws.allocation.minima import Method
-from scaling_laws.laws.allocation.pearce_song import kaplan_counting
 from scaling_laws.laws.allocation.power_lines import (
     akima_optima,
     allocation_bias,
@@ -19,12 +17,14 @@ from scaling_laws.laws.allocation.power_lines import (
     fit_allocation,
     isoflop_optima,
 )
-from scaling_laws.laws.fitting.fit import Fit, fit_law
-from scaling_laws.laws.fitting.intervals import bootstrap, residual_sd, run_noise_sd
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import Fit, fit_law
+from scaling_laws.laws.fit.intervals import bootstrap, residual_sd, run_noise_sd
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied
 from scaling_laws.laws.results.entries import Entry
 from scaling_laws.laws.results.family_tables import FamilyTables
+from scaling_laws.papers.pearce_song2024.closed_account import kaplan_counting
+from scaling_laws.papers.porian2024.ladder import ladder, ladder_table
 
 if TYPE_CHECKING:
     import pandas as pd

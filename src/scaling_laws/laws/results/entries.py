@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scaling_laws.laws.fitting.families import FamilyFit
-from scaling_laws.laws.fitting.fit import Fit
-from scaling_laws.laws.fitting.intervals import bootstrap, parameter_intervals
-from scaling_laws.laws.fitting.noise import SeedNoise
-from scaling_laws.laws.fitting.profile import profile_intervals
+from scaling_laws.laws.fit.fit import Fit
+from scaling_laws.laws.fit.intervals import bootstrap, parameter_intervals
+from scaling_laws.laws.fit.noise import SeedNoise
+from scaling_laws.laws.fit.profile import profile_intervals
+from scaling_laws.laws.fit.shared_exponents import FamilyFit
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.positions import PositionLosses, fit_positions, late_pairs

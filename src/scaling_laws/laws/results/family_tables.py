@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scaling_laws.laws.fitting.noise import SeedNoise
+from scaling_laws.laws.fit.noise import SeedNoise
 
 if TYPE_CHECKING:
     import pandas as pd

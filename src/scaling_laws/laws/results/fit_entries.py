@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_laws.laws.allocation.frontier import FrontierPoint, SizeCurve, envelope, size_curves
-from scaling_laws.laws.fitting.fit import Fit, fit_law
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.fit.fit import Fit, fit_law
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS, FORMS_OF_ONE_VARIABLE
 from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.forms.single import KaplanD

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scaling_laws.errors import InputError
-from scaling_laws.laws.fitting.fit import fit_law
-from scaling_laws.laws.fitting.noise import SeedNoise, seed_noise
-from scaling_laws.laws.fitting.rows import make_rows
+from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from_table
+from scaling_laws.laws.batch.time_data import LEAST_SQUARES, LevelScan
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.positions import losses_by_run
 from scaling_laws.laws.results.entries import (
@@ -29,8 +30,7 @@ from scaling_laws.laws.results.entries import (
 from scaling_laws.laws.results.family_tables import Settings
 from scaling_laws.laws.results.skeleton import blank_laws, finished_laws
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.laws.steps.critical_batch import BatchLaw, critical_batch_from_table
-from scaling_laws.laws.steps.time_data import LEAST_SQUARES, LevelScan
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

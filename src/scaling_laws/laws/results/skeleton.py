@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from scaling_laws.laws.fitting.noise import SeedNoise
+from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.results.entries import Entry, plain_json
 from scaling_laws.laws.results.family_tables import Settings
 from scaling_laws.laws.results.manifest import manifest, warnings

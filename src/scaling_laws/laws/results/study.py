@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scaling_laws.laws.fitting.families import SHARED_FORMS, fit_families
-from scaling_laws.laws.fitting.fit import DEFAULT_DELTA
-from scaling_laws.laws.fitting.intervals import DEFAULT_RESAMPLES
-from scaling_laws.laws.fitting.noise import SeedNoise, seed_noise
+from scaling_laws.laws.fit.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
+from scaling_laws.laws.fit.shared_exponents import SHARED_FORMS, fit_families
 from scaling_laws.laws.positions import PositionLosses, losses_by_run
 from scaling_laws.laws.results.allocation_entries import allocation_entries
 from scaling_laws.laws.results.check_entries import check_entries, rollout_entries
@@ -25,7 +25,7 @@ from scaling_laws.laws.results.fit_entries import fit_entries, fit_family
 from scaling_laws.laws.results.skeleton import FAMILY_LISTS, blank_laws, finished_laws
 from scaling_laws.laws.results.time_entries import time_entries
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.processes import clean_pool
+from scaling_laws.study.processes import clean_pool
 
 if TYPE_CHECKING:
     import pandas as pd

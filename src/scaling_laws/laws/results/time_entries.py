@@ -6,15 +6,15 @@ from dataclasses import asdict
 
 import numpy as np
 
-from scaling_laws.laws.fitting.fit import Fit
+from scaling_laws.laws.batch.constant_rate import curves_of_study
+from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from_curves
+from scaling_laws.laws.fit.fit import Fit
 from scaling_laws.laws.forms.single import KaplanD
 from scaling_laws.laws.forms.steps import CriticalBatch
-from scaling_laws.laws.recipe import for_training_time
 from scaling_laws.laws.results.entries import KEPT_RESAMPLES, Entry, describe
 from scaling_laws.laws.results.family_tables import FamilyTables
-from scaling_laws.laws.steps.constant_rate import curves_of_study
-from scaling_laws.laws.steps.critical_batch import BatchLaw, critical_batch_from_curves
-from scaling_laws.laws.steps.kaplan_route import KaplanRoute, kaplan_route, route_crossing
+from scaling_laws.papers.kaplan2020.route import KaplanRoute, kaplan_route, route_crossing
+from scaling_laws.study.recipe import for_training_time
 
 ROUTE_RESAMPLES = 200
 NOT_IN_THE_LEVEL = {"fit", "draws", "log_sd"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.solver import Shape, solve_shape
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape.trials import FinishedTrial, TrialRun, planned_trial, search_of
 

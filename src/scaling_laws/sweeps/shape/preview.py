@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape.settings import ShapeSearch
 from scaling_laws.sweeps.shape.space import Point, is_feasible

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scaling_laws.data.tokens import open_corpus
 from scaling_laws.models.count import flops_per_token, parameters_by_group
-from scaling_laws.records import RunRecord, write_record
+from scaling_laws.study.records import RunRecord, write_record
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape.trials import OBJECTIVE_CORPUS, TrialRun, held_out_losses
 

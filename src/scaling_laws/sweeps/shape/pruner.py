@@ -23,7 +23,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from scaling_laws.errors import InputError
+from scaling_laws.study.errors import InputError
 
 CONSTANT_RATE, HORIZON = "constant_rate_tokens", "horizon_tokens"
 """Attributes of the study: tokens at the end of the warm-up and where the cooldown begins; and in all."""

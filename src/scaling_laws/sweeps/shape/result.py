@@ -18,9 +18,9 @@ import numpy as np
 import optuna
 from scipy.stats import t as student_t
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.solver import Shape
-from scaling_laws.records import MAIN_CORPUS
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import MAIN_CORPUS
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape.follow_up import (
     best_of_each_shape,
@@ -29,8 +29,8 @@ from scaling_laws.sweeps.shape.follow_up import (
     transferred,
 )
 from scaling_laws.sweeps.shape.importance import RATIOS, importance
+from scaling_laws.sweeps.shape.optuna_study import constant_rate_tokens
 from scaling_laws.sweeps.shape.settings import KAPLAN_ALPHA_N, ShapeSearch
-from scaling_laws.sweeps.shape.study import constant_rate_tokens
 from scaling_laws.sweeps.shape.trials import FinishedTrial, finished_trial, search_of
 
 SCHEMA = 1

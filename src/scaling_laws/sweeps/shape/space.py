@@ -19,8 +19,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.solver import D_FF_TOLERANCE, TOLERANCE, Shape, solve_shape
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.shape.settings import ShapeSearch
 
 

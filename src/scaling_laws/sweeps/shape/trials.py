@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.errors import InputError
 from scaling_laws.models.solver import Shape
-from scaling_laws.records import SEARCH_TAG, RunRecord, finished_record, write_atomically
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import SEARCH_TAG, RunRecord, finished_record, write_atomically
 from scaling_laws.sweeps.experiments import Plan, PlannedRun, Trunk, trunks_of
 from scaling_laws.sweeps.learning_rates import LearningRateRule
 from scaling_laws.sweeps.shape.settings import ShapeSearch

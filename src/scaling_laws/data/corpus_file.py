@@ -1,0 +1,114 @@
+"""What a corpus is made of, as a YAML file says it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from scaling_laws.data.vocabulary import read_vocabulary
+from scaling_laws.study.errors import InputError
+
+N_BYTE_VALUES = 256
+OWN_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """One corpus. The same configuration and the same texts give the same tokens, bit for bit."""
+
+    name: str
+    """What records and reports call the corpus."""
+    source: Literal["embedded", "text", "jsonl", "huggingface"] = "embedded"
+    """`embedded`: Python that every installation has; `text`: files and folders; `jsonl`: a text a line;
+    `huggingface`: a text a row of a data set."""
+    paths: tuple[str, ...] = ()
+    """Files and folders, relative to the working directory; for `huggingface` also names on the hub, with
+    options: `name?configuration=...&split=...&revision=...` (`huggingface.py`)."""
+    text_field: str = "text"
+    """The key that holds the text in each line of `jsonl`, or row of `huggingface`."""
+    streaming: bool = False
+    """`huggingface`: read rows as they arrive, and stop when the limits in bytes are reached."""
+    piece_bytes: int = 0
+    """Cut text files at line ends into documents of about this size; 0: a file is a document."""
+    foreign: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Other distributions, test only: name -> paths, of the kind of `source`. `embedded` brings its own."""
+    val_share: float = 0.02
+    """Share of the documents held out for validation."""
+    test_share: float = 0.04
+    """Share of the documents held out for the test: the corpus that the laws describe."""
+    max_train_bytes: int | None = None
+    """Stop adding documents before the training text passes this many bytes; null: take all."""
+    max_foreign_bytes: int | None = None
+    """The same for each foreign corpus."""
+    tokenizer: Literal["bytes", "bpe", "file"] = "bpe"
+    """`bpe`: byte-level byte-pair encoding trained on the training split; `bytes`: a token is a byte;
+    `file`: somebody's vocabulary."""
+    tokenizer_path: str | None = None
+    """`file`: a tokenizer.json, a folder with GPT-2's two files, or a *.tiktoken (`vocabulary.py`)."""
+    n_vocab: int | None = None
+    """Size of the vocabulary, document separator included; 256 for `bytes`; null: that of the file."""
+    seed: int = 0
+    """Chooses the split and the order of the documents."""
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            InputError: naming the field.
+        """
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise InputError(f"name {self.name!r} may hold letters, digits, '_', '-' and '.' only")
+        if self.source == "embedded" and (self.paths or self.foreign or self.piece_bytes):
+            raise InputError("paths, foreign and piece_bytes need source: text, jsonl or huggingface")
+        if self.source != "embedded" and not self.paths:
+            raise InputError(f"paths is empty; source: {self.source} needs at least one file or folder")
+        if self.source != "text" and self.piece_bytes:
+            raise InputError(f"piece_bytes needs source: text; in {self.source} a row is a document")
+        if self.source != "huggingface" and self.streaming:
+            raise InputError("streaming needs source: huggingface")
+        if self.piece_bytes < 0:
+            raise InputError(f"piece_bytes is {self.piece_bytes}; give 0 (whole files) or a size in bytes")
+        for name in self.foreign:
+            if name in OWN_SPLITS or not re.fullmatch(r"\w+", name):
+                raise InputError(f"foreign: {name!r} cannot name a corpus; use letters, digits and '_'")
+        for key in ("val_share", "test_share"):
+            if not 0 < getattr(self, key) < 1:
+                raise InputError(f"{key} is {getattr(self, key)}; give a share between 0 and 1")
+        if self.val_share + self.test_share >= 1:
+            raise InputError("val_share + test_share leaves nothing to train on; give less than 1 in all")
+        for key in ("max_train_bytes", "max_foreign_bytes"):
+            if getattr(self, key) is not None and getattr(self, key) <= 0:
+                raise InputError(
+                    f"{key} is {getattr(self, key)}; give a positive number, or null to take all"
+                )
+        if self.tokenizer == "bytes" and self.n_vocab != N_BYTE_VALUES:
+            raise InputError(f"n_vocab is {self.n_vocab}; tokenizer: bytes has exactly {N_BYTE_VALUES}")
+        if self.tokenizer == "bpe" and (self.n_vocab is None or self.n_vocab <= N_BYTE_VALUES):
+            raise InputError(f"n_vocab is {self.n_vocab}; tokenizer: bpe needs more than {N_BYTE_VALUES}")
+        if (self.tokenizer == "file") != (self.tokenizer_path is not None):
+            raise InputError("tokenizer: file and tokenizer_path need each other; give both or neither")
+
+
+def load_config(path: Path | str) -> CorpusConfig:
+    """Read a YAML file whose keys are the fields of `CorpusConfig`; `n_vocab` comes back filled in.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key is unknown, a value has the wrong type or makes no
+            sense, or the vocabulary cannot be used; names the file and the key.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(CorpusConfig)
+    try:
+        config = CorpusConfig(**vars(parser.parse_path(str(path))))
+        if config.tokenizer_path is None:
+            return config
+        return replace(config, n_vocab=read_vocabulary(config.tokenizer_path, config.n_vocab).n_vocab)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (ArgumentError, OSError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: {reason}; configs/data/my_text.yaml explains the keys") from error

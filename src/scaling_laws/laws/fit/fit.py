@@ -1,0 +1,245 @@
+"""Fit a law to rows of losses, with a certificate.
+
+The objective is the sum over rows of Huber_delta(ln L_hat - ln L) (Hoffmann 2022). It is a sum, since a mean
+lets optimisers stop early (Besiroglu 2024). Every start is polished until the gradient vanishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from scaling_laws.laws.fit.coordinates import Coordinates, PowerSumCoordinates, make_problem
+from scaling_laws.laws.fit.curved_joint import GammaCoordinates, MuennighoffCoordinates
+from scaling_laws.laws.fit.curved_single import BrokenCoordinates, LogarithmicCoordinates
+from scaling_laws.laws.fit.huber import MAX_ITERATIONS, SAME_OBJECTIVE, Minimum, Problem, minimise
+from scaling_laws.laws.fit.rows import Rows
+from scaling_laws.laws.forms.joint import ChinchillaGamma
+from scaling_laws.laws.forms.repeated import Muennighoff
+from scaling_laws.laws.forms.single import Broken, Logarithmic
+from scaling_laws.laws.forms.terms import FloatArray, Law
+from scaling_laws.study.errors import InputError
+
+L = TypeVar("L", bound=Law)
+DEFAULT_DELTA = 1e-3
+MOST_MINIMA = 4
+WORTH_KEEPING = 2.0
+"""A local minimum of more than twice the best objective is the best of no resample."""
+POLISHING_ITERATIONS = 5_000
+HOPELESS_ITERATIONS = 30
+"""Of fits to too few rows: their optimum is shown, but means nothing."""
+LARGEST_CONDITION_NUMBER = 1e5
+IRREDUCIBLE = {"E", "L_inf"}
+"""Names of an irreducible loss."""
+LEAST_INDEPENDENT_VARIANCE = 1e-3
+"""1 - correlation^2 of ln N and ln D below which their effects cannot be told apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """How far a fit can be believed to be the optimum of its objective.
+
+    Attributes:
+        starts: number of starts.
+        share_at_best: share of them that ended at the best objective (within a millionth).
+        gradient_norm: of the objective at the optimum, in the centred logarithmic parameters.
+        condition_number: of the Jacobian of ln L in those parameters, columns scaled to length one.
+        on_bound: parameters that ran to the end of their range (E -> 0, an exponent below 0 or above 5).
+        rms_log_residual: root mean square of ln L_hat - ln L.
+    """
+
+    starts: int
+    share_at_best: float
+    gradient_norm: float
+    condition_number: float
+    on_bound: tuple[str, ...]
+    rms_log_residual: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Generic[L]):
+    """One law fitted to one set of rows.
+
+    Attributes:
+        form: the law's class.
+        law: the law at the optimum; None without rows.
+        objective: sum over rows of weight * Huber_delta; None without rows.
+        delta: in ln L.
+        rows: the rows.
+        weights: (n,).
+        coordinates: what the fitter made of form and rows.
+        minima: (m, p): the best local minima in the fitter's coordinates, the optimum first.
+        identified: whether the rows determine the parameters.
+        reason: why they do not, in words; empty where they do.
+        certificate: None without rows.
+    """
+
+    form: type[L]
+    law: L | None
+    objective: float | None
+    delta: float
+    rows: Rows
+    weights: FloatArray
+    coordinates: Coordinates
+    minima: FloatArray
+    identified: bool
+    reason: str
+    certificate: Certificate | None
+
+
+def fit_law(
+    form: type[L],
+    rows: Rows,
+    *,
+    weights: ArrayLike | None = None,
+    delta: float = DEFAULT_DELTA,
+    coordinates: Coordinates | None = None,
+) -> Fit[L]:
+    """Fit `form` to `rows`.
+
+    Args:
+        form: a class of `forms/`.
+        rows: from `make_rows`; must hold the form's variables.
+        weights: one a row, positive; 1 each by default.
+        delta: where Huber's loss turns from quadratic to linear, in ln L.
+        coordinates: other than the form's own: those of a joint fit of families.
+
+    Raises:
+        InputError: delta or a weight is not positive.
+    """
+    row_weights = np.ones(rows.n) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not delta > 0:
+        raise InputError(f"delta is {delta}: Huber's delta is a positive difference of ln L")
+    if row_weights.shape != (rows.n,) or not np.all(row_weights > 0):
+        raise InputError("weights: give one positive number a row; drop the rows that should not count")
+    coordinates = coordinates or coordinates_of(form, rows)
+    if rows.n == 0:
+        return Fit(
+            form=form,
+            law=None,
+            objective=None,
+            delta=delta,
+            rows=rows,
+            weights=row_weights,
+            coordinates=coordinates,
+            minima=np.empty((0, 0)),
+            identified=False,
+            reason="no rows",
+            certificate=None,
+        )
+    problem = make_problem(coordinates, rows, row_weights, delta)
+    too_few = _too_few(form, rows, problem.model.n_parameters)
+    minimum = minimise(
+        problem, coordinates.starts(problem), HOPELESS_ITERATIONS if too_few else MAX_ITERATIONS
+    )
+    best = int(np.argmin(minimum.objective))
+    settled = minimum.solved[best] or too_few or coordinates.on_bound(minimum.theta[best])
+    if not settled:  # a term on its way to zero takes its time
+        minimum = _with_polished(problem, minimum, best)
+    on_bound = coordinates.on_bound(minimum.theta[best])
+    certificate = _certificate(problem, minimum, best, tuple(on_bound))
+    reason = too_few or _why_not_identified(form, rows, certificate, on_bound)
+    if not np.isfinite(minimum.objective[best]):
+        reason = "no start leads to a finite loss: the form cannot follow these rows"
+    if not reason and not minimum.solved[best]:
+        reason = f"the optimiser did not converge (gradient norm {certificate.gradient_norm:.1e})"
+    eligible = minimum.solved & (minimum.objective <= WORTH_KEEPING * minimum.objective[best])
+    return Fit(
+        form=form,
+        law=coordinates.law(minimum.theta[best]),
+        objective=float(minimum.objective[best]),
+        delta=delta,
+        rows=rows,
+        weights=row_weights,
+        coordinates=coordinates,
+        minima=minimum.distinct(MOST_MINIMA, eligible),
+        identified=not reason,
+        reason=reason,
+        certificate=certificate,
+    )
+
+
+def coordinates_of(form: type[Any], rows: Rows) -> Coordinates:
+    """The coordinates of any form at `rows`."""
+    if issubclass(form, Logarithmic):
+        return LogarithmicCoordinates(form, rows)
+    if issubclass(form, Broken):
+        return BrokenCoordinates(form, rows)
+    if form is ChinchillaGamma:
+        return GammaCoordinates(form, rows)
+    if form is Muennighoff:
+        return MuennighoffCoordinates(form, rows)
+    return PowerSumCoordinates(form, rows)
+
+
+def _with_polished(problem: Problem, minimum: Minimum, best: int) -> Minimum:
+    """The same minima, the best of them followed further."""
+    polished = minimise(problem, minimum.theta[best : best + 1], POLISHING_ITERATIONS)
+    here = np.arange(len(minimum.theta)) == best
+    return Minimum(
+        theta=np.where(here[:, None], polished.theta, minimum.theta),
+        objective=np.where(here, polished.objective, minimum.objective),
+        gradient_norm=np.where(here, polished.gradient_norm, minimum.gradient_norm),
+        solved=np.where(here, polished.solved, minimum.solved),
+    )
+
+
+def _certificate(problem: Problem, minimum: Minimum, best: int, on_bound: tuple[str, ...]) -> Certificate:
+    objective = minimum.objective[best]
+    # An exact law leaves an objective of rounding error, which no two starts share.
+    rounding = 1e-12 * problem.delta * problem.weights.sum()
+    at_best = minimum.objective <= objective * (1 + SAME_OBJECTIVE) + rounding
+    prediction = problem.model.predict(minimum.theta[best : best + 1])
+    jacobian = np.nan_to_num(prediction.jacobian[0])
+    length = np.linalg.norm(jacobian, axis=0)
+    singular = np.linalg.svd(jacobian / np.where(length > 0, length, 1.0), compute_uv=False)
+    smallest = singular[-1] if len(singular) == jacobian.shape[1] else 0.0
+    return Certificate(
+        starts=len(at_best),
+        share_at_best=float(at_best.mean()),
+        gradient_norm=float(minimum.gradient_norm[best]),
+        condition_number=float(singular[0] / smallest) if smallest > 0 else float("inf"),
+        on_bound=on_bound,
+        rms_log_residual=float(np.sqrt(np.mean((prediction.log_loss - problem.log_loss) ** 2))),
+    )
+
+
+def _too_few(form: type[L], rows: Rows, n_parameters: int) -> str:
+    """Why there are too few different rows for the form; empty if there are enough."""
+    if "U" in form.variables and not (rows.values["U"] < rows.values["D"]).any():
+        return "no token returns in any row: a law of repeated data needs several epochs"
+    variables = [name for name in form.variables if name != "U"]
+    for variable in variables:
+        n_distinct = len(np.unique(rows.values[variable]))
+        if n_distinct == 1:
+            return f"only one {variable} (a law of {variable} needs several)"
+        if IRREDUCIBLE & set(form.units) and n_distinct < 3:
+            return f"only {n_distinct} different {variable}: an irreducible loss needs at least 3"
+    points = np.unique(np.stack([rows.values[variable] for variable in form.variables]), axis=1).shape[1]
+    if points < n_parameters:
+        return f"{points} different points for {n_parameters} parameters: fewer points than parameters"
+    if points == n_parameters:
+        return f"{points} different points for {n_parameters} parameters: nothing is left to test it"
+    return ""
+
+
+def _why_not_identified(
+    form: type[L], rows: Rows, certificate: Certificate, on_bound: Mapping[str, str]
+) -> str:
+    if np.ptp(np.log(rows.loss)) < 1e-9:
+        return "the loss is the same in every row"
+    variables = [name for name in form.variables if name != "U"]
+    if len(variables) == 2:
+        first, second = (np.log(rows.values[variable]) for variable in variables)
+        correlation = np.corrcoef(first, second)[0, 1]
+        if 1 - correlation**2 < LEAST_INDEPENDENT_VARIANCE:
+            return f"ln {variables[0]} and ln {variables[1]} are collinear (correlation {correlation:.4f})"
+    for reason in on_bound.values():
+        return reason
+    if certificate.condition_number > LARGEST_CONDITION_NUMBER:
+        return f"ill-conditioned (condition number {certificate.condition_number:.1e})"
+    return ""

@@ -1,0 +1,209 @@
+"""How sure a fit is: bootstraps, the noise between seeds, and intervals of whatever a law computes.
+
+Rows of one training (checkpoints, cooldown branches) are not independent, so whole trainings are weighted at
+random. Below `FEWEST_CLUSTERS` trainings there are too few for that; noise is then added to the fitted losses
+instead (a parametric bootstrap), and the method says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Generic
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scaling_laws.laws.fit.coordinates import make_problem
+from scaling_laws.laws.fit.fit import Fit, L
+from scaling_laws.laws.fit.huber import Problem, minimise
+from scaling_laws.laws.fit.noise import SeedNoise, components, share_within
+from scaling_laws.laws.forms.joint import JointLaw
+from scaling_laws.laws.forms.terms import FloatArray, Numbers
+from scaling_laws.study.errors import InputError
+
+LEVEL = 0.90
+FEWEST_CLUSTERS = 10
+DEFAULT_RESAMPLES = 400
+AMPLITUDE = 0.5
+"""Standard deviation of a training's random weight; by `make coverage`, 1 gives too wide intervals."""
+MOST_ABSORBED = 0.75
+RESAMPLE_ITERATIONS = 100
+"""Of a refit, which starts at the optimum: a percentile does not feel the last digits of a few draws."""
+Interval = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap(Generic[L]):
+    """A law's refits to resampled rows.
+
+    Attributes:
+        draws: the law with an array (resamples,) for each parameter.
+        method: what was resampled, in words.
+        row_sd: standard deviation of one row's ln loss about the law, for predictions.
+    """
+
+    draws: L
+    method: str
+    row_sd: float
+
+
+def residual_sd(fit: Fit[L]) -> float:
+    """Standard deviation of ln loss about the fitted law, for n - p degrees of freedom."""
+    assert fit.certificate is not None
+    freedom = max(fit.rows.n - fit.minima.shape[1], 1)
+    return float(fit.certificate.rms_log_residual * np.sqrt(fit.rows.n / freedom))
+
+
+def run_noise_sd(fits: Iterable[Fit[Any]], noise: SeedNoise | None) -> float | None:
+    """The noise of one run's ln loss: between seeds, or about the identified law that follows the rows best.
+
+    Whichever is larger; None where neither is known.
+    """
+    known = sorted(residual_sd(fit) for fit in fits if fit.identified)[:1]
+    if noise is not None and noise.sd_log_loss is not None:
+        known.append(noise.sd_log_loss)
+    return max(known, default=None)
+
+
+def bootstrap(
+    fit: Fit[L],
+    *,
+    noise: SeedNoise | None = None,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> Bootstrap[L]:
+    """Refit the law to resampled rows, every refit started at the fit's local minima.
+
+    With ten trainings or more, each training gets a random weight (the Bayesian bootstrap, Rubin 1981). The
+    weights stay near one, and the refits' distances from the optimum are scaled back: Huber's loss with a
+    delta below the noise is nearly absolute deviation, whose optimum jumps when rows drop out. With fewer
+    trainings, the fitted losses get noise in two parts, of the training and of the row, with the variances
+    that the residuals show (`noise.components`), or the seeds' where those are larger: residuals show what
+    the form cannot follow, but a form with a parameter for every second row can follow noise.
+
+    Args:
+        fit: an identified fit.
+        noise: the noise between seeds, if it was measured.
+        resamples: refits.
+        seed: of the random numbers.
+
+    Raises:
+        InputError: the fit is not identified.
+    """
+    if not fit.identified:
+        raise InputError(f"{fit.form.form} has no intervals: {fit.reason}")
+    theta, method, row_sd = bootstrap_draws(fit, noise=noise, resamples=resamples, seed=seed)
+    return Bootstrap(draws=fit.coordinates.law(theta), method=method, row_sd=row_sd)
+
+
+def bootstrap_draws(
+    fit: Fit[L],
+    *,
+    noise: SeedNoise | None,
+    resamples: int,
+    seed: int,
+    strata: NDArray[np.intp] | None = None,
+) -> tuple[FloatArray, str, float]:
+    """What `bootstrap` is made of: the refits' coordinates (resamples, p), the method, and one row's noise.
+
+    With `strata`, (n,), trainings are drawn within each stratum: every family keeps its number.
+    """
+    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    random = np.random.default_rng(seed)
+    seed_sd = (noise.sd_log_loss if noise else None) or 0.0
+    n_clusters = fit.rows.n_clusters
+    if n_clusters >= FEWEST_CLUSTERS:
+        problem = replace(problem, weights=_training_weights(fit, resamples, random, strata))
+        method = f"bootstrap over {n_clusters} trainings ({resamples} resamples)"
+        theta = fit.minima[0] + (refit(fit, problem, resamples) - fit.minima[0]) / AMPLITUDE
+        return theta, method, max(residual_sd(fit), seed_sd)
+    prediction = problem.model.predict(fit.minima[:1])
+    residual = (problem.log_loss - prediction.log_loss)[0]
+    of_fit = components(residual, prediction.jacobian[0], fit.rows.cluster)
+    name = "residual noise"
+    if noise is not None and seed_sd > of_fit.sd:
+        of_fit, name = of_fit.replaced_by(noise), "seed noise"
+    problem = replace(
+        problem, log_loss=prediction.log_loss + of_fit.draw(fit.rows.cluster, resamples, random)
+    )
+    trainings = "1 training" if n_clusters == 1 else f"{n_clusters} trainings"
+    method = f"parametric bootstrap with the {name} ({trainings}; {resamples} resamples)"
+    return refit(fit, problem, resamples), method, of_fit.sd
+
+
+def refit(fit: Fit[L], problem: Problem, resamples: int) -> FloatArray:
+    """The optima of a batch of resampled problems, (resamples, p), each the best from the fit's minima."""
+    found = [minimise(problem, np.tile(theta, (resamples, 1)), RESAMPLE_ITERATIONS) for theta in fit.minima]
+    best = np.argmin([minimum.objective for minimum in found], axis=0)
+    return np.asarray(np.stack([minimum.theta for minimum in found])[best, np.arange(resamples)])
+
+
+def _training_weights(
+    fit: Fit[L], resamples: int, random: np.random.Generator, strata: NDArray[np.intp] | None
+) -> FloatArray:
+    """A random weight near one for each training, of mean one in its stratum, times its rows' own, (S, n).
+
+    Its standard deviation is `AMPLITUDE`, more for trainings of leverage (see `_absorbed`).
+    """
+    _, cluster = np.unique(fit.rows.cluster, return_inverse=True)
+    stratum = np.zeros(fit.rows.n, dtype=np.intp) if strata is None else strata
+    drawn = random.exponential(size=(resamples, int(cluster.max()) + 1))
+    for k in range(int(stratum.max()) + 1):
+        members = np.unique(cluster[stratum == k])
+        drawn[:, members] /= drawn[:, members].mean(axis=1, keepdims=True)
+    weights = 1 + AMPLITUDE * (drawn - 1) / (1 - _absorbed(fit, cluster))
+    return np.asarray(np.maximum(weights, 0.0)[:, cluster] * fit.weights)
+
+
+def _absorbed(fit: Fit[L], cluster: NDArray[np.intp]) -> FloatArray:
+    """The share of each training's noise that the fit follows, so that residuals do not show it: (clusters,).
+
+    The largest eigenvalue of the training's block of the hat matrix, the correction HC3 of MacKinnon & White
+    1985 for clusters. Rows beyond delta pull alike however far they are: only the share of rows that noise
+    leaves within delta counts.
+    """
+    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    prediction = problem.model.predict(fit.minima[:1])
+    residual = (problem.log_loss - prediction.log_loss)[0]
+    within = share_within(residual, fit.delta, fit.minima.shape[1])
+    basis, _ = np.linalg.qr(prediction.jacobian[0] * np.sqrt(fit.weights)[:, None])
+    blocks = np.zeros((int(cluster.max()) + 1, basis.shape[1], basis.shape[1]))
+    np.add.at(blocks, cluster, basis[:, :, None] * basis[:, None, :])
+    return np.asarray(np.minimum(within * np.linalg.eigvalsh(blocks)[:, -1], MOST_ABSORBED))
+
+
+def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> Interval:
+    """The central `level` of the draws; None for an end that is not a finite number."""
+    values = np.asarray(draws, dtype=np.float64).ravel()
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return None, None
+    tail = (1 - level) / 2
+    # An order statistic, not an average of two: a draw may be infinite.
+    low, high = np.quantile(values, [tail, 1 - tail], method="closest_observation")
+    return (float(low) if np.isfinite(low) else None), (float(high) if np.isfinite(high) else None)
+
+
+def parameter_intervals(result: Bootstrap[L], level: float = LEVEL) -> dict[str, Interval]:
+    """Intervals of every parameter, and of a_opt and b_opt where the law has them."""
+    quantities: dict[str, Numbers] = dict(vars(result.draws))
+    if isinstance(result.draws, JointLaw):
+        quantities |= {"a_opt": result.draws.a_opt, "b_opt": result.draws.b_opt}
+    return {name: percentile_interval(values, level) for name, values in quantities.items()}
+
+
+def loss_interval(result: Bootstrap[L], level: float = LEVEL, seed: int = 0, **at: float) -> Interval:
+    """Interval of the loss a *new run* would reach, noise of one run included; `at` names the variables."""
+    law: Any = result.draws
+    with np.errstate(over="ignore", invalid="ignore"):
+        losses = np.asarray(law.loss(**at), dtype=np.float64)
+    noise = np.random.default_rng(seed).normal(scale=result.row_sd, size=losses.shape)
+    return percentile_interval(losses * np.exp(noise), level)
+
+
+def optimum_interval(draws: JointLaw, C: float, level: float = LEVEL) -> tuple[Interval, Interval]:
+    """Intervals of N_opt(C) and D_opt(C), from a law whose parameters are draws."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a draw may have no optimum: NaN
+        N, D = draws.optimum(C)
+    return percentile_interval(N, level), percentile_interval(D, level)

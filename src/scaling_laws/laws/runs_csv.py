@@ -1,0 +1,319 @@
+"""Anybody's CSV of runs as the table that the fits read.
+
+The file is read strictly: what pandas would guess, mend or drop is an error here, in one line that names the
+file, the row and the column. Row numbers are line numbers of the file; the header is line 1. What can be read
+but is probably not what was meant is a sentence of `doubts`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
+from scaling_laws.study.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# float() also takes "1_000", "nan", "infinity" and the digits of other scripts, which no measurement means.
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NOT_A_NUMBER = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
+THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}([,' \u00a0\u2019\u202f][0-9]{3})+(\.[0-9]+)?")
+DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
+WITH_UNIT = re.compile(NUMBER.pattern + r"\s*(?!e$)[a-zA-Z%][a-zA-Z%/ -]*", re.IGNORECASE)
+CONDITION = re.compile(r"\s*(?:`([^`]+)`|([^\s<>=!`]+))\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*")
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+ROLES = {
+    "loss": "the loss",
+    "run": "the run",
+    "unique_tokens": "U, unique tokens (--unique)",
+    "batch_tokens": "B, tokens a step (--batch)",
+    "steps": "S, steps (--steps)",
+    "weight": "the weight (--weight)",
+}
+"""What a column is for, where it has no letter of its own."""
+CONVENTIONS = ("N_with_head", "N_total", "C_attention", "C_exact")
+RECIPE = (
+    "n_layer",
+    "d_model",
+    "n_ctx",
+    "unique_tokens",
+    "batch_tokens",
+    "steps",
+    "learning_rate",
+    "warmup_tokens",
+)
+"""Columns of our own run tables (`runs.Study.runs`) that a law's analysis knows what to do with."""
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+LOSSES = (1e-9, 1e9)
+"""Beyond these a loss is not even another measure, and its powers leave the floating-point numbers."""
+SHOWN_COLUMNS = 12
+SHOWN_CHARACTERS = 40
+
+Row = tuple[int, dict[str, str]]
+"""Line number, and the cells by column."""
+
+
+def read_runs_csv(
+    path: str | Path,
+    n: str = "N",
+    d: str | None = None,
+    c: str | None = None,
+    loss: str = "loss",
+    run: str | None = None,
+    where: str | None = None,
+    more: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Read a comma-separated table with one row a run.
+
+    Args:
+        path: the file, UTF-8 (with or without a byte-order mark), with a header.
+        n, d, c, loss, run: its columns of N (parameters), D (tokens), C (training FLOPs), loss (nats per
+            token) and the run's name. `d`, `c` and `run` are by default the columns D, C and run, if there
+            are any; a missing D is C/(6 N), or batch times steps; a missing C is 6 N D, a missing name is the
+            line number. A name may return: its rows are one training. Columns trunk, family, seed,
+            after_cooldown and stopped_early are kept (an early-stopped loss is a final one where D is
+            unique_tokens); those of `RECIPE` too, where they hold positive numbers; those of
+            `CONVENTIONS` unless N or C come from a column of another name.
+        where: keep only some rows: comparisons `column < number` or `column == text` (also <= > >= !=),
+            joined by `and`; a column of several words stands in backticks.
+        more: further columns of positive numbers: their name in the table (unique_tokens, batch_tokens,
+            steps, weight, ...), and in the file.
+
+    Returns:
+        Columns run, trunk, family ("all" if absent), N, D, C, loss; seed, after_cooldown where the file has
+        them; those of `more`; those that are kept.
+
+    Raises:
+        InputError: whatever is wrong with the file or with the arguments.
+    """
+    import pandas as pd
+
+    path, more = Path(path), dict(more or {})
+    header, rows = _read(path)
+    d = d or ("D" if "D" in header else None)
+    c = c or ("C" if "C" in header else None)
+    run = run or ("run" if "run" in header else None)
+    numbers = {"N": n, "D": d, "C": c, "loss": loss, **more}
+    _check_columns(path, header, {**numbers, "run": run})
+    from_batches = d is None and c is None and {"batch_tokens", "steps"} <= set(more)
+    if d is None and c is None and not from_batches:
+        raise InputError(f"{path}: neither a column of D nor of C; name one; it has {_names(header)}")
+    if where is not None:
+        conditions = _conditions(path, header, where)
+        rows = [row for row in rows if all(_holds(path, row, *condition) for condition in conditions)]
+        if not rows:
+            raise InputError(f"{path}: no row satisfies {where!r}")
+
+    table: dict[str, list[Any]] = {"run": [row[run] if run else f"row {line}" for line, row in rows]}
+    table["trunk"] = [row["trunk"] for _, row in rows] if "trunk" in header else table["run"]
+    table["family"] = [row["family"] for _, row in rows] if "family" in header else ["all"] * len(rows)
+    for column in (run, "trunk", "family"):
+        for line, row in rows:
+            if column in header and not row[column]:
+                raise InputError(f"{path}, row {line}, column {column!r}: empty")
+    for name, column in numbers.items():
+        if column is not None:
+            table[name] = [_positive(path, line, column, row[column], name) for line, row in rows]
+    six_N = [FLOPS_PER_PARAMETER_TOKEN * N for N in table["N"]]
+    if from_batches:
+        table["D"] = [B * S for B, S in zip(table["batch_tokens"], table["steps"], strict=True)]
+    elif d is None:
+        table["D"] = [C / per_token for C, per_token in zip(table["C"], six_N, strict=True)]
+    if c is None:
+        table["C"] = [D * per_token for D, per_token in zip(table["D"], six_N, strict=True)]
+    for name, formula in (("D", "D = C/(6 N)" if not from_batches else "D = B S"), ("C", "C = 6 N D")):
+        for (line, _), value in zip(rows, table[name], strict=True):
+            if not 0 < value < math.inf:
+                raise InputError(
+                    f"{path}, row {line}: {formula} is {value:g}; check the units of its columns"
+                )
+    if "seed" in header:
+        table["seed"] = [row["seed"] for _, row in rows]
+    if "after_cooldown" in header:
+        table["after_cooldown"] = [
+            _truth(path, line, "after_cooldown", row["after_cooldown"]) for line, row in rows
+        ]
+    if "stopped_early" in header:
+        early = [_truth(path, line, "stopped_early", row["stopped_early"]) for line, row in rows]
+        if d == "unique_tokens" and "after_cooldown" in table:
+            # Early stopping makes the loss a final one of the tokens that limited it (Kaplan 2020, sec. 4).
+            table["after_cooldown"] = [a or b for a, b in zip(table["after_cooldown"], early, strict=True)]
+        else:
+            table["stopped_early"] = early
+    kept = [*RECIPE, *(CONVENTIONS if n == "N" and c in (None, "C") else ())]
+    for name in kept:
+        if name in header and name not in table:
+            cells = [row[name] for _, row in rows]
+            if all(NUMBER.fullmatch(cell) and 0 < float(cell) < math.inf for cell in cells):
+                table[name] = [float(cell) for cell in cells]
+    order = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", "after_cooldown", "stopped_early"]
+    order += [*more, *kept]
+    order = list(dict.fromkeys(order))
+    return pd.DataFrame({name: table[name] for name in order if name in table})
+
+
+def _read(path: Path) -> tuple[list[str], list[Row]]:
+    """The header and the rows that are not blank, every cell stripped of surrounding spaces."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}, row {line}: not UTF-8 text; save the table as CSV (UTF-8)") from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise InputError(f"{path}, row {line}: a NUL byte; this is no CSV, or not UTF-8 text")
+    reader = csv.reader(io.StringIO(text), strict=True)
+    header: list[str] = []
+    rows: list[Row] = []
+    line = 1  # where the row begins: a quoted cell may hold several lines
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                pass
+            elif not header:
+                header = cells
+                _check_header(path, line, header)
+            elif len(cells) != len(header):
+                raise InputError(
+                    f"{path}, row {line}: {len(cells)} cells under {len(header)} columns"
+                    " (a torn row, or a decimal comma?)"
+                )
+            else:
+                rows.append((line, dict(zip(header, cells, strict=True))))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}, row {line}: not CSV ({error})") from error
+    if not header:
+        raise InputError(f"{path}: empty")
+    if not rows:
+        raise InputError(f"{path}: a header and no rows")
+    last = rows[-1][1][header[-1]]
+    if text.endswith(".") and NUMBER.fullmatch(last):  # "3.51" cut to "3."; cut to "3.5" nobody can tell
+        raise InputError(f"{path}, row {rows[-1][0]}: the file ends within a number; is it torn?")
+    return header, rows
+
+
+def _check_header(path: Path, line: int, header: list[str]) -> None:
+    if len(header) == 1:
+        for separator, name in SEPARATORS.items():
+            if separator in header[0]:
+                raise InputError(f"{path}, row {line}: columns separated by {name}; separate them by commas")
+    for i, column in enumerate(header, start=1):
+        if not column:
+            raise InputError(f"{path}, row {line}: column {i} has no name")
+    if duplicates := sorted({column for column in header if header.count(column) > 1}):
+        raise InputError(f"{path}, row {line}: the column {_short(duplicates[0])} occurs twice; rename one")
+
+
+def _check_columns(path: Path, header: list[str], columns: Mapping[str, str | None]) -> None:
+    """Every column that was asked for is there, is no other's twin, and has one role alone."""
+    roles: dict[str, str] = {}
+    for role, column in columns.items():
+        if column is None:
+            continue
+        what = ROLES.get(role, role)
+        twins = [name for name in header if name != column and name.lower() == column.lower()]
+        if column not in header:
+            hint = f"; is it {twins[0]!r}? name it on the command line" if twins else ""
+            raise InputError(f"{path}: no column {column!r} for {what}; it has {_names(header)}{hint}")
+        if twins:
+            raise InputError(f"{path}: columns {column!r} and {twins[0]!r} differ in case alone; rename one")
+        if role != "run" and column in roles:
+            raise InputError(f"{path}: the column {column!r} cannot be both {roles[column]} and {what}")
+        roles[column] = what
+
+
+def _number(path: Path, line: int, column: str, cell: str) -> float:
+    """The cell as a number, NaN and infinities included."""
+    if NUMBER.fullmatch(cell) or NOT_A_NUMBER.fullmatch(cell):
+        return float(cell)
+    where = f"{path}, row {line}, column {column!r}"
+    if not cell:
+        raise InputError(f"{where}: empty")
+    if THOUSANDS.fullmatch(cell):
+        raise InputError(f"{where}: {_short(cell)} has thousands separators or a decimal comma; write 1234.5")
+    if DECIMAL_COMMA.fullmatch(cell):
+        raise InputError(f"{where}: {_short(cell)} has a decimal comma; use a point")
+    if WITH_UNIT.fullmatch(cell):
+        raise InputError(f"{where}: {_short(cell)} has a unit; write the number alone, as in 1.25e8")
+    raise InputError(f"{where}: {_short(cell)} is not a number")
+
+
+def _positive(path: Path, line: int, column: str, cell: str, name: str) -> float:
+    value = _number(path, line, column, cell)
+    where = f"{path}, row {line}, column {column!r}: {_short(cell, quote=False)}"
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(
+            f"{where} is not a finite positive number; drop the row, or leave it out with `where`"
+        )
+    if name == "loss" and not LOSSES[0] <= value <= LOSSES[1]:
+        raise InputError(f"{where} is no loss in nats per token, nor a perplexity")
+    return value
+
+
+def _truth(path: Path, line: int, column: str, cell: str) -> bool:
+    truths = {"true": True, "1": True, "false": False, "0": False}
+    if cell.lower() not in truths:
+        where = f"{path}, row {line}, column {column!r}"
+        raise InputError(f"{where}: {_short(cell)} is neither True nor False")
+    return truths[cell.lower()]
+
+
+def _conditions(path: Path, header: list[str], where: str) -> list[tuple[str, str, float | str]]:
+    """(column, sign, value) of every comparison of `where`."""
+    conditions: list[tuple[str, str, float | str]] = []
+    for part in re.split(r"\s+and\s+", where.strip()):
+        match = CONDITION.fullmatch(part)
+        if match is None:
+            raise InputError(
+                f"where {where!r}: {part!r} is not `column < value` (or <= > >= == !=, joined by and)"
+            )
+        column, sign, value = match[1] or match[2], match[3], match[4]
+        if column not in header:
+            raise InputError(f"where {where!r}: {path} has no column {column!r}; it has {_names(header)}")
+        if NUMBER.fullmatch(value):
+            conditions.append((column, sign, float(value)))
+        elif sign in ("==", "!="):
+            conditions.append((column, sign, value.strip("'\"")))
+        else:
+            raise InputError(f"where {where!r}: {value!r} is not a number; compare text with == or !=")
+    return conditions
+
+
+def _holds(path: Path, row: Row, column: str, sign: str, value: float | str) -> bool:
+    """Whether the row satisfies the comparison. NaN and empty cells satisfy none but !=."""
+    line, cells = row
+    cell = cells[column]
+    if isinstance(value, float):
+        return COMPARE[sign](_number(path, line, column, cell) if cell else math.nan, value)
+    return COMPARE[sign](cell, value)
+
+
+def _names(header: list[str]) -> str:
+    """The columns for a message of one line."""
+    shown = ", ".join(" ".join(column.split())[:SHOWN_CHARACTERS] for column in header[:SHOWN_COLUMNS])
+    return shown + (f" and {len(header) - SHOWN_COLUMNS} more" if len(header) > SHOWN_COLUMNS else "")
+
+
+def _short(cell: str, quote: bool = True) -> str:
+    """A cell for a message of one line."""
+    shown = cell if len(cell) <= SHOWN_CHARACTERS else cell[: SHOWN_CHARACTERS - 3] + "..."
+    return repr(shown) if quote else shown

@@ -1,0 +1,111 @@
+"""Networks of one size and several shapes: how the loss rises with the aspect ratio (Kaplan 2020, Fig. 5).
+
+As in the paper, what N differs by is taken out through L(N).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling_laws.laws.published import KAPLAN_SINGLE
+from scaling_laws.laws.selection import SAME_HORIZON
+from scaling_laws.report.evidence import Laws, StudyTables, find_fit
+
+EXPERIMENTS = ("depth", "size")
+"""Those that vary the depth at one N."""
+FAMILY = "transformer"
+SAME_SIZE = 1.25
+"""Sizes that a sweep asks for are apart by at least 2; those of one are apart by less than this factor."""
+FEWEST_SHAPES = 3
+QUANTILE = 1.645
+"""One-sided, 95 %, of a normal distribution."""
+COLUMNS = ("N", "D", "n_layer", "d_model", "aspect_ratio", "loss", "corrected_loss", "increase_percent")
+
+
+class Exponent(NamedTuple):
+    """alpha_N, and where it is from."""
+
+    alpha_N: float
+    source: str
+
+
+def exponent_of_N(laws: Laws) -> Exponent:
+    """That of the Transformers' L(N), N non-embedding; Kaplan's where it is not identified."""
+    fit = find_fit(laws, "kaplan_n", FAMILY) if laws["conventions"]["N"] == "N" else None
+    if fit is None or not fit["identified"]:
+        return Exponent(float(KAPLAN_SINGLE.of_N.alpha_N), KAPLAN_SINGLE.source)
+    return Exponent(float(fit["parameters"]["alpha_N"]), "this study's L(N)")
+
+
+def shapes_at_equal_N(tables: StudyTables, laws: Laws) -> pd.DataFrame:
+    """`COLUMNS`, a row a shape: Transformers of `depth` and `size` in groups of one N, by N and aspect ratio.
+
+    N is the median of a group (non-embedding), D the horizon at which most of its shapes were trained, loss
+    the mean over seeds at the best learning rate. corrected_loss = loss (N_of_the_network / N)^alpha_N, and
+    increase_percent is its rise above the lowest of the group. Groups of fewer than three shapes are left
+    out.
+    """
+    empty = pd.DataFrame(columns=list(COLUMNS), dtype=float)
+    asked = [tables.of_experiment(name, FAMILY) for name in EXPERIMENTS if not tables.complete.empty]
+    runs = pd.concat(asked).drop_duplicates("run") if asked else pd.DataFrame()
+    if runs.empty:
+        return empty
+    runs = runs[(runs["n_layer"] >= 1) & runs["d_model"].notna()].sort_values("N")
+    runs = runs.assign(
+        group=_clusters(runs["N"], math.log(SAME_SIZE)), horizon=_clusters(runs["D"], SAME_HORIZON)
+    )
+    alpha_N = exponent_of_N(laws).alpha_N
+    found = [_group(rows, alpha_N) for _, rows in runs.groupby("group")]
+    found = [group for group in found if len(group) >= FEWEST_SHAPES]
+    return pd.concat(found, ignore_index=True)[list(COLUMNS)] if found else empty
+
+
+def _group(runs: pd.DataFrame, alpha_N: float) -> pd.DataFrame:
+    """The shapes of one size, at the horizon that most of them have, of these the longest."""
+    shape = ["n_layer", "d_model"]
+    n_shapes = {
+        horizon: (len(rows[shape].drop_duplicates()), rows["D"].max())
+        for horizon, rows in runs.groupby("horizon")
+    }
+    runs = runs[runs["horizon"] == max(n_shapes, key=lambda horizon: n_shapes[horizon])]
+    mean = runs.groupby([*shape, "learning_rate"], dropna=False)[["N", "D", "loss"]].mean().reset_index()
+    best = mean.sort_values("loss").drop_duplicates(shape)
+    N = float(best["N"].median())
+    corrected = best["loss"] * (best["N"] / N) ** alpha_N
+    return best.assign(
+        N=N,
+        aspect_ratio=best["d_model"] / best["n_layer"],
+        corrected_loss=corrected,
+        increase_percent=100 * (corrected / corrected.min() - 1),
+    ).sort_values("aspect_ratio")
+
+
+def _clusters(values: pd.Series[float], gap: float) -> NDArray[np.intp]:
+    """A number for each value: the same for those whose logarithms form a chain of steps of at most `gap`."""
+    logs = np.log(values.to_numpy(dtype=np.float64))
+    order = np.argsort(logs, kind="stable")
+    numbers = np.empty(len(logs), dtype=np.intp)
+    numbers[order] = np.cumsum(np.diff(logs[order], prepend=logs[order[:1]]) > gap)
+    return numbers
+
+
+def noise_band_percent(laws: Laws) -> float | None:
+    """By so much one run lies above another of its shape by its seed alone, in one of twenty cases."""
+    sd = laws["noise"]["sd_log_loss"]
+    return None if sd is None else 100 * math.expm1(QUANTILE * math.sqrt(2) * sd)
+
+
+def compute_for_loss(laws: Laws, percent: float = 1.0) -> float | None:
+    """How much more compute, in percent, a loss higher by `percent` is worth: (1 + p)^(1/alpha_C) - 1.
+
+    22 % in the paper, for 1 %. None where L(C) of the Transformers is not identified.
+    """
+    fit = find_fit(laws, "kaplan_c", FAMILY)
+    if fit is None or not fit["identified"]:
+        return None
+    return 100 * math.expm1(math.log1p(percent / 100) / fit["parameters"]["alpha_C"])

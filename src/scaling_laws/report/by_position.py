@@ -1,0 +1,155 @@
+"""Losses by position as tables: binned, over training, against N. `figures/positions.py` draws them.
+
+Positions are 1-based. Losses are means over tokens, in nats per token, pooled from sums and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling_laws.laws.positions import PositionLosses
+from scaling_laws.laws.selection import at_common_horizon
+from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.formulas import LEVELS
+from scaling_laws.study.records import MAIN_CORPUS
+
+POSITION_LABEL = "position T in the context (from 1)"
+POSITION_COLOURS = "plasma"
+"""Of positions: viridis is of sizes."""
+NEEDS_POSITIONS = "Needs runs that left position_losses.csv: `scaling-laws sweep configs/sweeps/size.yaml`."
+
+RESAMPLES = 200
+BINS_PER_OCTAVE = 2
+"""Positions are pooled into bins this wide, the first few standing alone: a line, not a cloud."""
+BINS_DURING_TRAINING = 1
+"""An octave, where evaluations are of little text."""
+FEWEST_SIZES = 3
+"""For an exponent of N."""
+PAPER_POSITIONS = (1, 2, 4, 8, 16, 64, 256, 1024)
+"""Of Kaplan et al. 2020, Figure 21."""
+
+
+class Surface(NamedTuple):
+    """Loss at each evaluation of one run: `step` (evaluations), `T` (bins), `loss` (evaluations, bins)."""
+
+    step: NDArray[np.float64]
+    T: NDArray[np.float64]
+    loss: NDArray[np.float64]
+
+
+def bin_starts(T: NDArray[np.float64], per_octave: int = BINS_PER_OCTAVE) -> NDArray[np.intp]:
+    """Where in `T` (ascending) the bins begin."""
+    edges = np.unique(np.ceil(2 ** np.arange(0, np.log2(T[-1]) + 1, 1 / per_octave)))
+    return np.unique([0, *np.searchsorted(T, edges[edges < T[-1]])])
+
+
+def binned(losses: PositionLosses, per_octave: int = BINS_PER_OCTAVE) -> PositionLosses:
+    """The same losses with their positions pooled into bins; `T` is then the mean position of a bin."""
+    starts = bin_starts(losses.T, per_octave)
+    return PositionLosses(
+        T=np.add.reduceat(losses.T, starts) / np.add.reduceat(np.ones_like(losses.T), starts),
+        loss_sum=np.add.reduceat(losses.loss_sum, starts, axis=1),
+        count=np.add.reduceat(losses.count, starts, axis=1),
+    )
+
+
+def drawn_folds(n_folds: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+    """How often each fold is drawn, (1 + resamples, n_folds): once each in the first row, then at random."""
+    drawn = np.random.default_rng(0).multinomial(n_folds, np.full(n_folds, 1 / n_folds), resamples)
+    return np.vstack([np.ones(n_folds), drawn]).astype(np.float64)
+
+
+def over_training(tables: StudyTables, run: str) -> Surface | None:
+    """The loss of one run by position at each evaluation on the main corpus; None where it left none.
+
+    The evaluation at the end reads more text than those before it. Where there are two of these, it is left
+    out: another text has other losses at its first positions.
+    """
+    one = replace(tables.study, runs=tables.study.runs[tables.study.runs["run"] == run])
+    table = one.positions(final_only=False)
+    table = table[table["corpus"] == MAIN_CORPUS]
+    if table.empty:
+        return None
+    sums = table.groupby(["step", "position"])[["loss_sum_nats", "count"]].sum()
+    loss_sum, count = sums["loss_sum_nats"].unstack(), sums["count"].unstack()
+    read = count.sum(axis=1)
+    usual = read == read.mode().iloc[-1]
+    if usual.sum() >= 2:
+        loss_sum, count = loss_sum[usual], count[usual]
+    T = loss_sum.columns.to_numpy(dtype=np.float64)
+    pooled = PositionLosses(T=T, loss_sum=loss_sum.to_numpy(), count=count.to_numpy(dtype=np.float64))
+    bins = binned(pooled, BINS_DURING_TRAINING)
+    step = loss_sum.index.to_numpy(dtype=np.float64)
+    return Surface(step=step, T=bins.T, loss=bins.loss_sum / bins.count)
+
+
+def at_positions(
+    tables: StudyTables, runs: pd.DataFrame, positions: Iterable[int] = PAPER_POSITIONS
+) -> pd.DataFrame:
+    """n_ctx, position, N, loss: the mean final loss over runs of one size, at these positions and the last.
+
+    Args:
+        runs: columns run, N, n_ctx; those that left no losses by position are passed over.
+    """
+    rows = []
+    for run, N, n_ctx in runs[["run", "N", "n_ctx"]].itertuples(index=False):
+        if (losses := tables.position_losses.get(run)) is None:
+            continue
+        loss_at = dict(zip(losses.T, losses.mean(), strict=True))
+        rows += [(n_ctx, T, N, loss_at[T]) for T in sorted({*positions, n_ctx}) if T in loss_at]
+    table = pd.DataFrame(rows, columns=["n_ctx", "position", "N", "loss"])
+    return table.groupby(["n_ctx", "position", "N"])[["loss"]].mean().reset_index()
+
+
+def of_two_contexts(tables: StudyTables, laws: Laws) -> pd.DataFrame:
+    """The runs of Figure 21: main family, equal D, the longest context and the shortest.
+
+    Of the experiment `context` where the study has it; else the law's runs at their common horizon, whose
+    context is one.
+    """
+    asked = tables.of_experiment("context", tables.main_family)
+    if asked.empty or not (asked["run"].isin(list(tables.position_losses))).any():
+        runs = tables.of(tables.main_family)
+        return runs if runs.empty else at_common_horizon(runs)[0]
+    ends = (asked["n_ctx"].min(), asked["n_ctx"].max())
+    asked = asked[asked["n_ctx"].isin(ends)].assign(N=asked[laws["conventions"]["N"]])
+    return at_common_horizon(asked)[0]
+
+
+def exponents_of_N(tables: StudyTables, runs: pd.DataFrame) -> pd.DataFrame:
+    """T, alpha, low, high: L ~ N^-alpha at each bin of positions, by least squares of ln L on ln N.
+
+    low and high are 90 % intervals over resampled folds of documents: the trained networks are held fixed.
+    Empty where fewer than three sizes left losses at the same positions of the same folds.
+
+    Args:
+        runs: columns run, N; of one context.
+    """
+    measured = [
+        (N, binned(tables.position_losses[run]))
+        for run, N in runs[["run", "N"]].itertuples(index=False)
+        if run in tables.position_losses
+    ]
+    shapes = {losses.loss_sum.shape for _, losses in measured}
+    if len({N for N, _ in measured}) < FEWEST_SIZES or len(shapes) > 1:
+        return pd.DataFrame(columns=["T", "alpha", "low", "high"])
+    drawn = drawn_folds(measured[0][1].n_folds)
+    log_loss = np.log([losses.mean(drawn) for _, losses in measured])  # runs, draws, bins
+    log_N = np.log([N for N, _ in measured])
+    centred = log_N - log_N.mean()
+    alpha = -np.tensordot(centred, log_loss, axes=1) / (centred @ centred)
+    low, high = np.percentile(alpha[1:], LEVELS, axis=0)
+    return pd.DataFrame({"T": measured[0][1].T, "alpha": alpha[0], "low": low, "high": high})
+
+
+def position_entries(tables: StudyTables, laws: Laws, family: str | None) -> Sequence[Mapping[str, Any]]:
+    """The family's position laws by N, those whose run left its losses."""
+    measured = tables.position_losses
+    entries = [e for e in laws["positions"] if e["family"] == family and e["run"] in measured]
+    return sorted(entries, key=lambda entry: entry["N"])

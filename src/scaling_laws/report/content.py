@@ -1,0 +1,240 @@
+"""What a report says, in order, before it is set as a page or as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scaling_laws.papers.claims_table import claims_table
+from scaling_laws.papers.kaplan2020 import tables as paper_tables
+from scaling_laws.report import findings, law_tables, tables
+from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.figures.entry import QUESTIONS, Question
+from scaling_laws.report.made_with import manifest
+from scaling_laws.report.pictures import Picture, draw_pictures
+from scaling_laws.report.tables import Table
+from scaling_laws.study.runs import Study
+
+ASKED = (
+    "How does the loss of these networks fall with size, data and compute, and what should be trained next?"
+)
+"""The question of a study whose sweep file asks none."""
+NO_PLAN = "The runs identify no joint law L(N, D), so there is no plan."
+FOLDED_ROWS = 40
+"""A longer table is folded away until it is asked for."""
+
+
+@dataclass(frozen=True)
+class Titled:
+    """A table with its heading.
+
+    Attributes:
+        look: how wide its columns are: a class of the page's style sheet.
+        symbols: whether its cells hold the field's notation.
+    """
+
+    heading: str
+    table: Table
+    look: str = "numbers"
+    symbols: bool = True
+
+    @property
+    def folded(self) -> bool:
+        return len(self.table.rows) > FOLDED_ROWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """A question, and what answers it.
+
+    Attributes:
+        name: of its anchor.
+        sentences: what is said before the tables.
+        listed: points of a list, each a sentence.
+        list_heading: over the list.
+    """
+
+    name: str
+    question: str
+    pictures: tuple[Picture, ...] = ()
+    sentences: tuple[str, ...] = ()
+    list_heading: str = ""
+    listed: tuple[str, ...] = ()
+    tables: tuple[Titled, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """A whole report.
+
+    Attributes:
+        question: what the study was to find out.
+        answer: what it found out, a paragraph a family.
+        headline: the exponents beside the papers'.
+        chapters: figures by question, then all tables.
+        manifest: what the runs and the fits were made with, by key.
+    """
+
+    study: Study
+    laws: Laws
+    tables: StudyTables
+    question: str
+    answer: tuple[str, ...]
+    headline: Table
+    chapters: tuple[Chapter, ...]
+    manifest: tuple[tuple[str, str], ...]
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        return tuple(picture for chapter in self.chapters for picture in chapter.pictures)
+
+
+def content_of(study: Study, laws: Mapping[str, Any]) -> Content:
+    """Read the study's tables, draw its figures, say what they show.
+
+    Raises:
+        InputError: the laws lack a key of `laws.json`.
+    """
+    study_tables = StudyTables.read(study, laws)
+    pictures = draw_pictures(study_tables, laws)
+    chapters = (
+        replace(_words_and_tables(name, study_tables, laws), pictures=_of(name, pictures))
+        for name in QUESTIONS
+    )
+    return Content(
+        study=study,
+        laws=laws,
+        tables=study_tables,
+        question=study.question or ASKED,
+        answer=findings.answer(study_tables, laws),
+        headline=tables.headline(laws),
+        chapters=(*chapters, *_appendix(study_tables, laws)),
+        manifest=tuple(manifest(study, laws)),
+    )
+
+
+def _of(question: Question, pictures: Iterable[Picture]) -> tuple[Picture, ...]:
+    return tuple(picture for picture in pictures if picture.question == question)
+
+
+def _words_and_tables(name: Question, study_tables: StudyTables, laws: Laws) -> Chapter:
+    """The chapter of a question without its figures."""
+    chapter = Chapter(name=name, question=QUESTIONS[name])
+    if name == "compute":
+        return replace(
+            chapter,
+            tables=_filled(
+                Titled("Every approach side by side", law_tables.approaches(laws), "ladder"),
+                Titled(
+                    "Why Kaplan and Chinchilla disagree, on these runs", law_tables.ladder(laws), "ladder"
+                ),
+            ),
+        )
+    if name == "family":
+        worth = Titled("How much compute is another architecture worth?", law_tables.efficiencies(laws))
+        return replace(
+            chapter,
+            tables=_filled(Titled("Late positions", tables.late_positions(laws), symbols=False), worth),
+        )
+    if name == "batch":
+        batches = law_tables.critical_batch(laws)
+        return replace(
+            chapter,
+            sentences=() if batches.rows or not batches.caption else (batches.caption,),
+            tables=_filled(Titled("The critical batch", batches)),
+        )
+    if name == "trust":
+        return replace(
+            chapter,
+            sentences=tuple(_trust_sentences(laws)),
+            list_heading="Warnings",
+            listed=tuple(laws["warnings"]),
+            tables=_trust_tables(study_tables, laws),
+        )
+    if name == "next":
+        plans = findings.next_runs(study_tables, laws)
+        return replace(
+            chapter,
+            sentences=() if plans.table.rows else (NO_PLAN,),
+            listed=plans.caveats,
+            tables=_filled(Titled("", plans.table, symbols=False)),
+        )
+    return chapter
+
+
+def _trust_sentences(laws: Laws) -> Iterator[str]:
+    noise = laws["noise"]
+    if noise["sd_log_loss"] is None:
+        reason = noise["reason"] or "no run was repeated with another seed"
+        yield f"The noise between seeds is not known: {reason}."
+    else:
+        yield (
+            "Between runs that differ in their seed alone, ln loss has a standard deviation of "
+            f"{100 * noise['sd_log_loss']:.2f} % ({noise['n_runs']} runs in {noise['n_groups']} groups)."
+        )
+    identified = sum(fit["identified"] for fit in laws["fits"])
+    yield f"{identified} of {len(laws['fits'])} fits are identified."
+
+
+def _trust_tables(study_tables: StudyTables, laws: Laws) -> tuple[Titled, ...]:
+    return _filled(
+        Titled(
+            "What Kaplan 2020 claims, and what these runs say", claims_table(study_tables, laws), "claims"
+        ),
+        Titled("The largest size, predicted from the smaller ones", tables.holdout(laws), symbols=False),
+        Titled(
+            "Every form, fitted below a cut and asked about the runs beyond it",
+            law_tables.rollout(laws, "joint"),
+        ),
+        Titled(
+            "Laws of one variable, beside the joint laws on the same runs",
+            law_tables.rollout(laws, "single"),
+        ),
+        Titled("The end of a run, predicted from its beginning", law_tables.learning_curves(laws)),
+        Titled("Outliers: flagged, not dropped", law_tables.outliers(laws), "wrapped", symbols=False),
+        Titled("How the exponents move with the choices of the analysis", tables.sensitivity(laws)),
+    )
+
+
+def _appendix(study_tables: StudyTables, laws: Laws) -> Iterator[Chapter]:
+    """The paper's tables, the runs that are in no fit, all fits, all runs."""
+    yield Chapter(
+        name="paper-tables",
+        question="The tables of Kaplan 2020, from these runs",
+        tables=_filled(
+            *(
+                Titled(name, table, "wrapped")
+                for name, table in paper_tables.all_tables(study_tables, laws).items()
+            )
+        ),
+    )
+    left_out, fits, runs = tables.left_out(laws), tables.fits(laws), tables.runs(study_tables, laws)
+    n_left_out = len(left_out.rows)
+    yield Chapter(
+        name="left-out",
+        question="Which runs were left out?",
+        sentences=(
+            f"{n_left_out} of {n_left_out + len(runs.rows)} runs are in no fit."
+            if n_left_out
+            else "None: every run that was started is complete.",
+        ),
+        tables=_filled(Titled("", left_out, "wrapped", symbols=False)),
+    )
+    yield Chapter(
+        name="fits",
+        question="All fits",
+        sentences=() if fits.rows else ("There is no fit.",),
+        tables=_filled(Titled("", fits, "fits")),
+    )
+    yield Chapter(
+        name="runs",
+        question="All runs",
+        sentences=(f"{len(runs.rows)} complete runs." if runs.rows else "No run is complete.",),
+        tables=_filled(Titled("", runs, symbols=False)),
+    )
+
+
+def _filled(*titled: Titled) -> tuple[Titled, ...]:
+    """Those that have a row."""
+    return tuple(one for one in titled if one.table.rows)

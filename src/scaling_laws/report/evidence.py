@@ -1,0 +1,169 @@
+"""What a report is drawn from: the study's tables, read once, and the questions every figure asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from scaling_laws.laws.fit.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.noise import SeedNoise
+from scaling_laws.laws.positions import PositionLosses, losses_by_run
+from scaling_laws.laws.results.family_tables import Settings
+from scaling_laws.laws.results.skeleton import blank_laws
+from scaling_laws.laws.selection import usable_runs
+from scaling_laws.report.style import COMPUTE_LABELS, PARAMETER_LABELS, families_of
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import MAIN_CORPUS
+from scaling_laws.study.runs import Study
+
+Laws = Mapping[str, Any]
+"""The content of `laws.json` (docs/laws-json.md)."""
+
+LAWS_KEYS = frozenset(
+    ("study", "schema", "conventions", "fits", "frontier", "isoflop", "positions", "noise", "holdout")
+    + ("late_positions", "left_out", "warnings", "manifest")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTables:
+    """A study's tables (columns: see `runs.Study`), empty where the runs left none.
+
+    Attributes:
+        name: the study's.
+        complete: every complete run.
+        runs: those that a law may use, with N and C in the conventions of the laws.
+        curves: of the complete runs.
+        position_losses: by run, the final losses on the main corpus by fold and position.
+        study: whose they are: what is read seldom is read from its folder when asked for.
+    """
+
+    study: Study
+
+    name: str
+    complete: pd.DataFrame
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    position_losses: Mapping[str, PositionLosses]
+
+    @classmethod
+    def read(cls, study: Study, laws: Laws) -> StudyTables:
+        """Read the tables of `study` that go with `laws`.
+
+        Raises:
+            InputError: the laws lack a key of `laws.json`.
+        """
+        if missing := sorted(LAWS_KEYS - laws.keys()):
+            raise InputError(f"the laws of {study.name} lack {', '.join(missing)}; fit them again")
+        empty = pd.DataFrame()
+        if study.runs.empty:
+            return cls(
+                name=study.name,
+                complete=study.runs,
+                runs=empty,
+                curves=empty,
+                position_losses={},
+                study=study,
+            )
+        conventions = laws["conventions"]
+        positions = study.positions()
+        runs, _ = usable_runs(study.runs, n=conventions["N"], c=conventions["C"])
+        return cls(
+            name=study.name,
+            complete=study.runs,
+            runs=runs,
+            curves=study.curves(),
+            position_losses=losses_by_run(positions, MAIN_CORPUS) if len(positions) else {},
+            study=study,
+        )
+
+    @property
+    def families(self) -> list[str]:
+        return [] if self.runs.empty else families_of(self.runs["family"])
+
+    @property
+    def main_family(self) -> str | None:
+        """The family of the single-family figures: the transformer, or the first by name."""
+        return next(iter(self.families), None)
+
+    @property
+    def corpora(self) -> list[str]:
+        """Corpora with a loss in the run table, the main one first."""
+        names = [column.removeprefix("loss_") for column in self.runs.columns if column.startswith("loss_")]
+        return sorted(names, key=lambda name: (name != MAIN_CORPUS, name))
+
+    def of_experiment(self, name: str, family: str | None = None) -> pd.DataFrame:
+        """The complete runs that an experiment (`configs/sweeps/<name>.yaml`) asks for, of one family or all.
+
+        Unlike `runs`, these may differ in more than N and D: that is what the experiment is for. A study that
+        has no such experiment has no such runs.
+        """
+        if self.complete.empty:
+            return self.complete
+        asked = self.complete["experiments"].map(lambda names: name in names.split(", "))
+        chosen = self.complete[asked]
+        return chosen if family is None else chosen[chosen["family"] == family]
+
+    def positions_over_time(self) -> pd.DataFrame:
+        """run, step, corpus, fold, position, loss_sum_nats, count: every evaluation, not the last alone."""
+        return self.study.positions(final_only=False)
+
+    def of(self, family: str | None) -> pd.DataFrame:
+        return self.runs if self.runs.empty else self.runs[self.runs["family"] == family]
+
+
+def no_laws(study: Study) -> dict[str, Any]:
+    """The laws of a study without a complete run, for which there is nothing to fit: empty lists."""
+    reason = "no run is complete"
+    settings = Settings(n="N", c="C", delta=DEFAULT_DELTA, resamples=0, seed=0)
+    noise = SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason=reason)
+    laws = blank_laws(study.name, settings, noise, study.left_out, [], reason)
+    return laws | {"warnings": [f"There is no law: {reason}."], "manifest": {}}
+
+
+def n_label(laws: Laws) -> str:
+    """What N counts in these laws."""
+    return PARAMETER_LABELS[laws["conventions"]["N"]]
+
+
+def c_label(laws: Laws) -> str:
+    """What C counts in these laws."""
+    return COMPUTE_LABELS[laws["conventions"]["C"]]
+
+
+def d_label(tables: StudyTables) -> str:
+    """What D counts in these runs."""
+    once = (tables.runs["unique_tokens"] == tables.runs["D"]).all()
+    return "D, unique tokens in one pass" if once else "D, training tokens, some repeated"
+
+
+def find_fit(laws: Laws, form: str, family: str | None) -> dict[str, Any] | None:
+    """The fit of a form to a family, whether or not it is identified; `None` where there is none."""
+    matches = (fit for fit in laws["fits"] if fit["form"] == form and fit["family"] in (family, "all"))
+    return next(matches, None)
+
+
+def envelope_of(laws: Laws, family: str | None) -> tuple[list[dict[str, Any]], str]:
+    """The points of the family's lower envelope, by compute, or why there are none."""
+    entry = next((entry for entry in laws["frontier"] if entry["family"] == family), None)
+    if entry is None:
+        return [], "it was not measured"
+    return sorted(entry["points"], key=lambda point: point["C"]), entry["reason"]
+
+
+def find_allocation(laws: Laws, method: str, family: str | None) -> dict[str, Any]:
+    """N_opt = coefficient C^exponent through the `envelope` or the minima of the `isoflop` slices."""
+    matches = (e for e in laws.get("allocation", ()) if e["family"] == family and e["method"] == method)
+    return next(matches, {"exponent": None, "exponent_interval": None, "reason": "not measured"})
+
+
+def training_losses(tables: StudyTables, corpus: str = MAIN_CORPUS) -> pd.DataFrame:
+    """Losses on `corpus` during training: run, tokens, loss; empty where the runs left no such curves."""
+    column = f"{corpus}_loss_nats"
+    if column not in tables.curves.columns:
+        return pd.DataFrame(columns=["run", "tokens", "loss"])
+    curves = tables.curves.dropna(subset=[column])
+    return curves[["run", "tokens", column]].rename(columns={column: "loss"}).reset_index(drop=True)

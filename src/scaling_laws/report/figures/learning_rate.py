@@ -1,0 +1,227 @@
+"""Which learning rate for which size and batch? (Kaplan 2020, D.1; Porian 2024.)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.tri import Triangulation
+
+from scaling_laws.laws.allocation.minima import minimum
+from scaling_laws.laws.plan.rules import kaplan_learning_rate
+from scaling_laws.report.evidence import Laws, StudyTables, n_label
+from scaling_laws.report.figures.entry import Entry
+from scaling_laws.report.style import (
+    FAMILY_COLOURS,
+    FIT,
+    GREY,
+    INK,
+    SizeColours,
+    legend_below,
+    log_x,
+    log_y,
+    note,
+    panels,
+    short,
+    styled,
+)
+
+TITLE = "Loss against learning rate and batch"
+NEEDS_RATES = "Needs runs of `scaling-laws sweep configs/sweeps/lr.yaml`."
+EXCESS_LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Per cent above the lowest loss of a size."""
+SHADES = LinearSegmentedColormap.from_list("light greys", colormaps["Greys"](np.linspace(0.02, 0.62, 256)))
+"""Light enough for points to show."""
+STEPS = BoundaryNorm(EXCESS_LEVELS, 256)
+SHOWN_SIZES = 3
+
+
+def rate_losses(runs: pd.DataFrame, n: str = "N") -> pd.DataFrame:
+    """One row a size, batch and learning rate.
+
+    Columns N, batch_tokens, learning_rate, loss (mean over seeds), excess_percent: over the lowest loss of
+    its size. Each size is compared at the horizon at which most of its rates were tried.
+
+    Args:
+        runs: of the lr experiment.
+        n: the column that counts as N.
+    """
+    columns = ["N", "batch_tokens", "learning_rate", "loss", "excess_percent"]
+    if runs.empty:
+        return pd.DataFrame(columns=columns)
+    tried = runs.dropna(subset=["learning_rate", "loss"]).assign(
+        N=runs[n].astype(float), millions=runs["D"].round(-6)
+    )
+    rates = tried.groupby(["N", "millions"])["learning_rate"].transform("size")
+    usual = rates == rates.groupby(tried["N"]).transform("max")
+    of_seeds = tried[usual].groupby(["N", "batch_tokens", "learning_rate"])["loss"].mean()
+    means: pd.DataFrame = of_seeds.reset_index()
+    lowest = means.groupby("N")["loss"].transform("min")
+    return means.assign(excess_percent=100 * (means["loss"] / lowest - 1))[columns]
+
+
+def best_rates(losses: pd.DataFrame) -> pd.DataFrame:
+    """The best learning rate of each size and batch: N, batch_tokens, learning_rate, inside.
+
+    The minimum of the parabola in ln rate; where the lowest loss is at the least or highest rate that was
+    tried, that rate, and `inside` is false.
+
+    Args:
+        losses: from `rate_losses`.
+    """
+    rows = []
+    for N, batch in losses[["N", "batch_tokens"]].drop_duplicates().itertuples(index=False):
+        tried = losses[(losses["N"] == N) & (losses["batch_tokens"] == batch)].sort_values("learning_rate")
+        log_rate, log_loss = (np.log(tried[name].to_numpy(dtype=float)) for name in ("learning_rate", "loss"))
+        near = _five_around_the_lowest(log_loss)
+        lowest, refused = minimum(log_rate[near], log_loss[near], "parabola")
+        rate = float(log_rate[int(np.argmin(log_loss))]) if lowest is None else lowest
+        rows.append((N, batch, np.exp(rate), not refused))
+    return pd.DataFrame(rows, columns=["N", "batch_tokens", "learning_rate", "inside"])
+
+
+def _five_around_the_lowest(log_loss: Any) -> slice:
+    """A parabola describes the valley, not its walls."""
+    lowest = int(np.argmin(log_loss))
+    return slice(max(lowest - 2, 0), lowest + 3)
+
+
+def rate_rule(best: pd.DataFrame) -> dict[str, float] | None:
+    """rate = at_1e5 (N/1e5)^exponent (B/B_mean)^exponent_B through the optima that were bracketed.
+
+    By least squares in logarithms; B_mean is the geometric mean of the batches, in tokens. None where the
+    optima do not determine the three.
+    """
+    inside = best[best["inside"]]
+    log_B = np.log(inside["batch_tokens"].astype(float))
+    columns = np.stack(
+        [np.ones(len(inside)), np.log(inside["N"].astype(float) / 1e5), log_B - log_B.mean()], axis=1
+    )
+    if len(inside) < 3 or np.linalg.matrix_rank(columns) < 3:
+        return None
+    (scale, of_N, of_B), *_ = np.linalg.lstsq(columns, np.log(inside["learning_rate"].astype(float)))
+    return {
+        "at_1e5": float(np.exp(scale)),
+        "exponent": float(of_N),
+        "exponent_B": float(of_B),
+        "B_mean": float(np.exp(log_B.mean())),
+    }
+
+
+@styled
+def draw(tables: StudyTables, laws: Laws) -> Figure:
+    """A panel a size: the loss above its best over batch and rate. Last: the best rates with their rule."""
+    losses = _rate_losses(tables, laws)
+    if losses.empty:
+        return note(TITLE, NEEDS_RATES)
+    best, sizes = best_rates(losses), _shown(losses)
+    figure, axes = panels(len(sizes) + 1, width=3.6 * (len(sizes) + 1) + 1.2, height=4.9)
+    filled = None
+    for panel, N in zip(axes, sizes, strict=False):
+        filled = _draw_contours(panel, losses[losses["N"] == N], best[best["N"] == N]) or filled
+        log_x(panel, losses["batch_tokens"], "batch, tokens", margin=0.1)
+        log_y(panel, losses["learning_rate"], "learning rate" if panel is axes[0] else "")
+        panel.set_title(f"N = {short(N)}", color=INK)
+        legend_below(panel, columns=1)
+    if filled is not None:
+        bar = figure.colorbar(filled, ax=axes[: len(sizes)], pad=0.015, aspect=28)
+        bar.set_ticks(list(EXCESS_LEVELS), labels=[f"{level:g}" for level in EXCESS_LEVELS])
+        bar.set_label("loss above the lowest of that size, %")
+    _draw_best_rates(axes[-1], best, n_label(laws))
+    return figure
+
+
+def describe(tables: StudyTables, laws: Laws) -> str:
+    """The rule of the best learning rates, and what a factor of two costs."""
+    losses = _rate_losses(tables, laws)
+    if losses.empty:
+        return "No run belongs to the learning-rate experiment."
+    best = best_rates(losses)
+    n_inside = int(best["inside"].sum())
+    words = (
+        f"{n_inside} of {len(best)} best learning rates (of a size and batch) lie between two that were tried"
+    )
+    rule = rate_rule(best)
+    if rule is None:
+        return f"{words}; they do not determine a rule."
+    return (
+        f"{words}; it follows {rule['at_1e5']:.2g} (N/1e5)^{rule['exponent']:.2f} at a batch of "
+        f"{short(rule['B_mean'])} tokens and grows with the batch as B^{rule['exponent_B']:.2f}."
+    )
+
+
+def _rate_losses(tables: StudyTables, laws: Laws) -> pd.DataFrame:
+    return rate_losses(tables.of_experiment("lr", tables.main_family), laws["conventions"]["N"])
+
+
+def _shown(losses: pd.DataFrame) -> list[float]:
+    """At most three sizes, evenly chosen."""
+    sizes = np.sort(losses["N"].unique())
+    return [
+        float(N) for N in sizes[np.unique(np.linspace(0, len(sizes) - 1, SHOWN_SIZES).round().astype(int))]
+    ]
+
+
+def _draw_contours(axes: Axes, losses: pd.DataFrame, best: pd.DataFrame) -> Any:
+    """Filled contours of the excess through the runs; None where they lie on a line."""
+    x, y = losses["batch_tokens"].to_numpy(dtype=float), losses["learning_rate"].to_numpy(dtype=float)
+    logs = np.stack([np.log(x) - np.log(x).mean(), np.log(y) - np.log(y).mean()])
+    filled = None
+    if len(x) >= 3 and np.linalg.matrix_rank(logs, tol=1e-6) == 2:
+        mesh = Triangulation(
+            x, y, Triangulation(*logs).triangles
+        )  # neighbours as the eye sees them, in logarithms
+        excess = np.clip(losses["excess_percent"].to_numpy(dtype=float), 0, EXCESS_LEVELS[-1])
+        filled = axes.tricontourf(mesh, excess, levels=EXCESS_LEVELS, cmap=SHADES, norm=STEPS)
+    axes.plot(x, y, "o", color=FAMILY_COLOURS[0], ms=3.5, label="a run (mean over seeds)")
+    inside = best[best["inside"]]
+    axes.plot(inside["batch_tokens"], inside["learning_rate"], "D-", color=FIT, label="best rate of a batch")
+    at_edge = best[~best["inside"]]
+    if len(at_edge):
+        axes.plot(
+            at_edge["batch_tokens"],
+            at_edge["learning_rate"],
+            "D",
+            color=FIT,
+            mfc="none",
+            label="not bracketed",
+        )
+    return filled
+
+
+def _draw_best_rates(axes: Axes, best: pd.DataFrame, label: str) -> None:
+    colours = SizeColours(best["batch_tokens"], "plasma")
+    N = np.geomspace(best["N"].min() / 1.5, best["N"].max() * 1.5, 40)
+    rule = rate_rule(best)
+    for batch in np.unique(best["batch_tokens"].astype(float)):
+        of_batch, colour = best[best["batch_tokens"] == batch], colours(batch)
+        for inside, part in of_batch.groupby("inside"):
+            face = colour if inside else "none"
+            axes.plot(part["N"], part["learning_rate"], "D", color=colour, mfc=face)
+        axes.plot([], [], "D", color=colour, label=f"B = {short(batch)} tokens")
+        if rule is not None:
+            of_B = (batch / rule["B_mean"]) ** rule["exponent_B"]
+            axes.plot(N, rule["at_1e5"] * (N / 1e5) ** rule["exponent"] * of_B, color=colour, linewidth=1.1)
+    kaplan = np.array([kaplan_learning_rate(size)[0] or np.nan for size in N])
+    axes.plot(N, kaplan, color=GREY, linestyle="--", label="Kaplan 2020 (D.1), $5 \\cdot 10^5$ tokens")
+    log_x(axes, N, label, margin=0.0)
+    log_y(axes, [*best["learning_rate"], *kaplan], "best learning rate")
+    axes.set_title("Best rate against size", color=INK)
+    legend_below(axes, columns=1)
+
+
+FIGURES = (
+    Entry(
+        name="learning_rate_and_batch",
+        title=TITLE,
+        paper="",
+        question="batch",
+        draw=draw,
+        describe=describe,
+    ),
+)

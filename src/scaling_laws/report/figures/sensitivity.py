@@ -1,0 +1,298 @@
+"""How far to trust the exponents: every choice of the analysis, the bootstrap's draws, and the profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from scaling_laws.laws.plan.choice import best_joint_fit
+from scaling_laws.laws.published import HOFFMANN, HOFFMANN_ISOFLOP, KAPLAN_TABLE_2, KAPLAN_TABLE_6
+from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.figures.entry import Entry
+from scaling_laws.report.formulas import LEVELS, NIL, draws_of, form_name, interval_text, number
+from scaling_laws.report.style import (
+    BAND_ALPHA,
+    FAMILY_COLOURS,
+    FAMILY_MARKERS,
+    FIT,
+    GREY,
+    INK,
+    family_name,
+    log_x,
+    note,
+    note_in,
+    panels,
+    plain,
+    short,
+    styled,
+)
+
+TITLE_LADDER = "How the exponents move with choices of the analysis"
+TITLE_BOOTSTRAP = "What the runs say about the joint law's parameters"
+ALLOCATIONS = {
+    "a_opt": "Chinchilla's L(N, D)",
+    "isoflop_exponent": "slices of equal compute",
+    "envelope_exponent": "envelope",
+}
+"""Ways to the exponent a of N_opt ~ C^a."""
+EXPONENTS = {"alpha": r"$\alpha$ of $A/N^\alpha$", "beta": r"$\beta$ of $B/D^\beta$"}
+AS_FITTED = "as fitted"
+WIDE = 5.0
+"""Draws whose 95th percentile is so many times the 5th stand on a logarithmic axis."""
+N_BINS = 24
+SYMBOLS = {
+    **{"alpha": r"$\alpha$", "beta": r"$\beta$", "alpha_N": r"$\alpha_N$", "alpha_D": r"$\alpha_D$"},
+    **{"N_c": r"$N_c$", "D_c": r"$D_c$", "gamma": r"$\gamma$", "a_opt": r"$a$ of $N_{opt} \propto C^a$"},
+}
+PUBLISHED: dict[str, tuple[str, dict[str, float]]] = {
+    form: (source, {name: float(getattr(law, name)) for name in names})
+    for form, source, law, names in (
+        ("kaplan_nd", "Kaplan 2020", KAPLAN_TABLE_2, ("alpha_N", "alpha_D")),
+        ("chinchilla", "Chinchilla 2022", HOFFMANN, ("alpha", "beta")),
+    )
+}
+"""Exponents, which have no unit; scales depend on the vocabulary."""
+
+
+def ladder_points(laws: Laws, family: str | None) -> pd.DataFrame:
+    """change, n_rows, exponent, value, low, high: one row a change and exponent that was identified.
+
+    `value` is a point estimate; where a change is a series of fits it is NaN, and `low` and `high` are the
+    series' ends.
+    """
+    rows = []
+    for entry in laws.get("sensitivity", ()):
+        if entry["family"] != family:
+            continue
+        for exponent in (*ALLOCATIONS, *EXPONENTS):
+            value, ends = entry[exponent], entry.get(f"{exponent}_range")
+            if value is not None or ends:
+                low, high = ends or (np.nan, np.nan)
+                at = np.nan if value is None else value
+                rows.append((entry["change"], entry["n_rows"], exponent, at, low, high))
+    return pd.DataFrame(rows, columns=["change", "n_rows", "exponent", "value", "low", "high"])
+
+
+@styled
+def draw_ladder(tables: StudyTables, laws: Laws) -> Figure:
+    """A row a change. Left: a of N_opt ~ C^a, three ways. Middle, right: exponents of Chinchilla's law."""
+    family = tables.main_family
+    points = ladder_points(laws, family)
+    if points.empty:
+        needs = "an exponent that is identified: `scaling-laws sweep configs/sweeps/size.yaml`."
+        return note(TITLE_LADDER, f"Needs {needs}")
+    changes = [entry["change"] for entry in laws["sensitivity"] if entry["family"] == family]
+    figure, axes = panels(3, width=12.0, height=1.9 + 0.3 * len(changes))
+    _ladder(axes[0], points, changes, ALLOCATIONS)
+    _published_a(axes[0])
+    axes[0].set_xlabel(r"$a$ of $N_{opt} \propto C^a$")
+    for panel, (name, label) in zip(axes[1:], EXPONENTS.items(), strict=True):
+        of_law = points[points["exponent"] == name]
+        panel.set_yticks(range(len(changes)), [""] * len(changes))
+        if of_law.empty:
+            note_in(panel, "Chinchilla's law is not identified.")
+            continue
+        _ladder(panel, points, changes, {name: "Chinchilla's L(N, D)"})
+        panel.set_xlabel(label)
+    rows = {entry["change"]: entry["n_rows"] for entry in laws["sensitivity"] if entry["family"] == family}
+    names = [f"{plain(change)} ({rows[change]})" for change in changes]
+    axes[0].set_yticks(range(len(changes)), names, fontsize=8.5)
+    title = f"{plain(family_name(str(family)))}: one change at a time (runs)"
+    figure.suptitle(title, color=INK, fontsize=10.5)
+    _equal_spans(axes[1:])
+    figure.legend(handles=_legend_of(axes[:1]), loc="outside lower center", ncols=5, fontsize=8.5)
+    return figure
+
+
+def _ladder(axes: Axes, points: pd.DataFrame, changes: Sequence[str], exponents: Mapping[str, str]) -> None:
+    """Marks at the values, bars over series of fits, a thin line at what was fitted."""
+    shifts = np.linspace(-0.2, 0.2, len(exponents)) if len(exponents) > 1 else [0.0]
+    for place, (exponent, label) in enumerate(exponents.items()):
+        rows = points[points["exponent"] == exponent]
+        colour, marker = FAMILY_COLOURS[place], FAMILY_MARKERS[place]
+        at = np.array([changes.index(change) for change in rows["change"]]) + shifts[place]
+        axes.plot(rows["value"], at, color=colour, marker=marker, ms=4.5, linestyle="none", label=label)
+        axes.hlines(at, rows["low"], rows["high"], color=colour, linewidth=2.2, alpha=0.7)
+        fitted = rows.loc[rows["change"] == AS_FITTED, "value"]
+        if len(fitted):
+            axes.axvline(float(fitted.iloc[0]), color=colour, linewidth=0.8, linestyle=":", zorder=1)
+    axes.set_ylim(len(changes) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+
+
+def _equal_spans(axes: Sequence[Axes]) -> None:
+    """Exponents to one scale: what hardly moves shall not look as if it did."""
+    shown = [panel for panel in axes if panel.axison]
+    if not shown:
+        return
+    span = max(float(np.ptp(panel.get_xlim())) for panel in shown)
+    for panel in shown:
+        middle = float(np.mean(panel.get_xlim()))
+        panel.set_xlim(middle - span / 2, middle + span / 2)
+
+
+def _published_a(axes: Axes) -> None:
+    for value, name, line in (
+        (KAPLAN_TABLE_6.N.exponent, "Kaplan 2020", "--"),
+        (HOFFMANN_ISOFLOP.a, "Chinchilla 2022", "-."),
+    ):
+        axes.axvline(value, color=GREY, linestyle=line, linewidth=1.1, label=f"{name}: {value:.2f}", zorder=1)
+
+
+def describe_ladder(tables: StudyTables, laws: Laws) -> str:
+    """How far each way to N_opt moves over all changes."""
+    points = ladder_points(laws, tables.main_family)
+    moved = []
+    for exponent, name in ALLOCATIONS.items():
+        values = points.loc[points["exponent"] == exponent, ["value", "low", "high"]].to_numpy(dtype=float)
+        if np.isfinite(values).any():
+            moved.append(f"{np.nanmin(values):.2f} to {np.nanmax(values):.2f} by {name}")
+    if not moved:
+        return "No exponent of N_opt(C) is identified, whatever the analysis chooses."
+    return f"Over all choices a of N_opt ~ C^a moves from {', from '.join(moved)}."
+
+
+def bootstrap_draws(fit: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """By name the bootstrap's draws of each parameter, and of a_opt where the law has it; all are finite."""
+    law = draws_of(fit)
+    if law is None:
+        return {}
+    draws = {name: np.asarray(fit["resamples"][name], dtype=np.float64) for name in fit["parameters"]}
+    if "a_opt" in fit["derived"]:
+        draws["a_opt"] = np.broadcast_to(
+            np.asarray(law.a_opt, dtype=np.float64), (len(next(iter(draws.values()))),)
+        )
+    finite = np.all([np.isfinite(values) for values in draws.values()], axis=0)
+    return {name: values[finite] for name, values in draws.items()} if finite.any() else {}
+
+
+@styled
+def draw_bootstrap(tables: StudyTables, laws: Laws) -> Figure:
+    """A panel a parameter: the bootstrap's draws, their 90 %, the profile's interval, and the estimate."""
+    fit, why = best_joint_fit(laws, tables.main_family)
+    draws = bootstrap_draws(fit) if fit else {}
+    if fit is None or not draws:
+        reason = why if fit is None else "its fit has no bootstrap"
+        needs = "a law of N and D that is identified: `scaling-laws sweep configs/sweeps/size.yaml`"
+        return note(TITLE_BOOTSTRAP, f"Needs {needs} ({reason}).")
+    columns = 3
+    rows = -(-len(draws) // columns)
+    figure, axes = panels(columns, rows, width=11.5, height=0.7 + 2.5 * rows)
+    published = PUBLISHED.get(fit["form"], ("", {}))
+    for panel, (name, values) in zip(axes, draws.items(), strict=False):
+        _distribution(panel, name, values, fit)
+        if name in published[1]:
+            at = published[1][name]
+            panel.axvline(at, color=GREY, linestyle="--", linewidth=1.1, label=published[0])
+    for place, panel in enumerate(axes[len(draws) :]):
+        _pair(panel, draws, fit) if place == 0 else panel.set_axis_off()
+    figure.legend(handles=_legend_of(axes[: len(draws)]), loc="outside lower center", ncols=5, fontsize=8.5)
+    title = f"{plain(family_name(fit['family']))}: {form_name(fit['form'])}, {fit['interval_method']}"
+    figure.suptitle(title, color=INK, fontsize=10.5)
+    return figure
+
+
+def _distribution(axes: Axes, name: str, values: NDArray[np.float64], fit: Mapping[str, Any]) -> None:
+    estimate = {**fit["parameters"], **fit["derived"]}[name]
+    low, high = np.percentile(values, LEVELS)
+    logarithmic = values.min() > NIL and high > WIDE * low
+    shown = np.log(values) if logarithmic else values
+    edges = np.histogram_bin_edges(shown, N_BINS) if np.ptp(shown) > 0 else np.array([-0.5, 0.5]) + shown[0]
+    if logarithmic:
+        edges = np.exp(edges)
+    counts, _, _ = axes.hist(values, bins=list(edges), color=FAMILY_COLOURS[0], alpha=0.55, label="draws")
+    top = 1.22 * float(np.max(counts))
+    axes.axvspan(low, high, color=FAMILY_COLOURS[0], alpha=BAND_ALPHA, linewidth=0, label="90 % of them")
+    axes.axvline(estimate, color=FIT, linewidth=1.6, label="estimate")
+    profile = (fit["certificate"] or {}).get("profile", {}).get(name)
+    unit = fit["units"].get(name, "1").replace(" * ", " · ")
+    label = SYMBOLS.get(name, f"${name}$") + (f", {unit}" if unit != "1" else "")
+    if logarithmic:
+        log_x(axes, [*edges, estimate, *(end for end in profile or () if end)], label)
+    else:
+        axes.set_xlabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(lambda value, _: short(value))
+    _profile(axes, profile, 0.93 * top)
+    axes.set_ylim(0, top)
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    axes.spines["left"].set_visible(False)
+
+
+def _pair(axes: Axes, draws: Mapping[str, NDArray[np.float64]], fit: Mapping[str, Any]) -> None:
+    """The two exponents of the law against one another: what one draw trades for the other."""
+    exponents = [name for name in fit["parameters"] if fit["units"].get(name) == "1"]
+    if len(exponents) < 2:
+        axes.set_axis_off()
+        return
+    x, y = exponents[:2]
+    axes.plot(draws[x], draws[y], color=FAMILY_COLOURS[0], marker=".", alpha=0.5, linestyle="none")
+    axes.plot([fit["parameters"][x]], [fit["parameters"][y]], color=FIT, marker="o", linestyle="none")
+    axes.set_xlabel(SYMBOLS.get(x, x))
+    axes.set_ylabel(SYMBOLS.get(y, y))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _profile(axes: Axes, interval: Sequence[float | None] | None, height: float) -> None:
+    """A bar over the profile's interval, ended where it closes and with an arrow's head where it does not."""
+    if interval is None:
+        return
+    low, high = axes.get_xlim()
+    ends = [low if interval[0] is None else interval[0], high if interval[1] is None else interval[1]]
+    marks = ["<" if interval[0] is None else "|", ">" if interval[1] is None else "|"]
+    axes.plot(ends, [height] * 2, color=INK, linewidth=1.4, label="90 % profile interval (> or <: open)")
+    for end, mark in zip(ends, marks, strict=True):
+        axes.plot([end], [height], color=INK, marker=mark, ms=7)
+
+
+def _legend_of(axes: Sequence[Axes]) -> list[Any]:
+    """One handle a label, over all panels."""
+    found: dict[str, Any] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return list(found.values())
+
+
+def describe_bootstrap(tables: StudyTables, laws: Laws) -> str:
+    """Estimate, bootstrap interval and profile interval of every parameter without a unit."""
+    fit, why = best_joint_fit(laws, tables.main_family)
+    if fit is None:
+        return f"No law of N and D is identified: {why}."
+    profiles = (fit["certificate"] or {}).get("profile", {})
+    words = []
+    for name, value in {**fit["parameters"], **fit["derived"]}.items():
+        if fit["units"].get(name, "1") != "1" or name == "b_opt":
+            continue
+        interval = f"{name} = {number(value)} {interval_text(fit['intervals'].get(name))}"
+        profile = f" (profile {interval_text(profiles[name])})" if name in profiles else ""
+        words.append(interval + profile)
+    return f"{form_name(fit['form'])}, {fit['interval_method'] or 'no bootstrap'}: {'; '.join(words)}."
+
+
+FIGURES = (
+    Entry(
+        name="sensitivity",
+        title=TITLE_LADDER,
+        paper="",
+        question="trust",
+        draw=draw_ladder,
+        describe=describe_ladder,
+    ),
+    Entry(
+        name="bootstrap",
+        title=TITLE_BOOTSTRAP,
+        paper="",
+        question="trust",
+        draw=draw_bootstrap,
+        describe=describe_bootstrap,
+    ),
+)

@@ -1,0 +1,74 @@
+"""`report.html`: one file with everything in it; the same in Markdown, and the figures, lie beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from scaling_laws.report.content import Content, content_of
+from scaling_laws.report.interactive import explorer_of
+from scaling_laws.report.markdown import markdown
+from scaling_laws.report.pictures import embedded, write_pictures
+from scaling_laws.study.records import write_atomically
+from scaling_laws.study.runs import Study
+
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
+FIGURES_FOLDER = "figures"
+
+
+def write_report(study: Study, laws: Mapping[str, Any], output: Path | None = None) -> Path:
+    """Write the report of a study, and return its path.
+
+    Args:
+        study: the runs.
+        laws: the content of `laws.json` (docs/laws-json.md).
+        output: the HTML file; by default `report.html` in the study's folder.
+
+    Raises:
+        InputError: the laws lack a key of `laws.json`.
+    """
+    return write_content(content_of(study, laws), output or study.folder / "report.html")
+
+
+def write_content(content: Content, output: Path) -> Path:
+    """Write the page, `<name>.md` beside it, and `figures/` with each figure as PNG and SVG.
+
+    The page opens from disk and loads nothing. The same content gives the same bytes.
+    """
+    write_pictures(content.pictures, output.parent / FIGURES_FOLDER)
+    write_atomically(output.with_suffix(".md"), markdown(content, FIGURES_FOLDER))
+    page = _template().render(
+        content=content,
+        images=embedded(picture for picture in content.pictures if not picture.note),
+        explorer=explorer_of(content.tables, content.laws),
+    )
+    write_atomically(output, page)
+    return output
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("scaling_laws", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["notation"] = notation
+    return environment.get_template("report.html.jinja")
+
+
+def notation(text: str) -> Markup:
+    """Escaped text with the field's symbols set as they are written: alpha_N, N_opt, C^a, (N_c/N)^α_N.
+
+    What stands between backticks is code.
+    """
+    coded = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text)))
+    greek = re.sub(r"\b(alpha|beta|gamma)(?![a-z])", lambda word: GREEK[word[1]], coded)
+    lowered = re.sub(r"\b(α|[abNDCBSE])_(opt|crit|min|[NDCSBc])\b", r"\1<sub>\2</sub>", greek)
+    return Markup(re.sub(r"\^(α|β|γ|a|b)(<sub>\w+</sub>)?(?!\w)", r"<sup>\1\2</sup>", lowered))

@@ -1,0 +1,196 @@
+"""What a reader can explore in the page: every run, and every learning curve.
+
+Plotly draws them from JSON that stands in the page (`interactive.js`); no Python takes part. In print, and
+where no script runs, a still figure of the same runs stands in their place.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import importlib.resources
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from scaling_laws.report.evidence import Laws, StudyTables, c_label, n_label, training_losses
+from scaling_laws.report.pictures import embedded_figure
+from scaling_laws.report.style import (
+    COMPUTE_LABELS,
+    FAMILY_MARKERS,
+    LOSS_LABEL,
+    PARAMETER_LABELS,
+    SizeColours,
+    families_of,
+    family_name,
+    legend_below,
+    legend_entry,
+    log_x,
+    log_y,
+    panels,
+    plain,
+    styled,
+    thin,
+)
+
+N_CONVENTIONS = PARAMETER_LABELS | {"N_reused": "N, non-embedding parameters, each as often as it is used"}
+CURVE_POINTS = 36_000
+"""Of all curves of a page together; none has fewer than `FEWEST_POINTS` if it was measured that often."""
+FEWEST_POINTS, MOST_POINTS = 12, 120
+COLOUR_STEPS = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explorer:
+    """What the page's script is given.
+
+    Attributes:
+        data: runs, curves, names and colours as JSON, safe inside a script element.
+        plotly: the library, compressed, in base64.
+        families: names to show, in the order of `data`.
+        experiments: that asked for a run.
+        conventions_N, conventions_C: key -> words.
+        chosen_N, chosen_C: the conventions of the laws.
+        still: data URL of the figure for print.
+        has_curves: whether any run left losses during training.
+    """
+
+    data: Markup
+    plotly: str
+    families: tuple[str, ...]
+    experiments: tuple[str, ...]
+    conventions_N: Mapping[str, str]
+    conventions_C: Mapping[str, str]
+    chosen_N: str
+    chosen_C: str
+    still: str
+    has_curves: bool
+
+
+def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
+    """The explorer of a study; `None` where no run is complete."""
+    if tables.complete.empty:
+        return None
+    data = explorer_data(tables)
+    return Explorer(
+        data=script_json(data),
+        plotly=_plotly(),
+        families=tuple(data["families"]),
+        experiments=tuple(data["experiments"]),
+        conventions_N={key: words.removeprefix("N, ") for key, words in N_CONVENTIONS.items()},
+        conventions_C=COMPUTE_LABELS,
+        chosen_N=laws["conventions"]["N"],
+        chosen_C=laws["conventions"]["C"],
+        still=embedded_figure(draw_still(tables, laws)),
+        has_curves=any(data["curves"]),
+    )
+
+
+def explorer_data(tables: StudyTables) -> dict[str, Any]:
+    """Every complete run as columns, its learning curve, and what colours and marks mean.
+
+    Returns:
+        runs: column -> a value a run; `family` and `experiments` are indices into the lists of names.
+        curves: tokens and losses on the main corpus during training, a pair of lists a run; empty without.
+    """
+    runs = tables.complete.sort_values(["family", "N", "D", "run"]).reset_index(drop=True)
+    families = families_of(runs["family"])
+    asked = [[name for name in str(names).split(", ") if name] for names in runs["experiments"]]
+    experiments = sorted({name for names in asked for name in names})
+    in_laws = set(tables.runs["run"]) if len(tables.runs) else set()
+    columns: dict[str, list[Any]] = {
+        "run": [str(name) for name in runs["run"]],
+        "family": [families.index(family) for family in runs["family"]],
+        "experiments": [[experiments.index(name) for name in names] for names in asked],
+        "in_laws": [run in in_laws for run in runs["run"]],
+        "loss": [_rounded(loss, 6) for loss in runs["loss"]],
+    }
+    columns |= {
+        name: [_rounded(value, 7) for value in runs[name]]
+        for name in (*N_CONVENTIONS, "D", "unique_tokens", *COMPUTE_LABELS)
+    }
+    colours = SizeColours([1.0, 10.0]).colours
+    return {
+        "runs": columns,
+        "curves": _curves(tables, columns["run"]),
+        "families": [family_name(family) for family in families],
+        "experiments": experiments,
+        "colours": [to_hex(colours(step / (COLOUR_STEPS - 1))) for step in range(COLOUR_STEPS)],
+        "labels": {**N_CONVENTIONS, **COMPUTE_LABELS, "loss": LOSS_LABEL},
+    }
+
+
+def script_json(data: Any) -> Markup:
+    """JSON that ends no script element and opens no comment, whatever its strings hold."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+@styled
+def draw_still(tables: StudyTables, laws: Laws) -> Figure:
+    """Every complete run: loss against size and against compute, families by marker, N by colour."""
+    N, C = laws["conventions"]["N"], laws["conventions"]["C"]
+    runs = tables.complete
+    runs = runs[(runs[N] > 0) & (runs[C] > 0)]
+    figure, axes = panels(2)
+    if runs.empty:
+        return figure
+    colours = SizeColours(runs[N])
+    families = families_of(runs["family"])
+    for panel, column, label in ((axes[0], N, n_label(laws)), (axes[1], C, c_label(laws))):
+        for place, family in enumerate(families):
+            of_family = runs[runs["family"] == family]
+            marker = FAMILY_MARKERS[place % len(FAMILY_MARKERS)]
+            panel.scatter(
+                of_family[column],
+                of_family["loss"],
+                c=[colours(value) for value in of_family[N]],
+                s=16,
+                marker=marker,
+            )
+            legend_entry(panel, plain(family_name(family)), marker=marker)
+        log_x(panel, runs[column], label)
+        log_y(panel, runs["loss"], LOSS_LABEL if panel is axes[0] else "")
+        legend_below(panel, columns=4)
+    colours.bar(figure, axes, n_label(laws))
+    return figure
+
+
+def _curves(tables: StudyTables, runs: list[str]) -> list[list[list[float | None]]]:
+    """Tokens and losses of each run, log-spaced; an empty list for a run that left none."""
+    keep = max(FEWEST_POINTS, min(MOST_POINTS, CURVE_POINTS // len(runs)))
+    by_run = {str(run): curve for run, curve in training_losses(tables).groupby("run", sort=False)}
+    return [_curve(by_run.get(run), keep) for run in runs]
+
+
+def _curve(curve: pd.DataFrame | None, keep: int) -> list[list[float | None]]:
+    if curve is None:
+        return []
+    points = curve.iloc[thin(len(curve), keep)]
+    return [
+        [_rounded(tokens, 7) for tokens in points["tokens"]],
+        [_rounded(loss, 5) for loss in points["loss"]],
+    ]
+
+
+def _rounded(value: Any, digits: int) -> float | int | None:
+    """To `digits` digits, whole where it is; `None` where it is no number: JSON knows no NaN."""
+    if value is None or not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def _plotly() -> str:
+    """plotly.min.js as it comes with the package: a third of its size in gzip, in base64."""
+    script = importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
+    return base64.b64encode(gzip.compress(script, compresslevel=9, mtime=0)).decode("ascii")

@@ -1,0 +1,75 @@
+"""`report.md`: the report for a repository, with links to the figures that lie beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from scaling_laws.report.content import Chapter, Content
+from scaling_laws.report.tables import Table
+
+LONGEST_TABLE = 60
+"""Rows; the page has longer ones."""
+COMMAND = r"(`[\w ./-]+`)"
+ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def markdown(content: Content, figures: str) -> str:
+    """The whole report.
+
+    Args:
+        content: of the report.
+        figures: the folder with each figure as `<name>.png`, relative to the file.
+    """
+    return "\n\n".join(_blocks(content, figures)) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text on one line in which no HTML, formula, emphasis or link begins, and no code but a command's."""
+    words = re.split(COMMAND, " ".join(text.split()))
+    return "".join(part if place % 2 else _escaped(part) for place, part in enumerate(words))
+
+
+def _escaped(text: str) -> str:
+    entities = re.sub("[&<>]", lambda sign: ESCAPED[sign[0]], text)
+    return re.sub(r"([\\`*$]|\](?=[(\[:])|\b_|_\b|~~)", r"\\\1", entities)
+
+
+def _blocks(content: Content, figures: str) -> Iterator[str]:
+    yield f"# {plain(content.study.name)}"
+    yield plain(content.question)
+    yield from (plain(paragraph) for paragraph in content.answer)
+    yield from _table(content.headline)
+    for chapter in content.chapters:
+        yield from _chapter(chapter, figures)
+    yield "## Manifest"
+    yield "\n".join(f"- {plain(key)}: {plain(value)}" for key, value in content.manifest)
+
+
+def _chapter(chapter: Chapter, figures: str) -> Iterator[str]:
+    yield f"## {plain(chapter.question)}"
+    for picture in chapter.pictures:
+        yield f"### {plain(picture.heading)}"
+        yield plain(picture.note) or f"![{plain(picture.title)}]({figures}/{picture.name}.png)"
+        yield plain(picture.description)
+    yield from (plain(sentence) for sentence in chapter.sentences)
+    if chapter.listed:
+        if chapter.list_heading:
+            yield f"### {plain(chapter.list_heading)}"
+        yield "\n".join(f"- {plain(sentence)}" for sentence in chapter.listed)
+    for titled in chapter.tables:
+        if titled.heading:
+            yield f"### {plain(titled.heading)}"
+        yield from _table(titled.table)
+
+
+def _table(table: Table) -> Iterator[str]:
+    shown = Table(
+        columns=tuple(plain(column) for column in table.columns),
+        rows=tuple(tuple(plain(cell) for cell in row) for row in table.rows[:LONGEST_TABLE]),
+    )
+    yield shown.markdown()
+    if (more := len(table.rows) - LONGEST_TABLE) > 0:
+        yield f"And {more} more rows in the page."
+    if table.caption:
+        yield plain(table.caption)

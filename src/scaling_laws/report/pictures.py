@@ -1,0 +1,170 @@
+"""The figures of a study, drawn and described: as files, and as parts of one page of bounded size.
+
+Drawing is most of a report's time, and no figure knows of another: those of a large study are drawn by as
+many processes as there are cores.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.figures.catalogue import all_figures
+from scaling_laws.report.figures.entry import Entry, Question
+from scaling_laws.report.style import rendered
+from scaling_laws.study.processes import clean_pool, n_cores
+
+PNG_DPI = 150
+PAGE_DPI = 120
+"""Of pixels in the page, and of what a drawing itself holds as pixels."""
+KEPT_DPI, KEPT_STEP = 100, 8
+"""Of exported pixels; their channels are off by half a step at most, and take half the bytes."""
+LARGEST_SVG_BYTES = 300_000
+"""A drawing of more than this is embedded as pixels."""
+RUNS_WORTH_PROCESSES = 200
+"""Starting a process takes as long as drawing a few figures."""
+EMBEDDED_BYTES = 3_300_000
+"""Of all figures of one page, before base64 makes them a third longer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One figure.
+
+    Attributes:
+        name: of its files.
+        title: what it shows.
+        paper: the paper's figure that it answers to; empty for those beyond the paper.
+        question: the chapter that it stands in.
+        description: one sentence of numbers.
+        svg, png: the contents of its files.
+        note: the words of a figure that is nothing but them: which sweep would support it.
+    """
+
+    name: str
+    title: str
+    paper: str
+    question: Question
+    description: str
+    svg: bytes
+    png: bytes
+    note: str = ""
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title} (Kaplan 2020, {self.paper})" if self.paper else self.title
+
+    @functools.cached_property
+    def webp(self) -> bytes:
+        """As pixels, for a page: as many as the page is wide."""
+        return _webp(self.png)
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Width and height of `png`."""
+        with Image.open(io.BytesIO(self.png)) as image:
+            return image.size
+
+    @property
+    def width_inches(self) -> float:
+        return self.pixels[0] / PNG_DPI
+
+
+def draw_pictures(tables: StudyTables, laws: Laws) -> tuple[Picture, ...]:
+    """Every figure of the catalogue, in its order."""
+    entries = all_figures()
+    n_processes = min(n_cores(), len(entries))
+    if n_processes == 1 or len(tables.complete) < RUNS_WORTH_PROCESSES:
+        return tuple(_picture(entry, tables, laws) for entry in entries)
+    with clean_pool(n_processes, _receive, tables, laws) as pool:
+        return tuple(pool.map(_received_picture, range(len(entries))))
+
+
+_received: list[Any] = []
+"""In a process that draws: tables and laws."""
+
+
+def _receive(tables: StudyTables, laws: Laws) -> None:
+    _received[:] = [tables, laws]
+
+
+def _received_picture(index: int) -> Picture:
+    tables, laws = _received
+    return _picture(all_figures()[index], tables, laws)
+
+
+def _picture(entry: Entry, tables: StudyTables, laws: Laws) -> Picture:
+    figure = entry.draw(tables, laws)
+    return Picture(
+        name=entry.name,
+        title=entry.title,
+        paper=entry.paper,
+        question=entry.question,
+        description=entry.describe(tables, laws),
+        svg=rendered(figure, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
+        png=rendered(figure, "png", dpi=PNG_DPI),
+        note="" if figure.axes else " ".join(figure.texts[-1].get_text().split()),
+    )
+
+
+def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
+    """`<name>.svg` and `<name>.png` of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        (folder / f"{picture.name}.svg").write_bytes(picture.svg)
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+
+
+def smaller_png(png: bytes) -> bytes:
+    """A drawing's pixels at `KEPT_DPI`, with fewer levels a channel: what is kept in a repository."""
+    levels = [255 - KEPT_STEP * round((255 - value) / KEPT_STEP) for value in range(256)]
+    return _saved(_at(png, KEPT_DPI).point([max(level, 0) for level in levels] * 3), "png", optimize=True)
+
+
+def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mapping[str, str]:
+    """A data URL each, by name: SVG, but pixels for the largest drawings until all fit into `limit` bytes."""
+    by_size = sorted(pictures, key=lambda picture: (-len(picture.svg), picture.name))
+    total = sum(len(picture.svg) for picture in by_size)
+    urls = {}
+    for picture in by_size:
+        if (total > limit or len(picture.svg) > LARGEST_SVG_BYTES) and len(picture.webp) < len(picture.svg):
+            total += len(picture.webp) - len(picture.svg)
+            urls[picture.name] = _data_url("image/webp", picture.webp)
+        else:
+            urls[picture.name] = _data_url("image/svg+xml", picture.svg)
+    return urls
+
+
+def embedded_figure(figure: Figure) -> str:
+    """A data URL of one figure, as pixels."""
+    return _data_url("image/webp", _webp(rendered(figure, "png", dpi=PNG_DPI)))
+
+
+def _webp(png: bytes) -> bytes:
+    """A drawing's pixels at `PAGE_DPI`; 256 colours would be half the bytes, and a fit's line another red."""
+    return _saved(_at(png, PAGE_DPI), "webp", lossless=True)
+
+
+def _at(png: bytes, dpi: int) -> Image.Image:
+    with Image.open(io.BytesIO(png)) as image:
+        width, height = (round(pixels * dpi / PNG_DPI) for pixels in image.size)
+        return image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _saved(image: Image.Image, format: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, format, **options)
+    return content.getvalue()
+
+
+def _data_url(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,300 @@
+"""The one schema of what a run leaves behind.
+
+A run's folder is the truth (`lightning_logs/<study>/<run>/`):
+
+    config.yaml           reproduces the run: `scaling-laws fit --config config.yaml`
+    curve.csv             one row a logged step (`CURVE_COLUMNS`, then `<corpus>_loss_nats` a corpus)
+    position_losses.csv   one row a position (`POSITION_COLUMNS`): sums, so that rows pool exactly
+    probe_losses.npz      the loss of every token of one text at each evaluation (`training/probe.py`)
+    snapshots.json        histograms and sampled text (`training/snapshots.py`), for TensorBoard alone
+    checkpoints/          for resume
+    record.json           written last, by atomic rename: a run is done when this file exists
+    failure.json          instead of a record, where a process failed: {"reason": ...}
+
+A run stores *parts* (parameters by group, FLOPs by row). Which parts make up N or C is chosen by the analysis
+(`runs.py`) and never by the run: the literature counts N in three ways and C in three ways.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from scaling_laws.study.errors import InputError
+
+SCHEMA = 1
+STATUSES = ("complete", "diverged", "pruned", "failed")
+MAIN_CORPUS = "test"
+"""The corpus whose loss the laws describe: held-out files of the training distribution."""
+
+CURVE_COLUMNS = (
+    "step",
+    "tokens",
+    "C",  # training FLOPs so far, by each convention of `runs.compute_flops`
+    "C_attention",
+    "C_exact",
+    "C_pf_days",
+    "C_attention_pf_days",
+    "C_exact_pf_days",
+    "learning_rate",
+    "summed_learning_rate",
+    "train_loss_nats",  # mean since the row before
+    "gradient_norm",  # of the last step, before clipping
+    "noise_scale_tokens",  # empty before a measurement
+    "tokens_per_s",
+    "model_flops_utilisation",  # share of the device's measured matrix peak
+    "elapsed_s",
+)
+SEARCH_TAG = "shape-search"
+"""Of the runs of a shape study: chosen by their loss, or stopped because of it, they are data of no law."""
+FAILURE_FILE = "failure.json"
+QUESTION_FILE = "study.json"
+PLAN_FILE = "plan.json"
+"""In a study's folder: what was planned (`sweeps/plan_file.py`)."""
+VOUCHED_FILES = ("config.yaml", "curve.csv", "position_losses.csv", "probe_losses.npz")
+"""Files of a run whose SHA-256 its record holds."""
+CHECKSUM = "checksum"
+"""Key of `record.json`: the SHA-256 of all its other keys."""
+POSITION_COLUMNS = ("step", "corpus", "fold", "position", "loss_sum_nats", "count")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """Everything one run says about itself. Field units are in their names."""
+
+    schema: int = SCHEMA
+    run_id: str
+    """Hash of the run's canonical configuration."""
+    name: str
+    """Name of the run's folder."""
+    study: str
+    trunk: str
+    """Name of the training this run shares its constant-rate phase with: one cluster of the bootstrap."""
+    status: str
+    """One of `STATUSES`."""
+    reason: str = ""
+    """Why the run is not complete; empty when it is."""
+
+    family: str
+    """`transformer`, `lstm`, or the class name of a user's own network."""
+    shape: dict[str, Any]
+    """The network's constructor arguments: n_layer, d_model, n_ctx, n_vocab, ..."""
+    parameters: dict[str, int]
+    """Trainable parameters by group; the groups sum to the total."""
+    flops_per_token: dict[str, float]
+    """Forward FLOPs per token by row of Kaplan's Table 1 (training costs three times as much)."""
+
+    tokens: int
+    """D: training tokens processed."""
+    unique_tokens: int
+    """Distinct training tokens among them; equal to `tokens` in one pass."""
+    batch_tokens: int
+    steps: int
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    after_cooldown: bool
+    """Whether the final loss was taken after the learning rate had been brought down."""
+    seed: int
+
+    losses: dict[str, dict[str, float]]
+    """By corpus: `loss_nats` (mean per token), `bits_per_byte`, `tokens` evaluated; of the weights after
+    `evaluated_step`."""
+    best_losses: dict[str, float]
+    """By corpus: the lowest `loss_nats` of any evaluation of the run."""
+    train_loss_nats: float | None
+    """Mean training loss over the last logged interval; None when the run diverged before one."""
+
+    corpus: dict[str, Any]
+    """Name and manifest hash of the token shards; which part was trained on, and with what noise."""
+    elapsed_s: float
+    """Wall seconds of the steps this run trained itself (a branch does not count its trunk's)."""
+    trained_tokens: int
+    """Tokens this run trained itself: what the ledger counts."""
+    tokens_per_s: float
+    peak_memory_bytes: int
+    git_revision: str
+    versions: dict[str, str]
+    host: str
+    tags: tuple[str, ...] = ()
+    """Experiments that asked for this run."""
+    evaluated_step: int | None = None
+    """Step after which the weights stood that `losses` were measured with: earlier than `steps` where the
+    training was stopped early."""
+    stopped_early: bool = False
+    """Whether the held-out loss had stopped falling before the horizon."""
+    summed_learning_rate: float | None = None
+    """Sum of the learning rate over all steps."""
+    devices: int = 1
+    model_flops_utilisation: float | None = None
+    """Training FLOPs a second (all rows of `flops_per_token`) over the devices' measured matrix peak."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the run's other files by name (`VOUCHED_FILES`)."""
+
+
+def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
+    """Write `content` (text as UTF-8) so that `path` holds either what it held before or all of the new.
+
+    The temporary file lies beside the target: a rename is atomic on one file system only.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise not_written(path, error) from error
+
+
+def not_written(path: Path, error: OSError) -> InputError:
+    """What to tell a user whose disk is full or whose folder cannot be written to."""
+    return InputError(
+        f"{path}: could not be written ({error.strerror or error}); "
+        "put that right and run the same command again"
+    )
+
+
+def write_record(folder: Path, record: RunRecord) -> Path:
+    """Write `record.json` into a run's folder; its presence says that the run is done.
+
+    It vouches for the run's other files, and for itself.
+    """
+    path = folder / "record.json"
+    files = {name: sha256_of(folder / name) for name in VOUCHED_FILES if (folder / name).exists()}
+    content = json.loads(json.dumps(asdict(replace(record, files=files)), allow_nan=False))
+    write_atomically(path, _record_text(content))
+    return path
+
+
+def check_file(path: Path, record: RunRecord) -> None:
+    """Compare a file of a finished run with what the run's record says of it; old records say nothing.
+
+    Raises:
+        InputError: the file has changed since the run ended.
+    """
+    expected = record.files.get(path.name)
+    if expected is not None and sha256_of(path) != expected:
+        raise InputError(
+            f"{path}: is not what the run wrote (its SHA-256 differs); restore it, "
+            f"or delete {path.parent / 'record.json'} to have the run trained again"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _record_text(content: dict[str, Any]) -> str:
+    """The file's text: the content, and last the hash of the content."""
+    checksum = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return json.dumps({**content, CHECKSUM: checksum}, indent=2) + "\n"
+
+
+def write_failure(folder: Path, reason: str) -> None:
+    """Say in a run's folder why it has no record."""
+    write_atomically(folder / FAILURE_FILE, json.dumps({"reason": reason}) + "\n")
+
+
+def read_failure(folder: Path) -> str | None:
+    """Why a run's folder has no record, if its process could say so."""
+    return _read_text(folder / FAILURE_FILE, "reason") or None
+
+
+def write_question(folder: Path, question: str) -> None:
+    """Say in a study's folder what it is to find out."""
+    write_atomically(folder / QUESTION_FILE, json.dumps({"question": question}) + "\n")
+
+
+def read_question(folder: Path) -> str:
+    """What a study is to find out; empty where nobody said."""
+    return _read_text(folder / QUESTION_FILE, "question")
+
+
+def read_planned_experiments(folder: Path) -> dict[str, tuple[str, ...]]:
+    """By run, the experiments of a study that ask for it; empty where no plan can be read.
+
+    A run's record knows who asked when it was trained; the plan, also who came later.
+    """
+    try:
+        runs = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["runs"]
+        return {run["name"]: tuple(run["experiments"]) for run in runs}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _read_text(path: Path, key: str) -> str:
+    """One text of a small JSON file; empty where it cannot be read: nothing depends on it."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read one `record.json`.
+
+    Raises:
+        InputError: the file is not JSON, of another schema, or lacks or adds fields.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path}: not a readable record ({error}); delete it to have the run trained again"
+        ) from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise InputError(f"{path}: not a record of schema {SCHEMA}; delete it to have the run trained again")
+    checksum = content.pop(CHECKSUM, None)
+    known = {item.name for item in fields(RunRecord)}
+    required = {item.name for item in fields(RunRecord) if item.default is item.default_factory is MISSING}
+    if missing := sorted(required - content.keys()):
+        raise InputError(f"{path}: lacks {', '.join(missing)}; delete it to have the run trained again")
+    if unknown := sorted(content.keys() - known):
+        raise InputError(
+            f"{path}: has unknown fields {', '.join(unknown)}; was it written by a newer version?"
+        )
+    if checksum is not None and text != _record_text(content):
+        raise InputError(
+            f"{path}: is damaged (its checksum differs); delete it to have the run trained again"
+        )
+    if content["status"] not in STATUSES:
+        raise InputError(f"{path}: status {content['status']!r} is none of {', '.join(STATUSES)}")
+    content["tags"] = tuple(content.get("tags", ()))
+    return RunRecord(**content)
+
+
+def finished_record(folder: Path, run_id: str) -> RunRecord | None:
+    """The record of the run that was planned as `run_id`; None where the run is not done.
+
+    Raises:
+        InputError: the record is damaged, or of another configuration: two studies of one name, or an
+            edited sweep file.
+    """
+    path = folder / "record.json"
+    if not path.exists():
+        return None
+    record = read_record(path)
+    if record.run_id != run_id:
+        raise InputError(
+            f"{path}: was trained from another configuration; "
+            "give the study another name, or move its folder away"
+        )
+    return record

@@ -1,0 +1,266 @@
+"""A study's runs as tables, with N and C by every convention: what the analysis reads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import (
+    CURVE_COLUMNS,
+    FAILURE_FILE,
+    MAIN_CORPUS,
+    POSITION_COLUMNS,
+    SEARCH_TAG,
+    RunRecord,
+    check_file,
+    read_failure,
+    read_planned_experiments,
+    read_question,
+    read_record,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EMBEDDING_GROUPS = ("token_embedding", "position_embedding")
+HEAD_GROUP = "head"
+OF_A_SEARCH = "a trial of a shape study: chosen by its loss, it is data of no law; shape.md has the result"
+
+
+def times_reused(shape: Mapping[str, Any]) -> int:
+    """How often a network applies its stack of blocks: the `n_reuse` of its shape, 1 where it has none."""
+    n_reuse = shape.get("n_reuse")
+    return n_reuse if isinstance(n_reuse, int) and n_reuse >= 1 else 1
+
+
+def parameter_counts(
+    parameters: Mapping[str, int], flops_per_token: Mapping[str, float], n_reuse: int = 1
+) -> dict[str, int]:
+    """N by each convention, from parameters by group and FLOPs by row.
+
+    `N`            non-embedding (Kaplan 2020): without token and position embeddings and without the head
+    `N_with_head`  N plus the d_model x n_vocab head, tied or not (Porian 2024)
+    `N_total`      every trainable parameter (Hoffmann 2022)
+    `N_reused`     n_reuse N: non-embedding parameters, each as often as it is used (Kaplan 2020, Fig. 17;
+                   the norm before the head is not repeated, but counted as if it were)
+
+    Args:
+        n_reuse: `times_reused` of the network's shape.
+    """
+    total = sum(parameters.values())
+    embedding = sum(parameters.get(group, 0) for group in EMBEDDING_GROUPS)
+    head = parameters.get(HEAD_GROUP, 0)
+    non_embedding = total - embedding - head
+    head_matrix = round(flops_per_token.get("de_embed", 2 * head) / 2)
+    return {
+        "N": non_embedding,
+        "N_with_head": non_embedding + head_matrix,
+        "N_total": total,
+        "N_reused": n_reuse * non_embedding,
+    }
+
+
+def compute_flops(
+    parameters: Mapping[str, int], flops_per_token: Mapping[str, float], tokens: int, n_reuse: int = 1
+) -> dict[str, float]:
+    """Training FLOPs of `tokens` by each convention, with backward = 2 x forward.
+
+    `C`            6 N D, N non-embedding (Kaplan's C = 6NBS), each parameter as often as it is used
+    `C_attention`  6 N D plus the context-dependent attention row
+    `C_exact`      every row of Table 1, with the head and the context
+
+    Args:
+        n_reuse: `times_reused` of the network's shape.
+    """
+    six_nd = 6.0 * parameter_counts(parameters, flops_per_token, n_reuse)["N_reused"] * tokens
+    return {
+        "C": six_nd,
+        "C_attention": six_nd + 3.0 * flops_per_token.get("attention_mask", 0.0) * tokens,
+        "C_exact": 3.0 * sum(flops_per_token.values()) * tokens,
+    }
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's runs as tables.
+
+    Attributes:
+        name: the study's name (its folder's).
+        question: what the study is to find out, from its sweep file; empty where nobody said.
+        records: every readable record, in order of name.
+        runs: one row a *complete* run: run, trunk, experiments (that ask for it, by commas), family, seed,
+            n_layer, d_model, n_ctx, n_reuse, dropout, N, N_with_head, N_total, N_reused, D, unique_tokens,
+            train_halvings, noise_suffix_tokens, batch_tokens, steps, learning_rate, summed_learning_rate,
+            decay, cooldown_share, warmup_tokens, after_cooldown, stopped_early, C, C_attention, C_exact
+            (FLOPs), loss (test corpus, nats per token), loss_<corpus>, bits_per_byte_<corpus>, train_loss,
+            elapsed_s, trained_tokens, tokens_per_s.
+        left_out: run, status, reason: runs that no fit may use, and why.
+    """
+
+    name: str
+    question: str
+    folder: Path
+    records: tuple[RunRecord, ...]
+    runs: pd.DataFrame
+    left_out: pd.DataFrame
+
+    def curves(self) -> pd.DataFrame:
+        """Every run's `curve.csv` below one another, with a first column `run`."""
+        return self._tables("curve.csv", CURVE_COLUMNS)
+
+    def positions(self, final_only: bool = True) -> pd.DataFrame:
+        """Every run's `position_losses.csv`, with a first column `run`; by default the final evaluations.
+
+        Positions that hold noise are left out.
+        """
+        table = self._tables("position_losses.csv", POSITION_COLUMNS, final_only)
+        last_text = {
+            record.name: record.shape["n_ctx"] - record.corpus["noise_suffix_tokens"]
+            for record in self.records
+            if record.corpus.get("noise_suffix_tokens")
+        }
+        if not last_text:
+            return table
+        return table[table["position"] <= table["run"].map(last_text).fillna(float("inf"))]
+
+    def _tables(self, file_name: str, columns: tuple[str, ...], final_only: bool = False) -> pd.DataFrame:
+        """The tables of all runs below one another: those of the same columns are parsed as one text.
+
+        A thousand small files take pandas two milliseconds each, and a tenth of that together.
+        """
+        import pandas as pd
+
+        records = {record.name: record for record in self.records}
+        bodies: dict[str, dict[str, str]] = {}
+        for run in self.runs.get("run", ()):
+            path = self.folder / run / file_name
+            if not path.exists():
+                continue
+            check_file(path, records[run])
+            header, _, body = path.read_text(encoding="utf-8").partition("\n")
+            if missing := [column for column in columns if column not in header.split(",")]:
+                raise InputError(f"{path}: lacks the column {missing[0]!r}")
+            bodies.setdefault(header, {})[run] = body
+        if not bodies:
+            return pd.DataFrame(columns=["run", *columns])
+        table = pd.concat([_parsed(header, of_runs) for header, of_runs in bodies.items()], ignore_index=True)
+        if final_only:
+            table = table[table["step"] == table.groupby("run")["step"].transform("max")]
+        if len(bodies) > 1:
+            place = {run: number for number, run in enumerate(self.runs["run"])}
+            table = table.sort_values("run", key=lambda runs: runs.map(place), kind="stable")
+        return table.reset_index(drop=True)
+
+
+def _parsed(header: str, bodies: Mapping[str, str]) -> pd.DataFrame:
+    """One table with a first column `run` of the CSV rows of several runs."""
+    import pandas as pd
+
+    whole = {run: body if body.endswith("\n") or not body else body + "\n" for run, body in bodies.items()}
+    table = pd.read_csv(io.StringIO("".join([header, "\n", *whole.values()])))
+    table.insert(0, "run", [run for run, body in whole.items() for _ in range(body.count("\n"))])
+    return table
+
+
+def runs_table(
+    records: Iterable[RunRecord], experiments: Mapping[str, tuple[str, ...]] | None = None
+) -> pd.DataFrame:
+    """One row a record, with N and C by every convention (columns: see `Study.runs`).
+
+    Args:
+        experiments: that ask for each run, by its name; by default those that asked when it was trained.
+    """
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        n_reuse = times_reused(record.shape)
+        row: dict[str, Any] = {
+            "run": record.name,
+            "trunk": record.trunk,
+            "experiments": ", ".join((experiments or {}).get(record.name, record.tags)),
+            "family": record.family,
+            "seed": record.seed,
+            "n_layer": record.shape.get("n_layer"),
+            "d_model": record.shape.get("d_model"),
+            "n_ctx": record.shape.get("n_ctx"),
+            "n_reuse": n_reuse,
+            "dropout": record.shape.get("dropout", 0.0),
+            **parameter_counts(record.parameters, record.flops_per_token, n_reuse),
+            "D": record.tokens,
+            "unique_tokens": record.unique_tokens,
+            "train_halvings": record.corpus.get("train_halvings", 0),
+            "noise_suffix_tokens": record.corpus.get("noise_suffix_tokens", 0),
+            "batch_tokens": record.batch_tokens,
+            "steps": record.steps,
+            "learning_rate": record.optimizer.get("learning_rate"),
+            "summed_learning_rate": record.summed_learning_rate,
+            "decay": record.schedule.get("decay", "cooldown"),
+            "cooldown_share": record.schedule.get("cooldown_share", 0.0),
+            "warmup_tokens": record.schedule.get("warmup_steps", 0) * record.batch_tokens,
+            "after_cooldown": record.after_cooldown,
+            "stopped_early": record.stopped_early,
+            **compute_flops(record.parameters, record.flops_per_token, record.tokens, n_reuse),
+            "loss": record.losses.get(MAIN_CORPUS, {}).get("loss_nats"),
+        }
+        for corpus, values in record.losses.items():
+            row[f"loss_{corpus}"] = values["loss_nats"]
+            row[f"bits_per_byte_{corpus}"] = values["bits_per_byte"]
+        row |= {
+            "train_loss": record.train_loss_nats,
+            "elapsed_s": record.elapsed_s,
+            "trained_tokens": record.trained_tokens,
+            "tokens_per_s": record.tokens_per_s,
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def load_study(folder: Path) -> Study:
+    """Read every `record.json`, and every `failure.json` without one, one level below `folder`.
+
+    A damaged record is left out with its reason, so that one bad file does not hide the others.
+
+    Raises:
+        InputError: the folder is missing, or holds no record.
+    """
+    import pandas as pd
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; a study's folder is lightning_logs/<study>")
+    records: list[RunRecord] = []
+    left_out: list[dict[str, str]] = []
+    for path in sorted(folder.glob("*/record.json")):
+        try:
+            record = read_record(path)
+        except InputError as error:
+            left_out.append({"run": path.parent.name, "status": "failed", "reason": str(error)})
+            continue
+        records.append(record)
+        if record.status != "complete":
+            left_out.append({"run": record.name, "status": record.status, "reason": record.reason})
+        elif SEARCH_TAG in record.tags:
+            left_out.append({"run": record.name, "status": record.status, "reason": OF_A_SEARCH})
+        elif MAIN_CORPUS not in record.losses:
+            left_out.append({"run": record.name, "status": "failed", "reason": f"no loss on {MAIN_CORPUS!r}"})
+    for path in sorted(folder.glob(f"*/{FAILURE_FILE}")):
+        if not (path.parent / "record.json").exists():
+            reason = read_failure(path.parent) or "its failure.json is not readable"
+            left_out.append({"run": path.parent.name, "status": "failed", "reason": reason})
+    if not records and not left_out:
+        raise InputError(f"{folder}: no record.json in any run's folder; has the sweep finished a run?")
+    bad = {row["run"] for row in left_out}
+    return Study(
+        name=folder.resolve().name,
+        question=read_question(folder),
+        folder=folder,
+        records=tuple(records),
+        runs=runs_table(
+            (record for record in records if record.name not in bad), read_planned_experiments(folder)
+        ),
+        left_out=pd.DataFrame(left_out, columns=["run", "status", "reason"]),
+    )

@@ -1,0 +1,1 @@
+"""What several tests need: synthetic studies, small sweeps, a browser, a database, processes."""
