@@ -1,3 +1,3 @@
 """Measure how language models scale, and decide what to train next."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
