@@ -72,7 +72,6 @@ STILL_TO_MOVE = {
     "laws.results.time_entries",
     "report.content",
     "report.figures.batch",
-    "report.figures.catalogue",
     "report.figures.shape",
 }
 """Modules of the core that still import a paper."""

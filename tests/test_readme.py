@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from scaling_laws.cli import main
-from scaling_laws.report.formulas import interval_text, number
+from scaling_laws.report.text import interval_text, number
 from scaling_laws.study.records import read_record
 from scaling_laws.training.module import LanguageModel
 

@@ -23,7 +23,8 @@ from scaling_laws.report.figures import (
     positions,
     scale,
 )
-from scaling_laws.report.style import SizeColours, log_x, short, tex
+from scaling_laws.report.style import SizeColours, log_x
+from scaling_laws.report.text import short, tex
 
 FIGURES = (
     *compute.FIGURES,

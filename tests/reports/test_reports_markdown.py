@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from scaling_laws.report.content import Content, content_of
-from scaling_laws.report.figures.entry import QUESTIONS
+from scaling_laws.report.figure import CHAPTERS
 from scaling_laws.report.html import write_content
 from scaling_laws.report.markdown import LONGEST_TABLE, markdown, plain
-from scaling_laws.report.tables import Table
+from scaling_laws.report.text import Table
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_figures_are_linked_and_lie_there(content: Content, tmp_path: Path) -> N
 
 def test_chapters_in_order_with_every_sentence(content: Content) -> None:
     text = markdown(content, "figures")
-    at = [text.index(f"\n## {question}\n") for question in QUESTIONS.values()]
+    at = [text.index(f"\n## {question}\n") for question in CHAPTERS.values()]
     assert at == sorted(at)
     for picture in content.pictures:
         assert plain(picture.description) in text

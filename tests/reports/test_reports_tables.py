@@ -10,7 +10,7 @@ from tests.support.synthetic_study import LAWS
 
 from scaling_laws.laws.plan.planner import plan_from_laws
 from scaling_laws.report import findings, tables
-from scaling_laws.report.formulas import interval_text, number
+from scaling_laws.report.text import interval_text, number
 
 
 def row(table: tables.Table, name: str) -> dict[str, str]:

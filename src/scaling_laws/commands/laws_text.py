@@ -90,7 +90,7 @@ def forms_text(laws: Laws) -> str:
 
 
 def _fit_text(fit: Mapping[str, Any]) -> str:
-    from scaling_laws.report.tables import Table
+    from scaling_laws.report.text import Table
 
     family = "" if fit["family"] == "all" else f", {fit['family']}"
     lines = [f"{fit['form']}{family}: {fit['formula']}"]

@@ -19,8 +19,7 @@ from scaling_laws.papers.kaplan2020.claims import (
     tuning,
 )
 from scaling_laws.report.evidence import Laws, StudyTables
-from scaling_laws.report.formulas import interval_text, number
-from scaling_laws.report.tables import NOTHING, Table
+from scaling_laws.report.text import NOTHING, Table, interval_text, number
 from scaling_laws.study.records import write_atomically
 
 CLAIMS: tuple[Claim, ...] = (

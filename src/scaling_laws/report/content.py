@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scaling_laws.papers.claims_table import claims_table
+from scaling_laws.papers.kaplan2020 import figures as kaplan_figures
 from scaling_laws.papers.kaplan2020 import tables as paper_tables
-from scaling_laws.report import findings, law_tables, tables
+from scaling_laws.report import figures, findings, law_tables, tables
 from scaling_laws.report.evidence import Laws, StudyTables
-from scaling_laws.report.figures.entry import QUESTIONS, Question
+from scaling_laws.report.figure import CHAPTERS, ChapterName, figures_of
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import Picture, draw_pictures
-from scaling_laws.report.tables import Table
+from scaling_laws.report.text import Table
 from scaling_laws.study.runs import Study
 
 ASKED = (
@@ -97,10 +98,10 @@ def content_of(study: Study, laws: Mapping[str, Any]) -> Content:
         InputError: the laws lack a key of `laws.json`.
     """
     study_tables = StudyTables.read(study, laws)
-    pictures = draw_pictures(study_tables, laws)
+    pictures = draw_pictures([*figures_of(figures), *figures_of(kaplan_figures)], study_tables, laws)
     chapters = (
         replace(_words_and_tables(name, study_tables, laws), pictures=_of(name, pictures))
-        for name in QUESTIONS
+        for name in CHAPTERS
     )
     return Content(
         study=study,
@@ -114,13 +115,13 @@ def content_of(study: Study, laws: Mapping[str, Any]) -> Content:
     )
 
 
-def _of(question: Question, pictures: Iterable[Picture]) -> tuple[Picture, ...]:
-    return tuple(picture for picture in pictures if picture.question == question)
+def _of(name: ChapterName, pictures: Iterable[Picture]) -> tuple[Picture, ...]:
+    return tuple(picture for picture in pictures if picture.chapter == name)
 
 
-def _words_and_tables(name: Question, study_tables: StudyTables, laws: Laws) -> Chapter:
+def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) -> Chapter:
     """The chapter of a question without its figures."""
-    chapter = Chapter(name=name, question=QUESTIONS[name])
+    chapter = Chapter(name=name, question=CHAPTERS[name])
     if name == "compute":
         return replace(
             chapter,

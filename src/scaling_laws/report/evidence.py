@@ -14,7 +14,7 @@ from scaling_laws.laws.positions import PositionLosses, losses_by_run
 from scaling_laws.laws.results.family_tables import Settings
 from scaling_laws.laws.results.skeleton import blank_laws
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.report.style import COMPUTE_LABELS, PARAMETER_LABELS, families_of
+from scaling_laws.report import style as st
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import MAIN_CORPUS
 from scaling_laws.study.runs import Study
@@ -82,7 +82,7 @@ class StudyTables:
 
     @property
     def families(self) -> list[str]:
-        return [] if self.runs.empty else families_of(self.runs["family"])
+        return [] if self.runs.empty else st.families_of(self.runs["family"])
 
     @property
     def main_family(self) -> str | None:
@@ -126,12 +126,12 @@ def no_laws(study: Study) -> dict[str, Any]:
 
 def n_label(laws: Laws) -> str:
     """What N counts in these laws."""
-    return PARAMETER_LABELS[laws["conventions"]["N"]]
+    return st.PARAMETER_LABELS[laws["conventions"]["N"]]
 
 
 def c_label(laws: Laws) -> str:
     """What C counts in these laws."""
-    return COMPUTE_LABELS[laws["conventions"]["C"]]
+    return st.COMPUTE_LABELS[laws["conventions"]["C"]]
 
 
 def d_label(tables: StudyTables) -> str:

@@ -16,10 +16,10 @@ from scaling_laws.laws.published import (
     KAPLAN_TABLE_2,
     KAPLAN_TABLE_6,
 )
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, find_fit
-from scaling_laws.report.formulas import form_name, interval_text, number, value_with_interval
-from scaling_laws.report.style import family_name, short
-from scaling_laws.report.tables import NOTHING, Table
+from scaling_laws.report.formulas import form_name, value_with_interval
+from scaling_laws.report.text import NOTHING, Table, interval_text, number, short
 from scaling_laws.study.errors import InputError
 
 MULTIPLES = (1, 10, 100)
@@ -60,7 +60,7 @@ def answer(tables: StudyTables, laws: Laws) -> tuple[str, ...]:
 def _measured(tables: StudyTables, family: str) -> Iterator[str]:
     runs = tables.of(family)
     yield (
-        f"{family_name(family)}: {_count(len(runs), 'run')} of N = {_range(runs['N'])} on D = "
+        f"{st.family_name(family)}: {_count(len(runs), 'run')} of N = {_range(runs['N'])} on D = "
         f"{_range(runs['D'])} tokens reach {runs['loss'].max():.2f} to {runs['loss'].min():.2f} nats "
         "per token on held-out text."
     )
@@ -153,14 +153,14 @@ def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
             try:
                 plan = plan_from_laws(laws, multiple * largest_C, family=family)
             except InputError as error:
-                caveats.append(f"{family_name(family)}: no plan. {error}.")
+                caveats.append(f"{st.family_name(family)}: no plan. {error}.")
                 break
             rows.append(_plan_row(family, multiple, plan))
             for note in plan.notes[1:]:
                 notes.setdefault(note, []).append(f"{multiple}x")
         for note, at in notes.items():
             which = "" if len(at) == len(MULTIPLES) else f" at {' and '.join(at)}"
-            caveats.append(f"{family_name(family)}{which}: {note}.")
+            caveats.append(f"{st.family_name(family)}{which}: {note}.")
     columns = ("family", "budget C, FLOPs", "N", "D, tokens", "test loss, nats", "C with N/2", "C with 2N")
     caption = (
         "Budgets are multiples of the family's largest single run. Brackets: 90 % intervals, for the loss "
@@ -172,7 +172,7 @@ def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
 
 def _plan_row(family: str, multiple: int, plan: Plan) -> tuple[str, ...]:
     return (
-        family_name(family),
+        st.family_name(family),
         f"{plan.C:.1e} ({multiple}x)",
         _with_interval(plan, "N"),
         _with_interval(plan, "D"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.plan.choice import JOINT_FORMS
-from scaling_laws.report.style import short, tex
+from scaling_laws.report.text import interval_text, number, tex
 
 LEVELS = (5.0, 95.0)
 """Percentiles of the 90 % bands."""
-NIL = 1e-10
-"""Below this a parameter has gone to zero: an E of 1e-13 nats is none."""
-
 FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, D)"}
 """The two forms that every study is held against."""
 EXPONENT_OF_N = {"alpha_N": r"\alpha_N", "alpha": r"\alpha"}
@@ -58,25 +55,6 @@ def fitted_band(fit: Mapping[str, Any], **points: Any) -> NDArray[Any] | None:
     """5th and 95th percentile of the fitted loss over the draws at `N=`, `D=`, `C=`: shape (2, points)."""
     draws = draws_of(fit, columns=True)
     return None if draws is None else np.nanpercentile(draws.loss(**points), LEVELS, axis=0)
-
-
-def interval_text(interval: Sequence[float | None] | None, digits: int = 3) -> str:
-    """`[0.098, 0.109]`; an end that the draws do not bound is `?`; empty without an interval."""
-    if not interval:
-        return ""
-    low, high = ("?" if end is None else number(end, digits) for end in interval)
-    return f"[{low}, {high}]"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A parameter in words to `digits` digits: 0.310, 96.5B, 1.0e-09; a dash for what is not known."""
-    if value is None:
-        return "–"
-    if abs(value) < NIL:
-        return "0"
-    if abs(value) >= 1e3 or abs(value) < 1e-4:
-        return short(value, digits)
-    return f"{value:#.{digits}g}".rstrip(".")
 
 
 def value_with_interval(fit: Mapping[str, Any] | None, name: str, digits: int = 3) -> str:

@@ -20,27 +20,11 @@ from markupsafe import Markup
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, c_label, n_label, training_losses
 from scaling_laws.report.pictures import embedded_figure
-from scaling_laws.report.style import (
-    COMPUTE_LABELS,
-    FAMILY_MARKERS,
-    LOSS_LABEL,
-    PARAMETER_LABELS,
-    SizeColours,
-    families_of,
-    family_name,
-    legend_below,
-    legend_entry,
-    log_x,
-    log_y,
-    panels,
-    plain,
-    styled,
-    thin,
-)
 
-N_CONVENTIONS = PARAMETER_LABELS | {"N_reused": "N, non-embedding parameters, each as often as it is used"}
+N_CONVENTIONS = st.PARAMETER_LABELS | {"N_reused": "N, non-embedding parameters, each as often as it is used"}
 CURVE_POINTS = 36_000
 """Of all curves of a page together; none has fewer than `FEWEST_POINTS` if it was measured that often."""
 FEWEST_POINTS, MOST_POINTS = 12, 120
@@ -85,7 +69,7 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
         families=tuple(data["families"]),
         experiments=tuple(data["experiments"]),
         conventions_N={key: words.removeprefix("N, ") for key, words in N_CONVENTIONS.items()},
-        conventions_C=COMPUTE_LABELS,
+        conventions_C=st.COMPUTE_LABELS,
         chosen_N=laws["conventions"]["N"],
         chosen_C=laws["conventions"]["C"],
         still=embedded_figure(draw_still(tables, laws)),
@@ -101,7 +85,7 @@ def explorer_data(tables: StudyTables) -> dict[str, Any]:
         curves: tokens and losses on the main corpus during training, a pair of lists a run; empty without.
     """
     runs = tables.complete.sort_values(["family", "N", "D", "run"]).reset_index(drop=True)
-    families = families_of(runs["family"])
+    families = st.families_of(runs["family"])
     asked = [[name for name in str(names).split(", ") if name] for names in runs["experiments"]]
     experiments = sorted({name for names in asked for name in names})
     in_laws = set(tables.runs["run"]) if len(tables.runs) else set()
@@ -114,16 +98,16 @@ def explorer_data(tables: StudyTables) -> dict[str, Any]:
     }
     columns |= {
         name: [_rounded(value, 7) for value in runs[name]]
-        for name in (*N_CONVENTIONS, "D", "unique_tokens", *COMPUTE_LABELS)
+        for name in (*N_CONVENTIONS, "D", "unique_tokens", *st.COMPUTE_LABELS)
     }
-    colours = SizeColours([1.0, 10.0]).colours
+    colours = st.SizeColours([1.0, 10.0]).colours
     return {
         "runs": columns,
         "curves": _curves(tables, columns["run"]),
-        "families": [family_name(family) for family in families],
+        "families": [st.family_name(family) for family in families],
         "experiments": experiments,
         "colours": [to_hex(colours(step / (COLOUR_STEPS - 1))) for step in range(COLOUR_STEPS)],
-        "labels": {**N_CONVENTIONS, **COMPUTE_LABELS, "loss": LOSS_LABEL},
+        "labels": {**N_CONVENTIONS, **st.COMPUTE_LABELS, "loss": st.LOSS_LABEL},
     }
 
 
@@ -135,21 +119,21 @@ def script_json(data: Any) -> Markup:
     return Markup(text)
 
 
-@styled
+@st.styled
 def draw_still(tables: StudyTables, laws: Laws) -> Figure:
     """Every complete run: loss against size and against compute, families by marker, N by colour."""
     N, C = laws["conventions"]["N"], laws["conventions"]["C"]
     runs = tables.complete
     runs = runs[(runs[N] > 0) & (runs[C] > 0)]
-    figure, axes = panels(2)
+    figure, axes = st.panels(2)
     if runs.empty:
         return figure
-    colours = SizeColours(runs[N])
-    families = families_of(runs["family"])
+    colours = st.SizeColours(runs[N])
+    families = st.families_of(runs["family"])
     for panel, column, label in ((axes[0], N, n_label(laws)), (axes[1], C, c_label(laws))):
         for place, family in enumerate(families):
             of_family = runs[runs["family"] == family]
-            marker = FAMILY_MARKERS[place % len(FAMILY_MARKERS)]
+            marker = st.FAMILY_MARKERS[place % len(st.FAMILY_MARKERS)]
             panel.scatter(
                 of_family[column],
                 of_family["loss"],
@@ -157,10 +141,10 @@ def draw_still(tables: StudyTables, laws: Laws) -> Figure:
                 s=16,
                 marker=marker,
             )
-            legend_entry(panel, plain(family_name(family)), marker=marker)
-        log_x(panel, runs[column], label)
-        log_y(panel, runs["loss"], LOSS_LABEL if panel is axes[0] else "")
-        legend_below(panel, columns=4)
+            st.legend_entry(panel, st.plain(st.family_name(family)), marker=marker)
+        st.log_x(panel, runs[column], label)
+        st.log_y(panel, runs["loss"], st.LOSS_LABEL if panel is axes[0] else "")
+        st.legend_below(panel, columns=4)
     colours.bar(figure, axes, n_label(laws))
     return figure
 
@@ -175,7 +159,7 @@ def _curves(tables: StudyTables, runs: list[str]) -> list[list[list[float | None
 def _curve(curve: pd.DataFrame | None, keep: int) -> list[list[float | None]]:
     if curve is None:
         return []
-    points = curve.iloc[thin(len(curve), keep)]
+    points = curve.iloc[st.thin(len(curve), keep)]
     return [
         [_rounded(tokens, 7) for tokens in points["tokens"]],
         [_rounded(loss, 5) for loss in points["loss"]],

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws
-from scaling_laws.report.formulas import interval_text, number
-from scaling_laws.report.style import family_name, short
-from scaling_laws.report.tables import NOTHING, Table
+from scaling_laws.report.text import NOTHING, Table, interval_text, number, short
 
 AXIS_NAMES = {"N": "larger N", "D": "larger D", "C": "more compute"}
 ROUTES = {"envelope": "envelope of final losses", "learning_curves": "envelope of learning curves"}
@@ -30,7 +29,7 @@ def rollout(laws: Laws, kind: str) -> Table:
     for entry in laws.get("rollout", ()):
         if entry["kind"] != kind or not entry["scores"]:
             continue
-        name = family_name(entry["family"])
+        name = st.family_name(entry["family"])
         for score in entry["scores"]:
             cells.setdefault((name, score["form"]), {})[entry["axis"]] = _rollout_cell(score, entry)
         sentences += (
@@ -65,7 +64,7 @@ def approaches(laws: Laws) -> Table:
             at = inside[-1] if inside else None
             rows.append(
                 (
-                    family_name(entry["family"]),
+                    st.family_name(entry["family"]),
                     name,
                     _with_interval(one["a"], one["a_interval"]),
                     _with_interval(one["b"], one["b_interval"]),
@@ -92,7 +91,7 @@ def ladder(laws: Laws) -> Table:
         ]
         rows.append(
             (
-                family_name(entry["family"]),
+                st.family_name(entry["family"]),
                 entry["change"],
                 *(measured if not entry["reason"] else (NOTHING,) * 3),
                 "; ".join(published) or NOTHING,
@@ -104,7 +103,8 @@ def ladder(laws: Laws) -> Table:
         *("a of Porian 2024", "what the runs lack"),
     )
     sentences = [
-        f"{family_name(entry['family'])}: {entry['sentence']}." for entry in laws.get("kaplan_counting", ())
+        f"{st.family_name(entry['family'])}: {entry['sentence']}."
+        for entry in laws.get("kaplan_counting", ())
     ]
     caption = "N_opt ~ C^a, each rung one change. Porian 2024: RefinedWeb; OpenWebText2. "
     if sentences:
@@ -122,7 +122,7 @@ def short_ladder(laws: Laws) -> Table:
         published = [one["a"] for one in entry["published"] if one["a"] is not None]
         cells = [NOTHING if a is None else f"{a:.2f}" for a in measured]
         theirs = f"{published[0]:g}" if published else NOTHING
-        rows.append((family_name(entry["family"]), entry["change"], *cells, theirs))
+        rows.append((st.family_name(entry["family"]), entry["change"], *cells, theirs))
     columns = ("family", "a of N_opt ~ C^a", "slices", "Akima", "L(N,D)", "Porian 2024")
     return Table(columns=columns, rows=tuple(rows))
 
@@ -133,7 +133,7 @@ def efficiencies(laws: Laws) -> Table:
     for entry in laws.get("families", ()):
         for one in entry["efficiencies"]:
             cells = [_with_interval(one[name], one["intervals"][name]) for name in ("m_C", "m_N", "m_D")]
-            reference = f"{family_name(one['family'])} in {family_name(entry['reference'])}s"
+            reference = f"{st.family_name(one['family'])} in {st.family_name(entry['reference'])}s"
             rows.append((reference, entry["formula"], *cells))
     columns = ("worth of", "shared law", "one FLOP", "one parameter", "one token")
     caption = (
@@ -151,7 +151,7 @@ def learning_curves(laws: Laws) -> Table:
             errors = score["mean_absolute_error"]
             rows.append(
                 (
-                    family_name(entry["family"]),
+                    st.family_name(entry["family"]),
                     f"{100 * score['share']:.0f} %",
                     str(score["n_compared"]),
                     *(_percent(errors.get(name)) for name in CURVE_FORMS),
@@ -169,7 +169,7 @@ def learning_curves(laws: Laws) -> Table:
 def outliers(laws: Laws) -> Table:
     """Runs that a rule caught; none is dropped."""
     rows = [
-        (family_name(entry["family"]), flag["run"], flag["rule"], flag["words"])
+        (st.family_name(entry["family"]), flag["run"], flag["rule"], flag["words"])
         for entry in laws.get("outliers", ())
         for flag in entry["flags"]
     ]
@@ -186,7 +186,7 @@ def critical_batch(laws: Laws) -> Table:
             intervals = level["intervals"]
             rows.append(
                 (
-                    family_name(entry["family"]),
+                    st.family_name(entry["family"]),
                     short(level["N"]),
                     f"{level['loss']:.3f}",
                     *(_with_interval(level[name], intervals.get(name)) for name in LEVEL_QUANTITIES),
@@ -200,7 +200,7 @@ def critical_batch(laws: Laws) -> Table:
 
 def _batch_sentences(laws: Laws) -> Iterator[str]:
     for entry in laws.get("critical_batch", ()):
-        name = family_name(entry["family"])
+        name = st.family_name(entry["family"])
         if entry["reason"]:
             yield f"{name}: no critical batch: {entry['reason']}."
             continue
@@ -214,7 +214,7 @@ def _batch_sentences(laws: Laws) -> Iterator[str]:
         )
     for entry in laws.get("training_time", ()):
         if not entry["reason"]:
-            yield f"{family_name(entry['family'])}: {entry['identity']}"
+            yield f"{st.family_name(entry['family'])}: {entry['identity']}"
 
 
 def _with_interval(value: float | None, interval: Any) -> str:

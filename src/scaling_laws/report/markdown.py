@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from scaling_laws.report.content import Chapter, Content
-from scaling_laws.report.tables import Table
+from scaling_laws.report.text import Table
 
 LONGEST_TABLE = 60
 """Rows; the page has longer ones."""
@@ -49,9 +49,10 @@ def _blocks(content: Content, figures: str) -> Iterator[str]:
 def _chapter(chapter: Chapter, figures: str) -> Iterator[str]:
     yield f"## {plain(chapter.question)}"
     for picture in chapter.pictures:
-        yield f"### {plain(picture.heading)}"
+        yield f"### {plain(picture.title)}"
         yield plain(picture.note) or f"![{plain(picture.title)}]({figures}/{picture.name}.png)"
-        yield plain(picture.description)
+        if picture.description:
+            yield plain(picture.description)
     yield from (plain(sentence) for sentence in chapter.sentences)
     if chapter.listed:
         if chapter.list_heading:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import base64
 import functools
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from matplotlib.figure import Figure
 from PIL import Image
 
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
-from scaling_laws.report.figures.catalogue import all_figures
-from scaling_laws.report.figures.entry import Entry, Question
-from scaling_laws.report.style import rendered
+from scaling_laws.report.figure import ChapterName, StudyFigure
+from scaling_laws.report.figures.entry import Entry
 from scaling_laws.study.processes import clean_pool, n_cores
 
 PNG_DPI = 150
@@ -36,6 +36,9 @@ EMBEDDED_BYTES = 3_300_000
 """Of all figures of one page, before base64 makes them a third longer."""
 
 
+AnyFigure: TypeAlias = StudyFigure[Any] | Entry
+
+
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """One figure.
@@ -43,25 +46,19 @@ class Picture:
     Attributes:
         name: of its files.
         title: what it shows.
-        paper: the paper's figure that it answers to; empty for those beyond the paper.
-        question: the chapter that it stands in.
-        description: one sentence of numbers.
+        chapter: the chapter that it stands in.
+        description: one sentence of numbers; empty where there is a note.
         svg, png: the contents of its files.
-        note: the words of a figure that is nothing but them: which sweep would support it.
+        note: why there is nothing to draw: which sweep would support it.
     """
 
     name: str
     title: str
-    paper: str
-    question: Question
+    chapter: ChapterName
     description: str
     svg: bytes
     png: bytes
     note: str = ""
-
-    @property
-    def heading(self) -> str:
-        return f"{self.title} (Kaplan 2020, {self.paper})" if self.paper else self.title
 
     @functools.cached_property
     def webp(self) -> bytes:
@@ -79,40 +76,55 @@ class Picture:
         return self.pixels[0] / PNG_DPI
 
 
-def draw_pictures(tables: StudyTables, laws: Laws) -> tuple[Picture, ...]:
-    """Every figure of the catalogue, in its order."""
-    entries = all_figures()
-    n_processes = min(n_cores(), len(entries))
-    if n_processes == 1 or len(tables.complete) < RUNS_WORTH_PROCESSES:
-        return tuple(_picture(entry, tables, laws) for entry in entries)
-    with clean_pool(n_processes, _receive, tables, laws) as pool:
-        return tuple(pool.map(_received_picture, range(len(entries))))
+def draw_pictures(figures: Sequence[AnyFigure], study: StudyTables, laws: Laws) -> tuple[Picture, ...]:
+    """Every one of these figures, in this order."""
+    n_processes = min(n_cores(), len(figures))
+    if n_processes == 1 or len(study.complete) < RUNS_WORTH_PROCESSES:
+        return tuple(picture_of(figure, study, laws) for figure in figures)
+    with clean_pool(n_processes, _receive, study, laws) as pool:
+        return tuple(pool.map(_received_picture, figures))
 
 
 _received: list[Any] = []
 """In a process that draws: tables and laws."""
 
 
-def _receive(tables: StudyTables, laws: Laws) -> None:
-    _received[:] = [tables, laws]
+def _receive(study: StudyTables, laws: Laws) -> None:
+    _received[:] = [study, laws]
 
 
-def _received_picture(index: int) -> Picture:
-    tables, laws = _received
-    return _picture(all_figures()[index], tables, laws)
+def _received_picture(figure: AnyFigure) -> Picture:
+    return picture_of(figure, *_received)
 
 
-def _picture(entry: Entry, tables: StudyTables, laws: Laws) -> Picture:
-    figure = entry.draw(tables, laws)
+def picture_of(figure: AnyFigure, study: StudyTables, laws: Laws) -> Picture:
+    """One figure, prepared, drawn and described."""
+    if isinstance(figure, Entry):
+        return _picture_of_entry(figure, study, laws)
+    data = figure.prepare(study, laws)
+    missing = data if isinstance(data, str) else ""
+    drawn = st.note(figure.title, missing) if missing else figure.draw(data)
+    return Picture(
+        name=figure.name,
+        title=figure.title,
+        chapter=figure.chapter,
+        description="" if missing else figure.describe(data),
+        svg=st.rendered(drawn, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
+        png=st.rendered(drawn, "png", dpi=PNG_DPI),
+        note=missing,
+    )
+
+
+def _picture_of_entry(entry: Entry, study: StudyTables, laws: Laws) -> Picture:
+    drawn = entry.draw(study, laws)
     return Picture(
         name=entry.name,
-        title=entry.title,
-        paper=entry.paper,
-        question=entry.question,
-        description=entry.describe(tables, laws),
-        svg=rendered(figure, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
-        png=rendered(figure, "png", dpi=PNG_DPI),
-        note="" if figure.axes else " ".join(figure.texts[-1].get_text().split()),
+        title=f"{entry.title} (Kaplan 2020, {entry.paper})" if entry.paper else entry.title,
+        chapter=entry.question,
+        description=entry.describe(study, laws),
+        svg=st.rendered(drawn, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
+        png=st.rendered(drawn, "png", dpi=PNG_DPI),
+        note="" if drawn.axes else " ".join(drawn.texts[-1].get_text().split()),
     )
 
 
@@ -146,7 +158,7 @@ def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mappin
 
 def embedded_figure(figure: Figure) -> str:
     """A data URL of one figure, as pixels."""
-    return _data_url("image/webp", _webp(rendered(figure, "png", dpi=PNG_DPI)))
+    return _data_url("image/webp", _webp(st.rendered(figure, "png", dpi=PNG_DPI)))
 
 
 def _webp(png: bytes) -> bytes:

@@ -25,6 +25,8 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
+from scaling_laws.report.text import short, tex
+
 Arguments = ParamSpec("Arguments")
 
 STYLE: Any = {
@@ -38,6 +40,7 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#555555",
+    "axes.titlecolor": "#222222",
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e3e3e3",
@@ -193,29 +196,6 @@ class SizeColours:
 
 
 # --- numbers and axes -----------------------------------------------------------------------------
-
-
-def short(value: float, digits: int = 3) -> str:
-    """12300 -> 12.3k, 7e9 -> 7B: as short as `digits` allow, for tick labels and sentences."""
-    if value == 0 or not math.isfinite(value):
-        return str(value)
-    for scale, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        rounded = float(f"{value:.{digits}g}")
-        if abs(rounded) >= scale:
-            if abs(rounded) >= 1e15:
-                break
-            return f"{float(f'{value / scale:.{digits}g}'):g}{suffix}"
-    return f"{float(f'{value:.{digits}g}'):g}" if 1e-4 <= abs(value) < 1e3 else f"{value:.{digits - 1}e}"
-
-
-def tex(value: float, digits: int = 2) -> str:
-    """A number for a formula: 3.1e9 -> 3.1 \\cdot 10^{9} (without the dollar signs)."""
-    if 1e-2 <= abs(value) < 1e4:
-        return f"{float(f'{value:.{digits + 1}g}'):g}"
-    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    if float(mantissa) == 1:
-        return rf"10^{{{int(exponent)}}}"
-    return rf"{float(mantissa):g} \cdot 10^{{{int(exponent)}}}"
 
 
 def log_x(axes: Axes, values: Iterable[float], label: str, margin: float = 0.06) -> None:

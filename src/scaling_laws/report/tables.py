@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,43 +17,18 @@ from scaling_laws.laws.published import (
     KAPLAN_TABLE_6,
     ReportedExponent,
 )
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, find_allocation, find_fit
-from scaling_laws.report.formulas import FORM_NAMES, interval_text, number, value_with_interval
-from scaling_laws.report.style import families_of, family_name, short
+from scaling_laws.report.formulas import FORM_NAMES, value_with_interval
+from scaling_laws.report.text import NOTHING, Table, interval_text, number, short
 
-NOTHING = "–"
 SHOWN_WARNINGS = 5
 """In the terminal; the report lists all."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Columns, rows of text, and what belongs under them."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
-
-    def text(self) -> str:
-        """Aligned for a terminal."""
-        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
-        lines = [self.columns, tuple("-" * width for width in widths), *self.rows]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
-
-    def markdown(self) -> str:
-        """A GitHub table; a bar in a cell is escaped."""
-        lines = [self.columns, ("---",) * len(self.columns), *self.rows]
-        return "\n".join(
-            "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
-        )
-
-
 def headline(laws: Laws) -> Table:
     """This study by family, Kaplan 2020 and Chinchilla 2022, with 90 % intervals."""
-    families = families_of(fit["family"] for fit in laws["fits"])
+    families = st.families_of(fit["family"] for fit in laws["fits"])
 
     def row(name: str, form: str, parameter: str, kaplan: Any, chinchilla: Any) -> tuple[str, ...]:
         ours = [value_with_interval(find_fit(laws, form, family), parameter) for family in families]
@@ -87,7 +61,7 @@ def headline(laws: Laws) -> Table:
     )
     columns = (
         "",
-        *(f"{family_name(family)}, this study" for family in families),
+        *(f"{st.family_name(family)}, this study" for family in families),
         "Kaplan 2020",
         "Chinchilla 2022",
     )
@@ -134,7 +108,7 @@ def runs(tables: StudyTables, laws: Laws) -> Table:
     rows = [
         (
             str(run["run"]),
-            family_name(str(run["family"])),
+            st.family_name(str(run["family"])),
             short(run[n]),
             short(run["D"]),
             f"{run[c]:.2e}",
@@ -168,7 +142,7 @@ def fits(laws: Laws) -> Table:
         rows.append(
             (
                 fit["formula"],
-                family_name(fit["family"]),
+                st.family_name(fit["family"]),
                 "; ".join(_parameter(fit, name) for name in quantities) or NOTHING,
                 f"{fit['n_rows']} rows of {fit['n_clusters']} trainings: {fit['rows']}",
                 _certificate(certificate),
@@ -226,7 +200,7 @@ def sensitivity(laws: Laws) -> Table:
     names = ("alpha", "beta", "a_opt", "isoflop_exponent", "envelope_exponent")
     rows = tuple(
         (
-            family_name(entry["family"]),
+            st.family_name(entry["family"]),
             entry["change"],
             str(entry["n_rows"]),
             *(_value_or_range(entry, name) for name in names),
@@ -255,10 +229,10 @@ def holdout(laws: Laws) -> Table:
     """Predicted and measured loss of every held-out run."""
     rows = []
     for entry in laws["holdout"]:
-        name = (family_name(entry["family"]), FORM_NAMES[entry["form"]])
+        name = (st.family_name(entry["family"]), FORM_NAMES[entry["form"]])
         if not entry["predicted"]:
             rows.append(
-                (family_name(entry["family"]), FORM_NAMES[entry["form"]], entry["reason"], *(NOTHING,) * 3)
+                (st.family_name(entry["family"]), FORM_NAMES[entry["form"]], entry["reason"], *(NOTHING,) * 3)
             )
             continue
         for run, predicted, actual, error in zip(

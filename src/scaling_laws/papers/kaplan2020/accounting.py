@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import StudyTables
-from scaling_laws.report.style import families_of, family_name, short
-from scaling_laws.report.tables import NOTHING, Table
+from scaling_laws.report.text import NOTHING, Table, short
 from scaling_laws.study.records import RunRecord
 from scaling_laws.study.runs import EMBEDDING_GROUPS, HEAD_GROUP
 
@@ -191,12 +191,12 @@ def table_1(tables: StudyTables) -> Table:
     columns = ("family", "operation", *of_parameters, *of_flops)
     rows: list[tuple[str, ...]] = []
     records = {record.name: record for record in tables.study.records}
-    for family in families_of(tables.complete["family"]) if len(tables.complete) else ():
+    for family in st.families_of(tables.complete["family"]) if len(tables.complete) else ():
         runs = tables.complete[tables.complete["family"] == family].sort_values(["N", "run"])
         record = records.get(str(runs["run"].iloc[-1]))
         if record is None:
             continue
-        name = f"{family_name(family)}, N = {short(float(runs['N'].iloc[-1]))}"
+        name = f"{st.family_name(family)}, N = {short(float(runs['N'].iloc[-1]))}"
         for row in accounting(record).to_dict("records"):
             counts = (_count(row[key]) for key in ("parameters_paper", "parameters", "flops_paper", "flops"))
             parameters_paper, parameters, flops_paper, flops = counts

@@ -18,8 +18,8 @@ from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
 from scaling_laws.papers.kaplan2020.training_time import LOSS_COLUMN, entry_of
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
-from scaling_laws.report.style import families_of
 
 EXPERIMENT = "data"
 RESAMPLES = 100
@@ -57,7 +57,7 @@ def data_runs(tables: StudyTables, laws: Laws) -> pd.DataFrame:
     columns = ["run", "N", "D", "loss", "batch_tokens", "stop_step", "stopped_early"]
     if runs.empty:
         return pd.DataFrame(columns=columns)
-    runs = runs[runs["family"] == families_of(runs["family"])[0]]
+    runs = runs[runs["family"] == st.families_of(runs["family"])[0]]
     stop = {record.name: record.evaluated_step or record.steps for record in tables.study.records}
     table = runs.assign(
         N=runs[laws["conventions"]["N"]].astype(float),

@@ -15,10 +15,9 @@ import pandas as pd
 from scaling_laws.laws.published import KAPLAN_SINGLE, KAPLAN_TABLE_2, KAPLAN_TABLE_3, KAPLAN_TABLE_6
 from scaling_laws.papers.kaplan2020.accounting import table_1
 from scaling_laws.papers.kaplan2020.training_time import entry_of
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, find_fit
-from scaling_laws.report.formulas import interval_text, number
-from scaling_laws.report.style import families_of, family_name
-from scaling_laws.report.tables import NOTHING, Table
+from scaling_laws.report.text import NOTHING, Table, interval_text, number
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 VALUES = ("quantity", "unit", "paper", "family", "value", "low", "high", "reason")
@@ -182,12 +181,12 @@ def _values(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _families(laws: Laws) -> list[str]:
-    return families_of(fit["family"] for fit in laws["fits"])
+    return st.families_of(fit["family"] for fit in laws["fits"])
 
 
 def _as_table(values: pd.DataFrame, caption: str) -> Table:
     """A row a quantity, a column a family, the paper's last."""
-    families = families_of(values["family"])
+    families = st.families_of(values["family"])
     rows = []
     for quantity in dict.fromkeys(values["quantity"]):
         of_quantity = values[values["quantity"] == quantity].set_index("family")
@@ -197,11 +196,11 @@ def _as_table(values: pd.DataFrame, caption: str) -> Table:
     columns = (
         "quantity",
         "unit",
-        *(f"{family_name(family)}, this study" for family in families),
+        *(f"{st.family_name(family)}, this study" for family in families),
         "Kaplan 2020",
     )
     missing = [
-        f"{family_name(family)}: {words}." for family in families if (words := _reasons(values, family))
+        f"{st.family_name(family)}: {words}." for family in families if (words := _reasons(values, family))
     ]
     return Table(columns=columns, rows=tuple(rows), caption=" ".join([caption, *missing]))
 
@@ -279,7 +278,7 @@ def table_4(laws: Laws) -> Table:
     rows = []
     for *limits, form in LAWS_BY_LIMIT:
         rows.append((*limits, *(_state(laws, family, form) for family in families)))
-    ours = (f"{family_name(family)}, this study" for family in families)
+    ours = (f"{st.family_name(family)}, this study" for family in families)
     columns = ("parameters", "data", "compute", "batch", "law", *ours)
     return Table(columns=columns, rows=tuple(rows), caption="What is not limited is ∞.")
 

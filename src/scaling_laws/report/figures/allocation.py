@@ -17,26 +17,12 @@ from scaling_laws.laws.published import (
     HOFFMANN_PARAMETRIC,
     KAPLAN_TABLE_6,
 )
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, c_label, n_label
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.figures.slices import NEEDS_SLICES
-from scaling_laws.report.formulas import interval_text, number
 from scaling_laws.report.law_tables import ROUTES
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    FAMILY_COLOURS,
-    FAMILY_LINES,
-    FAMILY_MARKERS,
-    GREY,
-    INK,
-    family_name,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    panels,
-    styled,
-)
+from scaling_laws.report.text import interval_text, number
 
 TITLE = "Three ways to the best size"
 PUBLISHED = (
@@ -92,14 +78,14 @@ def _approaches(laws: Laws, family: str | None) -> list[Mapping[str, Any]]:
     return [one for entry in entries for one in entry["approaches"] if one["a"] is not None]
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Left: N_opt(C) by every approach. Right: their exponents, with the published ones."""
     family = tables.main_family
     points, found = optima(laws, family), exponents(laws, family)
     if found.empty:
-        return note(TITLE, NEEDS_SLICES)
-    figure, (sizes, powers) = panels(2, width=12.0, height=0.24 * (len(found) + len(PUBLISHED)) + 3.4)
+        return st.note(TITLE, NEEDS_SLICES)
+    figure, (sizes, powers) = st.panels(2, width=12.0, height=0.24 * (len(found) + len(PUBLISHED)) + 3.4)
     inside = points.loc[~points["extrapolated"].astype(bool), "C"]
     for place, row in enumerate(found.to_dict("records")):
         look = _look(place, int(row["approach"]))
@@ -110,15 +96,15 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
             of_approach["low"],
             of_approach["high"],
             color=look["color"],
-            alpha=BAND_ALPHA / 2,
+            alpha=st.BAND_ALPHA / 2,
             linewidth=0,
         )
         _draw_exponent(powers, place, row["a"], (row["low"], row["high"]), look["color"], look["marker"])
     C = np.geomspace(points["C"].min(), points["C"].max(), 2)
     kaplan = KAPLAN_TABLE_6.N.at(C)
-    sizes.plot(C, kaplan, color=GREY, linestyle="--", label="Kaplan 2020")
+    sizes.plot(C, kaplan, color=st.GREY, linestyle="--", label="Kaplan 2020")
     if len(inside):
-        sizes.axvline(inside.max(), color=INK, linewidth=0.8, linestyle=":")
+        sizes.axvline(inside.max(), color=st.INK, linewidth=0.8, linestyle=":")
         sizes.annotate(
             "extrapolated",
             (inside.max(), 0.02),
@@ -126,19 +112,19 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
             xytext=(4, 0),
             textcoords="offset points",
             fontsize=8,
-            color=INK,
+            color=st.INK,
         )
-    log_x(sizes, points["C"], c_label(laws))
-    log_y(sizes, [*points["N"], *points["low"], *points["high"], *kaplan], _size_label(laws))
-    sizes.set_title("Best size against budget", color=INK)
-    legend_below(sizes, columns=2)
+    st.log_x(sizes, points["C"], c_label(laws))
+    st.log_y(sizes, [*points["N"], *points["low"], *points["high"], *kaplan], _size_label(laws))
+    sizes.set_title("Best size against budget")
+    st.legend_below(sizes, columns=2)
     for place, (_, a, interval) in enumerate(PUBLISHED, len(found)):
-        _draw_exponent(powers, place, a, interval or (np.nan, np.nan), GREY, "o")
+        _draw_exponent(powers, place, a, interval or (np.nan, np.nan), st.GREY, "o")
     names = [_name(row["approach"], row["method"]) for row in found.to_dict("records")]
     powers.set_yticks(range(len(found) + len(PUBLISHED)), [*names, *(name for name, _, _ in PUBLISHED)])
     powers.invert_yaxis()
     powers.set_xlabel("exponent a of $N_{opt} \\propto C^a$, 90 % interval (Chinchilla 2022: 80 %)")
-    powers.set_title("How fast the best size grows", color=INK)
+    powers.set_title("How fast the best size grows")
     return figure
 
 
@@ -159,7 +145,7 @@ def describe(tables: StudyTables, laws: Laws) -> str:
         if n_apart
         else "no two are apart"
     )
-    return f"{family_name(str(family))}, a of N_opt ~ C^a: {words}; {apart}."
+    return f"{st.family_name(str(family))}, a of N_opt ~ C^a: {words}; {apart}."
 
 
 def _draw_exponent(
@@ -172,9 +158,9 @@ def _draw_exponent(
 def _look(place: int, approach: int) -> dict[str, Any]:
     """An approach has a colour and a marker, its methods a line each."""
     return {
-        "color": FAMILY_COLOURS[approach - 1],
-        "marker": FAMILY_MARKERS[approach - 1],
-        "linestyle": FAMILY_LINES[place % len(FAMILY_LINES)],
+        "color": st.FAMILY_COLOURS[approach - 1],
+        "marker": st.FAMILY_MARKERS[approach - 1],
+        "linestyle": st.FAMILY_LINES[place % len(st.FAMILY_LINES)],
     }
 
 

@@ -21,27 +21,11 @@ from scaling_laws.papers.kaplan2020.training_time import (
     has_kaplans_tokens,
     why_no_batches,
 )
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import LEVELS, interval_text, number
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    FIT,
-    GREY,
-    INK,
-    LOSS_LABEL,
-    MANY_POINTS,
-    SizeColours,
-    family_name,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    note_in,
-    panels,
-    short,
-    styled,
-)
+from scaling_laws.report.formulas import LEVELS
+from scaling_laws.report.text import interval_text, number, short
 
 CRITICAL_TITLE = "The critical batch against the loss"
 NOISE_TITLE = "The gradient noise scale and the critical batch"
@@ -51,15 +35,15 @@ B_LABEL = "$B_{crit}$, tokens"
 # --- Figure 10 ------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_critical(tables: StudyTables, laws: Laws) -> Figure:
     """B_crit of every size and loss with its law, the noise scale there, and the paper's line."""
     family = tables.main_family
     levels = batch_levels(laws, family)
     if levels.empty:
-        return note(CRITICAL_TITLE, why_no_batches(laws, family))
-    figure, (axes,) = panels(1, width=9.0, height=5.6)
-    colours = SizeColours(levels["N"])
+        return st.note(CRITICAL_TITLE, why_no_batches(laws, family))
+    figure, (axes,) = st.panels(1, width=9.0, height=5.6)
+    colours = st.SizeColours(levels["N"])
     for N in np.unique(levels["N"]):
         of_size, colour = levels[levels["N"] == N], colours(N)
         for inside, part in of_size.groupby("inside"):
@@ -68,28 +52,28 @@ def draw_critical(tables: StudyTables, laws: Laws) -> Figure:
             look: dict[str, Any] = {"fmt": "o", "color": colour, "mfc": face, "elinewidth": 0.9, "ms": 5}
             axes.errorbar(part["loss"], part["B_crit"], np.clip(errors, 0, None), **look)
         axes.plot(of_size["loss"], of_size["noise_scale"], "x", color=colour, ms=4.5, alpha=0.8)
-    axes.plot([], [], "o", color=GREY, label="$B_{crit}$ = $E_{min}/S_{min}$ of one size")
+    axes.plot([], [], "o", color=st.GREY, label="$B_{crit}$ = $E_{min}/S_{min}$ of one size")
     if not levels["inside"].all():
-        axes.plot([], [], "o", color=GREY, mfc="none", label="beyond the batches scanned")
+        axes.plot([], [], "o", color=st.GREY, mfc="none", label="beyond the batches scanned")
     if levels["noise_scale"].notna().any():
-        axes.plot([], [], "x", color=GREY, label="gradient noise scale")
+        axes.plot([], [], "x", color=st.GREY, label="gradient noise scale")
     loss = np.geomspace(levels["loss"].min() / 1.05, levels["loss"].max() * 1.05, 80)
     law, draws = batch_law(laws, family), batch_draws(laws, family)
     if law is not None:
-        axes.plot(loss, law.batch_tokens(loss), color=FIT, label=_law_label(laws, family))
+        axes.plot(loss, law.batch_tokens(loss), color=st.FIT, label=_law_label(laws, family))
         if draws is not None:
             low, high = np.percentile(draws.batch_tokens(loss), LEVELS, axis=0)
-            axes.fill_between(loss, low, high, color=FIT, alpha=BAND_ALPHA, linewidth=0)
+            axes.fill_between(loss, low, high, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
     shown = [*levels["B_crit"], *levels["noise_scale"]]
     if has_kaplans_tokens(tables):
         kaplan = KAPLAN_SINGLE.efficient.of_batch.batch_tokens(loss)
-        axes.plot(loss, kaplan, color=GREY, linestyle="--", label="Kaplan 2020")
+        axes.plot(loss, kaplan, color=st.GREY, linestyle="--", label="Kaplan 2020")
         shown.extend(kaplan)
-    log_x(axes, loss, LOSS_LABEL, margin=0.0)
+    st.log_x(axes, loss, st.LOSS_LABEL, margin=0.0)
     axes.invert_xaxis()
-    log_y(axes, shown, B_LABEL)
-    axes.set_title("The critical batch grows as the loss falls (axis reversed)", color=INK)
-    legend_below(axes, columns=2)
+    st.log_y(axes, shown, B_LABEL)
+    axes.set_title("The critical batch grows as the loss falls (axis reversed)")
+    st.legend_below(axes, columns=2)
     colours.bar(figure, [axes], n_label(laws))
     return figure
 
@@ -101,7 +85,9 @@ def describe_critical(tables: StudyTables, laws: Laws) -> str:
     if levels.empty:
         return f"No critical batch was measured: {entry['reason']}."
     inside = int(levels["inside"].sum())
-    words = f"{family_name(str(family))}: {len(levels)} critical batches ({inside} among the batches scanned)"
+    words = (
+        f"{st.family_name(str(family))}: {len(levels)} critical batches ({inside} among the batches scanned)"
+    )
     if batch_law(laws, family) is None:
         return f"{words}; no law of the loss: {entry['reason']}."
     parameters, intervals = entry["parameters"], entry["intervals"]
@@ -140,40 +126,40 @@ def noise_scales(curves: pd.DataFrame) -> pd.DataFrame:
     return measured.rename(columns={"noise_scale_tokens": "noise_scale"})[columns].reset_index(drop=True)
 
 
-@styled
+@st.styled
 def draw_noise(tables: StudyTables, laws: Laws) -> Figure:
     """Left: the noise scale during training, by batch. Right: against B_crit at the same size and loss."""
     family = tables.main_family
     during, levels = noise_scales(all_curves(tables, laws, family)), batch_levels(laws, family)
     if during.empty:
-        return note(NOISE_TITLE, f"{NEEDS_BATCHES}, whose runs measure the noise scale.")
-    figure, (by_loss, by_batch) = panels(2, width=12.0, height=5.2)
-    colours = SizeColours(during["batch_tokens"], "plasma")
+        return st.note(NOISE_TITLE, f"{NEEDS_BATCHES}, whose runs measure the noise scale.")
+    figure, (by_loss, by_batch) = st.panels(2, width=12.0, height=5.2)
+    colours = st.SizeColours(during["batch_tokens"], "plasma")
     look: dict[str, Any] = {"s": 9, "alpha": 0.6, "cmap": colours.colours, "norm": colours.norm}
-    look["rasterized"] = len(during) > MANY_POINTS
+    look["rasterized"] = len(during) > st.MANY_POINTS
     by_loss.scatter(during["loss"], during["noise_scale"], c=during["batch_tokens"], **look)
-    by_loss.plot([], [], "o", color=GREY, ms=3, label="one evaluation")
-    log_x(by_loss, during["loss"], LOSS_LABEL)
+    by_loss.plot([], [], "o", color=st.GREY, ms=3, label="one evaluation")
+    st.log_x(by_loss, during["loss"], st.LOSS_LABEL)
     law = batch_law(laws, family)
     if law is not None:
         loss = np.geomspace(*by_loss.get_xlim(), 60)
-        by_loss.plot(loss, law.batch_tokens(loss), color=FIT, label="$B_{crit}(L)$, measured by steps")
-    log_y(by_loss, during["noise_scale"], "gradient noise scale, tokens")
+        by_loss.plot(loss, law.batch_tokens(loss), color=st.FIT, label="$B_{crit}(L)$, measured by steps")
+    st.log_y(by_loss, during["noise_scale"], "gradient noise scale, tokens")
     by_loss.invert_xaxis()
-    by_loss.set_title("During training (axis reversed)", color=INK)
-    legend_below(by_loss, columns=2)
+    by_loss.set_title("During training (axis reversed)")
+    st.legend_below(by_loss, columns=2)
     colours.bar(figure, [by_loss], "batch, tokens")
     both = levels.dropna(subset=["noise_scale"])
     if both.empty:
-        note_in(by_batch, why_no_batches(laws, family))
+        st.note_in(by_batch, why_no_batches(laws, family))
         return figure
-    sizes = SizeColours(both["N"])
+    sizes = st.SizeColours(both["N"])
     _draw_noise_against_batch(by_batch, both, sizes)
     sizes.bar(figure, [by_batch], n_label(laws))
     return figure
 
 
-def _draw_noise_against_batch(axes: Axes, both: pd.DataFrame, sizes: SizeColours) -> None:
+def _draw_noise_against_batch(axes: Axes, both: pd.DataFrame, sizes: st.SizeColours) -> None:
     for inside in (True, False):
         part = both[both["inside"] == inside]
         colours = [sizes(N) for N in part["N"]]
@@ -183,22 +169,22 @@ def _draw_noise_against_batch(axes: Axes, both: pd.DataFrame, sizes: SizeColours
         min(both["B_crit"].min(), both["noise_scale"].min()),
         max(both["B_crit"].max(), both["noise_scale"].max()),
     ]
-    axes.plot(ends, ends, color=INK, linestyle=":", linewidth=1.0, label="equal")
+    axes.plot(ends, ends, color=st.INK, linestyle=":", linewidth=1.0, label="equal")
     ratio = float(np.exp(np.log(both["noise_scale"] / both["B_crit"]).mean()))
     axes.plot(
         ends,
         [ratio * end for end in ends],
-        color=FIT,
+        color=st.FIT,
         linewidth=1.2,
         label=f"{number(ratio, 2)} times $B_{{crit}}$",
     )
-    axes.plot([], [], "o", color=GREY, label="a size and loss")
+    axes.plot([], [], "o", color=st.GREY, label="a size and loss")
     if not both["inside"].all():
-        axes.plot([], [], "o", color=GREY, mfc="none", label="beyond the batches scanned")
-    log_x(axes, both["B_crit"], B_LABEL)
-    log_y(axes, [*both["noise_scale"], *both["B_crit"]], "gradient noise scale, tokens")
-    axes.set_title("At the same size and loss", color=INK)
-    legend_below(axes, columns=2)
+        axes.plot([], [], "o", color=st.GREY, mfc="none", label="beyond the batches scanned")
+    st.log_x(axes, both["B_crit"], B_LABEL)
+    st.log_y(axes, [*both["noise_scale"], *both["B_crit"]], "gradient noise scale, tokens")
+    axes.set_title("At the same size and loss")
+    st.legend_below(axes, columns=2)
 
 
 def describe_noise(tables: StudyTables, laws: Laws) -> str:
@@ -208,7 +194,9 @@ def describe_noise(tables: StudyTables, laws: Laws) -> str:
     if during.empty:
         return "No run measured the gradient noise scale."
     low, high = during["noise_scale"].min(), during["noise_scale"].max()
-    words = f"{family_name(str(family))}: the noise scale lies between {short(low)} and {short(high)} tokens"
+    words = (
+        f"{st.family_name(str(family))}: the noise scale lies between {short(low)} and {short(high)} tokens"
+    )
     sentence = entry_of(laws, "critical_batch", family).get("noise_scale", {}).get("sentence")
     return (
         f"{words}; {_first_small(sentence)}" if sentence else f"{words}; no critical batch stands beside it."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import (
     Laws,
     StudyTables,
@@ -16,21 +17,7 @@ from scaling_laws.report.evidence import (
 )
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.formulas import law_of, value_with_interval
-from scaling_laws.report.style import (
-    FIT,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    legend_below,
-    legend_entry,
-    log_x,
-    log_y,
-    note,
-    panels,
-    short,
-    styled,
-    thin,
-)
+from scaling_laws.report.text import short
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 TITLE = "Learning curves by size"
@@ -39,26 +26,26 @@ NEEDS_CURVES = (
 )
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Left: test loss against tokens seen. Right: against compute, with the envelope."""
     family = tables.main_family
     runs = tables.of(family)
     curves = curves_by_compute(tables, runs)
     if curves.empty:
-        return note(TITLE, NEEDS_CURVES)
-    colours = SizeColours(runs["N"])
-    figure, (by_tokens, by_compute) = panels(2, width=11.0, height=4.9)
+        return st.note(TITLE, NEEDS_CURVES)
+    colours = st.SizeColours(runs["N"])
+    figure, (by_tokens, by_compute) = st.panels(2, width=11.0, height=4.9)
 
     for _, curve in curves.groupby("run", sort=False):
-        points = curve.iloc[thin(len(curve))]
+        points = curve.iloc[st.thin(len(curve))]
         for axes, x in ((by_tokens, "tokens"), (by_compute, "pf_days")):
             axes.plot(points[x], points["loss"], color=colours(points["N"].iloc[0]), linewidth=1.1, alpha=0.8)
     for axes, ends in ((by_tokens, runs["D"]), (by_compute, runs["C"] / PF_DAY_FLOPS)):
         axes.scatter(ends, runs["loss"], s=16, c=[colours(N) for N in runs["N"]], zorder=3)
-        legend_entry(axes, "end of a run")
-    log_x(by_tokens, curves["tokens"], "training tokens seen")
-    log_x(by_compute, curves["pf_days"], pf_days_label(laws))
+        st.legend_entry(axes, "end of a run")
+    st.log_x(by_tokens, curves["tokens"], "training tokens seen")
+    st.log_x(by_compute, curves["pf_days"], pf_days_label(laws))
 
     envelope = pd.DataFrame(envelope_of(laws, family)[0])
     fit = find_fit(laws, "kaplan_c", family)
@@ -66,22 +53,22 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
         if fit is not None and fit["identified"]:
             label = rf"envelope's fit, $\alpha_C$ = {value_with_interval(fit, 'alpha_C')}"
             line = law_of(fit).loss(envelope["C"])
-            by_compute.plot(envelope["C"] / PF_DAY_FLOPS, line, color=FIT, label=label, zorder=4)
+            by_compute.plot(envelope["C"] / PF_DAY_FLOPS, line, color=st.FIT, label=label, zorder=4)
         by_compute.scatter(
             envelope["C"] / PF_DAY_FLOPS,
             envelope["loss"],
             s=44,
             c=[colours(N) for N in envelope["N"]],
-            edgecolors=INK,
+            edgecolors=st.INK,
             linewidths=1.2,
             zorder=5,
         )
-        legend_entry(by_compute, "envelope, in the colour of its best N", mec=INK, ms=6.5)
+        st.legend_entry(by_compute, "envelope, in the colour of its best N", mec=st.INK, ms=6.5)
     for axes in (by_tokens, by_compute):
-        log_y(axes, [*curves["loss"], *runs["loss"]], LOSS_LABEL if axes is by_tokens else "")
-        legend_below(axes, columns=1)
-    by_tokens.set_title("Loss against tokens", color=INK)
-    by_compute.set_title("Loss against compute", color=INK)
+        st.log_y(axes, [*curves["loss"], *runs["loss"]], st.LOSS_LABEL if axes is by_tokens else "")
+        st.legend_below(axes, columns=1)
+    by_tokens.set_title("Loss against tokens")
+    by_compute.set_title("Loss against compute")
     colours.bar(figure, [by_tokens, by_compute], n_label(laws))
     return figure
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon
+from scaling_laws.report import style as st
 from scaling_laws.report.by_position import POSITION_LABEL, binned, drawn_folds
 from scaling_laws.report.evidence import Laws, StudyTables, find_fit, n_label
 from scaling_laws.report.figures.entry import Entry
@@ -24,27 +25,10 @@ from scaling_laws.report.formulas import (
     LEVELS,
     exponent_of_N,
     fitted_band,
-    interval_text,
     law_of,
     value_with_interval,
 )
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    family_name,
-    family_style,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    note_in,
-    panels,
-    plain,
-    short,
-    styled,
-)
+from scaling_laws.report.text import interval_text, short
 
 TITLE = "Families of networks"
 LSTM = "lstm"
@@ -54,26 +38,30 @@ LAYER_MARKERS = {1: "v", 2: "s", 4: "D"}
 """Of LSTMs, which the paper tells apart by their layers."""
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Left: loss against N by family. Middle: by position, matched sizes. Right: LSTM less Transformer."""
     if len(tables.families) < 2:
-        return note(TITLE, "Needs runs of two families: `scaling-laws sweep configs/sweeps/families.yaml`.")
-    figure, (size, by_position, difference) = panels(3, width=12.0, height=5.0)
+        return st.note(
+            TITLE, "Needs runs of two families: `scaling-laws sweep configs/sweeps/families.yaml`."
+        )
+    figure, (size, by_position, difference) = st.panels(3, width=12.0, height=5.0)
 
     runs = compared_runs(tables)
     D = float(runs["D"].mean())
     for family in tables.families:
-        style = family_style(family, tables.families)
+        style = st.family_style(family, tables.families)
         of_family = runs[runs["family"] == family]
         if of_family.empty:
             continue
         _points(size, of_family, style)
-        _draw_fit(size, _law_at(tables, laws, family, D), of_family["N"], plain(family_name(family)), style)
-    log_x(size, runs["N"], n_label(laws))
-    log_y(size, runs["loss"], LOSS_LABEL, margin=0.1)
-    size.set_title(f"Loss against size, D = {short(D)}", color=INK)
-    legend_below(size, columns=1)
+        _draw_fit(
+            size, _law_at(tables, laws, family, D), of_family["N"], st.plain(st.family_name(family)), style
+        )
+    st.log_x(size, runs["N"], n_label(laws))
+    st.log_y(size, runs["loss"], st.LOSS_LABEL, margin=0.1)
+    size.set_title(f"Loss against size, D = {short(D)}")
+    st.legend_below(size, columns=1)
     _draw_positions(by_position, difference, tables, laws)
     return figure
 
@@ -83,7 +71,7 @@ def describe(tables: StudyTables, laws: Laws) -> str:
     if len(tables.families) < 2:
         return "The study has one family at most: there is nothing to compare."
     exponents = "α_N: " + ", ".join(
-        f"{family_name(family)} {value_with_interval(find_fit(laws, 'kaplan_n', family), 'alpha_N')}"
+        f"{st.family_name(family)} {value_with_interval(find_fit(laws, 'kaplan_n', family), 'alpha_N')}"
         for family in tables.families
     )
     late = laws["late_positions"]
@@ -158,7 +146,7 @@ def _draw_fit(
     axes.plot([], [], **style, label=f"{name}: ${symbol}$ = {value_with_interval(fit, exponent)}")
     band = fitted_band(fit, N=x, **others)
     if band is not None:
-        axes.fill_between(x, *band, color=style["color"], alpha=BAND_ALPHA, linewidth=0)
+        axes.fill_between(x, *band, color=style["color"], alpha=st.BAND_ALPHA, linewidth=0)
 
 
 def _draw_positions(by_position: Axes, difference: Axes, tables: StudyTables, laws: Laws) -> None:
@@ -167,10 +155,10 @@ def _draw_positions(by_position: Axes, difference: Axes, tables: StudyTables, la
     pairs = [pair for pair in late["pairs"] if {pair["transformer_run"], pair["lstm_run"]} <= measured]
     if not pairs:
         reason = late["reason"] or "no pair of matched size and tokens left its losses by position"
-        note_in(by_position, f"Loss by position needs a pair: {reason}.")
+        st.note_in(by_position, f"Loss by position needs a pair: {reason}.")
         difference.set_axis_off()
         return
-    colours = SizeColours(pair["N_transformer"] for pair in pairs)
+    colours = st.SizeColours(pair["N_transformer"] for pair in pairs)
     by_size = sorted(pairs, key=lambda pair: pair["N_transformer"])
     places = np.linspace(0, len(by_size) - 1, min(len(by_size), MOST_PAIRS)).round().astype(int)
     shown = [by_size[place] for place in places]
@@ -184,21 +172,21 @@ def _draw_positions(by_position: Axes, difference: Axes, tables: StudyTables, la
             _band(by_position, at, transformer, colour, "-", None)
             _band(by_position, at, lstm, colour, (0, (4, 1.6)), None)
             losses.extend([*transformer[0], *lstm[0]])
-    difference.axhline(0, color=INK, linewidth=0.9)
+    difference.axhline(0, color=st.INK, linewidth=0.9)
     late_from = late["position_from"]
     difference.axvline(
-        late_from, color=INK, linewidth=0.8, linestyle=":", label=f"late: from {late_from:g} on"
+        late_from, color=st.INK, linewidth=0.8, linestyle=":", label=f"late: from {late_from:g} on"
     )
     for axes in (by_position, difference):
-        log_x(axes, at, POSITION_LABEL)
-    log_y(by_position, losses, LOSS_LABEL)
-    by_position.plot([], [], color=INK, linestyle="-", label="Transformer")
-    by_position.plot([], [], color=INK, linestyle=(0, (4, 1.6)), label="LSTM")
-    by_position.set_title("Loss by position, matched sizes", color=INK)
-    difference.set_title("Above 0 the Transformer is better", color=INK)
+        st.log_x(axes, at, POSITION_LABEL)
+    st.log_y(by_position, losses, st.LOSS_LABEL)
+    by_position.plot([], [], color=st.INK, linestyle="-", label="Transformer")
+    by_position.plot([], [], color=st.INK, linestyle=(0, (4, 1.6)), label="LSTM")
+    by_position.set_title("Loss by position, matched sizes")
+    difference.set_title("Above 0 the Transformer is better")
     difference.set_ylabel("LSTM less Transformer, nats per token")
-    legend_below(by_position, columns=2)
-    legend_below(difference, columns=1)
+    st.legend_below(by_position, columns=2)
+    st.legend_below(difference, columns=1)
 
 
 def resampled_pair(
@@ -218,7 +206,7 @@ def _band(
 ) -> None:
     low, high = np.percentile(draws[1:], LEVELS, axis=0)
     axes.plot(at, draws[0], color=colour, linestyle=line, label=label)
-    axes.fill_between(at, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0)
+    axes.fill_between(at, low, high, color=colour, alpha=st.BAND_ALPHA, linewidth=0)
 
 
 def _pair_name(pair: Mapping[str, Any]) -> str:

@@ -10,26 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.selection import at_common_horizon
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import form_name, interval_text, number
-from scaling_laws.report.style import (
-    FAMILY_MARKERS,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    families_of,
-    family_name,
-    family_style,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    panels,
-    plain,
-    short,
-    styled,
-)
+from scaling_laws.report.formulas import form_name
+from scaling_laws.report.text import interval_text, number, short
 
 TITLE_REUSE = "Blocks used more than once"
 TITLE_EFFICIENCY = "What one family is worth in another"
@@ -85,32 +70,32 @@ def reuse_gains(losses: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["n_reuse", "counted", "percent", "n"])
 
 
-@styled
+@st.styled
 def draw_reuse(tables: StudyTables, laws: Laws) -> Figure:
     """Figure 17. Left: N counts reuse. Right: N is of unique parameters."""
     losses = reuse_losses(tables)
     if losses.empty:
         needs = "recurrent Transformers beside others: `scaling-laws sweep configs/sweeps/reuse.yaml`."
-        return note(TITLE_REUSE, f"Needs {needs}")
-    figure, axes = panels(2, width=11.0, height=4.9)
-    colours = SizeColours(losses["n_reuse"])
+        return st.note(TITLE_REUSE, f"Needs {needs}")
+    figure, axes = st.panels(2, width=11.0, height=4.9)
+    colours = st.SizeColours(losses["n_reuse"])
     for panel, (counted, label) in zip(axes, COUNTS.items(), strict=True):
         for place, (n_reuse, rows) in enumerate(losses.groupby("n_reuse")):
             once = n_reuse == 1
             look: dict[str, Any] = {
-                "color": INK if once else colours(float(str(n_reuse))),
-                "marker": FAMILY_MARKERS[place % len(FAMILY_MARKERS)],
+                "color": st.INK if once else colours(float(str(n_reuse))),
+                "marker": st.FAMILY_MARKERS[place % len(st.FAMILY_MARKERS)],
                 "linestyle": "--" if once else "-",
             }
             by_size = rows.sort_values(counted)
             name = "used once" if once else f"used {n_reuse} times"
             panel.plot(by_size[counted], by_size["loss"], **look, label=name)
-        log_x(panel, losses[counted], label)
-        log_y(panel, losses["loss"], LOSS_LABEL if panel is axes[0] else "", margin=0.1)
-        legend_below(panel, columns=4)
-    axes[0].set_title("At equal compute", color=INK)
-    axes[1].set_title("At equal parameters", color=INK)
-    figure.suptitle(f"Blocks of a Transformer, D = {short(losses['D'].mean())}", color=INK, fontsize=10.5)
+        st.log_x(panel, losses[counted], label)
+        st.log_y(panel, losses["loss"], st.LOSS_LABEL if panel is axes[0] else "", margin=0.1)
+        st.legend_below(panel, columns=4)
+    axes[0].set_title("At equal compute")
+    axes[1].set_title("At equal parameters")
+    figure.suptitle(f"Blocks of a Transformer, D = {short(losses['D'].mean())}", color=st.INK, fontsize=10.5)
     return figure
 
 
@@ -142,7 +127,7 @@ def efficiencies(laws: Laws) -> pd.DataFrame:
     return table.astype({"value": float, "low": float, "high": float})
 
 
-@styled
+@st.styled
 def draw_efficiencies(tables: StudyTables, laws: Laws) -> Figure:
     """One panel each for parameters, tokens and FLOPs; a row a shared law and family."""
     table = efficiencies(laws)
@@ -152,17 +137,17 @@ def draw_efficiencies(tables: StudyTables, laws: Laws) -> Figure:
         )
         because = f" ({reasons})" if reasons else ""
         needs = "a law that two families share: `scaling-laws sweep configs/sweeps/families.yaml`"
-        return note(TITLE_EFFICIENCY, f"Needs {needs}{because}.")
+        return st.note(TITLE_EFFICIENCY, f"Needs {needs}{because}.")
     keys = list(dict.fromkeys(zip(table["family"], table["form"], strict=True)))
-    figure, axes = panels(len(WORTHS), width=11.5, height=1.9 + 0.34 * len(keys))
+    figure, axes = st.panels(len(WORTHS), width=11.5, height=1.9 + 0.34 * len(keys))
     for panel, (worth, name) in zip(axes, WORTHS.items(), strict=True):
         _forest(panel, table[table["worth"] == worth], keys, tables)
-        panel.set_title(f"{name} is worth", color=INK)
+        panel.set_title(f"{name} is worth")
         if panel is not axes[0]:
             panel.set_yticklabels([])
-    labels = [f"{plain(family_name(family))}, {form_name(form)}" for family, form in keys]
+    labels = [f"{st.plain(st.family_name(family))}, {form_name(form)}" for family, form in keys]
     axes[0].set_yticks(range(len(keys)), labels)
-    reference = family_name(str(table["reference"].iloc[0]))
+    reference = st.family_name(str(table["reference"].iloc[0]))
     unit = f"of those of a {reference} (= 1)"
     for panel in axes:
         panel.set_xlabel(unit)
@@ -170,16 +155,16 @@ def draw_efficiencies(tables: StudyTables, laws: Laws) -> Figure:
 
 
 def _forest(axes: Axes, table: pd.DataFrame, keys: list[tuple[str, str]], tables: StudyTables) -> None:
-    families = families_of([*tables.families, *table["family"], *table["reference"]])
+    families = st.families_of([*tables.families, *table["family"], *table["reference"]])
     for family, form, (value, low, high) in zip(
         table["family"], table["form"], _intervals(table), strict=True
     ):
         place = keys.index((family, form))
-        style = family_style(family, families) | {"linestyle": "none"}
+        style = st.family_style(family, families) | {"linestyle": "none"}
         axes.plot([low, high], [place, place], color=style["color"], linewidth=1.6)
         axes.plot([value], [place], **style)
-    axes.axvline(1, color=INK, linewidth=0.9)
-    log_x(axes, [1.0, *table["value"], *table["low"], *table["high"]], "", margin=0.1)
+    axes.axvline(1, color=st.INK, linewidth=0.9)
+    st.log_x(axes, [1.0, *table["value"], *table["low"], *table["high"]], "", margin=0.1)
     axes.set_yticks(range(len(keys)))
     axes.set_ylim(len(keys) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
@@ -192,10 +177,10 @@ def describe_efficiencies(tables: StudyTables, laws: Laws) -> str:
         return "No law is shared by two families, so that none is worth anything in another."
     first = table[(table["form"] == table["form"].iloc[0]) & (table["worth"] == "m_C")]
     words = [
-        f"one FLOP spent on {family_name(family)}s is worth {number(value)} {interval_text((low, high))}"
+        f"one FLOP spent on {st.family_name(family)}s is worth {number(value)} {interval_text((low, high))}"
         for family, (value, low, high) in zip(first["family"], _intervals(first), strict=True)
     ]
-    reference = family_name(str(table["reference"].iloc[0]))
+    reference = st.family_name(str(table["reference"].iloc[0]))
     return f"By {table['formula'].iloc[0]}, {', '.join(words)} spent on {reference}s."
 
 

@@ -9,28 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, d_label, find_fit, n_label
 from scaling_laws.report.figures.compute import pf_days_label
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.formulas import FORM_NAMES, law_of
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    GREY,
-    INK,
-    LOSS_LABEL,
-    families_of,
-    family_name,
-    family_style,
-    legend_below,
-    legend_entry,
-    log_x,
-    log_y,
-    note,
-    note_in,
-    panels,
-    plain,
-    styled,
-)
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 NEEDS_GRID = (
@@ -43,17 +26,17 @@ COLUMNS = ["form", "family", "run", "N", "D", "C", "loss", "predicted", "held_ou
 # --- predicted against measured -------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_predicted(tables: StudyTables, laws: Laws) -> Figure:
     """A panel a form: the loss that the law gives each run against the loss that was measured."""
     predictions = predicted_losses(tables, laws)
     if predictions.empty:
-        return note("Predicted against measured loss", NEEDS_GRID)
-    figure, axes = panels(len(FORM_NAMES), width=11.0, height=4.9)
+        return st.note("Predicted against measured loss", NEEDS_GRID)
+    figure, axes = st.panels(len(FORM_NAMES), width=11.0, height=4.9)
     for panel, form in zip(axes, FORM_NAMES, strict=True):
         of_form = predictions[predictions["form"] == form]
         if of_form.empty:
-            note_in(panel, f"{FORM_NAMES[form]}: {_reasons(laws, form)}")
+            st.note_in(panel, f"{FORM_NAMES[form]}: {_reasons(laws, form)}")
             continue
         for family in tables.families:
             for held_out in (False, True):
@@ -61,13 +44,13 @@ def draw_predicted(tables: StudyTables, laws: Laws) -> Figure:
                 if not points.empty:
                     panel.plot(points["loss"], points["predicted"], **_look(tables, family, held_out))
         if of_form["held_out"].any():
-            legend_entry(panel, "held out of the fit", mfc="none", ms=9, mew=1.4)
+            st.legend_entry(panel, "held out of the fit", mfc="none", ms=9, mew=1.4)
         ends = [of_form[["loss", "predicted"]].min().min(), of_form[["loss", "predicted"]].max().max()]
-        panel.axline((ends[0], ends[0]), (ends[1], ends[1]), color=INK, linewidth=0.9, zorder=1)
-        log_x(panel, ends, LOSS_LABEL.replace("test", "measured test"))
-        log_y(panel, ends, "predicted, nats per token" if panel is axes[0] else "")
-        panel.set_title(FORM_NAMES[form], color=INK)
-        legend_below(panel, columns=2)
+        panel.axline((ends[0], ends[0]), (ends[1], ends[1]), color=st.INK, linewidth=0.9, zorder=1)
+        st.log_x(panel, ends, st.LOSS_LABEL.replace("test", "measured test"))
+        st.log_y(panel, ends, "predicted, nats per token" if panel is axes[0] else "")
+        panel.set_title(FORM_NAMES[form])
+        st.legend_below(panel, columns=2)
     return figure
 
 
@@ -77,7 +60,7 @@ def describe_predicted(tables: StudyTables, laws: Laws) -> str:
     fitted = predictions[~predictions["held_out"]]
     if fitted.empty:
         return "No joint law is identified."
-    family = families_of(fitted["family"])[0]
+    family = st.families_of(fitted["family"])[0]
     words = []
     for form, of_form in fitted[fitted["family"] == family].groupby("form", sort=False):
         chosen = predictions["held_out"] & (predictions["family"] == family) & (predictions["form"] == form)
@@ -88,7 +71,7 @@ def describe_predicted(tables: StudyTables, laws: Laws) -> str:
     others = fitted[fitted["family"] != family].groupby(["family", "form"])
     largest = max((_rms(of_fit) for _, of_fit in others), default=None)
     of_others = "" if largest is None else f"; residuals of the other families, at most {largest:.2f} %"
-    return f"{family_name(family)}, residuals (rms): {'; '.join(words)}{of_others}."
+    return f"{st.family_name(family)}, residuals (rms): {'; '.join(words)}{of_others}."
 
 
 def predicted_losses(tables: StudyTables, laws: Laws) -> pd.DataFrame:
@@ -123,10 +106,10 @@ def _rms(predictions: pd.DataFrame) -> float:
 
 def _look(tables: StudyTables, family: str, held_out: bool) -> dict[str, Any]:
     """Filled: fitted. Large and hollow: predicted by a fit that had not seen the run."""
-    style = family_style(family, tables.families) | {"linestyle": "none"}
+    style = st.family_style(family, tables.families) | {"linestyle": "none"}
     if held_out:
         return style | {"ms": 9, "mfc": "none", "mew": 1.4}
-    return style | {"ms": 4, "alpha": 0.75, "label": plain(family_name(family))}
+    return style | {"ms": 4, "alpha": 0.75, "label": st.plain(st.family_name(family))}
 
 
 def _reasons(laws: Laws, form: str) -> str:
@@ -137,20 +120,20 @@ def _reasons(laws: Laws, form: str) -> str:
 # --- residuals ------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_residuals(tables: StudyTables, laws: Laws) -> Figure:
     """A row a form, a column each for N, D and C: what the law leaves over, in per cent of the loss."""
     predictions = predicted_losses(tables, laws)
     fitted = predictions[~predictions["held_out"]]
     if fitted.empty:
-        return note("Residuals of the laws", NEEDS_GRID)
+        return st.note("Residuals of the laws", NEEDS_GRID)
     forms = [form for form in FORM_NAMES if (fitted["form"] == form).any()]
     axes_of = {
         "N": (fitted["N"], n_label(laws)),
         "D": (fitted["D"], d_label(tables)),
         "C": (fitted["C"] / PF_DAY_FLOPS, pf_days_label(laws)),
     }
-    figure, axes = panels(3, len(forms), width=12.0, height=1.1 + 3.3 * len(forms))
+    figure, axes = st.panels(3, len(forms), width=12.0, height=1.1 + 3.3 * len(forms))
     sd = laws["noise"]["sd_log_loss"]
     residuals = _residual_percent(fitted)
     reach = 1.15 * max(float(residuals.abs().max()), 200 * (sd or 0.0), 0.1)
@@ -161,14 +144,14 @@ def draw_residuals(tables: StudyTables, laws: Laws) -> Figure:
                 chosen = (fitted["form"] == form) & (fitted["family"] == family)
                 if chosen.any():
                     panel.plot(x[chosen], residuals[chosen], **_look(tables, family, False))
-            panel.axhline(0, color=INK, linewidth=0.9, zorder=1)
+            panel.axhline(0, color=st.INK, linewidth=0.9, zorder=1)
             if sd:
-                look: dict[str, Any] = {"color": GREY, "alpha": BAND_ALPHA, "lw": 0}
+                look: dict[str, Any] = {"color": st.GREY, "alpha": st.BAND_ALPHA, "lw": 0}
                 panel.axhspan(-200 * sd, 200 * sd, **look, label="± 2 sd between seeds")
-            log_x(panel, x, label)
+            st.log_x(panel, x, label)
             panel.set_ylim(-reach, reach)
             panel.set_ylabel(f"{FORM_NAMES[form]}\nln(measured / fitted), %" if column == 0 else "")
-    legend_below(axes[-2], columns=4, offset=-0.2)
+    st.legend_below(axes[-2], columns=4, offset=-0.2)
     return figure
 
 
@@ -177,7 +160,7 @@ def describe_residuals(tables: StudyTables, laws: Laws) -> str:
     slopes = residual_slopes(tables, laws)
     if slopes.empty:
         return "No joint law is identified."
-    family = families_of(slopes["family"])[0]
+    family = st.families_of(slopes["family"])[0]
     words = (
         f"{FORM_NAMES[row['form']]} {row['N']:+.2f} % a decade of N, {row['D']:+.2f} % of D, "
         f"{row['C']:+.2f} % of C"
@@ -186,7 +169,7 @@ def describe_residuals(tables: StudyTables, laws: Laws) -> str:
     others = slopes[slopes["family"] != family]
     steepest = others[["N", "D", "C"]].abs().to_numpy().max(initial=0.0)
     of_others = "" if others.empty else f"; of the other families, at most {steepest:.2f} %"
-    return f"{family_name(family)}, the trend that each law leaves over: {'; '.join(words)}{of_others}."
+    return f"{st.family_name(family)}, the trend that each law leaves over: {'; '.join(words)}{of_others}."
 
 
 def residual_slopes(tables: StudyTables, laws: Laws) -> pd.DataFrame:

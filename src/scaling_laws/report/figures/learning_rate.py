@@ -14,22 +14,10 @@ from matplotlib.tri import Triangulation
 
 from scaling_laws.laws.allocation.minima import minimum
 from scaling_laws.laws.plan.rules import kaplan_learning_rate
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.style import (
-    FAMILY_COLOURS,
-    FIT,
-    GREY,
-    INK,
-    SizeColours,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    panels,
-    short,
-    styled,
-)
+from scaling_laws.report.text import short
 
 TITLE = "Loss against learning rate and batch"
 NEEDS_RATES = "Needs runs of `scaling-laws sweep configs/sweeps/lr.yaml`."
@@ -113,21 +101,21 @@ def rate_rule(best: pd.DataFrame) -> dict[str, float] | None:
     }
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """A panel a size: the loss above its best over batch and rate. Last: the best rates with their rule."""
     losses = _rate_losses(tables, laws)
     if losses.empty:
-        return note(TITLE, NEEDS_RATES)
+        return st.note(TITLE, NEEDS_RATES)
     best, sizes = best_rates(losses), _shown(losses)
-    figure, axes = panels(len(sizes) + 1, width=3.6 * (len(sizes) + 1) + 1.2, height=4.9)
+    figure, axes = st.panels(len(sizes) + 1, width=3.6 * (len(sizes) + 1) + 1.2, height=4.9)
     filled = None
     for panel, N in zip(axes, sizes, strict=False):
         filled = _draw_contours(panel, losses[losses["N"] == N], best[best["N"] == N]) or filled
-        log_x(panel, losses["batch_tokens"], "batch, tokens", margin=0.1)
-        log_y(panel, losses["learning_rate"], "learning rate" if panel is axes[0] else "")
-        panel.set_title(f"N = {short(N)}", color=INK)
-        legend_below(panel, columns=1)
+        st.log_x(panel, losses["batch_tokens"], "batch, tokens", margin=0.1)
+        st.log_y(panel, losses["learning_rate"], "learning rate" if panel is axes[0] else "")
+        panel.set_title(f"N = {short(N)}")
+        st.legend_below(panel, columns=1)
     if filled is not None:
         bar = figure.colorbar(filled, ax=axes[: len(sizes)], pad=0.015, aspect=28)
         bar.set_ticks(list(EXCESS_LEVELS), labels=[f"{level:g}" for level in EXCESS_LEVELS])
@@ -178,16 +166,18 @@ def _draw_contours(axes: Axes, losses: pd.DataFrame, best: pd.DataFrame) -> Any:
         )  # neighbours as the eye sees them, in logarithms
         excess = np.clip(losses["excess_percent"].to_numpy(dtype=float), 0, EXCESS_LEVELS[-1])
         filled = axes.tricontourf(mesh, excess, levels=EXCESS_LEVELS, cmap=SHADES, norm=STEPS)
-    axes.plot(x, y, "o", color=FAMILY_COLOURS[0], ms=3.5, label="a run (mean over seeds)")
+    axes.plot(x, y, "o", color=st.FAMILY_COLOURS[0], ms=3.5, label="a run (mean over seeds)")
     inside = best[best["inside"]]
-    axes.plot(inside["batch_tokens"], inside["learning_rate"], "D-", color=FIT, label="best rate of a batch")
+    axes.plot(
+        inside["batch_tokens"], inside["learning_rate"], "D-", color=st.FIT, label="best rate of a batch"
+    )
     at_edge = best[~best["inside"]]
     if len(at_edge):
         axes.plot(
             at_edge["batch_tokens"],
             at_edge["learning_rate"],
             "D",
-            color=FIT,
+            color=st.FIT,
             mfc="none",
             label="not bracketed",
         )
@@ -195,7 +185,7 @@ def _draw_contours(axes: Axes, losses: pd.DataFrame, best: pd.DataFrame) -> Any:
 
 
 def _draw_best_rates(axes: Axes, best: pd.DataFrame, label: str) -> None:
-    colours = SizeColours(best["batch_tokens"], "plasma")
+    colours = st.SizeColours(best["batch_tokens"], "plasma")
     N = np.geomspace(best["N"].min() / 1.5, best["N"].max() * 1.5, 40)
     rule = rate_rule(best)
     for batch in np.unique(best["batch_tokens"].astype(float)):
@@ -208,11 +198,11 @@ def _draw_best_rates(axes: Axes, best: pd.DataFrame, label: str) -> None:
             of_B = (batch / rule["B_mean"]) ** rule["exponent_B"]
             axes.plot(N, rule["at_1e5"] * (N / 1e5) ** rule["exponent"] * of_B, color=colour, linewidth=1.1)
     kaplan = np.array([kaplan_learning_rate(size)[0] or np.nan for size in N])
-    axes.plot(N, kaplan, color=GREY, linestyle="--", label="Kaplan 2020 (D.1), $5 \\cdot 10^5$ tokens")
-    log_x(axes, N, label, margin=0.0)
-    log_y(axes, [*best["learning_rate"], *kaplan], "best learning rate")
-    axes.set_title("Best rate against size", color=INK)
-    legend_below(axes, columns=1)
+    axes.plot(N, kaplan, color=st.GREY, linestyle="--", label="Kaplan 2020 (D.1), $5 \\cdot 10^5$ tokens")
+    st.log_x(axes, N, label, margin=0.0)
+    st.log_y(axes, [*best["learning_rate"], *kaplan], "best learning rate")
+    axes.set_title("Best rate against size")
+    st.legend_below(axes, columns=1)
 
 
 FIGURES = (

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.selection import at_common_horizon
+from scaling_laws.report import style as st
 from scaling_laws.report.by_position import (
     NEEDS_POSITIONS,
     POSITION_COLOURS,
@@ -22,25 +23,7 @@ from scaling_laws.report.by_position import (
 )
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import interval_text
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    GREY,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    family_name,
-    family_style,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    note_in,
-    panels,
-    plain,
-    short,
-    styled,
-)
+from scaling_laws.report.text import interval_text, short
 
 TITLE_SIZES = "Loss against size at single positions"
 TITLE_EXPONENTS = "Exponents of position and of size"
@@ -50,16 +33,16 @@ LABEL_SHARE = 0.045
 """Height of a label as a share of the axis."""
 
 
-@styled
+@st.styled
 def draw_sizes(tables: StudyTables, laws: Laws) -> Figure:
     """Figure 21: loss against N at single positions; dashed, networks of a short context."""
     runs = of_two_contexts(tables, laws)
     table = at_positions(tables, runs) if not runs.empty else pd.DataFrame()
     if table.empty or table["N"].nunique() < 2:
         needs = "losses by position of two sizes: `scaling-laws sweep configs/sweeps/context.yaml`."
-        return note(TITLE_SIZES, f"Needs {needs}")
-    figure, (axes,) = panels(1, width=8.5, height=5.6)
-    colours = SizeColours(table["position"], POSITION_COLOURS)
+        return st.note(TITLE_SIZES, f"Needs {needs}")
+    figure, (axes,) = st.panels(1, width=8.5, height=5.6)
+    colours = st.SizeColours(table["position"], POSITION_COLOURS)
     longest, ends = table["n_ctx"].max(), dict[int, float]()
     solid: dict[str, Any] = {"marker": "o", "linestyle": "-"}
     dashed: dict[str, Any] = {"marker": "s", "linestyle": "--", "mfc": "none"}
@@ -71,9 +54,9 @@ def draw_sizes(tables: StudyTables, laws: Laws) -> Figure:
             ends[position] = float(rows["loss"].iloc[-1])
     for n_ctx in sorted(table["n_ctx"].unique(), reverse=True):
         look = solid if n_ctx == longest else dashed
-        axes.plot([], [], **look, color=INK, label=f"n_ctx = {n_ctx}")
-    log_x(axes, [*table["N"], 1.35 * table["N"].max()], n_label(laws))
-    log_y(axes, table["loss"], LOSS_LABEL)
+        axes.plot([], [], **look, color=st.INK, label=f"n_ctx = {n_ctx}")
+    st.log_x(axes, [*table["N"], 1.35 * table["N"].max()], n_label(laws))
+    st.log_y(axes, table["loss"], st.LOSS_LABEL)
     for position, height in _apart(axes, ends).items():
         axes.text(
             1.06 * table["N"].max(),
@@ -83,10 +66,10 @@ def draw_sizes(tables: StudyTables, laws: Laws) -> Figure:
             va="center",
             color=colours(position),
         )
-    axes.set_title(f"Each position of the context, D = {short(runs['D'].mean())}", color=INK)
+    axes.set_title(f"Each position of the context, D = {short(runs['D'].mean())}")
     if table["n_ctx"].nunique() == 1:
         axes.plot([], [], " ", label="networks of a short context: configs/sweeps/context.yaml")
-    legend_below(axes, columns=2)
+    st.legend_below(axes, columns=2)
     return figure
 
 
@@ -137,39 +120,39 @@ def context_gaps(table: pd.DataFrame) -> pd.DataFrame:
     return gap.dropna().rename("gap").reset_index()
 
 
-@styled
+@st.styled
 def draw_exponents(tables: StudyTables, laws: Laws) -> Figure:
     """Left: exponent c of the position against N, by family. Right: exponent of N at each position."""
     families = [family for family in tables.families if position_entries(tables, laws, family)]
     if not families:
-        return note(TITLE_EXPONENTS, NEEDS_POSITIONS)
-    figure, (of_position, of_size) = panels(2, width=11.0, height=4.7)
+        return st.note(TITLE_EXPONENTS, NEEDS_POSITIONS)
+    figure, (of_position, of_size) = st.panels(2, width=11.0, height=4.7)
     _exponents_c(of_position, tables, laws, families)
     drawn: list[float] = []
     for family in families:
         table = exponents_of_N(tables, _at_one_horizon(tables, family))
         if table.empty:
             continue
-        style = family_style(family, tables.families)
-        of_size.plot(table["T"], table["alpha"], **style | {"ms": 4}, label=plain(family_name(family)))
+        style = st.family_style(family, tables.families)
+        of_size.plot(table["T"], table["alpha"], **style | {"ms": 4}, label=st.plain(st.family_name(family)))
         band = (table["low"], table["high"])
-        of_size.fill_between(table["T"], *band, color=style["color"], alpha=BAND_ALPHA, linewidth=0)
+        of_size.fill_between(table["T"], *band, color=style["color"], alpha=st.BAND_ALPHA, linewidth=0)
         drawn.extend(table["T"])
     if not drawn:
-        note_in(of_size, "The exponent of N needs three sizes at one horizon: `configs/sweeps/size.yaml`.")
+        st.note_in(of_size, "The exponent of N needs three sizes at one horizon: `configs/sweeps/size.yaml`.")
         return figure
-    of_size.axhline(0, color=INK, linewidth=0.8)
-    log_x(of_size, drawn, POSITION_LABEL)
+    of_size.axhline(0, color=st.INK, linewidth=0.8)
+    st.log_x(of_size, drawn, POSITION_LABEL)
     of_size.set_ylabel(r"exponent $\alpha$ of $L_T \propto N^{-\alpha}$")
-    of_size.set_title("How much size helps at each position", color=INK)
-    legend_below(of_size, columns=2)
+    of_size.set_title("How much size helps at each position")
+    st.legend_below(of_size, columns=2)
     return figure
 
 
 def _exponents_c(axes: Axes, tables: StudyTables, laws: Laws, families: Sequence[str]) -> None:
     everywhere: list[float] = []
     for family in families:
-        style = family_style(family, tables.families)
+        style = st.family_style(family, tables.families)
         fitted = [entry for entry in position_entries(tables, laws, family) if entry["identified"]]
         for entry in fitted:
             interval = entry["intervals"].get("c")
@@ -177,17 +160,17 @@ def _exponents_c(axes: Axes, tables: StudyTables, laws: Laws, families: Sequence
                 axes.plot([entry["N"]] * 2, interval, color=style["color"], linewidth=1.2, zorder=2)
         sizes, values = [entry["N"] for entry in fitted], [entry["parameters"]["c"] for entry in fitted]
         everywhere.extend(sizes)
-        axes.plot(sizes, values, **style | {"linestyle": "none"}, label=plain(family_name(family)))
+        axes.plot(sizes, values, **style | {"linestyle": "none"}, label=st.plain(st.family_name(family)))
     if not everywhere:
-        note_in(axes, "No position law is identified.")
+        st.note_in(axes, "No position law is identified.")
         return
     label = "Kaplan 2020, largest network"
-    axes.axhline(KAPLAN_LARGEST_C, color=GREY, linestyle="--", linewidth=1.1, label=label)
-    log_x(axes, everywhere, n_label(laws))
+    axes.axhline(KAPLAN_LARGEST_C, color=st.GREY, linestyle="--", linewidth=1.1, label=label)
+    st.log_x(axes, everywhere, n_label(laws))
     axes.set_ylabel("exponent c")
     axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
-    axes.set_title(r"Exponent $c$ of $a + b\,T^{-c}$ with 90 % interval", color=INK)
-    legend_below(axes, columns=2)
+    axes.set_title(r"Exponent $c$ of $a + b\,T^{-c}$ with 90 % interval")
+    st.legend_below(axes, columns=2)
 
 
 def describe_exponents(tables: StudyTables, laws: Laws) -> str:
@@ -201,7 +184,7 @@ def describe_exponents(tables: StudyTables, laws: Laws) -> str:
             f"{alpha:.3f} {interval_text((low, high))} at T = {T:.0f}"
             for T, alpha, low, high in table.iloc[[0, -1]].to_numpy()
         )
-        words.append(f"{family_name(family)}: L ~ N^-α with α = {ends}")
+        words.append(f"{st.family_name(family)}: L ~ N^-α with α = {ends}")
     return "; ".join(words) + "." if words else "No family left losses by position at three sizes."
 
 

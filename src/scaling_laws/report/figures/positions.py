@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.forms.single import Position
+from scaling_laws.report import style as st
 from scaling_laws.report.by_position import (
     NEEDS_POSITIONS,
     POSITION_COLOURS,
@@ -22,22 +23,7 @@ from scaling_laws.report.by_position import (
 )
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import interval_text, number
-from scaling_laws.report.style import (
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    family_name,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    note_in,
-    panels,
-    plain,
-    short,
-    styled,
-)
+from scaling_laws.report.text import interval_text, number, short
 
 TITLE = "Loss by position in the context"
 TITLE_SURFACE = "Loss by position and step"
@@ -47,14 +33,14 @@ FEWEST_OF_A_SURFACE = 3
 """Evaluations, and bins of positions."""
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Figure 20. Left: loss at each position by size, fitted. Right: largest network, during training."""
     entries = position_entries(tables, laws, tables.main_family)
     if not entries:
-        return note(TITLE, NEEDS_POSITIONS)
-    colours = SizeColours(entry["N"] for entry in entries)
-    figure, (by_position, by_step) = panels(2, width=12.0, height=5.6)
+        return st.note(TITLE, NEEDS_POSITIONS)
+    colours = st.SizeColours(entry["N"] for entry in entries)
+    figure, (by_position, by_step) = st.panels(2, width=12.0, height=5.6)
 
     losses: list[float] = []
     printed = _spread(entries, MOST_FORMULAS)
@@ -67,11 +53,11 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
             curve = Position(**entry["parameters"]).loss(at)
             label = _formula(entry) if entry in printed else None
             by_position.plot(at, curve, color=colours(entry["N"]), linewidth=1.3, label=label)
-    log_x(by_position, at, POSITION_LABEL)
-    log_y(by_position, losses, LOSS_LABEL)
-    name = plain(family_name(entries[0]["family"]))
-    by_position.set_title(rf"{name}: $a + b\,T^{{-c}}$ at each size", color=INK)
-    legend_below(by_position, columns=2)
+    st.log_x(by_position, at, POSITION_LABEL)
+    st.log_y(by_position, losses, st.LOSS_LABEL)
+    name = st.plain(st.family_name(entries[0]["family"]))
+    by_position.set_title(rf"{name}: $a + b\,T^{{-c}}$ at each size")
+    st.legend_below(by_position, columns=2)
     colours.bar(figure, [by_position], n_label(laws))
     _over_training(figure, by_step, tables, entries[-1])
     return figure
@@ -86,12 +72,12 @@ def describe(tables: StudyTables, laws: Laws) -> str:
         if not entries:
             continue
         if not fitted:
-            words.append(f"{family_name(family)}: no position law is identified ({entries[0]['reason']})")
+            words.append(f"{st.family_name(family)}: no position law is identified ({entries[0]['reason']})")
             continue
         ends = (fitted[0], fitted[-1]) if len(fitted) > 1 else (fitted[0],)
         exponents = ", ".join(f"{_exponent(entry)} at N = {short(entry['N'])}" for entry in ends)
         counted = f"{len(fitted)} of {len(entries)} sizes identified"
-        words.append(f"{family_name(family)}: c = {exponents} ({counted})")
+        words.append(f"{st.family_name(family)}: c = {exponents} ({counted})")
     return "; ".join(words) + "." if words else "No run left losses by position."
 
 
@@ -99,18 +85,18 @@ def _over_training(figure: Figure, axes: Axes, tables: StudyTables, entry: Mappi
     """The loss of one run against the step, a line a bin of positions."""
     surface = over_training(tables, entry["run"])
     if surface is None or len(surface.step) < 2:
-        note_in(axes, "The largest network left its losses by position at the end of training only.")
+        st.note_in(axes, "The largest network left its losses by position at the end of training only.")
         return
-    colours = SizeColours(surface.T, POSITION_COLOURS)
+    colours = st.SizeColours(surface.T, POSITION_COLOURS)
     for T, loss in zip(surface.T, surface.loss.T, strict=True):
         axes.plot(surface.step, loss, color=colours(T), linewidth=1.2)
-    log_x(axes, surface.step, "step")
-    log_y(axes, surface.loss.ravel(), LOSS_LABEL)
-    axes.set_title(f"N = {short(entry['N'])} during training", color=INK)
+    st.log_x(axes, surface.step, "step")
+    st.log_y(axes, surface.loss.ravel(), st.LOSS_LABEL)
+    axes.set_title(f"N = {short(entry['N'])} during training")
     colours.bar(figure, [axes], "position T")
 
 
-@styled
+@st.styled
 def draw_surface(tables: StudyTables, laws: Laws) -> Figure:
     """The loss over position and step, of the smallest and of the largest network."""
     entries = position_entries(tables, laws, tables.main_family)
@@ -122,12 +108,12 @@ def draw_surface(tables: StudyTables, laws: Laws) -> Figure:
     ]
     if not surfaces:
         needs = "losses by position at three steps of a run: `scaling-laws sweep configs/sweeps/size.yaml`."
-        return note(TITLE_SURFACE, f"Needs {needs}")
-    figure, axes = panels(len(surfaces), width=5.8 * len(surfaces) + 0.4, height=4.6)
+        return st.note(TITLE_SURFACE, f"Needs {needs}")
+    figure, axes = st.panels(len(surfaces), width=5.8 * len(surfaces) + 0.4, height=4.6)
     levels = np.geomspace(
         min(one.loss.min() for _, one in surfaces), max(one.loss.max() for _, one in surfaces), CONTOURS
     )
-    colours = SizeColours(levels, "cividis")
+    colours = st.SizeColours(levels, "cividis")
     for panel, (entry, surface) in zip(axes, surfaces, strict=True):
         look: dict[str, Any] = {"cmap": colours.colours, "norm": colours.norm}
         panel.pcolormesh(surface.step, surface.T, surface.loss.T, shading="gouraud", rasterized=True, **look)
@@ -135,11 +121,11 @@ def draw_surface(tables: StudyTables, laws: Laws) -> Figure:
             surface.step, surface.T, surface.loss.T, levels=levels, colors="white", linewidths=0.7
         )
         panel.clabel(lines, fmt="%.2f", fontsize=7.5)
-        log_x(panel, surface.step, "step", margin=0.02)
-        log_y(panel, surface.T, POSITION_LABEL, margin=0.04)
+        st.log_x(panel, surface.step, "step", margin=0.02)
+        st.log_y(panel, surface.T, POSITION_LABEL, margin=0.04)
         panel.grid(visible=False)
-        panel.set_title(f"N = {short(entry['N'])}", color=INK)
-    colours.bar(figure, axes, LOSS_LABEL)
+        panel.set_title(f"N = {short(entry['N'])}")
+    colours.bar(figure, axes, st.LOSS_LABEL)
     return figure
 
 

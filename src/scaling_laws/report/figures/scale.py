@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.selection import at_common_horizon, of_largest_size
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, d_label, envelope_of, find_fit, n_label
 from scaling_laws.report.figures.compute import curves_by_compute, pf_days_label
 from scaling_laws.report.figures.entry import Entry
@@ -22,25 +23,7 @@ from scaling_laws.report.formulas import (
     pure_power_title,
     value_with_interval,
 )
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    FAMILY_COLOURS,
-    FIT,
-    GREY,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    family_name,
-    legend_below,
-    legend_entry,
-    log_x,
-    log_y,
-    note,
-    panels,
-    short,
-    styled,
-    thin,
-)
+from scaling_laws.report.text import short
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 NEEDS_SIZES = "Needs several sizes: runs of `scaling-laws sweep configs/sweeps/size.yaml`."
@@ -59,28 +42,28 @@ BEYOND = 30
 # --- Figure 1 -------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_power_laws(tables: StudyTables, laws: Laws) -> Figure:
     """Left: compute, with learning curves and envelope. Middle: D, largest size. Right: N, common horizon."""
     family = tables.main_family
     if family is None:
-        return note("Loss against compute, data and size", NEEDS_SIZES)
+        return st.note("Loss against compute, data and size", NEEDS_SIZES)
     runs = tables.of(family)
-    colours = SizeColours(runs["N"])
-    figure, (compute, data, size) = panels(3, width=12.0, height=5.1)
+    colours = st.SizeColours(runs["N"])
+    figure, (compute, data, size) = st.panels(3, width=12.0, height=5.1)
 
     curves = curves_by_compute(tables, runs)
     for run, curve in curves.groupby("run", sort=False):
         N = runs.loc[runs["run"] == run, "N"].iloc[0]
-        points = curve.iloc[thin(len(curve))]
+        points = curve.iloc[st.thin(len(curve))]
         compute.plot(points["pf_days"], points["loss"], color=colours(N), linewidth=0.8, alpha=0.55)
     _points(compute, runs["C"] / PF_DAY_FLOPS, runs["loss"], [colours(N) for N in runs["N"]], "end of a run")
     envelope = pd.DataFrame(envelope_of(laws, family)[0], columns=["C", "loss"])
-    hollow: dict[str, Any] = {"color": "none", "mec": INK, "ms": 7, "zorder": 4}
+    hollow: dict[str, Any] = {"color": "none", "mec": st.INK, "ms": 7, "zorder": 4}
     compute.plot(envelope["C"] / PF_DAY_FLOPS, envelope["loss"], "o", label="envelope", **hollow)
     visible = curves[curves["loss"] <= 1.2 * runs["loss"].max()]
-    log_x(compute, [*(runs["C"] / PF_DAY_FLOPS), *visible["pf_days"]], pf_days_label(laws))
-    log_y(compute, [*runs["loss"], *visible["loss"]], LOSS_LABEL)
+    st.log_x(compute, [*(runs["C"] / PF_DAY_FLOPS), *visible["pf_days"]], pf_days_label(laws))
+    st.log_y(compute, [*runs["loss"], *visible["loss"]], st.LOSS_LABEL)
 
     (at_largest, _), (at_common, _) = of_largest_size(runs), at_common_horizon(runs)
     for axes, column, chosen, label in (
@@ -88,9 +71,12 @@ def draw_power_laws(tables: StudyTables, laws: Laws) -> Figure:
         (size, "N", at_common, n_label(laws)),
     ):
         _points(axes, chosen[column], chosen["loss"], [colours(N) for N in chosen["N"]], "end of a run", 28)
-        log_x(axes, chosen[column], label, margin=0.12)
-        log_y(
-            axes, [*at_largest["loss"], *at_common["loss"]], LOSS_LABEL if axes is data else "", margin=0.12
+        st.log_x(axes, chosen[column], label, margin=0.12)
+        st.log_y(
+            axes,
+            [*at_largest["loss"], *at_common["loss"]],
+            st.LOSS_LABEL if axes is data else "",
+            margin=0.12,
         )
 
     titles = {
@@ -107,8 +93,8 @@ def draw_power_laws(tables: StudyTables, laws: Laws) -> Figure:
         _draw_fit(axes, pure, variable)
         _draw_fit(axes, find_fit(laws, f"power_{variable.lower()}", family), variable)
         _draw_kaplan(axes, rows, variable)
-        axes.set_title(f"{_formula(pure, variable)}\n({titles[variable]})", color=INK)
-        legend_below(axes, columns=1)
+        axes.set_title(f"{_formula(pure, variable)}\n({titles[variable]})")
+        st.legend_below(axes, columns=1)
     colours.bar(figure, [compute, data, size], n_label(laws))
     return figure
 
@@ -125,7 +111,7 @@ def describe_power_laws(tables: StudyTables, laws: Laws) -> str:
         for form, variable in (("kaplan_c", "C"), ("kaplan_d", "D"), ("kaplan_n", "N"))
     )
     return (
-        f"{family_name(family)}: over {len(runs)} runs the test loss falls from "
+        f"{st.family_name(family)}: over {len(runs)} runs the test loss falls from "
         f"{runs['loss'].max():.2f} to {runs['loss'].min():.2f} nats per token. "
         f"Fitted exponents: {exponents}. Bands and brackets are 90 % intervals."
     )
@@ -136,14 +122,14 @@ def slope_through(x: ArrayLike, loss: ArrayLike, exponent: float, at: ArrayLike)
 
     The scales of the paper's laws depend on its tokenizer (2020, section 1.2); the exponents do not.
     """
-    log_x, log_loss = np.log(np.asarray(x, dtype=float)), np.log(np.asarray(loss, dtype=float))
-    line = log_loss.mean() - exponent * (np.log(np.asarray(at, dtype=float)) - log_x.mean())
+    log_of_x, log_loss = np.log(np.asarray(x, dtype=float)), np.log(np.asarray(loss, dtype=float))
+    line = log_loss.mean() - exponent * (np.log(np.asarray(at, dtype=float)) - log_of_x.mean())
     return np.asarray(np.exp(line))
 
 
 def _points(axes: Axes, x: Any, y: Any, colours: list[Any], label: str, area: float = 16) -> None:
     axes.scatter(x, y, s=area, c=colours, zorder=3)
-    legend_entry(axes, label)
+    st.legend_entry(axes, label)
 
 
 def _draw_fit(axes: Axes, fit: Mapping[str, Any] | None, variable: str) -> None:
@@ -156,10 +142,10 @@ def _draw_fit(axes: Axes, fit: Mapping[str, Any] | None, variable: str) -> None:
     if not pure:
         label = f"with irreducible E = {value_with_interval(fit, 'E')}"
     loss = law_of(fit).loss(UNITS[variable] * x)
-    axes.plot(x, loss, color=FIT if pure else INK, ls="-" if pure else "--", zorder=2, label=label)
+    axes.plot(x, loss, color=st.FIT if pure else st.INK, ls="-" if pure else "--", zorder=2, label=label)
     band = fitted_band(fit, **{variable: UNITS[variable] * x})
     if pure and band is not None:
-        axes.fill_between(x, *band, color=FIT, alpha=BAND_ALPHA, linewidth=0)
+        axes.fill_between(x, *band, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
 
 
 def _draw_kaplan(axes: Axes, rows: pd.DataFrame, variable: str) -> None:
@@ -169,7 +155,7 @@ def _draw_kaplan(axes: Axes, rows: pd.DataFrame, variable: str) -> None:
     x, exponent = np.asarray(axes.get_xlim()), KAPLAN_EXPONENTS[variable]
     line = slope_through(rows[variable], rows["loss"], exponent, x)
     label = f"Kaplan 2020's exponent, {exponent}"
-    axes.plot(x, line, color=GREY, linewidth=1.2, linestyle=(0, (1, 1.4)), zorder=1, label=label)
+    axes.plot(x, line, color=st.GREY, linewidth=1.2, linestyle=(0, (1, 1.4)), zorder=1, label=label)
 
 
 def _formula(fit: Mapping[str, Any] | None, variable: str) -> str:
@@ -182,17 +168,20 @@ def _formula(fit: Mapping[str, Any] | None, variable: str) -> str:
 # --- Figure 23 ------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_power_or_logarithm(tables: StudyTables, laws: Laws) -> Figure:
     """Left: both fits to the loss of each size, drawn beyond the data. Right: what they leave over."""
     table = residuals_by_form(tables, laws)
     if table.empty:
-        return note("A power law or a logarithm of N", NEEDS_SIZES)
-    figure, (fitted, residual) = panels(2, width=11.0, height=4.9)
+        return st.note("A power law or a logarithm of N", NEEDS_SIZES)
+    figure, (fitted, residual) = st.panels(2, width=11.0, height=4.9)
     sizes = table.drop_duplicates(["N", "loss"])
-    fitted.plot(sizes["N"], sizes["loss"], "o", color=INK, zorder=3, label="a size at the common horizon")
+    fitted.plot(sizes["N"], sizes["loss"], "o", color=st.INK, zorder=3, label="a size at the common horizon")
     N = np.geomspace(sizes["N"].min() / 3, BEYOND * sizes["N"].max(), 160)
-    looks: dict[str, Any] = {"kaplan_n": {"color": FIT}, "log_n": {"color": FAMILY_COLOURS[0], "ls": "--"}}
+    looks: dict[str, Any] = {
+        "kaplan_n": {"color": st.FIT},
+        "log_n": {"color": st.FAMILY_COLOURS[0], "ls": "--"},
+    }
     lowest = [sizes["loss"].min()]
     for form, name in RIVALS.items():
         fit = find_fit(laws, form, tables.main_family)
@@ -204,24 +193,24 @@ def draw_power_or_logarithm(tables: StudyTables, laws: Laws) -> Figure:
         lowest.append(loss[-1])
         band = fitted_band(fit, N=N)
         if band is not None:
-            fitted.fill_between(N, *band, color=looks[form]["color"], alpha=BAND_ALPHA, linewidth=0)
+            fitted.fill_between(N, *band, color=looks[form]["color"], alpha=st.BAND_ALPHA, linewidth=0)
         look = looks[form] | {"ls": "none", "marker": "o" if form == "kaplan_n" else "s"}
         residual.plot(
             of_form["N"], of_form["residual_percent"], **look, label=f"{name}: rms {_rms(of_form):.2f} %"
         )
-    fitted.axvspan(sizes["N"].max(), N[-1], color=GREY, alpha=0.08, linewidth=0, label="beyond the data")
-    log_x(fitted, N, n_label(laws), margin=0.0)
-    log_y(fitted, [max(0.4 * sizes["loss"].min(), min(lowest)), 1.15 * sizes["loss"].max()], LOSS_LABEL)
-    residual.axhline(0, color=INK, linewidth=0.9, zorder=1)
+    fitted.axvspan(sizes["N"].max(), N[-1], color=st.GREY, alpha=0.08, linewidth=0, label="beyond the data")
+    st.log_x(fitted, N, n_label(laws), margin=0.0)
+    st.log_y(fitted, [max(0.4 * sizes["loss"].min(), min(lowest)), 1.15 * sizes["loss"].max()], st.LOSS_LABEL)
+    residual.axhline(0, color=st.INK, linewidth=0.9, zorder=1)
     if sd := laws["noise"]["sd_log_loss"]:
         label = "± 2 sd between seeds"
-        residual.axhspan(-200 * sd, 200 * sd, color=GREY, alpha=BAND_ALPHA, linewidth=0, label=label)
-    log_x(residual, sizes["N"], n_label(laws))
+        residual.axhspan(-200 * sd, 200 * sd, color=st.GREY, alpha=st.BAND_ALPHA, linewidth=0, label=label)
+    st.log_x(residual, sizes["N"], n_label(laws))
     residual.set_ylabel("ln(measured / fitted), %")
-    fitted.set_title("Loss against size", color=INK)
-    residual.set_title("What the fits leave over", color=INK)
+    fitted.set_title("Loss against size")
+    residual.set_title("What the fits leave over")
     for axes in (fitted, residual):
-        legend_below(axes, columns=1)
+        st.legend_below(axes, columns=1)
     return figure
 
 

@@ -14,25 +14,11 @@ from numpy.typing import NDArray
 
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.published import HOFFMANN, HOFFMANN_ISOFLOP, KAPLAN_TABLE_2, KAPLAN_TABLE_6
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import LEVELS, NIL, draws_of, form_name, interval_text, number
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    FAMILY_COLOURS,
-    FAMILY_MARKERS,
-    FIT,
-    GREY,
-    INK,
-    family_name,
-    log_x,
-    note,
-    note_in,
-    panels,
-    plain,
-    short,
-    styled,
-)
+from scaling_laws.report.formulas import LEVELS, draws_of, form_name
+from scaling_laws.report.text import NIL, interval_text, number, short
 
 TITLE_LADDER = "How the exponents move with choices of the analysis"
 TITLE_BOOTSTRAP = "What the runs say about the joint law's parameters"
@@ -80,16 +66,16 @@ def ladder_points(laws: Laws, family: str | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["change", "n_rows", "exponent", "value", "low", "high"])
 
 
-@styled
+@st.styled
 def draw_ladder(tables: StudyTables, laws: Laws) -> Figure:
     """A row a change. Left: a of N_opt ~ C^a, three ways. Middle, right: exponents of Chinchilla's law."""
     family = tables.main_family
     points = ladder_points(laws, family)
     if points.empty:
         needs = "an exponent that is identified: `scaling-laws sweep configs/sweeps/size.yaml`."
-        return note(TITLE_LADDER, f"Needs {needs}")
+        return st.note(TITLE_LADDER, f"Needs {needs}")
     changes = [entry["change"] for entry in laws["sensitivity"] if entry["family"] == family]
-    figure, axes = panels(3, width=12.0, height=1.9 + 0.3 * len(changes))
+    figure, axes = st.panels(3, width=12.0, height=1.9 + 0.3 * len(changes))
     _ladder(axes[0], points, changes, ALLOCATIONS)
     _published_a(axes[0])
     axes[0].set_xlabel(r"$a$ of $N_{opt} \propto C^a$")
@@ -97,15 +83,15 @@ def draw_ladder(tables: StudyTables, laws: Laws) -> Figure:
         of_law = points[points["exponent"] == name]
         panel.set_yticks(range(len(changes)), [""] * len(changes))
         if of_law.empty:
-            note_in(panel, "Chinchilla's law is not identified.")
+            st.note_in(panel, "Chinchilla's law is not identified.")
             continue
         _ladder(panel, points, changes, {name: "Chinchilla's L(N, D)"})
         panel.set_xlabel(label)
     rows = {entry["change"]: entry["n_rows"] for entry in laws["sensitivity"] if entry["family"] == family}
-    names = [f"{plain(change)} ({rows[change]})" for change in changes]
+    names = [f"{st.plain(change)} ({rows[change]})" for change in changes]
     axes[0].set_yticks(range(len(changes)), names, fontsize=8.5)
-    title = f"{plain(family_name(str(family)))}: one change at a time (runs)"
-    figure.suptitle(title, color=INK, fontsize=10.5)
+    title = f"{st.plain(st.family_name(str(family)))}: one change at a time (runs)"
+    figure.suptitle(title, color=st.INK, fontsize=10.5)
     _equal_spans(axes[1:])
     figure.legend(handles=_legend_of(axes[:1]), loc="outside lower center", ncols=5, fontsize=8.5)
     return figure
@@ -116,7 +102,7 @@ def _ladder(axes: Axes, points: pd.DataFrame, changes: Sequence[str], exponents:
     shifts = np.linspace(-0.2, 0.2, len(exponents)) if len(exponents) > 1 else [0.0]
     for place, (exponent, label) in enumerate(exponents.items()):
         rows = points[points["exponent"] == exponent]
-        colour, marker = FAMILY_COLOURS[place], FAMILY_MARKERS[place]
+        colour, marker = st.FAMILY_COLOURS[place], st.FAMILY_MARKERS[place]
         at = np.array([changes.index(change) for change in rows["change"]]) + shifts[place]
         axes.plot(rows["value"], at, color=colour, marker=marker, ms=4.5, linestyle="none", label=label)
         axes.hlines(at, rows["low"], rows["high"], color=colour, linewidth=2.2, alpha=0.7)
@@ -143,7 +129,9 @@ def _published_a(axes: Axes) -> None:
         (KAPLAN_TABLE_6.N.exponent, "Kaplan 2020", "--"),
         (HOFFMANN_ISOFLOP.a, "Chinchilla 2022", "-."),
     ):
-        axes.axvline(value, color=GREY, linestyle=line, linewidth=1.1, label=f"{name}: {value:.2f}", zorder=1)
+        axes.axvline(
+            value, color=st.GREY, linestyle=line, linewidth=1.1, label=f"{name}: {value:.2f}", zorder=1
+        )
 
 
 def describe_ladder(tables: StudyTables, laws: Laws) -> str:
@@ -173,7 +161,7 @@ def bootstrap_draws(fit: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
     return {name: values[finite] for name, values in draws.items()} if finite.any() else {}
 
 
-@styled
+@st.styled
 def draw_bootstrap(tables: StudyTables, laws: Laws) -> Figure:
     """A panel a parameter: the bootstrap's draws, their 90 %, the profile's interval, and the estimate."""
     fit, why = best_joint_fit(laws, tables.main_family)
@@ -181,21 +169,21 @@ def draw_bootstrap(tables: StudyTables, laws: Laws) -> Figure:
     if fit is None or not draws:
         reason = why if fit is None else "its fit has no bootstrap"
         needs = "a law of N and D that is identified: `scaling-laws sweep configs/sweeps/size.yaml`"
-        return note(TITLE_BOOTSTRAP, f"Needs {needs} ({reason}).")
+        return st.note(TITLE_BOOTSTRAP, f"Needs {needs} ({reason}).")
     columns = 3
     rows = -(-len(draws) // columns)
-    figure, axes = panels(columns, rows, width=11.5, height=0.7 + 2.5 * rows)
+    figure, axes = st.panels(columns, rows, width=11.5, height=0.7 + 2.5 * rows)
     published = PUBLISHED.get(fit["form"], ("", {}))
     for panel, (name, values) in zip(axes, draws.items(), strict=False):
         _distribution(panel, name, values, fit)
         if name in published[1]:
             at = published[1][name]
-            panel.axvline(at, color=GREY, linestyle="--", linewidth=1.1, label=published[0])
+            panel.axvline(at, color=st.GREY, linestyle="--", linewidth=1.1, label=published[0])
     for place, panel in enumerate(axes[len(draws) :]):
         _pair(panel, draws, fit) if place == 0 else panel.set_axis_off()
     figure.legend(handles=_legend_of(axes[: len(draws)]), loc="outside lower center", ncols=5, fontsize=8.5)
-    title = f"{plain(family_name(fit['family']))}: {form_name(fit['form'])}, {fit['interval_method']}"
-    figure.suptitle(title, color=INK, fontsize=10.5)
+    title = f"{st.plain(st.family_name(fit['family']))}: {form_name(fit['form'])}, {fit['interval_method']}"
+    figure.suptitle(title, color=st.INK, fontsize=10.5)
     return figure
 
 
@@ -207,15 +195,17 @@ def _distribution(axes: Axes, name: str, values: NDArray[np.float64], fit: Mappi
     edges = np.histogram_bin_edges(shown, N_BINS) if np.ptp(shown) > 0 else np.array([-0.5, 0.5]) + shown[0]
     if logarithmic:
         edges = np.exp(edges)
-    counts, _, _ = axes.hist(values, bins=list(edges), color=FAMILY_COLOURS[0], alpha=0.55, label="draws")
+    counts, _, _ = axes.hist(values, bins=list(edges), color=st.FAMILY_COLOURS[0], alpha=0.55, label="draws")
     top = 1.22 * float(np.max(counts))
-    axes.axvspan(low, high, color=FAMILY_COLOURS[0], alpha=BAND_ALPHA, linewidth=0, label="90 % of them")
-    axes.axvline(estimate, color=FIT, linewidth=1.6, label="estimate")
+    axes.axvspan(
+        low, high, color=st.FAMILY_COLOURS[0], alpha=st.BAND_ALPHA, linewidth=0, label="90 % of them"
+    )
+    axes.axvline(estimate, color=st.FIT, linewidth=1.6, label="estimate")
     profile = (fit["certificate"] or {}).get("profile", {}).get(name)
     unit = fit["units"].get(name, "1").replace(" * ", " · ")
     label = SYMBOLS.get(name, f"${name}$") + (f", {unit}" if unit != "1" else "")
     if logarithmic:
-        log_x(axes, [*edges, estimate, *(end for end in profile or () if end)], label)
+        st.log_x(axes, [*edges, estimate, *(end for end in profile or () if end)], label)
     else:
         axes.set_xlabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -234,8 +224,8 @@ def _pair(axes: Axes, draws: Mapping[str, NDArray[np.float64]], fit: Mapping[str
         axes.set_axis_off()
         return
     x, y = exponents[:2]
-    axes.plot(draws[x], draws[y], color=FAMILY_COLOURS[0], marker=".", alpha=0.5, linestyle="none")
-    axes.plot([fit["parameters"][x]], [fit["parameters"][y]], color=FIT, marker="o", linestyle="none")
+    axes.plot(draws[x], draws[y], color=st.FAMILY_COLOURS[0], marker=".", alpha=0.5, linestyle="none")
+    axes.plot([fit["parameters"][x]], [fit["parameters"][y]], color=st.FIT, marker="o", linestyle="none")
     axes.set_xlabel(SYMBOLS.get(x, x))
     axes.set_ylabel(SYMBOLS.get(y, y))
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -248,9 +238,9 @@ def _profile(axes: Axes, interval: Sequence[float | None] | None, height: float)
     low, high = axes.get_xlim()
     ends = [low if interval[0] is None else interval[0], high if interval[1] is None else interval[1]]
     marks = ["<" if interval[0] is None else "|", ">" if interval[1] is None else "|"]
-    axes.plot(ends, [height] * 2, color=INK, linewidth=1.4, label="90 % profile interval (> or <: open)")
+    axes.plot(ends, [height] * 2, color=st.INK, linewidth=1.4, label="90 % profile interval (> or <: open)")
     for end, mark in zip(ends, marks, strict=True):
-        axes.plot([end], [height], color=INK, marker=mark, ms=7)
+        axes.plot([end], [height], color=st.INK, marker=mark, ms=7)
 
 
 def _legend_of(axes: Sequence[Axes]) -> list[Any]:

@@ -19,25 +19,10 @@ from scaling_laws.papers.kaplan2020.equal_size import (
     noise_band_percent,
     shapes_at_equal_N,
 )
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    FAMILY_COLOURS,
-    FAMILY_MARKERS,
-    FIT,
-    GREY,
-    INK,
-    SizeColours,
-    legend_below,
-    log_x,
-    note,
-    note_in,
-    panels,
-    plain,
-    short,
-    styled,
-)
+from scaling_laws.report.text import short
 
 RATIOS = {
     "d_ff_ratio": "d_ff / d_model",
@@ -71,13 +56,13 @@ def shape_result_of(tables: StudyTables) -> Result | None:
     return None
 
 
-@styled
+@st.styled
 def draw_shapes(tables: StudyTables, laws: Laws) -> Figure:
     """Figure 5. Loss above the best: d_ff / d_model; d_model / n_layer at each N; d_model / n_heads."""
     result, shapes = shape_result_of(tables), shapes_at_equal_N(tables, laws)
     if result is None and shapes.empty:
-        return note(TITLE, f"{NEEDS_SHAPES} {NEEDS_SEARCH}")
-    figure, axes = panels(3, width=12.0, height=4.9)
+        return st.note(TITLE, f"{NEEDS_SHAPES} {NEEDS_SEARCH}")
+    figure, axes = st.panels(3, width=12.0, height=4.9)
     rows: list[dict[str, Any]] = []
     band, top = noise_band_percent(laws) or 0.0, LOWEST_TOP
     if result is not None:
@@ -88,15 +73,15 @@ def draw_shapes(tables: StudyTables, laws: Laws) -> Figure:
         if result is not None:
             _ratio(panel, ratio, rows, result["envelopes"][ratio], band, top)
         elif by_N.empty:
-            note_in(panel, f"{RATIOS[ratio]}: {NEEDS_SEARCH[0].lower()}{NEEDS_SEARCH[1:]}")
+            st.note_in(panel, f"{RATIOS[ratio]}: {NEEDS_SEARCH[0].lower()}{NEEDS_SEARCH[1:]}")
             continue
         _sizes(panel, by_N, rows, band, top, draws_band=result is None)
-        legend_below(panel, columns=2, fontsize=8.5)
+        st.legend_below(panel, columns=2, fontsize=8.5)
     searched = f"; the search of {result['study']}: N = {short(result['N'])}" if result else ""
     worth = compute_for_loss(laws)
     price = f"; 1 % of loss is worth {worth:.0f} % of compute" if worth else ""
-    title = plain(f"Shapes at equal N{searched}{price}")
-    figure.suptitle(title, color=INK, fontsize=10.5)
+    title = st.plain(f"Shapes at equal N{searched}{price}")
+    figure.suptitle(title, color=st.INK, fontsize=10.5)
     return figure
 
 
@@ -106,19 +91,22 @@ def _sizes(
     """Aspect ratios at each N, over what the search found."""
     if shapes.empty:
         return
-    colours = SizeColours(shapes["N"])
+    colours = st.SizeColours(shapes["N"])
     for place, N in enumerate(sorted(shapes["N"].unique())):
         of_size = shapes[shapes["N"] == N]
-        look: dict[str, Any] = {"color": colours(N), "marker": FAMILY_MARKERS[place % len(FAMILY_MARKERS)]}
+        look: dict[str, Any] = {
+            "color": colours(N),
+            "marker": st.FAMILY_MARKERS[place % len(st.FAMILY_MARKERS)],
+        }
         deep = of_size[of_size["n_layer"] >= FEWEST_LAYERS]
         axes.plot(deep["aspect_ratio"], deep["increase_percent"], **look, label=f"N = {short(N)}")
         shallow = of_size[(of_size["n_layer"] < FEWEST_LAYERS)]
         axes.plot(shallow["aspect_ratio"], shallow["increase_percent"], **look, mfc="none", linestyle="none")
     if (shapes["n_layer"] < FEWEST_LAYERS).any():
-        axes.plot([], [], color=INK, marker="o", mfc="none", linestyle="none", label="one layer")
+        axes.plot([], [], color=st.INK, marker="o", mfc="none", linestyle="none", label="one layer")
     if band and draws_band:
-        axes.axhspan(0, band, color=GREY, alpha=BAND_ALPHA, linewidth=0, label="noise between seeds")
-    log_x(axes, [*shapes["aspect_ratio"], *(row["aspect_ratio"] for row in rows)], RATIOS["aspect_ratio"])
+        axes.axhspan(0, band, color=st.GREY, alpha=st.BAND_ALPHA, linewidth=0, label="noise between seeds")
+    st.log_x(axes, [*shapes["aspect_ratio"], *(row["aspect_ratio"] for row in rows)], RATIOS["aspect_ratio"])
     axes.set_ylim(-0.04 * top, top)
     axes.set_ylabel("loss above the best, %")
 
@@ -147,11 +135,11 @@ def describe_shapes(tables: StudyTables, laws: Laws) -> str:
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
-@styled
+@st.styled
 def draw_search(tables: StudyTables, laws: Laws) -> Figure:
     """A shape study's own figure."""
     result = shape_result_of(tables)
-    return note(TITLE_SEARCH, NEEDS_SEARCH) if result is None else draw(result)
+    return st.note(TITLE_SEARCH, NEEDS_SEARCH) if result is None else draw(result)
 
 
 def describe_search(tables: StudyTables, laws: Laws) -> str:
@@ -169,10 +157,10 @@ def describe_search(tables: StudyTables, laws: Laws) -> str:
     )
 
 
-@styled
+@st.styled
 def draw(result: Result) -> Figure:
     """Loss above the best against each ratio, what matters most, and the order at a larger N."""
-    figure, axes = panels(3, 2, width=12.0, height=7.4)
+    figure, axes = st.panels(3, 2, width=12.0, height=7.4)
     rows, band, top = _rows_band_top(result)
     for panel, ratio in zip(axes, list(RATIOS)[:4], strict=False):
         _ratio(panel, ratio, rows, result["envelopes"][ratio], band, top)
@@ -183,7 +171,7 @@ def draw(result: Result) -> Figure:
     figure.suptitle(
         f"{result['study']}: shapes of {short(result['N'])} parameters, "
         f"{short(result['tokens'])} tokens each",
-        color=INK,
+        color=st.INK,
         parse_math=False,
     )
     return figure
@@ -211,7 +199,7 @@ def _ratio(
     axes.plot(
         [row[ratio] for row in within],
         [row["increase_percent"] for row in within],
-        color=FAMILY_COLOURS[0],
+        color=st.FAMILY_COLOURS[0],
         marker="o",
         linestyle="none",
         alpha=0.55,
@@ -219,37 +207,41 @@ def _ratio(
     )
     if beyond:
         label = "a trial above the axis"
-        axes.plot(beyond, [0.98 * top] * len(beyond), color=GREY, marker="^", linestyle="none", label=label)
+        axes.plot(
+            beyond, [0.98 * top] * len(beyond), color=st.GREY, marker="^", linestyle="none", label=label
+        )
     at = {row["run"]: row[ratio] for row in rows}
     axes.plot(
         [at[one["run"]] for one in bins],
         [one["increase_percent"] for one in bins],
-        color=FIT,
+        color=st.FIT,
         label="the best of each bin",
     )
     if band:
-        axes.axhspan(0, band, color=GREY, alpha=BAND_ALPHA, linewidth=0, label="noise between seeds")
-    log_x(axes, [row[ratio] for row in rows], RATIOS[ratio])
+        axes.axhspan(0, band, color=st.GREY, alpha=st.BAND_ALPHA, linewidth=0, label="noise between seeds")
+    st.log_x(axes, [row[ratio] for row in rows], RATIOS[ratio])
     axes.set_ylim(-0.04 * top, top)
     axes.set_ylabel("loss above the best, %")
 
 
 def _importance(axes: Axes, importance: Mapping[str, Any]) -> None:
     if importance["shares"] is None:
-        note_in(axes, f"Importance of the parameters: {importance['reason']}.")
+        st.note_in(axes, f"Importance of the parameters: {importance['reason']}.")
         return
     shares = dict(reversed(importance["shares"].items()))
-    axes.barh([RATIOS[name] for name in shares], list(shares.values()), color=FAMILY_COLOURS[0], height=0.6)
+    axes.barh(
+        [RATIOS[name] for name in shares], list(shares.values()), color=st.FAMILY_COLOURS[0], height=0.6
+    )
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("share of the importance (PED-ANOVA)")
-    axes.set_title("What tells good trials from bad", color=INK)
+    axes.set_title("What tells good trials from bad")
 
 
 def _transfer(axes: Axes, result: Result) -> None:
     """Lines that do not cross: the order of the shapes is the same at both sizes."""
     transfer = result["transfer"]
     if transfer is None:
-        note_in(axes, "No shapes were trained at a larger N.")
+        st.note_in(axes, "No shapes were trained at a larger N.")
         return
     shapes = transfer["shapes"]
     best_small = min(one["loss_small"] for one in shapes)
@@ -258,15 +250,15 @@ def _transfer(axes: Axes, result: Result) -> None:
         axes.plot(
             [result["N"], transfer["N"]],
             [100 * (one["loss_small"] / best_small - 1), 100 * (one["loss_large"] / best_large - 1)],
-            color=FAMILY_COLOURS[place % len(FAMILY_COLOURS)],
+            color=st.FAMILY_COLOURS[place % len(st.FAMILY_COLOURS)],
             marker="o",
             label=f"{one['small']['n_layer']} layers, d_ff/d_model {one['small']['d_ff_ratio']:.2g}, "
             f"heads of {one['small']['head_width']}",
         )
-    log_x(axes, [result["N"], transfer["N"]], "N, non-embedding parameters", margin=0.2)
+    st.log_x(axes, [result["N"], transfer["N"]], "N, non-embedding parameters", margin=0.2)
     axes.set_ylabel("loss above the best there, %")
-    axes.set_title("The same ratios at a larger N", color=INK)
-    legend_below(axes, columns=1, fontsize=8)
+    axes.set_title("The same ratios at a larger N")
+    st.legend_below(axes, columns=1, fontsize=8)
 
 
 FIGURES = (

@@ -10,24 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, c_label, find_allocation, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import interval_text, number
-from scaling_laws.report.style import (
-    FIT,
-    GREY,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    family_name,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    note_in,
-    panels,
-    styled,
-)
+from scaling_laws.report.text import interval_text, number
 
 TITLE = "Slices of equal compute"
 NEEDS_SLICES = (
@@ -87,53 +73,53 @@ def slice_minima(laws: Laws, family: str | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns, dtype=float)
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Left: loss against N at equal compute. Middle: N of the minima against compute. Right: their D/N."""
     family = tables.main_family
     slices = slices_of(laws, family)
     if not slices:
-        return note(TITLE, NEEDS_SLICES)
-    figure, (valleys, sizes, ratios) = panels(3, width=13.0, height=5.0)
-    colours = SizeColours([entry["C"] for entry in slices], "plasma")
+        return st.note(TITLE, NEEDS_SLICES)
+    figure, (valleys, sizes, ratios) = st.panels(3, width=13.0, height=5.0)
+    colours = st.SizeColours([entry["C"] for entry in slices], "plasma")
     for entry in slices:
         _draw_slice(valleys, entry, colours(entry["C"]))
-    valleys.plot([], [], "D", color=FIT, label="minimum, 90 % interval")
+    valleys.plot([], [], "D", color=st.FIT, label="minimum, 90 % interval")
     if any(entry["N_opt"] is None for entry in slices):
-        valleys.plot([], [], color=GREY, linestyle=":", linewidth=0.8, label="no minimum inside the slice")
-    log_x(valleys, [point["N"] for entry in slices for point in entry["points"]], n_label(laws))
-    log_y(valleys, [point["loss"] for entry in slices for point in entry["points"]], LOSS_LABEL)
-    valleys.set_title("Loss at equal compute", color=INK)
-    legend_below(valleys, columns=1)
+        valleys.plot([], [], color=st.GREY, linestyle=":", linewidth=0.8, label="no minimum inside the slice")
+    st.log_x(valleys, [point["N"] for entry in slices for point in entry["points"]], n_label(laws))
+    st.log_y(valleys, [point["loss"] for entry in slices for point in entry["points"]], st.LOSS_LABEL)
+    valleys.set_title("Loss at equal compute")
+    st.legend_below(valleys, columns=1)
     colours.bar(figure, [valleys], "C, training FLOPs")
 
     minima = slice_minima(laws, family)
     if minima.empty:
         for axes in (sizes, ratios):
-            note_in(axes, "No slice holds its minimum: its best size is the smallest or the largest.")
+            st.note_in(axes, "No slice holds its minimum: its best size is the smallest or the largest.")
         return figure
     allocation = find_allocation(laws, "isoflop", family)
     label = "minima"
     if allocation["exponent"] is not None:
         C = np.geomspace(minima["C"].min(), minima["C"].max(), 2)
-        sizes.plot(C, allocation["coefficient"] * C ** allocation["exponent"], color=FIT, linewidth=1.2)
+        sizes.plot(C, allocation["coefficient"] * C ** allocation["exponent"], color=st.FIT, linewidth=1.2)
         label += f", $C^a$ with a = {_with_interval(allocation['exponent'], allocation['exponent_interval'])}"
     for axes, name in ((sizes, "N"), (ratios, "ratio")):
         errors = [minima[name] - minima[f"{name}_low"], minima[f"{name}_high"] - minima[name]]
         errors = np.clip(np.nan_to_num(errors), 0, None)
-        axes.errorbar(minima["C"], minima[name], errors, fmt="D", color=FIT, elinewidth=1.1, label=label)
+        axes.errorbar(minima["C"], minima[name], errors, fmt="D", color=st.FIT, elinewidth=1.1, label=label)
         ends = [*minima[name], *minima[f"{name}_low"], *minima[f"{name}_high"]]
-        log_x(axes, minima["C"], c_label(laws), margin=0.12)
-        log_y(axes, ends if axes is sizes else [*ends, CHINCHILLA_RATIO], "")
+        st.log_x(axes, minima["C"], c_label(laws), margin=0.12)
+        st.log_y(axes, ends if axes is sizes else [*ends, CHINCHILLA_RATIO], "")
         label = "minima"
     sizes.set_ylabel("$N_{opt}$, " + n_label(laws).partition(", ")[2])
     ratios.set_ylabel("$D_{opt}/N_{opt}$, tokens a parameter")
     line = f"Chinchilla 2022: about {CHINCHILLA_RATIO:.0f}"
-    ratios.axhline(CHINCHILLA_RATIO, color=GREY, linestyle="--", linewidth=1.2, label=line)
-    sizes.set_title("Best size against budget", color=INK)
-    ratios.set_title("Tokens a parameter, best size", color=INK)
+    ratios.axhline(CHINCHILLA_RATIO, color=st.GREY, linestyle="--", linewidth=1.2, label=line)
+    sizes.set_title("Best size against budget")
+    ratios.set_title("Tokens a parameter, best size")
     for axes in (sizes, ratios):
-        legend_below(axes, columns=1)
+        st.legend_below(axes, columns=1)
     return figure
 
 
@@ -143,7 +129,7 @@ def describe(tables: StudyTables, laws: Laws) -> str:
     slices, minima = slices_of(laws, family), slice_minima(laws, family)
     if not slices:
         return "No slices of equal compute were measured."
-    words = f"{family_name(str(family))}: {len(minima)} of {len(slices)} slices hold their minimum"
+    words = f"{st.family_name(str(family))}: {len(minima)} of {len(slices)} slices hold their minimum"
     if minima.empty:
         return words + "."
     ends = minima.iloc[[0, -1]] if len(minima) > 1 else minima
@@ -167,8 +153,8 @@ def _draw_slice(axes: Axes, entry: Mapping[str, Any], colour: Any) -> None:
     parabola = np.polyfit(np.log(N / entry["N_opt"]), loss, 2)
     axes.plot(x, np.polyval(parabola, np.log(x / entry["N_opt"])), color=colour, linewidth=1.1)
     if entry["N_opt_interval"]:
-        axes.plot(entry["N_opt_interval"], [entry["loss_opt"]] * 2, color=FIT, linewidth=1.2, zorder=3)
-    axes.plot(entry["N_opt"], entry["loss_opt"], "D", color=FIT, zorder=4)
+        axes.plot(entry["N_opt_interval"], [entry["loss_opt"]] * 2, color=st.FIT, linewidth=1.2, zorder=3)
+    axes.plot(entry["N_opt"], entry["loss_opt"], "D", color=st.FIT, zorder=4)
 
 
 def _with_interval(value: float, interval: Sequence[float | None] | None) -> str:

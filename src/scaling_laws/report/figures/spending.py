@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.style import FAMILY_COLOURS, INK, note, panels, plain, short, styled
+from scaling_laws.report.text import short
 from scaling_laws.study.records import SEARCH_TAG, RunRecord, read_planned_experiments
 from scaling_laws.study.runs import compute_flops, times_reused
 from scaling_laws.study.units import PF_DAY_FLOPS
@@ -20,7 +21,7 @@ LEDGER_FILE = "ledger.csv"
 LEDGER_COLUMNS = ("outcome", "device_s", "tokens", "C")
 NO_EXPERIMENT = "no experiment"
 SECONDS_PER_HOUR = 3600.0
-OTHER_COLOUR = FAMILY_COLOURS[1]
+OTHER_COLOUR = st.FAMILY_COLOURS[1]
 COMPLETE = "complete"
 GOOD = (COMPLETE, "done", "running")
 """Outcomes, of runs and of the ledger's attempts, for which nothing is lost."""
@@ -93,35 +94,37 @@ def _flops(record: RunRecord) -> float:
     return compute_flops(record.parameters, record.flops_per_token, record.trained_tokens, n_reuse)["C"]
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Left: device-hours by experiment. Right: by outcome."""
     spent = spent_by_run(tables)
     if spent.empty:
-        return note(TITLE, "Needs a run that has a record: `scaling-laws sweep configs/sweeps/paper.yaml`.")
+        return st.note(
+            TITLE, "Needs a run that has a record: `scaling-laws sweep configs/sweeps/paper.yaml`."
+        )
     experiments = by_experiment(spent)
     outcomes, counted = by_outcome(tables)
     names = list(dict.fromkeys(experiments["experiment"]))
     n_bars = max(len(names), len(outcomes), 3)
-    figure, (left, right) = panels(2, width=11.5, height=1.3 + 0.3 * n_bars)
+    figure, (left, right) = st.panels(2, width=11.5, height=1.3 + 0.3 * n_bars)
 
     totals = experiments.groupby("experiment")[["device_hours", "pf_days"]].sum().loc[names]
     good = experiments[experiments["status"] == COMPLETE].set_index("experiment")["device_hours"]
     complete = [float(good.get(name, 0.0)) for name in names]
     lost = [float(all_of) - of_good for all_of, of_good in zip(totals["device_hours"], complete, strict=True)]
-    bars = [plain(name) for name in names]
-    left.barh(bars, complete, color=FAMILY_COLOURS[0], height=0.62, label="complete runs")
+    bars = [st.plain(name) for name in names]
+    left.barh(bars, complete, color=st.FAMILY_COLOURS[0], height=0.62, label="complete runs")
     if any(hours > 0 for hours in lost):
         hatched: dict[str, Any] = {"hatch": "////", "edgecolor": "white", "linewidth": 0.0}
         left.barh(bars, lost, left=complete, color=OTHER_COLOUR, height=0.62, label="other runs", **hatched)
         left.legend(loc="lower right", fontsize=8.5)
     _amounts(left, totals["device_hours"], totals["pf_days"])
-    left.set_title("By experiment; shared runs in equal shares", color=INK)
+    left.set_title("By experiment; shared runs in equal shares")
 
-    labels = [f"{plain(name)} ({n})" for name, n in zip(outcomes["outcome"], outcomes["n"], strict=True)]
-    right.barh(labels, outcomes["device_hours"], color=FAMILY_COLOURS[0], height=0.62)
+    labels = [f"{st.plain(name)} ({n})" for name, n in zip(outcomes["outcome"], outcomes["n"], strict=True)]
+    right.barh(labels, outcomes["device_hours"], color=st.FAMILY_COLOURS[0], height=0.62)
     _amounts(right, outcomes["device_hours"], outcomes["pf_days"])
-    right.set_title(f"By outcome of {counted}", color=INK)
+    right.set_title(f"By outcome of {counted}")
     for axes in (left, right):
         axes.set_xlabel("device-hours; at the bars: PF-days of 6ND")
         axes.set_ylim(n_bars - 0.5, -0.6)
@@ -135,7 +138,7 @@ def _amounts(axes: Axes, hours: pd.Series[float], pf_days: pd.Series[float]) -> 
     axes.set_xlim(0, 1.28 * longest)
     for place, (length, amount) in enumerate(zip(hours, pf_days, strict=True)):
         label = short(amount, 2) if amount else "0"
-        axes.text(length + 0.015 * longest, place, label, va="center", fontsize=8.5, color=INK)
+        axes.text(length + 0.015 * longest, place, label, va="center", fontsize=8.5, color=st.INK)
 
 
 def describe(tables: StudyTables, laws: Laws) -> str:

@@ -10,22 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from scaling_laws.laws.selection import SAME_HORIZON
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.style import (
-    INK,
-    LOSS_LABEL,
-    PARAMETER_LABELS,
-    SizeColours,
-    families_of,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    panels,
-    short,
-    styled,
-)
+from scaling_laws.report.text import short
 
 EXPERIMENT = "size"
 NEEDS_DEPTHS = "Needs sizes of several depths: runs of `scaling-laws sweep configs/sweeps/size.yaml`."
@@ -38,23 +26,23 @@ LEAST_SPAN = 2.0
 """Of the largest N over the smallest: below it the depth is what differs."""
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Loss against all parameters and against those without embeddings, a line a depth."""
     sizes = sizes_by_depth(tables)
     if sizes["n_layer"].nunique() < 2 or not _spread_out(sizes[sizes["n_layer"] > 0]):
-        return note("Which parameters count?", NEEDS_DEPTHS)
+        return st.note("Which parameters count?", NEEDS_DEPTHS)
     depths = sorted(sizes["n_layer"].unique())
-    figure, (every, without) = panels(2, width=11.0, height=4.9)
+    figure, (every, without) = st.panels(2, width=11.0, height=4.9)
     for axes, column, shown in ((every, "N_total", sizes), (without, "N", sizes[sizes["n_layer"] > 0])):
         for place, depth in enumerate(depths):
             of_depth = shown[shown["n_layer"] == depth].sort_values(column)
             if not of_depth.empty:
                 axes.plot(of_depth[column], of_depth["loss"], **_look(place, len(depths)), label=_name(depth))
-        log_x(axes, shown[column], PARAMETER_LABELS[column])
-        log_y(axes, sizes["loss"], LOSS_LABEL if axes is every else "")
-        axes.set_title(_title(sizes, column), color=INK)
-        legend_below(axes, columns=3)
+        st.log_x(axes, shown[column], st.PARAMETER_LABELS[column])
+        st.log_y(axes, sizes["loss"], st.LOSS_LABEL if axes is every else "")
+        axes.set_title(_title(sizes, column))
+        st.legend_below(axes, columns=3)
     return figure
 
 
@@ -84,7 +72,7 @@ def sizes_by_depth(tables: StudyTables) -> pd.DataFrame:
     runs = tables.runs if runs.empty else runs[runs["after_cooldown"].astype(bool)]
     if runs.empty or not set(columns) <= set(runs.columns):
         return pd.DataFrame(columns=columns)
-    runs = runs[runs["family"] == families_of(runs["family"])[0]].dropna(subset=["n_layer"])
+    runs = runs[runs["family"] == st.families_of(runs["family"])[0]].dropna(subset=["n_layer"])
     best, most = runs.iloc[:0], (0, 0)
     for D in np.unique(runs["D"]):
         at_D = runs[np.abs(np.log(runs["D"] / D)) <= SAME_HORIZON]
@@ -120,7 +108,7 @@ def _title(sizes: pd.DataFrame, column: str) -> str:
 
 def _look(place: int, n_depths: int) -> dict[str, Any]:
     """The colour and the marker of a depth: darker is shallower."""
-    colours = SizeColours([1.0, 10.0])
+    colours = st.SizeColours([1.0, 10.0])
     share = place / max(n_depths - 1, 1)
     return {
         "color": colours(10**share),

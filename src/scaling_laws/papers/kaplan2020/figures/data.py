@@ -24,26 +24,11 @@ from scaling_laws.papers.kaplan2020.limited_data import (
     steps_law,
 )
 from scaling_laws.papers.kaplan2020.training_time import batch_law
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import LEVELS, interval_text, number
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    FIT,
-    GREY,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    legend_below,
-    legend_entry,
-    log_x,
-    log_y,
-    note,
-    note_in,
-    panels,
-    short,
-    styled,
-)
+from scaling_laws.report.formulas import LEVELS
+from scaling_laws.report.text import interval_text, number, short
 
 D_LABEL = "D, unique training tokens"
 COLOURS_OF_D = "plasma"
@@ -57,37 +42,37 @@ NEEDS_BATCH = (
 # --- Figure 4 -------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_data_and_steps(tables: StudyTables, laws: Laws) -> Figure:
     """Left: loss against unique tokens, a line a size. Right: loss against S_min, a line a size."""
     runs = data_runs(tables, laws)
     points, steps = _steps_points(tables, laws)
     if runs.empty and points.empty:
-        return note("Loss against data and against steps", f"Left: {NEEDS_DATA} Right: {NEEDS_BATCH}")
-    figure, (by_data, by_steps) = panels(2, width=11.0, height=4.9)
-    colours = SizeColours([*runs["N"], *points["N"]])
+        return st.note("Loss against data and against steps", f"Left: {NEEDS_DATA} Right: {NEEDS_BATCH}")
+    figure, (by_data, by_steps) = st.panels(2, width=11.0, height=4.9)
+    colours = st.SizeColours([*runs["N"], *points["N"]])
     if runs.empty:
-        note_in(by_data, NEEDS_DATA)
+        st.note_in(by_data, NEEDS_DATA)
     else:
         _loss_against_data(by_data, runs, fit_data_law(runs, RESAMPLES), colours)
     if points.empty:
-        note_in(by_steps, NEEDS_BATCH)
+        st.note_in(by_steps, NEEDS_BATCH)
     else:
         _loss_against_steps(by_steps, points, colours)
         S_min = np.geomspace(points["S_min"].min(), points["S_min"].max(), 80)
         for N in sorted(points["N"].unique()):
             by_steps.plot(S_min, steps.loss(N, S_min), color=colours(N), linewidth=1.2, linestyle="--")
         formula = rf"$\alpha_N$ = {steps.alpha_N:.3f}, $\alpha_S$ = {steps.alpha_S:.3f}"
-        by_steps.plot([], [], color=INK, linewidth=1.2, linestyle="--", label=f"(1.6), {formula}")
-        legend_below(by_steps, columns=1)
+        by_steps.plot([], [], color=st.INK, linewidth=1.2, linestyle="--", label=f"(1.6), {formula}")
+        st.legend_below(by_steps, columns=1)
     colours.bar(figure, [by_data, by_steps], n_label(laws))
     return figure
 
 
-def _loss_against_data(axes: Axes, runs: pd.DataFrame, found: DataLaw, colours: SizeColours) -> None:
+def _loss_against_data(axes: Axes, runs: pd.DataFrame, found: DataLaw, colours: st.SizeColours) -> None:
     """A line a size through its parts of the corpus, with (1.5)."""
-    log_x(axes, runs["D"], D_LABEL)
-    log_y(axes, runs["loss"], LOSS_LABEL, margin=0.1)
+    st.log_x(axes, runs["D"], D_LABEL)
+    st.log_y(axes, runs["loss"], st.LOSS_LABEL, margin=0.1)
     D = np.geomspace(*axes.get_xlim(), 80)
     for N in np.unique(runs["N"]):
         of_size = runs[runs["N"] == N]
@@ -97,21 +82,21 @@ def _loss_against_data(axes: Axes, runs: pd.DataFrame, found: DataLaw, colours: 
             continue
         axes.plot(D, found.law.loss(N, D), color=colours(N), linewidth=1.2, linestyle="--")
         low, high = np.nanpercentile(found.draws.loss(N, D[None, :]), LEVELS, axis=0)
-        axes.fill_between(D, low, high, color=colours(N), alpha=BAND_ALPHA, linewidth=0)
+        axes.fill_between(D, low, high, color=colours(N), alpha=st.BAND_ALPHA, linewidth=0)
     _end_entries(axes, runs)
     _data_law_entry(axes, found)
-    axes.set_title("Text of limited length, stopped early", color=INK)
-    legend_below(axes, columns=1)
+    axes.set_title("Text of limited length, stopped early")
+    st.legend_below(axes, columns=1)
 
 
-def _loss_against_steps(axes: Axes, points: pd.DataFrame, colours: SizeColours) -> None:
+def _loss_against_steps(axes: Axes, points: pd.DataFrame, colours: st.SizeColours) -> None:
     for _, curve in points.groupby("trunk"):
         N = curve["N"].iloc[0]
         axes.plot(curve["S_min"], curve["loss"], color=colours(N), linewidth=0.8, marker="o", markersize=2.6)
-    legend_entry(axes, "during training, at a constant rate", ms=2.6, linestyle="-", linewidth=0.8)
-    log_x(axes, points["S_min"], r"$S_\mathrm{min}$, steps at a batch far above the critical")
-    log_y(axes, points["loss"], LOSS_LABEL)
-    axes.set_title("Unlimited text", color=INK)
+    st.legend_entry(axes, "during training, at a constant rate", ms=2.6, linestyle="-", linewidth=0.8)
+    st.log_x(axes, points["S_min"], r"$S_\mathrm{min}$, steps at a batch far above the critical")
+    st.log_y(axes, points["loss"], st.LOSS_LABEL)
+    axes.set_title("Unlimited text")
 
 
 def describe_data_and_steps(tables: StudyTables, laws: Laws) -> str:
@@ -136,17 +121,17 @@ def describe_data_and_steps(tables: StudyTables, laws: Laws) -> str:
 # --- Figure 9 -------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_overfitting(tables: StudyTables, laws: Laws) -> Figure:
     """Left: loss against N, a line a part of the corpus. Right: the excess over unlimited text."""
     runs = data_runs(tables, laws)
     if runs.empty:
-        return note("Overfitting", NEEDS_DATA)
+        return st.note("Overfitting", NEEDS_DATA)
     found = fit_data_law(runs)
-    colours = SizeColours(runs["D"], COLOURS_OF_D)
-    figure, (by_size, collapsed) = panels(2, width=11.0, height=4.9)
-    log_x(by_size, runs["N"], n_label(laws))
-    log_y(by_size, runs["loss"], LOSS_LABEL, margin=0.1)
+    colours = st.SizeColours(runs["D"], COLOURS_OF_D)
+    figure, (by_size, collapsed) = st.panels(2, width=11.0, height=4.9)
+    st.log_x(by_size, runs["N"], n_label(laws))
+    st.log_y(by_size, runs["loss"], st.LOSS_LABEL, margin=0.1)
     N = np.geomspace(*by_size.get_xlim(), 80)
     for D in np.unique(runs["D"]):
         of_part = runs[runs["D"] == D]
@@ -157,27 +142,31 @@ def draw_overfitting(tables: StudyTables, laws: Laws) -> Figure:
             by_size.plot(N, found.law.loss(N, D), color=colours(D), linewidth=1.2, linestyle="--")
     _end_entries(by_size, runs)
     _data_law_entry(by_size, found)
-    by_size.set_title("Loss on each part of the corpus", color=INK)
-    legend_below(by_size, columns=1)
+    by_size.set_title("Loss on each part of the corpus")
+    st.legend_below(by_size, columns=1)
     if found.law is None:
-        note_in(collapsed, f"Not measured: {why_not(found)}.")
+        st.note_in(collapsed, f"Not measured: {why_not(found)}.")
     else:
         table = overfitting(runs, found.law)
         _ends(
             collapsed, table["x"], table["excess"], table["stopped_early"], [colours(D) for D in table["D"]]
         )
         ratio = found.law.alpha_N / found.law.alpha_D
-        log_x(
+        st.log_x(
             collapsed, table["x"], rf"$N^{{\alpha_N/\alpha_D}}\,/\,D$, with $\alpha_N/\alpha_D$ = {ratio:.2f}"
         )
         x = np.geomspace(*collapsed.get_xlim(), 120)
-        collapsed.plot(x, excess_at(x, found.law), color=FIT, label="(4.3), of the same fit")
+        collapsed.plot(x, excess_at(x, found.law), color=st.FIT, label="(4.3), of the same fit")
         collapsed.axhline(
-            TOLERATED, color=GREY, linewidth=0.9, linestyle=":", label=f"{100 * TOLERATED:g} %, as in (4.4)"
+            TOLERATED,
+            color=st.GREY,
+            linewidth=0.9,
+            linestyle=":",
+            label=f"{100 * TOLERATED:g} %, as in (4.4)",
         )
         collapsed.set_ylabel(r"$L(N, D)\,/\,L(N, \infty) - 1$,  $L(N, \infty)$ of the fit")
-        collapsed.set_title("Overfitting", color=INK)
-        legend_below(collapsed, columns=1)
+        collapsed.set_title("Overfitting")
+        st.legend_below(collapsed, columns=1)
     colours.bar(figure, [by_size, collapsed], D_LABEL)
     return figure
 
@@ -219,15 +208,15 @@ def _ends(axes: Axes, x: pd.Series, y: pd.Series, stopped: pd.Series, colours: l
 
 def _end_entries(axes: Axes, runs: pd.DataFrame) -> None:
     if runs["stopped_early"].any():
-        legend_entry(axes, "stopped early, at its lowest loss")
+        st.legend_entry(axes, "stopped early, at its lowest loss")
     if not runs["stopped_early"].all():
-        legend_entry(axes, "not stopped before its horizon", mfc="white")
+        st.legend_entry(axes, "not stopped before its horizon", mfc="white")
 
 
 def _data_law_entry(axes: Axes, found: DataLaw) -> None:
     if found.law is not None:
         exponents = rf"$\alpha_N$ = {found.law.alpha_N:.3f}, $\alpha_D$ = {found.law.alpha_D:.3f}"
-        axes.plot([], [], color=INK, linewidth=1.2, linestyle="--", label=f"(1.5), {exponents}")
+        axes.plot([], [], color=st.INK, linewidth=1.2, linestyle="--", label=f"(1.5), {exponents}")
 
 
 def _value(found: DataLaw, name: str) -> str:

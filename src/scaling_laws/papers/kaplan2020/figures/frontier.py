@@ -30,24 +30,11 @@ from scaling_laws.papers.kaplan2020.training_time import (
     route_draws,
     why_no_frontier,
 )
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import LEVELS, interval_text, number
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    FIT,
-    GREY,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    family_name,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    panels,
-    styled,
-)
+from scaling_laws.report.formulas import LEVELS
+from scaling_laws.report.text import interval_text, number
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 LOSS_TITLE = "The lowest loss for a compute"
@@ -106,26 +93,26 @@ def power_of(C: Any, values: Any) -> PowerOfCompute | None:
 # --- Figure 13 ------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_loss(tables: StudyTables, laws: Laws) -> Figure:
     """Learning curves in C_min, their lower envelope with its fit, and the envelope in C as spent."""
     family = tables.main_family
     envelope, curves = efficient_envelope(laws, family), law_curves(tables, family)
     naive, batch = naive_envelope(curves), batch_law(laws, family)
     if envelope.empty and naive.empty:
-        return note(LOSS_TITLE, why_no_frontier(laws, family))
-    figure, (axes,) = panels(1, width=9.0, height=5.6)
+        return st.note(LOSS_TITLE, why_no_frontier(laws, family))
+    figure, (axes,) = st.panels(1, width=9.0, height=5.6)
     shown = [*envelope["loss"], *naive["loss"]]
     if batch is not None and not curves.empty:
         points = time_points(curves)
-        colours, C_min = SizeColours(points.N), points.compute_min(batch, points.loss)
+        colours, C_min = st.SizeColours(points.N), points.compute_min(batch, points.loss)
         for k, N in enumerate(points.N):
             of = points.training == k
             axes.plot(C_min[of] / PF_DAY_FLOPS, points.loss[of], color=colours(N), linewidth=0.9, alpha=0.6)
         colours.bar(figure, [axes], n_label(laws))
     C = np.geomspace(min([*envelope["C"], *naive["C"]]) / 2, max([*envelope["C"], *naive["C"]]) * 2, 60)
     if not envelope.empty:
-        axes.plot(envelope["C"] / PF_DAY_FLOPS, envelope["loss"], "o", color=FIT, ms=4.5, zorder=4)
+        axes.plot(envelope["C"] / PF_DAY_FLOPS, envelope["loss"], "o", color=st.FIT, ms=4.5, zorder=4)
         _draw_efficient_fit(axes, laws, family, C)
     of_C = power_of(naive["C"], naive["loss"])
     if of_C is not None:
@@ -142,12 +129,12 @@ def draw_loss(tables: StudyTables, laws: Laws) -> Figure:
         axes.plot(C / PF_DAY_FLOPS, of_C.at(C), color=NAIVE, linestyle=(0, (4, 1.6)), label=label)
     kaplan = ((KAPLAN_SINGLE.of_C_min, "-", "$C_{min}$"), (KAPLAN_SINGLE.of_C_naive, "--", "C as spent"))
     for law, line, label in kaplan if has_kaplans_tokens(tables) else ():
-        axes.plot(C / PF_DAY_FLOPS, law.loss(C), color=GREY, linestyle=line, label=f"Kaplan 2020, {label}")
+        axes.plot(C / PF_DAY_FLOPS, law.loss(C), color=st.GREY, linestyle=line, label=f"Kaplan 2020, {label}")
         shown.extend(law.loss(C))
-    log_x(axes, C / PF_DAY_FLOPS, f"compute, {PF_DAYS} (non-embedding)", margin=0.0)
-    log_y(axes, shown, LOSS_LABEL, margin=0.2)
-    axes.set_title("Loss against compute: in $C_{min}$, and as spent at one batch", color=INK)
-    legend_below(axes, columns=2)
+    st.log_x(axes, C / PF_DAY_FLOPS, f"compute, {PF_DAYS} (non-embedding)", margin=0.0)
+    st.log_y(axes, shown, st.LOSS_LABEL, margin=0.2)
+    axes.set_title("Loss against compute: in $C_{min}$, and as spent at one batch")
+    st.legend_below(axes, columns=2)
     return figure
 
 
@@ -163,7 +150,7 @@ def describe_loss(tables: StudyTables, laws: Laws) -> str:
     spent = "is not measured" if of_C is None else f"as C^-{number(-of_C.exponent)}"
     kaplan = f"{KAPLAN_SINGLE.of_C_min.alpha_C} and {KAPLAN_SINGLE.of_C_naive.alpha_C}"
     return (
-        f"{family_name(str(family))}: the lowest loss {efficient} and, in compute as spent at one batch, "
+        f"{st.family_name(str(family))}: the lowest loss {efficient} and, in compute as spent at one batch, "
         f"{spent} (Kaplan 2020: {kaplan})."
     )
 
@@ -177,24 +164,24 @@ def _draw_efficient_fit(axes: Axes, laws: Laws, family: str | None, C: NDArray[A
         return
     exponent = f"{_estimate(entry['alpha_C_min'])} (Kaplan 2020: {KAPLAN_SINGLE.of_C_min.alpha_C:.3f})"
     label = f"$C_{{min}}$, $\\alpha_C^{{min}}$ = {exponent}"
-    axes.plot(C / PF_DAY_FLOPS, KaplanCMin(**fit["parameters"]).loss(C), color=FIT, label=label)
+    axes.plot(C / PF_DAY_FLOPS, KaplanCMin(**fit["parameters"]).loss(C), color=st.FIT, label=label)
     draws = route_draws(laws, family, "alpha_C_min", "C_c_min")
     if draws is not None:
         low, high = np.percentile(KaplanCMin(**draws).loss(C), LEVELS, axis=0)
-        axes.fill_between(C / PF_DAY_FLOPS, low, high, color=FIT, alpha=BAND_ALPHA, linewidth=0)
+        axes.fill_between(C / PF_DAY_FLOPS, low, high, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
 
 
 # --- Figure 14 ------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_size(tables: StudyTables, laws: Laws) -> Figure:
     """Left: the best size against compute. Right: the steps that it takes. In C_min, and as spent."""
     family = tables.main_family
     envelope, naive = efficient_envelope(laws, family), naive_envelope(law_curves(tables, family))
     if envelope.empty and naive.empty:
-        return note(SIZE_TITLE, why_no_frontier(laws, family))
-    figure, (sizes, steps) = panels(2, width=12.0, height=5.4)
+        return st.note(SIZE_TITLE, why_no_frontier(laws, family))
+    figure, (sizes, steps) = st.panels(2, width=12.0, height=5.4)
     C = np.geomspace(min([*envelope["C"], *naive["C"]]) / 2, max([*envelope["C"], *naive["C"]]) * 2, 60)
     panels_of = (
         (sizes, "N", "N", "N", (KAPLAN_TABLE_6.N, KAPLAN_FIGURE_14_NAIVE_N)),
@@ -204,7 +191,7 @@ def draw_size(tables: StudyTables, laws: Laws) -> Figure:
         shown = [*envelope[column], *naive[naive_column], *kaplan.at(C)]
         symbol = {"N": "N", "S_min": "S_{min}"}[name]
         if not envelope.empty:
-            axes.plot(envelope["C"] / PF_DAY_FLOPS, envelope[column], "o", color=FIT, ms=5, zorder=4)
+            axes.plot(envelope["C"] / PF_DAY_FLOPS, envelope[column], "o", color=st.FIT, ms=5, zorder=4)
             _draw_power(axes, laws, family, name, symbol, C)
         of_naive = power_of(naive["C"], naive[naive_column])
         if of_naive is not None:
@@ -212,20 +199,20 @@ def draw_size(tables: StudyTables, laws: Laws) -> Figure:
             label = f"as spent at one batch: $C^{{{of_naive.exponent:.2f}}}$"
             axes.plot(C / PF_DAY_FLOPS, of_naive.at(C), color=NAIVE, linestyle=(0, (4, 1.6)), label=label)
         label = f"Kaplan 2020: ${symbol} \\propto C_{{min}}^{{{kaplan.exponent}}}$"
-        axes.plot(C / PF_DAY_FLOPS, kaplan.at(C), color=GREY, label=label)
+        axes.plot(C / PF_DAY_FLOPS, kaplan.at(C), color=st.GREY, label=label)
         if kaplan_naive is not None:
             label = f"Kaplan 2020, as spent: $C^{{{kaplan_naive.exponent}}}$"
-            axes.plot(C / PF_DAY_FLOPS, kaplan_naive.at(C), color=GREY, linestyle="--", label=label)
+            axes.plot(C / PF_DAY_FLOPS, kaplan_naive.at(C), color=st.GREY, linestyle="--", label=label)
             shown.extend(kaplan_naive.at(C))
-        log_x(axes, C / PF_DAY_FLOPS, C_MIN_LABEL.replace("$C_{min}$", "compute"), margin=0.0)
-        log_y(
+        st.log_x(axes, C / PF_DAY_FLOPS, C_MIN_LABEL.replace("$C_{min}$", "compute"), margin=0.0)
+        st.log_y(
             axes,
             shown,
             "$N_{opt}$, " + n_label(laws).partition(", ")[2] if axes is sizes else "optimizer steps",
         )
-        legend_below(axes, columns=1)
-    sizes.set_title("Best size", color=INK)
-    steps.set_title("Steps at the best size", color=INK)
+        st.legend_below(axes, columns=1)
+    sizes.set_title("Best size")
+    steps.set_title("Steps at the best size")
     return figure
 
 
@@ -253,7 +240,7 @@ def describe_size(tables: StudyTables, laws: Laws) -> str:
         words.append(
             f"as spent N ~ C^{number(of_naive.exponent)} (Kaplan 2020: {KAPLAN_FIGURE_14_NAIVE_N.exponent})"
         )
-    return f"{family_name(str(family))}, along the frontier: {'; '.join(words)}."
+    return f"{st.family_name(str(family))}, along the frontier: {'; '.join(words)}."
 
 
 def _draw_power(axes: Axes, laws: Laws, family: str | None, name: str, symbol: str, C: NDArray[Any]) -> None:
@@ -262,12 +249,12 @@ def _draw_power(axes: Axes, laws: Laws, family: str | None, name: str, symbol: s
     if power is None:
         return
     label = f"$ {symbol} \\propto C_{{min}}^p$, p = {_exponent(power)}"
-    axes.plot(C / PF_DAY_FLOPS, power["coefficient"] * C ** power["exponent"], color=FIT, label=label)
+    axes.plot(C / PF_DAY_FLOPS, power["coefficient"] * C ** power["exponent"], color=st.FIT, label=label)
     draws = route_draws(laws, family, f"{name} coefficient", f"{name} exponent")
     if draws is not None:
         drawn = draws[f"{name} coefficient"] * C ** draws[f"{name} exponent"]
         low, high = np.percentile(drawn, LEVELS, axis=0)
-        axes.fill_between(C / PF_DAY_FLOPS, low, high, color=FIT, alpha=BAND_ALPHA, linewidth=0)
+        axes.fill_between(C / PF_DAY_FLOPS, low, high, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
 
 
 def _exponent(power: Any) -> str:

@@ -14,23 +14,11 @@ from scaling_laws.laws.batch.compute_efficient import Crossing, crossing
 from scaling_laws.laws.forms.single import KaplanCMin
 from scaling_laws.laws.published import KAPLAN_SINGLE, KAPLAN_TABLE_6
 from scaling_laws.papers.kaplan2020.training_time import C_MIN_LABEL, entry_of, why_no_frontier
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, find_fit
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import interval_text, law_of, number
-from scaling_laws.report.style import (
-    FAMILY_COLOURS,
-    FIT,
-    INK,
-    LOSS_LABEL,
-    family_name,
-    legend_below,
-    log_x,
-    log_y,
-    note_in,
-    panels,
-    short,
-    styled,
-)
+from scaling_laws.report.formulas import law_of
+from scaling_laws.report.text import interval_text, number, short
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 GROWTH_TITLE = "Where more compute should go"
@@ -68,18 +56,18 @@ def measured_exponents(laws: Laws, family: str | None) -> dict[str, float] | Non
     return {name: float(optimal[name]["exponent"]) for name, _ in LAYERS} if optimal else None
 
 
-@styled
+@st.styled
 def draw_growth(tables: StudyTables, laws: Laws) -> Figure:
     """Left: the paper's, right: this study's: model size, batch and serial steps stacked as factors."""
-    figure, (paper, ours) = panels(2, width=12.0, height=4.8)
+    figure, (paper, ours) = st.panels(2, width=12.0, height=4.8)
     _draw_layers(paper, KAPLAN_GROWTH)
-    paper.set_title("Kaplan 2020 (Table 6)", color=INK)
+    paper.set_title("Kaplan 2020 (Table 6)")
     exponents = measured_exponents(laws, tables.main_family)
     if exponents is None:
-        note_in(ours, why_no_frontier(laws, tables.main_family))
+        st.note_in(ours, why_no_frontier(laws, tables.main_family))
         return figure
     _draw_layers(ours, exponents)
-    ours.set_title("This study's frontier, extrapolated", color=INK)
+    ours.set_title("This study's frontier, extrapolated")
     return figure
 
 
@@ -95,14 +83,14 @@ def _draw_layers(axes: Axes, exponents: Mapping[str, float]) -> None:
     times = np.geomspace(1, MOST_COMPUTE, 60)
     factors = growth(exponents, times)
     below = np.ones_like(times)
-    for (name, words), colour in zip(LAYERS, FAMILY_COLOURS, strict=False):
+    for (name, words), colour in zip(LAYERS, st.FAMILY_COLOURS, strict=False):
         shrinks = exponents[name] < 0
         above = below if shrinks else below * factors[name]
         label = f"{words}: {_factor(float(factors[name][-1]))} (exponent {exponents[name]:.2f})"
         axes.fill_between(times, below, above, color=colour, alpha=0.75, linewidth=0, label=label)
         below = above
-    log_x(axes, times, "compute $C_{min}$, times as much", margin=0.0)
-    log_y(axes, [1, MOST_COMPUTE], "factors, stacked", margin=0.0)
+    st.log_x(axes, times, "compute $C_{min}$, times as much", margin=0.0)
+    st.log_y(axes, [1, MOST_COMPUTE], "factors, stacked", margin=0.0)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="upper left")
 
@@ -126,19 +114,19 @@ def kaplan_crossing() -> Crossing:
     )
 
 
-@styled
+@st.styled
 def draw_crossing(tables: StudyTables, laws: Laws) -> Figure:
     """L(C_min) and L(D(C_min)) to where they cross. Left: the paper's; right: this study's."""
-    figure, (paper, ours) = panels(2, width=12.0, height=5.0)
+    figure, (paper, ours) = st.panels(2, width=12.0, height=5.0)
     C = np.geomspace(*SHOWN_PF_DAYS, 80) * PF_DAY_FLOPS
     of_C, of_D = KAPLAN_SINGLE.of_C_min, KAPLAN_SINGLE.of_D
     _draw_lines(paper, C, of_C.loss(C), of_D.loss(KAPLAN_TABLE_6.D.at(C)))
     _mark(paper, kaplan_crossing())
-    paper.set_title("Kaplan 2020 (Tables 5 and 6)", color=INK)
+    paper.set_title("Kaplan 2020 (Tables 5 and 6)")
     family = tables.main_family
     laws_of_study = study_lines(laws, family)
     if laws_of_study is None:
-        note_in(ours, why_no_frontier(laws, family))
+        st.note_in(ours, why_no_frontier(laws, family))
     else:
         frontier, of_tokens = laws_of_study
         found = _crossing_of(laws, family)
@@ -148,12 +136,12 @@ def draw_crossing(tables: StudyTables, laws: Laws) -> Figure:
         x = np.geomspace(low, furthest, 80)
         _draw_lines(ours, x, frontier(x), of_tokens(x))
         ours.axvspan(
-            low / PF_DAY_FLOPS, high / PF_DAY_FLOPS, color=INK, alpha=0.08, linewidth=0, label="measured"
+            low / PF_DAY_FLOPS, high / PF_DAY_FLOPS, color=st.INK, alpha=0.08, linewidth=0, label="measured"
         )
         _mark(ours, found)
-        ours.set_title("This study, extrapolated", color=INK)
-        legend_below(ours, columns=1)
-    legend_below(paper, columns=1)
+        ours.set_title("This study, extrapolated")
+        st.legend_below(ours, columns=1)
+    st.legend_below(paper, columns=1)
     return figure
 
 
@@ -181,7 +169,7 @@ def describe_crossing(tables: StudyTables, laws: Laws) -> str:
     if study_lines(laws, family) is None:
         return f"{sentence}; this study has not both L(C_min) and L(D)."
     found = _crossing_of(laws, family)
-    name = family_name(str(family))
+    name = st.family_name(str(family))
     if found.C is None:
         return f"{sentence}; this study's ({name}) do not: {found.reason}."
     interval = entry_of(laws, "training_time", family)["crossing"]["C_interval"] or (None, None)
@@ -195,18 +183,18 @@ def _crossing_of(laws: Laws, family: str | None) -> Crossing:
 
 
 def _draw_lines(axes: Axes, C: NDArray[Any], of_C: NDArray[Any], of_D: NDArray[Any]) -> None:
-    axes.plot(C / PF_DAY_FLOPS, of_C, color=FIT, label="$L(C_{min})$: what compute promises")
+    axes.plot(C / PF_DAY_FLOPS, of_C, color=st.FIT, label="$L(C_{min})$: what compute promises")
     label = "$L(D(C_{min}))$: what the data of one epoch allow"
-    axes.plot(C / PF_DAY_FLOPS, of_D, color=FAMILY_COLOURS[0], linestyle=(0, (4, 1.6)), label=label)
-    log_x(axes, C / PF_DAY_FLOPS, C_MIN_LABEL, margin=0.0)
-    log_y(axes, [*of_C, *of_D], LOSS_LABEL)
+    axes.plot(C / PF_DAY_FLOPS, of_D, color=st.FAMILY_COLOURS[0], linestyle=(0, (4, 1.6)), label=label)
+    st.log_x(axes, C / PF_DAY_FLOPS, C_MIN_LABEL, margin=0.0)
+    st.log_y(axes, [*of_C, *of_D], st.LOSS_LABEL)
 
 
 def _mark(axes: Axes, found: Crossing) -> None:
     if found.C is None or found.N is None or found.D is None or found.loss is None:
         axes.set_xlabel(f"{axes.get_xlabel()}\n{found.reason}")
         return
-    axes.plot(found.C / PF_DAY_FLOPS, found.loss, "o", color=INK, ms=7, zorder=4)
+    axes.plot(found.C / PF_DAY_FLOPS, found.loss, "o", color=st.INK, ms=7, zorder=4)
     at = f"C = {found.C / PF_DAY_FLOPS:.1e} PF-days"
     words = f"{at}\nN = {short(found.N)}\nD = {short(found.D)}\nL = {found.loss:.2f}"
     place: dict[str, Any] = {
@@ -214,10 +202,10 @@ def _mark(axes: Axes, found: Crossing) -> None:
         "textcoords": "axes fraction",
         "va": "bottom",
         "fontsize": 9,
-        "color": INK,
+        "color": st.INK,
     }
     axes.annotate(
-        words, (found.C / PF_DAY_FLOPS, found.loss), arrowprops={"arrowstyle": "-", "color": INK}, **place
+        words, (found.C / PF_DAY_FLOPS, found.loss), arrowprops={"arrowstyle": "-", "color": st.INK}, **place
     )
 
 

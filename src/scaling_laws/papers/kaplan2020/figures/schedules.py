@@ -9,22 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import number
-from scaling_laws.report.style import (
-    FAMILY_COLOURS,
-    FAMILY_LINES,
-    INK,
-    LOSS_LABEL,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    panels,
-    short,
-    styled,
-)
+from scaling_laws.report.text import number, short
 
 TITLE = "Schedules against the sum of the learning rate"
 NEEDS_SCHEDULES = "Needs runs of `scaling-laws sweep configs/sweeps/schedule.yaml`."
@@ -64,18 +52,18 @@ def schedule_means(runs: pd.DataFrame, schedules: Mapping[str, Mapping[str, Any]
     ).reset_index()[columns]
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Left: the learning rate of each schedule at the middle peak. Right: final loss against its sum."""
     runs, schedules = _schedule_runs(tables)
     means = schedule_means(runs, schedules)
     if means.empty:
-        return note(TITLE, NEEDS_SCHEDULES)
-    figure, (rates, losses) = panels(2, width=12.0, height=5.4)
+        return st.note(TITLE, NEEDS_SCHEDULES)
+    figure, (rates, losses) = st.panels(2, width=12.0, height=5.4)
     peaks = np.sort(means["peak"].unique())
     middle = peaks[len(peaks) // 2]
     for place, (name, of_schedule) in enumerate(means.groupby("schedule")):
-        colour = FAMILY_COLOURS[place % len(FAMILY_COLOURS)]
+        colour = st.FAMILY_COLOURS[place % len(st.FAMILY_COLOURS)]
         label = str(name)
         example = next(
             (
@@ -87,7 +75,7 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
         )
         curve = tables.curves[tables.curves["run"] == example] if len(tables.curves) else tables.curves
         if len(curve):
-            line = FAMILY_LINES[(place // len(FAMILY_COLOURS) + place) % len(FAMILY_LINES)]
+            line = st.FAMILY_LINES[(place // len(st.FAMILY_COLOURS) + place) % len(st.FAMILY_LINES)]
             rates.plot(curve["step"], curve["learning_rate"], color=colour, linestyle=line, label=label)
         losses.errorbar(
             of_schedule["summed"],
@@ -100,15 +88,15 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
         )
     rates.set_xlabel("optimizer steps")
     rates.set_ylabel("learning rate")
-    rates.set_title(f"Schedules, peak {middle:.2g}", color=INK)
-    log_x(losses, means["summed"], "learning rate, summed over all steps")
-    log_y(losses, [*means["low"], *means["high"]], LOSS_LABEL)
+    rates.set_title(f"Schedules, peak {middle:.2g}")
+    st.log_x(losses, means["summed"], "learning rate, summed over all steps")
+    st.log_y(losses, [*means["low"], *means["high"]], st.LOSS_LABEL)
     seeds = int(means["n_seeds"].max())
     over = f"; bars over {seeds} seeds" if seeds > 1 else ""
-    losses.set_title(f"Final loss, N = {_sizes(tables, laws, runs)}{over}", color=INK)
+    losses.set_title(f"Final loss, N = {_sizes(tables, laws, runs)}{over}")
     if rates.lines:
-        legend_below(rates, columns=2)
-    legend_below(losses, columns=2)
+        st.legend_below(rates, columns=2)
+    st.legend_below(losses, columns=2)
     return figure
 
 

@@ -25,26 +25,11 @@ from scaling_laws.papers.kaplan2020.training_time import (
     route_draws,
     why_no_frontier,
 )
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import LEVELS, number
-from scaling_laws.report.style import (
-    BAND_ALPHA,
-    FIT,
-    GREY,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    family_name,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    note_in,
-    panels,
-    short,
-    styled,
-)
+from scaling_laws.report.formulas import LEVELS
+from scaling_laws.report.text import number, short
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 FIXED_TITLE = "Loss against size at fixed compute and at fixed steps"
@@ -63,15 +48,15 @@ RATIOS = np.geomspace(0.1, 10, 400)
 # --- Figure 11 ------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_fixed(tables: StudyTables, laws: Laws) -> Figure:
     """Left: loss against N at fixed compute. Right: at fixed steps. Lines by (5.6), (5.4) and (5.5)."""
     family = tables.main_family
     curves = law_curves(tables, family)
     computes, steps = even_values(curves, "C", N_VALUES), even_values(curves, "step", N_VALUES)
     if not len(computes) and not len(steps):
-        return note(FIXED_TITLE, NEEDS_SIZES)
-    figure, axes = panels(2, width=12.0, height=5.0)
+        return st.note(FIXED_TITLE, NEEDS_SIZES)
+    figure, axes = st.panels(2, width=12.0, height=5.0)
     law = efficient_law(laws, family)
     for panel, column, values, unit, label in (
         (axes[0], "C", computes, PF_DAY_FLOPS, C_LABEL),
@@ -79,9 +64,9 @@ def draw_fixed(tables: StudyTables, laws: Laws) -> Figure:
     ):
         measured = losses_at(curves, column, values)
         if measured.empty:
-            note_in(panel, NEEDS_SIZES)
+            st.note_in(panel, NEEDS_SIZES)
             continue
-        colours = SizeColours(measured[column] / unit, "plasma")
+        colours = st.SizeColours(measured[column] / unit, "plasma")
         for value in np.unique(measured[column]):
             at_value = measured[measured[column] == value]
             look: dict[str, Any] = {"color": colours(value / unit)}
@@ -93,13 +78,13 @@ def draw_fixed(tables: StudyTables, laws: Laws) -> Figure:
             batch = float(at_value["batch_tokens"].iloc[0])
             expected = loss_at_fixed(law, N, column, value, batch)
             panel.plot(N, expected, linewidth=1.2, **look)
-        log_x(panel, measured["N"], n_label(laws))
-        log_y(panel, measured["loss"], LOSS_LABEL if panel is axes[0] else "")
-        panel.plot([], [], "o", color=GREY, label="measured at a constant rate, one batch")
+        st.log_x(panel, measured["N"], n_label(laws))
+        st.log_y(panel, measured["loss"], st.LOSS_LABEL if panel is axes[0] else "")
+        panel.plot([], [], "o", color=st.GREY, label="measured at a constant rate, one batch")
         if law is not None:
-            panel.plot([], [], color=GREY, label="$L(N, S_{min})$ at that batch")
-        panel.set_title("At fixed compute" if panel is axes[0] else "At fixed steps", color=INK)
-        legend_below(panel, columns=2)
+            panel.plot([], [], color=st.GREY, label="$L(N, S_{min})$ at that batch")
+        panel.set_title("At fixed compute" if panel is axes[0] else "At fixed steps")
+        st.legend_below(panel, columns=2)
         colours.bar(figure, [panel], label)
     return figure
 
@@ -128,7 +113,7 @@ def describe_fixed(tables: StudyTables, laws: Laws) -> str:
         f"N = {short(N)} at {C / PF_DAY_FLOPS:.1e} PF-days" for N, C in zip(best["N"], best["C"], strict=True)
     )
     law = efficient_law(laws, family)
-    sentence = f"{family_name(str(family))}: of the sizes trained, the loss is lowest for {words}"
+    sentence = f"{st.family_name(str(family))}: of the sizes trained, the loss is lowest for {words}"
     if law is None:
         reason = entry_of(laws, "training_time", family)["reason"]
         return f"{sentence}; no law L(N, S_min) stands beside it: {reason}."
@@ -175,31 +160,31 @@ def measured_costs(resources: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns, dtype=float)
 
 
-@styled
+@st.styled
 def draw_cost(tables: StudyTables, laws: Laws) -> Figure:
     """Left: compute over the least against N over the best N, (B.16). Right: steps, (B.17)."""
-    figure, axes = panels(2, width=12.0, height=5.2)
+    figure, axes = st.panels(2, width=12.0, height=5.2)
     measured = _costs(tables, laws)
     law = efficient_law(laws, tables.main_family)
     draws = route_draws(laws, tables.main_family, "alpha_N", "alpha_S")
     measured = measured[measured["size_ratio"].between(RATIOS[0], RATIOS[-1])]
-    colours = SizeColours(measured["loss"], "plasma") if len(measured) else None
+    colours = st.SizeColours(measured["loss"], "plasma") if len(measured) else None
     for panel, name, height, symbol in (
         (axes[0], "compute_ratio", 3.0, "C_{min}"),
         (axes[1], "steps_ratio", 10.0, "S_{min}"),
     ):
         low, high = KAPLAN_TABLE_3.tolerated_sizes(TOLERATED)
         label = f"Kaplan 2020: at most {100 * TOLERATED:.0f} % more compute, {low:.2g} to {high:.2g}"
-        panel.axvspan(low, high, color=GREY, alpha=0.12, linewidth=0, label=label)
+        panel.axvspan(low, high, color=st.GREY, alpha=0.12, linewidth=0, label=label)
         panel.plot(
-            RATIOS, getattr(KAPLAN_TABLE_3, name)(RATIOS), color=GREY, linestyle="--", label="Kaplan 2020"
+            RATIOS, getattr(KAPLAN_TABLE_3, name)(RATIOS), color=st.GREY, linestyle="--", label="Kaplan 2020"
         )
         if law is not None:
-            panel.plot(RATIOS, getattr(law, name)(RATIOS), color=FIT, label="this study's $L(N, S_{min})$")
+            panel.plot(RATIOS, getattr(law, name)(RATIOS), color=st.FIT, label="this study's $L(N, S_{min})$")
         if law is not None and draws is not None:
             drawn = ComputeEfficient(**(vars(law) | draws))
             band = np.percentile(np.minimum(getattr(drawn, name)(RATIOS), OFF_THE_AXIS), LEVELS, axis=0)
-            panel.fill_between(RATIOS, *band, color=FIT, alpha=BAND_ALPHA, linewidth=0)
+            panel.fill_between(RATIOS, *band, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
         if colours is not None:
             panel.scatter(
                 measured["size_ratio"],
@@ -208,22 +193,22 @@ def draw_cost(tables: StudyTables, laws: Laws) -> Figure:
                 c=[colours(loss) for loss in measured["loss"]],
                 zorder=3,
             )
-            panel.plot([], [], "o", color=GREY, label="measured at one loss")
-        log_x(panel, RATIOS, "$N\\,/\\,N_{best}$ at the same loss", margin=0.0)
-        log_y(
+            panel.plot([], [], "o", color=st.GREY, label="measured at one loss")
+        st.log_x(panel, RATIOS, "$N\\,/\\,N_{best}$ at the same loss", margin=0.0)
+        st.log_y(
             panel,
             [0.2 if name == "steps_ratio" else 0.9, height],
             f"${symbol}$ over that of the best size",
             margin=0.0,
         )
-        legend_below(panel, columns=1)
-    axes[0].set_title("Compute to the same loss", color=INK)
-    axes[1].set_title("Serial steps to the same loss", color=INK)
+        st.legend_below(panel, columns=1)
+    axes[0].set_title("Compute to the same loss")
+    axes[1].set_title("Serial steps to the same loss")
     if colours is not None:
         colours.bar(figure, axes, "loss reached, nats per token")
     elif law is None:
         words = f"Only the paper's constants. {why_no_frontier(laws, tables.main_family)}"
-        figure.suptitle(textwrap.fill(words, 130), color=INK, parse_math=False, fontsize=9)
+        figure.suptitle(textwrap.fill(words, 130), color=st.INK, parse_math=False, fontsize=9)
     return figure
 
 

@@ -18,23 +18,10 @@ from scaling_laws.papers.kaplan2020.training_time import (
     loss_levels,
     why_no_batches,
 )
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import number
-from scaling_laws.report.style import (
-    GREY,
-    INK,
-    LOSS_LABEL,
-    SizeColours,
-    family_name,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    panels,
-    short,
-    styled,
-)
+from scaling_laws.report.text import number, short
 
 SCAN_TITLE = "Steps against tokens to equal losses"
 RESOURCES_TITLE = "Least steps and least tokens to a loss, by size"
@@ -57,20 +44,20 @@ def scanned_sizes(laws: Laws, family: str | None) -> list[float]:
     return sorted(float(N) for N in enough.index[:SHOWN_SIZES])
 
 
-@styled
+@st.styled
 def draw_scan(tables: StudyTables, laws: Laws) -> Figure:
     """One panel a size: steps and tokens to each loss at each batch, with the hyperbolas (5.1)."""
     family = tables.main_family
     sizes, levels = scanned_sizes(laws, family), batch_levels(laws, family)
     curves = all_curves(tables, laws, family)
     if not sizes or curves.empty:
-        return note(SCAN_TITLE, why_no_batches(laws, family))
+        return st.note(SCAN_TITLE, why_no_batches(laws, family))
     scan = steps_to_target(curves[curves["N"].isin(sizes)], np.unique(levels["loss"])).dropna(
         subset=["steps"]
     )
-    figure, axes = panels(len(sizes), width=5.6 * len(sizes) + 1.0, height=5.2)
+    figure, axes = st.panels(len(sizes), width=5.6 * len(sizes) + 1.0, height=5.2)
     shown = levels[levels["N"].isin(sizes)]
-    colours = SizeColours(shown["loss"], "plasma")
+    colours = st.SizeColours(shown["loss"], "plasma")
     for panel, N in zip(axes, sizes, strict=True):
         of_size = shown[shown["N"] == N].sort_values("loss")
         kept = of_size.iloc[np.unique(np.linspace(0, len(of_size) - 1, N_CONTOURS).round().astype(int))]
@@ -83,13 +70,13 @@ def draw_scan(tables: StudyTables, laws: Laws) -> Figure:
             panel.plot(points["steps"], points["tokens"], "o", color=colours(loss), ms=4.5)
             steps += [*points["steps"], S_min]
             tokens += [*points["tokens"], E_min]
-        log_x(panel, steps, "S, optimizer steps")
-        log_y(panel, tokens, "E = BS, tokens processed" if panel is axes[0] else "")
-        panel.set_title(f"N = {short(N)}", color=INK)
-        panel.plot([], [], "o", color=GREY, label="a batch, its fastest learning rate")
-        panel.plot([], [], color=GREY, label="$(S/S_{min}-1)(E/E_{min}-1) = 1$")
-        legend_below(panel, columns=2)
-    colours.bar(figure, axes, LOSS_LABEL)
+        st.log_x(panel, steps, "S, optimizer steps")
+        st.log_y(panel, tokens, "E = BS, tokens processed" if panel is axes[0] else "")
+        panel.set_title(f"N = {short(N)}")
+        panel.plot([], [], "o", color=st.GREY, label="a batch, its fastest learning rate")
+        panel.plot([], [], color=st.GREY, label="$(S/S_{min}-1)(E/E_{min}-1) = 1$")
+        st.legend_below(panel, columns=2)
+    colours.bar(figure, axes, st.LOSS_LABEL)
     return figure
 
 
@@ -106,24 +93,24 @@ def describe_scan(tables: StudyTables, laws: Laws) -> str:
         lowest = levels[levels["N"] == N].sort_values("loss").iloc[0]
         least = f"{number(lowest['S_min'])} steps and {short(lowest['E_min'])} tokens"
         words.append(f"N = {short(N)} needs at least {least} to a loss of {lowest['loss']:.2f}")
-    return f"{family_name(str(family))}: {'; '.join(words)}."
+    return f"{st.family_name(str(family))}: {'; '.join(words)}."
 
 
 # --- Figure 19 ------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_resources(tables: StudyTables, laws: Laws) -> Figure:
     """Left: S_min against N, a line a loss. Right: E_min. Points by (5.4) from the curves of one batch."""
     family = tables.main_family
     batch, curves = batch_law(laws, family), law_curves(tables, family)
     if batch is None:
-        return note(RESOURCES_TITLE, why_no_batches(laws, family))
+        return st.note(RESOURCES_TITLE, why_no_batches(laws, family))
     measured = least_resources(curves, batch, loss_levels(curves, N_LEVELS))
     if measured.empty:
-        return note(RESOURCES_TITLE, "Needs three sizes of `scaling-laws sweep configs/sweeps/size.yaml`.")
-    figure, axes = panels(2, width=12.0, height=5.2)
-    colours, law = SizeColours(measured["loss"], "plasma"), efficient_law(laws, family)
+        return st.note(RESOURCES_TITLE, "Needs three sizes of `scaling-laws sweep configs/sweeps/size.yaml`.")
+    figure, axes = st.panels(2, width=12.0, height=5.2)
+    colours, law = st.SizeColours(measured["loss"], "plasma"), efficient_law(laws, family)
     for panel, name, label in zip(
         axes, ("S_min", "E_min"), ("$S_{min}$, steps", "$E_{min}$, tokens"), strict=True
     ):
@@ -138,15 +125,15 @@ def draw_resources(tables: StudyTables, laws: Laws) -> Figure:
             expected = S_min if name == "S_min" else S_min * law.critical_batch(loss)
             reached = np.isfinite(expected)
             panel.plot(N[reached], expected[reached], color=colour, linewidth=1.2)
-        log_x(panel, measured["N"], n_label(laws))
-        log_y(panel, measured[name], label, margin=0.1)
-        panel.plot([], [], "o", color=GREY, label="measured, converted with $B_{crit}(L)$")
+        st.log_x(panel, measured["N"], n_label(laws))
+        st.log_y(panel, measured[name], label, margin=0.1)
+        panel.plot([], [], "o", color=st.GREY, label="measured, converted with $B_{crit}(L)$")
         if law is not None:
-            panel.plot([], [], color=GREY, label="$L(N, S_{min})$")
-        legend_below(panel, columns=2)
-    axes[0].set_title("Least steps (batch far above $B_{crit}$)", color=INK)
-    axes[1].set_title("Least tokens (batch far below $B_{crit}$)", color=INK)
-    colours.bar(figure, axes, LOSS_LABEL)
+            panel.plot([], [], color=st.GREY, label="$L(N, S_{min})$")
+        st.legend_below(panel, columns=2)
+    axes[0].set_title("Least steps (batch far above $B_{crit}$)")
+    axes[1].set_title("Least tokens (batch far below $B_{crit}$)")
+    colours.bar(figure, axes, st.LOSS_LABEL)
     return figure
 
 
@@ -167,7 +154,7 @@ def describe_resources(tables: StudyTables, laws: Laws) -> str:
     loss, widest = max(ends, key=lambda end: float(end[1]["E_min"].iloc[0] / end[1]["E_min"].iloc[-1]))
     small, large = widest.iloc[0], widest.iloc[-1]
     return (
-        f"{family_name(str(family))}: to a loss of {loss:.2f}, N = {short(large['N'])} needs "
+        f"{st.family_name(str(family))}: to a loss of {loss:.2f}, N = {short(large['N'])} needs "
         f"{number(small['E_min'] / large['E_min'], 2)} times fewer tokens than N = {short(small['N'])}."
     )
 

@@ -23,59 +23,46 @@ from scaling_laws.papers.kaplan2020.limited_data import (
     training_gaps,
 )
 from scaling_laws.papers.kaplan2020.training_time import batch_law
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.style import (
-    FIT,
-    GREY,
-    INK,
-    SizeColours,
-    legend_below,
-    legend_entry,
-    log_x,
-    log_y,
-    note,
-    note_in,
-    panels,
-    short,
-    styled,
-)
+from scaling_laws.report.text import short
 
 
-@styled
+@st.styled
 def draw(tables: StudyTables, laws: Laws) -> Figure:
     """Left: the step of the lowest loss against its lower bound. Right: train and test loss by part."""
     runs = data_runs(tables, laws)
     if runs.empty:
-        return note("When to stop", NEEDS_DATA)
-    colours = SizeColours(runs["D"], COLOURS_OF_D)
-    figure, (stops, gaps) = panels(2, width=11.0, height=4.9)
+        return st.note("When to stop", NEEDS_DATA)
+    colours = st.SizeColours(runs["D"], COLOURS_OF_D)
+    figure, (stops, gaps) = st.panels(2, width=11.0, height=4.9)
     found = fit_data_law(runs)
     table, reason = _stops(tables, laws, runs, found)
     if table.empty:
-        note_in(stops, reason)
+        st.note_in(stops, reason)
     else:
         stops.scatter(table["bound"], table["S_stop"], s=30, c=[colours(D) for D in table["D"]], zorder=3)
-        legend_entry(stops, "a run that was stopped early")
+        st.legend_entry(stops, "a run that was stopped early")
         span = [*table["bound"], *table["S_stop"]]
-        log_x(stops, span, r"$S_c\,[L(N, D) - L(N, \infty)]^{-1/\alpha_S}$, steps", margin=0.1)
-        log_y(stops, span, r"$S_\mathrm{stop}$ as $S_\mathrm{min}$, steps", margin=0.1)
+        st.log_x(stops, span, r"$S_c\,[L(N, D) - L(N, \infty)]^{-1/\alpha_S}$, steps", margin=0.1)
+        st.log_y(stops, span, r"$S_\mathrm{stop}$ as $S_\mathrm{min}$, steps", margin=0.1)
         ends = stops.get_xlim()
-        stops.plot(ends, ends, color=FIT, label="(5.7): no run should stop below")
-        stops.set_title("The step of the lowest test loss", color=INK)
-        legend_below(stops, columns=1)
+        stops.plot(ends, ends, color=st.FIT, label="(5.7): no run should stop below")
+        stops.set_title("The step of the lowest test loss")
+        st.legend_below(stops, columns=1)
     curves = training_gaps(tables, runs)
     if curves.empty:
-        note_in(gaps, "Needs the runs' learning curves, with losses on the test corpus.")
+        st.note_in(gaps, "Needs the runs' learning curves, with losses on the test corpus.")
     else:
         _draw_gaps(gaps, curves, colours)
-        gaps.set_title(f"N = {short(runs['N'].max())}", color=INK)
-        legend_below(gaps, columns=2)
+        gaps.set_title(f"N = {short(runs['N'].max())}")
+        st.legend_below(gaps, columns=2)
     colours.bar(figure, [stops, gaps], D_LABEL)
     return figure
 
 
-def _draw_gaps(axes: Axes, curves: pd.DataFrame, colours: SizeColours) -> None:
+def _draw_gaps(axes: Axes, curves: pd.DataFrame, colours: st.SizeColours) -> None:
     for _, curve in curves.groupby("run", sort=False):
         colour = colours(curve["D"].iloc[0])
         axes.plot(curve["step"], curve["test"], color=colour, linewidth=1.4)
@@ -83,11 +70,11 @@ def _draw_gaps(axes: Axes, curves: pd.DataFrame, colours: SizeColours) -> None:
         stop = curve[curve["at_stop"]].iloc[-1]
         axes.plot([stop["step"]] * 2, [stop["train"], stop["test"]], color="black", linewidth=1.8, zorder=4)
     for label, style in (("test loss", "-"), ("training loss", ":")):
-        axes.plot([], [], color=GREY, linestyle=style, label=label)
+        axes.plot([], [], color=st.GREY, linestyle=style, label=label)
     axes.plot([], [], color="black", linewidth=1.8, label="test less training loss at the lowest test loss")
     visible = curves[curves["step"] >= curves["step"].max() / 100]
-    log_x(axes, visible["step"], "steps")
-    log_y(axes, [*visible["train"], *visible["test"]], "loss, nats per token")
+    st.log_x(axes, visible["step"], "steps")
+    st.log_y(axes, [*visible["train"], *visible["test"]], "loss, nats per token")
 
 
 def describe(tables: StudyTables, laws: Laws) -> str:

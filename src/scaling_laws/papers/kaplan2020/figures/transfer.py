@@ -10,23 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from scaling_laws.laws.selection import at_common_horizon
+from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label, training_losses
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.style import (
-    CORPUS_MARKERS,
-    FAMILY_COLOURS,
-    GREY,
-    INK,
-    families_of,
-    legend_below,
-    log_x,
-    log_y,
-    note,
-    panels,
-    plain,
-    short,
-    styled,
-)
+from scaling_laws.report.text import short
 from scaling_laws.study.records import MAIN_CORPUS
 
 NEEDS_CORPORA = (
@@ -43,21 +30,21 @@ VALIDATION_CORPUS = "val"
 # --- Figure 8 -------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_transfer(tables: StudyTables, laws: Laws) -> Figure:
     """Left: loss on every corpus against N. Right: foreign against test loss, at the end and in training."""
     runs = tables.of(tables.main_family)
     foreign = foreign_corpora(runs)
     if runs.empty or not foreign:
-        return note("Transfer to other text", NEEDS_CORPORA)
-    figure, (size, along) = panels(2, width=11.0, height=4.9)
+        return st.note("Transfer to other text", NEEDS_CORPORA)
+    figure, (size, along) = st.panels(2, width=11.0, height=4.9)
 
     sizes, _ = at_common_horizon(runs)
     mean = sizes.groupby("N")[[f"loss_{corpus}" for corpus in (MAIN_CORPUS, *foreign)]].mean()
     during = _largest_during_training(tables, runs)
     for place, corpus in enumerate((MAIN_CORPUS, *foreign)):
-        look: dict[str, Any] = {"color": FAMILY_COLOURS[place % 4], "marker": CORPUS_MARKERS[place % 6]}
-        size.plot(mean.index, mean[f"loss_{corpus}"], **look, label=plain(corpus))
+        look: dict[str, Any] = {"color": st.FAMILY_COLOURS[place % 4], "marker": st.CORPUS_MARKERS[place % 6]}
+        size.plot(mean.index, mean[f"loss_{corpus}"], **look, label=st.plain(corpus))
         if corpus == MAIN_CORPUS:
             continue
         along.plot(
@@ -66,31 +53,33 @@ def draw_transfer(tables: StudyTables, laws: Laws) -> Figure:
             ls="none",
             alpha=0.8,
             **look,
-            label=plain(corpus),
+            label=st.plain(corpus),
         )
         if corpus in during.columns:
             along.plot(
                 during[MAIN_CORPUS], during[corpus], color=look["color"], linestyle="--", linewidth=1.2
             )
     if not during.empty:
-        along.plot([], [], color=INK, linestyle="--", label=f"N = {short(runs['N'].max())} during training")
-    log_x(size, mean.index, n_label(laws))
-    log_y(size, mean.to_numpy().ravel(), "loss, nats per token", margin=0.1)
-    size.set_title(f"At the end of training, D = {short(sizes['D'].max())}", color=INK)
+        along.plot(
+            [], [], color=st.INK, linestyle="--", label=f"N = {short(runs['N'].max())} during training"
+        )
+    st.log_x(size, mean.index, n_label(laws))
+    st.log_y(size, mean.to_numpy().ravel(), "loss, nats per token", margin=0.1)
+    size.set_title(f"At the end of training, D = {short(sizes['D'].max())}")
 
     ends = runs[[f"loss_{corpus}" for corpus in (MAIN_CORPUS, *foreign)]]
     span = [ends.min().min(), ends.max().max() * 1.05]
-    along.axline((span[0], span[0]), (span[1], span[1]), color=INK, linewidth=0.9, linestyle=":")
-    along.plot([], [], color=INK, linewidth=0.9, linestyle=":", label="equal losses")
-    log_x(
+    along.axline((span[0], span[0]), (span[1], span[1]), color=st.INK, linewidth=0.9, linestyle=":")
+    along.plot([], [], color=st.INK, linewidth=0.9, linestyle=":", label="equal losses")
+    st.log_x(
         along,
         [ends[f"loss_{MAIN_CORPUS}"].min(), ends[f"loss_{MAIN_CORPUS}"].max() * 1.08],
         _axis(MAIN_CORPUS),
     )
-    log_y(along, span, "loss on another corpus, nats per token")
-    along.set_title("Loss on another corpus against test loss", color=INK)
+    st.log_y(along, span, "loss on another corpus, nats per token")
+    along.set_title("Loss on another corpus against test loss")
     for axes in (size, along):
-        legend_below(axes, columns=2)
+        st.legend_below(axes, columns=2)
     return figure
 
 
@@ -170,31 +159,31 @@ def _axis(corpus: str) -> str:
 # --- Figure 24 ------------------------------------------------------------------------------------
 
 
-@styled
+@st.styled
 def draw_depths(tables: StudyTables, laws: Laws) -> Figure:
     """Left: loss on every corpus against depth, at one N and D. Right: how far above the test loss."""
     losses = losses_by_depth(tables)
     if len(losses) < 2:
-        return note("Depth at one size", NEEDS_DEPTHS)
-    figure, (level, offset) = panels(2, width=11.0, height=4.9)
+        return st.note("Depth at one size", NEEDS_DEPTHS)
+    figure, (level, offset) = st.panels(2, width=11.0, height=4.9)
     corpora = [corpus for corpus in losses.columns if corpus not in ("N", "D")]
     for place, corpus in enumerate(corpora):
-        look: dict[str, Any] = {"color": FAMILY_COLOURS[place % 4], "marker": CORPUS_MARKERS[place % 6]}
+        look: dict[str, Any] = {"color": st.FAMILY_COLOURS[place % 4], "marker": st.CORPUS_MARKERS[place % 6]}
         if corpus == TRAINING_TEXT:
-            look = {"color": GREY, "marker": "x", "linestyle": ":"}
-        level.plot(losses.index, losses[corpus], **look, label=plain(corpus))
+            look = {"color": st.GREY, "marker": "x", "linestyle": ":"}
+        level.plot(losses.index, losses[corpus], **look, label=st.plain(corpus))
         if corpus != MAIN_CORPUS:
-            offset.plot(losses.index, losses[corpus] - losses[MAIN_CORPUS], **look, label=plain(corpus))
-    offset.axhline(0, color=INK, linewidth=0.9, linestyle=":", zorder=1)
+            offset.plot(losses.index, losses[corpus] - losses[MAIN_CORPUS], **look, label=st.plain(corpus))
+    offset.axhline(0, color=st.INK, linewidth=0.9, linestyle=":", zorder=1)
     for axes in (level, offset):
-        log_x(axes, losses.index, "layers")
+        st.log_x(axes, losses.index, "layers")
         axes.xaxis.set_major_locator(FixedLocator(list(losses.index)))
         axes.xaxis.set_major_formatter(FixedFormatter([f"{depth:g}" for depth in losses.index]))
-        legend_below(axes, columns=3)
+        st.legend_below(axes, columns=3)
     level.set_ylabel("loss, nats per token")
     offset.set_ylabel("loss above the test loss, nats per token")
-    level.set_title(f"N = {short(losses['N'].mean())}, D = {short(losses['D'].max())}", color=INK)
-    offset.set_title("Above the test loss", color=INK)
+    level.set_title(f"N = {short(losses['N'].mean())}, D = {short(losses['D'].max())}")
+    offset.set_title("Above the test loss")
     return figure
 
 
@@ -225,7 +214,7 @@ def losses_by_depth(tables: StudyTables) -> pd.DataFrame:
     runs = tables.of_experiment(DEPTH_EXPERIMENT)
     if runs.empty:
         return pd.DataFrame(columns=["N", "D", MAIN_CORPUS])
-    runs = runs[runs["family"] == families_of(runs["family"])[0]].dropna(subset=["n_layer"])
+    runs = runs[runs["family"] == st.families_of(runs["family"])[0]].dropna(subset=["n_layer"])
     columns = {f"loss_{corpus}": corpus for corpus in (MAIN_CORPUS, *foreign_corpora(runs))}
     columns |= {"N": "N", "D": "D", "train_loss": TRAINING_TEXT}
     named = runs.rename(columns=columns)
