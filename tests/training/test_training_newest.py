@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,23 @@ def test_slurms_warning_saves_and_ends(
         assert stop_in_step([planned], 0, step).code == status
     assert not list(tmp_path.glob("run/hpc_ckpt_*"))
     train_trunk([planned])
+    assert_same_run(undisturbed["transformer"], tmp_path / "run")
+
+
+def test_srun_that_is_there_and_not_used_is_no_warning(
+    undisturbed: dict[str, Path],
+    byte_corpus: TokenCorpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Printed,
+) -> None:
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\nexit 1\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(srun.parent), prepend=os.pathsep)
+    fit(config(byte_corpus, tmp_path / "run"))
+    assert "srun" not in capsys.readouterr().err
     assert_same_run(undisturbed["transformer"], tmp_path / "run")
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tests.support.tiny_runs import (
@@ -178,7 +179,8 @@ def test_compute_beyond_64_bits_is_left_out() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(event_log, "event_writer", lambda trainer: Writer())
-        log = event_log.EventLog(pl.Trainer(logger=False, enable_checkpointing=False), [], [])
+        trainer = pl.Trainer(logger=False, enable_checkpointing=False, plugins=[LightningEnvironment()])
+        log = event_log.EventLog(trainer, [], [])
         log.write_row({"step": 1000, "tokens": 5 * 10**12, "C": 2e25, "train_loss_nats": 1.7})
     assert Writer.steps == {
         "loss_nats/train": 1000,

@@ -317,6 +317,7 @@ def _quieten() -> None:
         ".*Total length of `list` across ranks is zero.*",  # while training, the recorder evaluates
         ".*treespec, LeafSpec.*",
         ".*is not supported by the model summary.*",  # the size in MB that it prints for bf16-mixed is right
+        ".*`srun` command is available.*",  # most machines that have SLURM train here without it
     ):
         warnings.filterwarnings("ignore", message=message)
 
