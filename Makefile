@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install study paper test test-slow check format coverage bench shape dashboard tensorboard clean
+.PHONY: help install study paper test test-systems test-slow check format coverage bench shape dashboard tensorboard clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,10 +22,13 @@ study: $(VENV)/.installed  ## the main job: corpus, training, laws, report (SWEE
 paper: $(VENV)/.installed  ## every experiment of the paper, and its report (SCALE=smoke, cpu or gpu; again = go on)
 	$(BIN)/scaling-laws study configs/sweeps/paper.yaml --scale $(SCALE)
 
-test: $(VENV)/.installed-dev  ## the whole test suite, on all cores
+test: $(VENV)/.installed-dev  ## the tests of the code, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
-test-slow: $(VENV)/.installed-dev  ## what does not fit into `make test`
+test-systems: $(VENV)/.installed-dev  ## the whole with what is outside it: browsers, wheels, documents, databases
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "systems and not slow"
+
+test-slow: $(VENV)/.installed-dev  ## storms of kills and outages (half an hour or more; docs/log.md has the last date)
 	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.installed-dev  ## lint, format and types

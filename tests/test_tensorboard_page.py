@@ -18,7 +18,7 @@ from matplotlib.image import imread
 
 from scaling_laws.study.runs import Study, load_study
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.systems
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ORANGE = (0.96, 0.49, 0.0)
 """Of TensorBoard's bar."""

@@ -13,7 +13,10 @@ from tests.support.browser import CHROMIUM, Browser
 from scaling_laws.report.content import Content, content_of
 from scaling_laws.report.html import write_content
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.systems,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
 
 HOSTILE = "<b>x</b></script>%{y}&amp;"
 DRAWN = "document.getElementById('explore').dataset.drawn === 'yes'"

@@ -17,6 +17,7 @@ from tests.support.small_sweep import arguments
 from scaling_laws.cli import main
 from scaling_laws.sweeps.queue import Queue
 
+pytestmark = pytest.mark.systems
 SUPERVISOR = Path(__file__).parents[1] / "support" / "stub_supervisor.py"
 
 

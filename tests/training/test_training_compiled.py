@@ -32,7 +32,7 @@ def planned(corpus: TokenCorpus, folder: Path, family: str, *, compiled: bool) -
     return plan
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.systems)])
 @pytest.mark.parametrize("family", ["transformer", "lstm"])
 def test_compiled_runs_are_eager_runs(
     byte_corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, backend: str
