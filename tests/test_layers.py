@@ -71,8 +71,6 @@ STILL_TO_MOVE = {
     "laws.results.allocation_entries",
     "laws.results.time_entries",
     "report.content",
-    "report.figures.batch",
-    "report.figures.shape",
 }
 """Modules of the core that still import a paper."""
 NO_TORCH = ("--help", "plan", "laws", "report", "sweep")

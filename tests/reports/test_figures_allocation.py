@@ -18,11 +18,11 @@ from scaling_laws.papers.kaplan2020.figures import frontier, sizes
 from scaling_laws.papers.kaplan2020.training_time import (
     efficient_law,
     even_values,
-    law_curves,
     least_resources,
     loss_levels,
     losses_at,
 )
+from scaling_laws.report.batches import law_curves
 from scaling_laws.report.evidence import StudyTables, no_laws
 from scaling_laws.report.figures import allocation, slices
 from scaling_laws.study.units import PF_DAY_FLOPS

@@ -23,7 +23,7 @@ from tests.support.batch_study import (
 
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.papers.kaplan2020.figures import schedules, steps_and_tokens
-from scaling_laws.papers.kaplan2020.training_time import all_curves, batch_draws, batch_law, batch_levels
+from scaling_laws.report.batches import all_curves, batch_draws, batch_law, batch_levels
 from scaling_laws.report.evidence import StudyTables, no_laws
 from scaling_laws.report.figures import batch, learning_rate
 

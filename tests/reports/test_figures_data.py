@@ -28,7 +28,7 @@ from scaling_laws.papers.kaplan2020.limited_data import (
     stopping_steps,
     training_gaps,
 )
-from scaling_laws.papers.kaplan2020.training_time import batch_law
+from scaling_laws.report.batches import batch_law
 from scaling_laws.report.evidence import StudyTables
 
 LAW = KaplanND(alpha_N=0.08, alpha_D=0.11, N_c=3e11, D_c=2e11)

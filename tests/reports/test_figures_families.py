@@ -18,11 +18,13 @@ from scaling_laws.papers.kaplan2020.equal_size import (
     noise_band_percent,
     shapes_at_equal_N,
 )
+from scaling_laws.papers.kaplan2020.figures import aspect_ratio, reuse
+from scaling_laws.papers.kaplan2020.figures.reuse import reuse_gains, reuse_losses
 from scaling_laws.report.figures import families, family_worth, shape
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.figures.family_worth import efficiencies, reuse_gains, reuse_losses
+from scaling_laws.report.figures.family_worth import efficiencies
 
-FIGURES = (*families.FIGURES, *family_worth.FIGURES, *shape.FIGURES)
+FIGURES = (*families.FIGURES, *family_worth.FIGURES, *shape.FIGURES, *reuse.FIGURES, *aspect_ratio.FIGURES)
 GAIN = 0.4
 """A block used r times is worth r^0.4 as many parameters."""
 
@@ -55,13 +57,13 @@ def test_reuse_is_measured_at_equal_parameters_and_at_equal_compute() -> None:
 
 def test_figure_17_counts_reuse_on_the_left_and_not_on_the_right() -> None:
     tables = tables_of(study_of(reuse_rows("size, families")))  # without `reuse`, of `families`
-    left, right = family_worth.draw_reuse(tables, laws_with()).axes[:2]
+    left, right = reuse.draw_reuse(tables, laws_with()).axes[:2]
     reused, unique = (
         next(line for line in axes.lines if line.get_label() == "used 4 times") for axes in (left, right)
     )
     assert list(reused.get_xdata()) == [4e4, 1.6e5] and list(unique.get_xdata()) == [1e4, 4e4]
     assert list(reused.get_ydata()) == list(unique.get_ydata())
-    sentence = family_worth.describe_reuse(tables, laws_with())
+    sentence = reuse.describe_reuse(tables, laws_with())
     assert f"used 4 times {100 * (4 ** (-0.076 * GAIN) - 1):+.1f} % at equal parameters" in sentence
 
 
@@ -208,7 +210,7 @@ def test_figure_5_is_drawn_from_a_search_and_from_depths(tmp_path: Path, where: 
     folder.mkdir(exist_ok=True)
     (folder / where).resolve().write_text(json.dumps(searched()))
     tables, laws = tables_of(study_of(shape_rows(), folder=folder)), shape_laws()
-    left, middle, right = shape.draw_shapes(tables, laws).axes[:3]
+    left, middle, right = aspect_ratio.draw_shapes(tables, laws).axes[:3]
     assert list(line_of(left, "the best").get_ydata()) == [2, 1, 0, 1, 2]
     deep = line_of(middle, "N = 100k")
     table = shapes_at_equal_N(tables, laws)
@@ -216,7 +218,7 @@ def test_figure_5_is_drawn_from_a_search_and_from_depths(tmp_path: Path, where: 
     assert list(deep.get_ydata()) == expected["increase_percent"].tolist()
     assert len(line_of(middle, "a trial").get_xdata()) == 5
     assert right.get_xlabel() == "d_model / n_heads"
-    sentence = shape.describe_shapes(tables, laws)
+    sentence = aspect_ratio.describe_shapes(tables, laws)
     assert "d_ff / d_model of 1 to 16 within 2.0 %" in sentence and "α_N = 0.080" in sentence
     assert "d_ff / d_model matters most (70 %)" in shape.describe_search(tables, laws)
     shape.draw_search(tables, laws)

@@ -14,20 +14,23 @@ from tests.support.by_hand import laws_with, study_of, tables_of
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.positions import PositionLosses
-from scaling_laws.report.by_position import (
+from scaling_laws.papers.kaplan2020.figures import size_at_positions
+from scaling_laws.papers.kaplan2020.figures.size_at_positions import (
     at_positions,
+    context_gaps,
+    of_two_contexts,
+)
+from scaling_laws.report.by_position import (
     bin_starts,
     exponents_of_N,
-    of_two_contexts,
     over_training,
 )
 from scaling_laws.report.figures import position_sizes, positions
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.figures.position_sizes import context_gaps
 from scaling_laws.study.records import write_record
 from scaling_laws.study.runs import load_study
 
-FIGURES = (*positions.FIGURES, *position_sizes.FIGURES)
+FIGURES = (*positions.FIGURES, *position_sizes.FIGURES, *size_at_positions.FIGURES)
 T = np.arange(1, 129, dtype=float)
 
 
@@ -141,9 +144,9 @@ def test_a_short_context_is_compared_at_equal_size_and_tokens() -> None:
     gaps = context_gaps(table)
     np.testing.assert_allclose(gaps["gap"], -0.1 * gaps["position"])
     assert len(gaps) == 8
-    sentence = position_sizes.describe_sizes(tables, laws)
+    sentence = size_at_positions.describe_sizes(tables, laws)
     assert "-0.100 nats at T = 1 and -0.800 at T = 8, over 2 sizes" in sentence
-    axes = position_sizes.draw_sizes(tables, laws).axes[0]
+    axes = size_at_positions.draw_sizes(tables, laws).axes[0]
     dashed = [line for line in axes.lines if line.get_linestyle() == "--" and len(line.get_xdata())]
     assert len(dashed) == 4
 
@@ -161,7 +164,7 @@ def test_figure_20_prints_the_fits_and_draws_the_largest_network(synthetic: Any)
 
 def test_the_paper_study_improves_where_its_truth_does(paper: Any) -> None:
     """An LSTM's truth no longer improves after 16 tokens, a short context's is better at its own."""
-    sentence = position_sizes.describe_sizes(paper.tables, paper.laws)
+    sentence = size_at_positions.describe_sizes(paper.tables, paper.laws)
     assert "n_ctx = 8" in sentence
     for entry in FIGURES:
         entry.draw(paper.tables, paper.laws)

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
 
 from scaling_laws.laws.forms.single import KaplanN, LogN
-from scaling_laws.papers.kaplan2020.figures import counting
+from scaling_laws.papers.kaplan2020.figures import counting, power_or_logarithm
 from scaling_laws.report.figures import compute, scale
 from scaling_laws.study.units import PF_DAY_FLOPS
 
-FIGURES = (*scale.FIGURES, *compute.FIGURES, *counting.FIGURES)
+FIGURES = (*scale.FIGURES, *power_or_logarithm.FIGURES, *compute.FIGURES, *counting.FIGURES)
 POWER = {"alpha_N": 0.08, "N_c": 1e12}
 LOGARITHM = {"a": 8.0, "b": 0.4}
 SIZES = (1e4, 3e4, 1e5, 3e5, 1e6)
@@ -118,7 +118,7 @@ def test_learning_curves_end_at_the_runs(synthetic: Any) -> None:
 def test_the_true_form_leaves_nothing_over(loss: Any, exact: str, other: str) -> None:
     tables = tables_of(study_of([{"N": N, "D": 1e6, "C": 6e6 * N, "loss": float(loss(N))} for N in SIZES]))
     fits = [fit_of("kaplan_n", POWER), fit_of("log_n", LOGARITHM)]
-    table = scale.residuals_by_form(tables, laws_with(fits=fits))
+    table = power_or_logarithm.residuals_by_form(tables, laws_with(fits=fits))
     residuals = {form: rows["residual_percent"].abs().max() for form, rows in table.groupby("form")}
     assert residuals[exact] < 1e-9 < 0.1 < residuals[other]
     assert list(table[table["form"] == exact]["N"]) == list(SIZES)
@@ -130,18 +130,18 @@ def test_predictions_are_compared_where_both_made_them() -> None:
         return {"family": "transformer", "axis": "N", "kind": "single", "scores": scores}
 
     both = laws_with(rollout=[entry(kaplan_n=0.01, log_n=0.03, power_n=0.5)])
-    assert scale.prediction_errors(both, "transformer") == {"kaplan_n": 0.01, "log_n": 0.03}
-    assert scale.prediction_errors(both, "lstm") == {}
+    assert power_or_logarithm.prediction_errors(both, "transformer") == {"kaplan_n": 0.01, "log_n": 0.03}
+    assert power_or_logarithm.prediction_errors(both, "lstm") == {}
     one = laws_with(rollout=[entry(kaplan_n=0.01, log_n=None)])
-    assert scale.prediction_errors(one, "transformer") == {"kaplan_n": 0.01}
-    assert scale.prediction_errors({}, "transformer") == {}
+    assert power_or_logarithm.prediction_errors(one, "transformer") == {"kaplan_n": 0.01}
+    assert power_or_logarithm.prediction_errors({}, "transformer") == {}
 
 
 def test_figure_23_says_how_far_each_form_misses(synthetic: Any) -> None:
-    table = scale.residuals_by_form(synthetic.tables, synthetic.laws)
-    figure = scale.draw_power_or_logarithm(synthetic.tables, synthetic.laws)
-    sentence = scale.describe_power_or_logarithm(synthetic.tables, synthetic.laws)
-    for form, name in scale.RIVALS.items():
+    table = power_or_logarithm.residuals_by_form(synthetic.tables, synthetic.laws)
+    figure = power_or_logarithm.draw_power_or_logarithm(synthetic.tables, synthetic.laws)
+    sentence = power_or_logarithm.describe_power_or_logarithm(synthetic.tables, synthetic.laws)
+    for form, name in power_or_logarithm.RIVALS.items():
         of_form = table[table["form"] == form]
         rms = f"{np.sqrt((of_form['residual_percent'] ** 2).mean()):.2f} %"
         line = line_named(figure.axes[1], name)
@@ -207,7 +207,9 @@ def test_small_studies_get_a_note_or_a_figure(one_run: Any) -> None:
             if not figure.axes:
                 assert "configs/sweeps/size.yaml" in words(figure), entry.name
             assert "nan" not in entry.describe(tables, laws), entry.name
-    assert "configs/sweeps/size.yaml" in words(scale.draw_power_or_logarithm(one_run.tables, one_run.laws))
+    assert "configs/sweeps/size.yaml" in words(
+        power_or_logarithm.draw_power_or_logarithm(one_run.tables, one_run.laws)
+    )
     assert "configs/sweeps/size.yaml" in words(counting.draw(one_run.tables, one_run.laws))
 
 

@@ -13,7 +13,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from scaling_laws.papers.kaplan2020.figures import counting, data, stopping, transfer
+from scaling_laws.papers.kaplan2020.figures import (
+    counting,
+    data,
+    power_or_logarithm,
+    size_at_positions,
+    stopping,
+    transfer,
+)
 from scaling_laws.report.figures import (
     compute,
     families,
@@ -35,6 +42,8 @@ FIGURES = (
     *positions.FIGURES,
     *position_sizes.FIGURES,
     *scale.FIGURES,
+    *power_or_logarithm.FIGURES,
+    *size_at_positions.FIGURES,
     *transfer.FIGURES,
 )
 OF_THE_WHOLE_PAPER = (*data.FIGURES, *stopping.FIGURES, *transfer.FIGURES, *counting.FIGURES)

@@ -5,7 +5,7 @@ Positions are 1-based. Losses are means over tokens, in nats per token, pooled f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.laws.positions import PositionLosses
-from scaling_laws.laws.selection import at_common_horizon
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.formulas import LEVELS
 from scaling_laws.study.records import MAIN_CORPUS
@@ -31,8 +30,6 @@ BINS_DURING_TRAINING = 1
 """An octave, where evaluations are of little text."""
 FEWEST_SIZES = 3
 """For an exponent of N."""
-PAPER_POSITIONS = (1, 2, 4, 8, 16, 64, 256, 1024)
-"""Of Kaplan et al. 2020, Figure 21."""
 
 
 class Surface(NamedTuple):
@@ -87,39 +84,6 @@ def over_training(tables: StudyTables, run: str) -> Surface | None:
     bins = binned(pooled, BINS_DURING_TRAINING)
     step = loss_sum.index.to_numpy(dtype=np.float64)
     return Surface(step=step, T=bins.T, loss=bins.loss_sum / bins.count)
-
-
-def at_positions(
-    tables: StudyTables, runs: pd.DataFrame, positions: Iterable[int] = PAPER_POSITIONS
-) -> pd.DataFrame:
-    """n_ctx, position, N, loss: the mean final loss over runs of one size, at these positions and the last.
-
-    Args:
-        runs: columns run, N, n_ctx; those that left no losses by position are passed over.
-    """
-    rows = []
-    for run, N, n_ctx in runs[["run", "N", "n_ctx"]].itertuples(index=False):
-        if (losses := tables.position_losses.get(run)) is None:
-            continue
-        loss_at = dict(zip(losses.T, losses.mean(), strict=True))
-        rows += [(n_ctx, T, N, loss_at[T]) for T in sorted({*positions, n_ctx}) if T in loss_at]
-    table = pd.DataFrame(rows, columns=["n_ctx", "position", "N", "loss"])
-    return table.groupby(["n_ctx", "position", "N"])[["loss"]].mean().reset_index()
-
-
-def of_two_contexts(tables: StudyTables, laws: Laws) -> pd.DataFrame:
-    """The runs of Figure 21: main family, equal D, the longest context and the shortest.
-
-    Of the experiment `context` where the study has it; else the law's runs at their common horizon, whose
-    context is one.
-    """
-    asked = tables.of_experiment("context", tables.main_family)
-    if asked.empty or not (asked["run"].isin(list(tables.position_losses))).any():
-        runs = tables.of(tables.main_family)
-        return runs if runs.empty else at_common_horizon(runs)[0]
-    ends = (asked["n_ctx"].min(), asked["n_ctx"].max())
-    asked = asked[asked["n_ctx"].isin(ends)].assign(N=asked[laws["conventions"]["N"]])
-    return at_common_horizon(asked)[0]
 
 
 def exponents_of_N(tables: StudyTables, runs: pd.DataFrame) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from scaling_laws.laws.fit.intervals import Interval, bootstrap, parameter_inter
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
-from scaling_laws.papers.kaplan2020.training_time import LOSS_COLUMN, entry_of
 from scaling_laws.report import style as st
+from scaling_laws.report.batches import LOSS_COLUMN, entry_of
 from scaling_laws.report.evidence import Laws, StudyTables
 
 EXPERIMENT = "data"

@@ -14,8 +14,8 @@ import pandas as pd
 
 from scaling_laws.laws.published import KAPLAN_SINGLE, KAPLAN_TABLE_2, KAPLAN_TABLE_3, KAPLAN_TABLE_6
 from scaling_laws.papers.kaplan2020.accounting import table_1
-from scaling_laws.papers.kaplan2020.training_time import entry_of
 from scaling_laws.report import style as st
+from scaling_laws.report.batches import entry_of
 from scaling_laws.report.evidence import Laws, StudyTables, find_fit
 from scaling_laws.report.text import NOTHING, Table, interval_text, number
 from scaling_laws.study.units import PF_DAY_FLOPS

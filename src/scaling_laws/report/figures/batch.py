@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.batch.constant_rate import constant_rate_part
 from scaling_laws.laws.published import KAPLAN_SINGLE
-from scaling_laws.papers.kaplan2020.training_time import (
+from scaling_laws.report import style as st
+from scaling_laws.report.batches import (
     NEEDS_BATCHES,
     all_curves,
     batch_draws,
@@ -21,7 +22,6 @@ from scaling_laws.papers.kaplan2020.training_time import (
     has_kaplans_tokens,
     why_no_batches,
 )
-from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.formulas import LEVELS

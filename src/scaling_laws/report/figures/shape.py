@@ -1,7 +1,4 @@
-"""Does the shape matter at fixed N? (Kaplan et al. 2020, Figure 5.)
-
-Drawn from a shape study's shape.json, and from the networks of one N in the experiments `depth` and `size`.
-"""
+"""The search for the best shape at fixed N: drawn from a shape study's shape.json."""
 
 from __future__ import annotations
 
@@ -9,16 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling_laws.papers.kaplan2020.equal_size import (
-    compute_for_loss,
-    exponent_of_N,
-    noise_band_percent,
-    shapes_at_equal_N,
-)
 from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
@@ -33,15 +23,11 @@ RATIOS = {
 }
 Result = Mapping[str, Any]
 
-TITLE = "Loss against shape at equal size"
 TITLE_SEARCH = "The search for the best shape"
 RESULT_FILE = "shape.json"
 SHAPE_STUDY = "shape"
 """The study of `make shape`, which a study beside it may be drawn with."""
 NEEDS_SEARCH = "Needs a shape study: `make shape`."
-NEEDS_SHAPES = "Needs three depths of one size: `scaling-laws sweep configs/sweeps/depth.yaml`."
-FEWEST_LAYERS = 2
-"""Networks of one layer lie off the law of N (Kaplan 2020, Figure 6): they are drawn hollow."""
 LOWEST_TOP = 1.0
 """Percent that an axis of losses above the best shows at least."""
 
@@ -54,85 +40,6 @@ def shape_result_of(tables: StudyTables) -> Result | None:
             result: Result = json.loads(path.read_text(encoding="utf-8"))
             return result
     return None
-
-
-@st.styled
-def draw_shapes(tables: StudyTables, laws: Laws) -> Figure:
-    """Figure 5. Loss above the best: d_ff / d_model; d_model / n_layer at each N; d_model / n_heads."""
-    result, shapes = shape_result_of(tables), shapes_at_equal_N(tables, laws)
-    if result is None and shapes.empty:
-        return st.note(TITLE, f"{NEEDS_SHAPES} {NEEDS_SEARCH}")
-    figure, axes = st.panels(3, width=12.0, height=4.9)
-    rows: list[dict[str, Any]] = []
-    band, top = noise_band_percent(laws) or 0.0, LOWEST_TOP
-    if result is not None:
-        rows, band, top = _rows_band_top(result)
-    top = max(top, 1.15 * float(shapes["increase_percent"].max())) if len(shapes) else top
-    for panel, ratio in zip(axes, ("d_ff_ratio", "aspect_ratio", "head_width"), strict=True):
-        by_N = shapes if ratio == "aspect_ratio" else shapes.iloc[:0]
-        if result is not None:
-            _ratio(panel, ratio, rows, result["envelopes"][ratio], band, top)
-        elif by_N.empty:
-            st.note_in(panel, f"{RATIOS[ratio]}: {NEEDS_SEARCH[0].lower()}{NEEDS_SEARCH[1:]}")
-            continue
-        _sizes(panel, by_N, rows, band, top, draws_band=result is None)
-        st.legend_below(panel, columns=2, fontsize=8.5)
-    searched = f"; the search of {result['study']}: N = {short(result['N'])}" if result else ""
-    worth = compute_for_loss(laws)
-    price = f"; 1 % of loss is worth {worth:.0f} % of compute" if worth else ""
-    title = st.plain(f"Shapes at equal N{searched}{price}")
-    figure.suptitle(title, color=st.INK, fontsize=10.5)
-    return figure
-
-
-def _sizes(
-    axes: Axes, shapes: pd.DataFrame, rows: list[dict[str, Any]], band: float, top: float, draws_band: bool
-) -> None:
-    """Aspect ratios at each N, over what the search found."""
-    if shapes.empty:
-        return
-    colours = st.SizeColours(shapes["N"])
-    for place, N in enumerate(sorted(shapes["N"].unique())):
-        of_size = shapes[shapes["N"] == N]
-        look: dict[str, Any] = {
-            "color": colours(N),
-            "marker": st.FAMILY_MARKERS[place % len(st.FAMILY_MARKERS)],
-        }
-        deep = of_size[of_size["n_layer"] >= FEWEST_LAYERS]
-        axes.plot(deep["aspect_ratio"], deep["increase_percent"], **look, label=f"N = {short(N)}")
-        shallow = of_size[(of_size["n_layer"] < FEWEST_LAYERS)]
-        axes.plot(shallow["aspect_ratio"], shallow["increase_percent"], **look, mfc="none", linestyle="none")
-    if (shapes["n_layer"] < FEWEST_LAYERS).any():
-        axes.plot([], [], color=st.INK, marker="o", mfc="none", linestyle="none", label="one layer")
-    if band and draws_band:
-        axes.axhspan(0, band, color=st.GREY, alpha=st.BAND_ALPHA, linewidth=0, label="noise between seeds")
-    st.log_x(axes, [*shapes["aspect_ratio"], *(row["aspect_ratio"] for row in rows)], RATIOS["aspect_ratio"])
-    axes.set_ylim(-0.04 * top, top)
-    axes.set_ylabel("loss above the best, %")
-
-
-def describe_shapes(tables: StudyTables, laws: Laws) -> str:
-    """How far the loss rises over the aspect ratios at each N, and over what a search tried."""
-    result, shapes = shape_result_of(tables), shapes_at_equal_N(tables, laws)
-    deep = shapes[shapes["n_layer"] >= FEWEST_LAYERS]
-    words = [
-        f"at N = {short(N)} aspect ratios of {short(of_size['aspect_ratio'].min(), 2)} to "
-        f"{short(of_size['aspect_ratio'].max(), 2)} lie within {of_size['increase_percent'].max():.1f} %"
-        for N, of_size in ((N, deep[deep["N"] == N]) for N in sorted(deep["N"].unique()))
-    ]
-    if result is not None:
-        words += [
-            f"a search at N = {short(result['N'])} finds {RATIOS[ratio]} of {short(bins[0]['low'], 2)} to "
-            f"{short(bins[-1]['high'], 2)} within {max(one['increase_percent'] for one in bins):.1f} %"
-            for ratio, bins in result["envelopes"].items()
-            if ratio in ("d_ff_ratio", "head_width") and len(bins) > 1
-        ]
-    if not words:
-        return "No three shapes of one size were trained."
-    if len(shapes):
-        words.append(f"one layer left out, brought to equal N with α_N = {exponent_of_N(laws).alpha_N:.3f}")
-    sentence = "; ".join(words)
-    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 @st.styled
@@ -161,9 +68,9 @@ def describe_search(tables: StudyTables, laws: Laws) -> str:
 def draw(result: Result) -> Figure:
     """Loss above the best against each ratio, what matters most, and the order at a larger N."""
     figure, axes = st.panels(3, 2, width=12.0, height=7.4)
-    rows, band, top = _rows_band_top(result)
+    rows, band, top = rows_band_top(result)
     for panel, ratio in zip(axes, list(RATIOS)[:4], strict=False):
-        _ratio(panel, ratio, rows, result["envelopes"][ratio], band, top)
+        draw_ratio(panel, ratio, rows, result["envelopes"][ratio], band, top)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     _importance(axes[4], result["importance"])
@@ -177,7 +84,7 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _rows_band_top(result: Result) -> tuple[list[dict[str, Any]], float, float]:
+def rows_band_top(result: Result) -> tuple[list[dict[str, Any]], float, float]:
     """The trials with a loss, the noise in percent, and how much of the percents an axis shows."""
     rows = [row for row in result["trials"] if row["increase_percent"] is not None]
     band = float((result["noise"] or {}).get("band_percent", 0.0))
@@ -185,7 +92,7 @@ def _rows_band_top(result: Result) -> tuple[list[dict[str, Any]], float, float]:
     return rows, band, 1.2 * max(*lowest, 2 * band, LOWEST_TOP)
 
 
-def _ratio(
+def draw_ratio(
     axes: Axes,
     ratio: str,
     rows: list[dict[str, Any]],
@@ -262,14 +169,6 @@ def _transfer(axes: Axes, result: Result) -> None:
 
 
 FIGURES = (
-    Entry(
-        name="fig05_shape",
-        title=TITLE,
-        paper="Fig. 5",
-        question="shape",
-        draw=draw_shapes,
-        describe=describe_shapes,
-    ),
     Entry(
         name="shape_search",
         title=TITLE_SEARCH,

@@ -9,7 +9,8 @@ from scaling_laws.laws.fit.straight_line import mean_interval
 from scaling_laws.laws.forms.single import Position
 from scaling_laws.laws.positions import PositionLosses
 from scaling_laws.papers.claim import Claim, Finding, judged, not_measured, too_little
-from scaling_laws.report.by_position import drawn_folds, of_two_contexts
+from scaling_laws.papers.kaplan2020.figures.size_at_positions import of_two_contexts
+from scaling_laws.report.by_position import drawn_folds
 from scaling_laws.report.evidence import Laws, StudyTables
 
 MOST_RMS = 0.01

@@ -23,8 +23,8 @@ from scaling_laws.papers.kaplan2020.limited_data import (
     points_in_steps_min,
     steps_law,
 )
-from scaling_laws.papers.kaplan2020.training_time import batch_law
 from scaling_laws.report import style as st
+from scaling_laws.report.batches import batch_law
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.formulas import LEVELS

@@ -20,17 +20,9 @@ from scaling_laws.laws.published import (
     PowerOfCompute,
 )
 from scaling_laws.papers.kaplan2020.time_points import compute_grid, envelope_of, time_points
-from scaling_laws.papers.kaplan2020.training_time import (
-    C_MIN_LABEL,
-    PF_DAYS,
-    batch_law,
-    entry_of,
-    has_kaplans_tokens,
-    law_curves,
-    route_draws,
-    why_no_frontier,
-)
+from scaling_laws.papers.kaplan2020.training_time import C_MIN_LABEL, PF_DAYS, route_draws, why_no_frontier
 from scaling_laws.report import style as st
+from scaling_laws.report.batches import batch_law, entry_of, has_kaplans_tokens, law_curves
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.formulas import LEVELS

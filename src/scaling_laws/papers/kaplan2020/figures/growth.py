@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from scaling_laws.laws.batch.compute_efficient import Crossing, crossing
 from scaling_laws.laws.forms.single import KaplanCMin
 from scaling_laws.laws.published import KAPLAN_SINGLE, KAPLAN_TABLE_6
-from scaling_laws.papers.kaplan2020.training_time import C_MIN_LABEL, entry_of, why_no_frontier
+from scaling_laws.papers.kaplan2020.training_time import C_MIN_LABEL, why_no_frontier
 from scaling_laws.report import style as st
+from scaling_laws.report.batches import entry_of
 from scaling_laws.report.evidence import Laws, StudyTables, find_fit
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.formulas import law_of

@@ -14,11 +14,8 @@ from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.published import KAPLAN_TABLE_3
 from scaling_laws.papers.kaplan2020.training_time import (
     C_LABEL,
-    batch_law,
     efficient_law,
-    entry_of,
     even_values,
-    law_curves,
     least_resources,
     loss_levels,
     losses_at,
@@ -26,6 +23,7 @@ from scaling_laws.papers.kaplan2020.training_time import (
     why_no_frontier,
 )
 from scaling_laws.report import style as st
+from scaling_laws.report.batches import batch_law, entry_of, law_curves
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.formulas import LEVELS

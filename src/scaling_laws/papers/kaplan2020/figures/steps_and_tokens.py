@@ -7,18 +7,16 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.batch.batch_scan import steps_to_target
 from scaling_laws.laws.forms.steps import TimeData
-from scaling_laws.papers.kaplan2020.training_time import (
+from scaling_laws.papers.kaplan2020.training_time import efficient_law, least_resources, loss_levels
+from scaling_laws.report import style as st
+from scaling_laws.report.batches import (
     all_curves,
     batch_law,
     batch_levels,
-    efficient_law,
     entry_of,
     law_curves,
-    least_resources,
-    loss_levels,
     why_no_batches,
 )
-from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.text import number, short

@@ -22,8 +22,8 @@ from scaling_laws.papers.kaplan2020.limited_data import (
     stopping_steps,
     training_gaps,
 )
-from scaling_laws.papers.kaplan2020.training_time import batch_law
 from scaling_laws.report import style as st
+from scaling_laws.report.batches import batch_law
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.text import short
