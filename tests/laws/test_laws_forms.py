@@ -1,18 +1,30 @@
 """The closed forms of the laws against brute force."""
 
+import pkgutil
+import re
+from importlib import import_module
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from scaling_laws.laws import forms
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.rows import make_rows
+from scaling_laws.laws.forms.catalogue import FORMS, JOINT_FORMS
 from scaling_laws.laws.forms.joint import (
     Chinchilla,
     ChinchillaGamma,
     ChinchillaTied,
     Droppo,
+    JointLaw,
     KaplanND,
     PowerMean,
 )
 from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.forms.single import BrokenN, LogC
+from scaling_laws.laws.forms.steps import CriticalBatch
+from scaling_laws.laws.forms.terms import Law, Numbers, Term
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN, KAPLAN_TABLE_2
 
 JOINT_LAWS = {
@@ -26,6 +38,76 @@ JOINT_LAWS = {
 }
 each_joint_law = pytest.mark.parametrize("law", JOINT_LAWS.values(), ids=JOINT_LAWS.keys())
 MUENNIGHOFF = Muennighoff(E=1.87, A=521.0, B=1488.0, alpha=0.34, beta=0.36, R_D_star=15.4, R_N_star=5.3)
+
+
+def test_every_declared_law_is_in_the_catalogue():
+    modules = [
+        import_module(f"{forms.__name__}.{module.name}") for module in pkgutil.iter_modules(forms.__path__)
+    ]
+    declared = {
+        law
+        for module in modules
+        for law in vars(module).values()
+        if isinstance(law, type) and issubclass(law, Law) and "form" in vars(law)
+    }
+    assert declared == set(FORMS.values())
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"(\d+) forms", readme) == [str(len(FORMS))]
+
+
+def test_every_law_of_N_and_D_says_whose_it_is():
+    labels = [law.label for law in JOINT_FORMS]
+    assert len(set(labels)) == len(labels)
+    assert not set(labels) & set(FORMS)
+
+
+def test_formulas_in_latex():
+    """matplotlib draws all of them; a few as a person would write them."""
+    from matplotlib.mathtext import MathTextParser
+
+    for law in FORMS.values():
+        MathTextParser("path").parse(f"${law.latex}$")
+    assert Chinchilla.latex == r"L(N,D) = E + A/N^{\alpha} + B/D^{\beta}"
+    assert KaplanND.latex == r"L(N,D) = [(N_{c}/N)^{\alpha_{N}/\alpha_{D}} + D_{c}/D]^{\alpha_{D}}"
+    assert BrokenN.latex == r"L(N) = E + b N^{-c_{0}} [1 + (N/d_{1})^{1/f_{1}}]^{-c_{1} f_{1}}"
+    assert LogC.latex == r"L(C) = a - b \ln C"
+    assert CriticalBatch.latex == r"B_{\mathrm{crit}}(L) = B^{*}/L^{1/\alpha_{B}}"
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [((1e6,), {}), ((1e6, 1e8, 1e8), {}), ((1e6,), {"N": 1e6}), ((), {"N": 1e6, "C": 1e12})],
+)
+def test_a_law_refuses_other_variables(values, named):
+    with pytest.raises(TypeError, match="chinchilla is a law of N, D"):
+        HOFFMANN.loss(*values, **named)
+
+
+def test_a_law_is_one_declaration():
+    """What follows from the terms: formula, units, LaTeX, loss, inverse, optimum, and a fit."""
+
+    class Toy(
+        JointLaw, form="toy", label="my own", of=(Term(None, "E"), Term("N", "A", "a"), Term("D", "B", "a"))
+    ):
+        E: Numbers
+        A: Numbers
+        B: Numbers
+        a: Numbers
+
+    law = Toy(E=1.5, A=200.0, B=600.0, a=0.3)
+    same = ChinchillaTied(E=1.5, A=200.0, B=600.0, alpha=0.3)
+    N, D = (values.ravel() for values in np.meshgrid(np.geomspace(1e5, 1e8, 5), np.geomspace(1e7, 1e10, 5)))
+    assert Toy.formula == "L(N,D) = E + A/N^a + B/D^a"
+    assert Toy.units == {
+        "E": "nats/token",
+        "A": "nats/token * parameters^a",
+        "B": "nats/token * tokens^a",
+        "a": "1",
+    }
+    assert np.array_equal(law.loss(N, D), same.loss(N, D))
+    assert law.optimum(1e20) == same.optimum(1e20)
+    fit = fit_law(Toy, make_rows({"N": N, "D": D}, law.loss(N, D)))
+    assert vars(fit.law) == pytest.approx(vars(law))
 
 
 @each_joint_law

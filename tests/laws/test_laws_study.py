@@ -10,7 +10,9 @@ import pytest
 from tests.laws.test_laws_critical_batch import TRUTH, batch_scan
 from tests.laws.test_laws_training_time import sweep
 
+from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS, FORMS_OF_ONE_VARIABLE
 from scaling_laws.laws.forms.joint import Chinchilla
+from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.plan.planner import plan_from_laws
 from scaling_laws.laws.results.study import fit_study
 from scaling_laws.laws.selection import usable_runs
@@ -89,9 +91,8 @@ def test_it_is_json_as_documented(laws):
     for fit in laws["fits"]:
         assert set(fit_keys.split()) <= set(fit)
         assert set(fit["parameters"]) == set(fit["units"])
-    of_one = [f"{kind}_{variable}" for variable in "ndc" for kind in ("kaplan", "power", "log", "broken")]
-    joint = ["kaplan_nd", "chinchilla", "chinchilla_tied", "chinchilla_gamma", "droppo", "muennighoff"]
-    forms = of_one + joint
+    of_one = [form for of_variable in FORMS_OF_ONE_VARIABLE.values() for form in of_variable]
+    forms = [form.form for form in (*of_one, *FITTED_JOINT_FORMS, Muennighoff)]
     assert [(fit["family"], fit["form"]) for fit in laws["fits"]] == [
         (family, form) for family in ("lstm", "transformer") for form in forms
     ]

@@ -4,15 +4,16 @@ import copy
 
 import pytest
 
+from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.report import findings
 from scaling_laws.report.figures import allocation, families
 from scaling_laws.report.formulas import form_name
 
-OTHERS = ("chinchilla_tied", "chinchilla_gamma", "droppo")
+OTHERS = {form.form for form in FITTED_JOINT_FORMS} - {"kaplan_nd", "chinchilla"}
 
 
-@pytest.mark.parametrize("form", OTHERS)
+@pytest.mark.parametrize("form", sorted(OTHERS))
 def test_another_form_is_drawn_and_said(synthetic, form):
     laws = copy.deepcopy(synthetic.laws)
     for fit in laws["fits"]:

@@ -9,19 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_laws.laws.forms.catalogue import FORMS
-from scaling_laws.laws.plan.choice import JOINT_FORMS
 from scaling_laws.report.text import interval_text, number, tex
 
 LEVELS = (5.0, 95.0)
 """Percentiles of the 90 % bands."""
-FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, D)"}
+FORM_NAMES = {form: f"{FORMS[form].label} L(N, D)" for form in ("kaplan_nd", "chinchilla")}
 """The two forms that every study is held against."""
 EXPONENT_OF_N = {"alpha_N": r"\alpha_N", "alpha": r"\alpha"}
 
 
 def form_name(form: str) -> str:
     """A law of N and D in words."""
-    return f"{JOINT_FORMS[form]} L(N, D)"
+    return f"{FORMS[form].label} L(N, D)"
 
 
 def exponent_of_N(fit: Mapping[str, Any]) -> str:

@@ -1,57 +1,27 @@
-"""Every law by its name in `laws.json` and on the command line."""
+"""Every law by its name in `laws.json` and on the command line: all that the modules below declare."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from scaling_laws.laws.forms.joint import (
-    Chinchilla,
-    ChinchillaGamma,
-    ChinchillaTied,
-    Droppo,
-    KaplanND,
-    PowerMean,
-)
-from scaling_laws.laws.forms.repeated import Muennighoff
-from scaling_laws.laws.forms.single import (
-    BrokenC,
-    BrokenD,
-    BrokenN,
-    KaplanC,
-    KaplanCMin,
-    KaplanD,
-    KaplanN,
-    LogC,
-    LogD,
-    LogN,
-    Position,
-    PowerC,
-    PowerCMin,
-    PowerD,
-    PowerN,
-)
-from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS, TimeData
-
-FORMS_OF_N = (KaplanN, PowerN, LogN, BrokenN)
-FORMS_OF_D = (KaplanD, PowerD, LogD, BrokenD)
-FORMS_OF_C = (KaplanC, PowerC, LogC, BrokenC)
-FORMS_OF_C_MIN = (KaplanCMin, PowerCMin)
-JOINT_FORMS = (KaplanND, Chinchilla, ChinchillaTied, ChinchillaGamma, Droppo, PowerMean)
-FITTED_JOINT_FORMS = tuple(form for form in JOINT_FORMS if form is not PowerMean)
-"""Those that an analysis fits: the power mean is Droppo's law in other words, and predicts the same."""
-FORMS_OF_ONE_VARIABLE: dict[str, tuple[type[Any], ...]] = {"N": FORMS_OF_N, "D": FORMS_OF_D, "C": FORMS_OF_C}
-TIME_FORMS = (TimeData, CriticalBatch, KaplanNS)
+from scaling_laws.laws.forms import joint, repeated, single, steps
+from scaling_laws.laws.forms.joint import JointLaw, PowerMean
+from scaling_laws.laws.forms.terms import Law
 
 FORMS: dict[str, type[Any]] = {
     law.form: law
-    for law in (
-        *FORMS_OF_N,
-        *FORMS_OF_D,
-        *FORMS_OF_C,
-        *FORMS_OF_C_MIN,
-        *JOINT_FORMS,
-        Muennighoff,
-        *TIME_FORMS,
-        Position,
-    )
+    for module in (single, joint, repeated, steps)
+    for law in vars(module).values()
+    if isinstance(law, type)
+    and issubclass(law, Law)
+    and hasattr(law, "form")
+    and law.__module__ == module.__name__
+}
+JOINT_FORMS: tuple[type[JointLaw], ...] = tuple(law for law in FORMS.values() if issubclass(law, JointLaw))
+"""Laws of N and D."""
+FITTED_JOINT_FORMS = tuple(form for form in JOINT_FORMS if form is not PowerMean)
+"""Those that an analysis fits: the power mean is Droppo's law in other words, and predicts the same."""
+FORMS_OF_ONE_VARIABLE: dict[str, tuple[type[Any], ...]] = {
+    variable: tuple(law for law in FORMS.values() if law.variables == (variable,))
+    for variable in ("N", "D", "C")
 }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.forms.terms import FloatArray, Numbers, array
+from scaling_laws.laws.forms.terms import FloatArray, Law, Numbers, array
 
 
-@dataclass(frozen=True, kw_only=True)
-class Muennighoff:
+class Muennighoff(
+    Law,
+    form="muennighoff",
+    variables=("N", "D", "U"),
+    formula="E + A/N'^alpha + B/D'^beta",
+    units=Chinchilla.units | {"R_D_star": "epochs"},
+):
     """Muennighoff 2023 (arXiv 2305.16264): repeated tokens are worth less and less.
 
     L = E + A/N'^alpha + B/D'^beta. With U unique tokens seen 1 + R_D times,
@@ -21,19 +23,6 @@ class Muennighoff:
     unique tokens are worth, saturate alike: N' = U_N + U_N R_N_star (1 - exp(-R_N/R_N_star)), with
     R_N = N/U_N - 1. Where no token returns and N <= N_opt(U), this is Chinchilla's law.
     """
-
-    form: ClassVar[str] = "muennighoff"
-    formula: ClassVar[str] = "L(N,D,U) = E + A/N'^alpha + B/D'^beta"
-    units: ClassVar[dict[str, str]] = {
-        "E": "nats/token",
-        "A": "nats/token * parameters^alpha",
-        "B": "nats/token * tokens^beta",
-        "alpha": "1",
-        "beta": "1",
-        "R_D_star": "epochs",
-        "R_N_star": "1",
-    }
-    variables: ClassVar[tuple[str, ...]] = ("N", "D", "U")
 
     E: Numbers
     A: Numbers
@@ -59,7 +48,7 @@ class Muennighoff:
         base = np.minimum(array(N), self.matched_parameters(unique))
         return _saturating(base, array(N), self.R_N_star), _saturating(unique, array(D), self.R_D_star)
 
-    def loss(self, N: ArrayLike, D: ArrayLike, U: ArrayLike) -> FloatArray:
+    def at(self, N: FloatArray, D: FloatArray, U: FloatArray) -> FloatArray:
         return self.unlimited.loss(*self.effective(N, D, U))
 
 

@@ -2,271 +2,117 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
-from numpy.typing import ArrayLike
 
-from scaling_laws.laws.forms.terms import FloatArray, Notation, Numbers, Term, array, decay, power
+from scaling_laws.laws.forms.terms import FloatArray, Law, Numbers, SumOfPowers, Term
 
 
-@dataclass(frozen=True, kw_only=True)
-class KaplanN:
+class KaplanN(SumOfPowers, form="kaplan_n", of=(Term("N", "N_c", "alpha_N"),), notation="scale"):
     """Kaplan 2020, equation (1.1): ample data, trained to convergence."""
-
-    form: ClassVar[str] = "kaplan_n"
-    formula: ClassVar[str] = "L(N) = (N_c/N)^alpha_N"
-    units: ClassVar[dict[str, str]] = {"alpha_N": "1", "N_c": "parameters"}
-    variables: ClassVar[tuple[str, ...]] = ("N",)
-    terms: ClassVar[tuple[Term, ...]] = (Term(variable="N", coefficient="N_c", exponent="alpha_N"),)
-    notation: ClassVar[Notation] = "scale"
-    raised: ClassVar[str | None] = None
 
     alpha_N: Numbers
     N_c: Numbers
 
-    def loss(self, N: ArrayLike) -> FloatArray:
-        return power(self.N_c, N, self.alpha_N)
 
-
-@dataclass(frozen=True, kw_only=True)
-class KaplanD:
+class KaplanD(SumOfPowers, form="kaplan_d", of=(Term("D", "D_c", "alpha_D"),), notation="scale"):
     """Kaplan 2020, equation (1.2): a large model, stopped early."""
-
-    form: ClassVar[str] = "kaplan_d"
-    formula: ClassVar[str] = "L(D) = (D_c/D)^alpha_D"
-    units: ClassVar[dict[str, str]] = {"alpha_D": "1", "D_c": "tokens"}
-    variables: ClassVar[tuple[str, ...]] = ("D",)
-    terms: ClassVar[tuple[Term, ...]] = (Term(variable="D", coefficient="D_c", exponent="alpha_D"),)
-    notation: ClassVar[Notation] = "scale"
-    raised: ClassVar[str | None] = None
 
     alpha_D: Numbers
     D_c: Numbers
 
-    def loss(self, D: ArrayLike) -> FloatArray:
-        return power(self.D_c, D, self.alpha_D)
 
-
-@dataclass(frozen=True, kw_only=True)
-class KaplanC:
-    """Kaplan 2020, section 3.3: the best loss over N at each compute, at one batch. C_c in FLOPs."""
-
-    form: ClassVar[str] = "kaplan_c"
-    formula: ClassVar[str] = "L(C) = (C_c/C)^alpha_C"
-    units: ClassVar[dict[str, str]] = {"alpha_C": "1", "C_c": "FLOPs"}
-    variables: ClassVar[tuple[str, ...]] = ("C",)
-    terms: ClassVar[tuple[Term, ...]] = (Term(variable="C", coefficient="C_c", exponent="alpha_C"),)
-    notation: ClassVar[Notation] = "scale"
-    raised: ClassVar[str | None] = None
+class KaplanC(SumOfPowers, form="kaplan_c", of=(Term("C", "C_c", "alpha_C"),), notation="scale"):
+    """Kaplan 2020, section 3.3: the best loss over N at each compute, at one batch."""
 
     alpha_C: Numbers
     C_c: Numbers
 
-    def loss(self, C: ArrayLike) -> FloatArray:
-        return power(self.C_c, C, self.alpha_C)
 
-
-@dataclass(frozen=True, kw_only=True)
-class KaplanCMin:
+class KaplanCMin(
+    SumOfPowers, form="kaplan_c_min", of=(Term("C_min", "C_c_min", "alpha_C_min"),), notation="scale"
+):
     """Kaplan 2020, equation (1.3): the best loss over N at C_min, compute far below the critical batch."""
-
-    form: ClassVar[str] = "kaplan_c_min"
-    formula: ClassVar[str] = "L(C_min) = (C_c_min/C_min)^alpha_C_min"
-    units: ClassVar[dict[str, str]] = {"alpha_C_min": "1", "C_c_min": "FLOPs"}
-    variables: ClassVar[tuple[str, ...]] = ("C_min",)
-    terms: ClassVar[tuple[Term, ...]] = (
-        Term(variable="C_min", coefficient="C_c_min", exponent="alpha_C_min"),
-    )
-    notation: ClassVar[Notation] = "scale"
-    raised: ClassVar[str | None] = None
 
     alpha_C_min: Numbers
     C_c_min: Numbers
 
-    def loss(self, C_min: ArrayLike) -> FloatArray:
-        return power(self.C_c_min, C_min, self.alpha_C_min)
 
-
-@dataclass(frozen=True, kw_only=True)
-class PowerN:
+class PowerN(SumOfPowers, form="power_n", of=(Term(None, "E"), Term("N", "A", "alpha"))):
     """A power law in N above an irreducible loss E (Hoffmann 2022's form at ample data)."""
-
-    form: ClassVar[str] = "power_n"
-    formula: ClassVar[str] = "L(N) = E + A/N^alpha"
-    units: ClassVar[dict[str, str]] = {"E": "nats/token", "A": "nats/token * parameters^alpha", "alpha": "1"}
-    variables: ClassVar[tuple[str, ...]] = ("N",)
-    terms: ClassVar[tuple[Term, ...]] = (
-        Term(variable=None, coefficient="E", exponent=None),
-        Term(variable="N", coefficient="A", exponent="alpha"),
-    )
-    notation: ClassVar[Notation] = "coefficient"
-    raised: ClassVar[str | None] = None
 
     E: Numbers
     A: Numbers
     alpha: Numbers
 
-    def loss(self, N: ArrayLike) -> FloatArray:
-        return np.asarray(self.E + decay(self.A, N, self.alpha))
 
-
-@dataclass(frozen=True, kw_only=True)
-class PowerD:
+class PowerD(SumOfPowers, form="power_d", of=(Term(None, "E"), Term("D", "B", "beta"))):
     """A power law in D above an irreducible loss E."""
-
-    form: ClassVar[str] = "power_d"
-    formula: ClassVar[str] = "L(D) = E + B/D^beta"
-    units: ClassVar[dict[str, str]] = {"E": "nats/token", "B": "nats/token * tokens^beta", "beta": "1"}
-    variables: ClassVar[tuple[str, ...]] = ("D",)
-    terms: ClassVar[tuple[Term, ...]] = (
-        Term(variable=None, coefficient="E", exponent=None),
-        Term(variable="D", coefficient="B", exponent="beta"),
-    )
-    notation: ClassVar[Notation] = "coefficient"
-    raised: ClassVar[str | None] = None
 
     E: Numbers
     B: Numbers
     beta: Numbers
 
-    def loss(self, D: ArrayLike) -> FloatArray:
-        return np.asarray(self.E + decay(self.B, D, self.beta))
 
-
-@dataclass(frozen=True, kw_only=True)
-class PowerC:
+class PowerC(SumOfPowers, form="power_c", of=(Term(None, "E"), Term("C", "K", "gamma"))):
     """A power law in C above an irreducible loss E."""
 
-    form: ClassVar[str] = "power_c"
-    formula: ClassVar[str] = "L(C) = E + K/C^gamma"
-    units: ClassVar[dict[str, str]] = {"E": "nats/token", "K": "nats/token * FLOPs^gamma", "gamma": "1"}
-    variables: ClassVar[tuple[str, ...]] = ("C",)
-    terms: ClassVar[tuple[Term, ...]] = (
-        Term(variable=None, coefficient="E", exponent=None),
-        Term(variable="C", coefficient="K", exponent="gamma"),
-    )
-    notation: ClassVar[Notation] = "coefficient"
-    raised: ClassVar[str | None] = None
-
     E: Numbers
     K: Numbers
     gamma: Numbers
 
-    def loss(self, C: ArrayLike) -> FloatArray:
-        return np.asarray(self.E + decay(self.K, C, self.gamma))
 
-
-@dataclass(frozen=True, kw_only=True)
-class PowerCMin:
+class PowerCMin(SumOfPowers, form="power_c_min", of=(Term(None, "E"), Term("C_min", "K", "gamma"))):
     """A power law in C_min above an irreducible loss E."""
 
-    form: ClassVar[str] = "power_c_min"
-    formula: ClassVar[str] = "L(C_min) = E + K/C_min^gamma"
-    units: ClassVar[dict[str, str]] = {"E": "nats/token", "K": "nats/token * FLOPs^gamma", "gamma": "1"}
-    variables: ClassVar[tuple[str, ...]] = ("C_min",)
-    terms: ClassVar[tuple[Term, ...]] = (
-        Term(variable=None, coefficient="E", exponent=None),
-        Term(variable="C_min", coefficient="K", exponent="gamma"),
-    )
-    notation: ClassVar[Notation] = "coefficient"
-    raised: ClassVar[str | None] = None
-
     E: Numbers
     K: Numbers
     gamma: Numbers
 
-    def loss(self, C_min: ArrayLike) -> FloatArray:
-        return np.asarray(self.E + decay(self.K, C_min, self.gamma))
 
-
-@dataclass(frozen=True, kw_only=True)
-class Position:
+class Position(SumOfPowers, form="position", of=(Term(None, "a"), Term("T", "b", "c"))):
     """Loss at position T of the context: a power law above a constant (Kaplan 2020, figure 20)."""
-
-    form: ClassVar[str] = "position"
-    formula: ClassVar[str] = "L(T) = a + b T^-c"
-    units: ClassVar[dict[str, str]] = {"a": "nats/token", "b": "nats/token", "c": "1"}
-    variables: ClassVar[tuple[str, ...]] = ("T",)
-    terms: ClassVar[tuple[Term, ...]] = (
-        Term(variable=None, coefficient="a", exponent=None),
-        Term(variable="T", coefficient="b", exponent="c"),
-    )
-    notation: ClassVar[Notation] = "coefficient"
-    raised: ClassVar[str | None] = None
 
     a: Numbers
     b: Numbers
     c: Numbers
 
-    def loss(self, T: ArrayLike) -> FloatArray:
-        return np.asarray(self.a + decay(self.b, T, self.c))
 
-
-@dataclass(frozen=True, kw_only=True)
-class Logarithmic:
+class Logarithmic(Law):
     """A loss linear in the logarithm, the comparator of Kaplan 2020, figure 23. It ends below zero."""
-
-    units: ClassVar[dict[str, str]] = {"a": "nats/token", "b": "nats/token per e-fold"}
-    variables: ClassVar[tuple[str, ...]]
 
     a: Numbers
     b: Numbers
 
-    def at(self, x: ArrayLike) -> FloatArray:
-        return np.asarray(self.a - self.b * np.log(array(x)))
+    def __init_subclass__(cls, *, form: str, variable: str) -> None:
+        super().__init_subclass__(
+            form=form,
+            variables=(variable,),
+            formula=f"a - b ln {variable}",
+            units={"a": "nats/token", "b": "nats/token per e-fold"},
+        )
+
+    def at(self, x: FloatArray) -> FloatArray:
+        return np.asarray(self.a - self.b * np.log(x))
 
 
-@dataclass(frozen=True, kw_only=True)
-class LogN(Logarithmic):
-    form: ClassVar[str] = "log_n"
-    formula: ClassVar[str] = "L(N) = a - b ln N"
-    variables: ClassVar[tuple[str, ...]] = ("N",)
-
-    def loss(self, N: ArrayLike) -> FloatArray:
-        return self.at(N)
+class LogN(Logarithmic, form="log_n", variable="N"):
+    """In N."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LogD(Logarithmic):
-    form: ClassVar[str] = "log_d"
-    formula: ClassVar[str] = "L(D) = a - b ln D"
-    variables: ClassVar[tuple[str, ...]] = ("D",)
-
-    def loss(self, D: ArrayLike) -> FloatArray:
-        return self.at(D)
+class LogD(Logarithmic, form="log_d", variable="D"):
+    """In D."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LogC(Logarithmic):
+class LogC(Logarithmic, form="log_c", variable="C"):
     """Guo 2024 (arXiv 2404.19484): linear in ln C, however C is split between N and D."""
 
-    form: ClassVar[str] = "log_c"
-    formula: ClassVar[str] = "L(C) = a - b ln C"
-    variables: ClassVar[tuple[str, ...]] = ("C",)
 
-    def loss(self, C: ArrayLike) -> FloatArray:
-        return self.at(C)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Broken:
+class Broken(Law):
     """A smoothly broken power law, one break (Caballero 2023, arXiv 2210.14891, n = 1).
 
     The exponent is c_0 far below the break at x = d_1 and c_0 + c_1 far above it; f_1 is the break's width in
     ln x.
     """
-
-    units: ClassVar[dict[str, str]] = {
-        "E": "nats/token",
-        "b": "nats/token",
-        "c_0": "1",
-        "c_1": "1",
-        "d_1": "of the variable",
-        "f_1": "1",
-    }
-    variables: ClassVar[tuple[str, ...]]
 
     E: Numbers
     b: Numbers
@@ -275,37 +121,27 @@ class Broken:
     d_1: Numbers
     f_1: Numbers
 
-    def at(self, x: ArrayLike) -> FloatArray:
-        log_ratio = np.log(array(x)) - np.log(self.d_1)
+    def __init_subclass__(cls, *, form: str, variable: str) -> None:
+        super().__init_subclass__(
+            form=form,
+            variables=(variable,),
+            formula=f"E + b {variable}^-c_0 [1 + ({variable}/d_1)^(1/f_1)]^(-c_1 f_1)",
+            units={"E": "nats/token", "b": "nats/token", "d_1": "of the variable"},
+        )
+
+    def at(self, x: FloatArray) -> FloatArray:
+        log_ratio = np.log(x) - np.log(self.d_1)
         bend = np.asarray(self.c_1 * self.f_1) * np.logaddexp(0.0, log_ratio / self.f_1)
-        return np.asarray(self.E + decay(self.b, x, self.c_0) * np.exp(-bend))
+        return np.asarray(self.E + self.b * x ** -np.asarray(self.c_0) * np.exp(-bend))
 
 
-@dataclass(frozen=True, kw_only=True)
-class BrokenN(Broken):
-    form: ClassVar[str] = "broken_n"
-    formula: ClassVar[str] = "L(N) = E + b N^-c_0 [1 + (N/d_1)^(1/f_1)]^(-c_1 f_1)"
-    variables: ClassVar[tuple[str, ...]] = ("N",)
-
-    def loss(self, N: ArrayLike) -> FloatArray:
-        return self.at(N)
+class BrokenN(Broken, form="broken_n", variable="N"):
+    """In N."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BrokenD(Broken):
-    form: ClassVar[str] = "broken_d"
-    formula: ClassVar[str] = "L(D) = E + b D^-c_0 [1 + (D/d_1)^(1/f_1)]^(-c_1 f_1)"
-    variables: ClassVar[tuple[str, ...]] = ("D",)
-
-    def loss(self, D: ArrayLike) -> FloatArray:
-        return self.at(D)
+class BrokenD(Broken, form="broken_d", variable="D"):
+    """In D."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BrokenC(Broken):
-    form: ClassVar[str] = "broken_c"
-    formula: ClassVar[str] = "L(C) = E + b C^-c_0 [1 + (C/d_1)^(1/f_1)]^(-c_1 f_1)"
-    variables: ClassVar[tuple[str, ...]] = ("C",)
-
-    def loss(self, C: ArrayLike) -> FloatArray:
-        return self.at(C)
+class BrokenC(Broken, form="broken_c", variable="C"):
+    """In C."""

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scaling_laws.laws.forms.terms import FloatArray, Notation, Numbers, Term, array, decay, power
+from scaling_laws.laws.forms.terms import FloatArray, Numbers, SumOfPowers, Term, array
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimeData:
+class TimeData(
+    SumOfPowers,
+    form="time_data",
+    of=(Term(None, "S_min"), Term("B", "E_min", gamma=1.0)),
+    response="S",
+    units={"E_min": "tokens"},
+):
     """Steps to a given loss against the batch: Kaplan 2020, (5.1), solved for S at E = B S.
 
     (S/S_min - 1)(E/E_min - 1) = 1 is S = S_min + E_min/B.
     """
 
-    form: ClassVar[str] = "time_data"
-    formula: ClassVar[str] = "S(B) = S_min + E_min/B"
-    units: ClassVar[dict[str, str]] = {"S_min": "steps", "E_min": "tokens"}
-    variables: ClassVar[tuple[str, ...]] = ("B",)
-    terms: ClassVar[tuple[Term, ...]] = (
-        Term(variable=None, coefficient="S_min", exponent=None),
-        Term(variable="B", coefficient="E_min", exponent=None, gamma=1.0),
-    )
-    notation: ClassVar[Notation] = "coefficient"
-    raised: ClassVar[str | None] = None
-
     S_min: Numbers
     E_min: Numbers
 
     def steps(self, B: ArrayLike) -> FloatArray:
-        return np.asarray(self.S_min + self.E_min / array(B))
+        return self.loss(B)
 
     def tokens(self, B: ArrayLike) -> FloatArray:
         """E = B S, in the unit of E_min."""
@@ -45,23 +36,20 @@ class TimeData:
         return self.E_min / self.S_min
 
 
-@dataclass(frozen=True, kw_only=True)
-class CriticalBatch:
+class CriticalBatch(
+    SumOfPowers,
+    form="critical_batch",
+    of=(Term("L", "B_star", "alpha_B"),),
+    notation="inverse",
+    response="B_crit",
+):
     """Critical batch against the loss: Kaplan 2020, equations (1.4) and (5.3)."""
-
-    form: ClassVar[str] = "critical_batch"
-    formula: ClassVar[str] = "B_crit(L) = B_star/L^(1/alpha_B)"
-    units: ClassVar[dict[str, str]] = {"alpha_B": "1", "B_star": "tokens * nats/token^(1/alpha_B)"}
-    variables: ClassVar[tuple[str, ...]] = ("L",)
-    terms: ClassVar[tuple[Term, ...]] = (Term(variable="L", coefficient="B_star", exponent="alpha_B"),)
-    notation: ClassVar[Notation] = "inverse"
-    raised: ClassVar[str | None] = None
 
     alpha_B: Numbers
     B_star: Numbers
 
     def batch_tokens(self, loss: ArrayLike) -> FloatArray:
-        return decay(self.B_star, loss, 1 / self.alpha_B)
+        return self.loss(loss)
 
     def steps_min(self, S: ArrayLike, B: ArrayLike, loss: ArrayLike) -> FloatArray:
         """S_min: what S steps at batch B to `loss` would be at a batch far above the critical: (5.4)."""
@@ -80,28 +68,18 @@ class CriticalBatch:
         return np.asarray(array(C_min) * (1 + array(B) / self.batch_tokens(loss)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class KaplanNS:
+class KaplanNS(
+    SumOfPowers,
+    form="kaplan_ns",
+    of=(Term("N", "N_c", "alpha_N"), Term("S_min", "S_c", "alpha_S")),
+    notation="scale",
+):
     """Kaplan 2020, (1.6) and (5.6): unlimited data, S_min steps at a batch far above the critical."""
-
-    form: ClassVar[str] = "kaplan_ns"
-    formula: ClassVar[str] = "L(N,S_min) = (N_c/N)^alpha_N + (S_c/S_min)^alpha_S"
-    units: ClassVar[dict[str, str]] = {"alpha_N": "1", "alpha_S": "1", "N_c": "parameters", "S_c": "steps"}
-    variables: ClassVar[tuple[str, ...]] = ("N", "S_min")
-    terms: ClassVar[tuple[Term, ...]] = (
-        Term(variable="N", coefficient="N_c", exponent="alpha_N"),
-        Term(variable="S_min", coefficient="S_c", exponent="alpha_S"),
-    )
-    notation: ClassVar[Notation] = "scale"
-    raised: ClassVar[str | None] = None
 
     alpha_N: Numbers
     alpha_S: Numbers
     N_c: Numbers
     S_c: Numbers
-
-    def loss(self, N: ArrayLike, S_min: ArrayLike) -> FloatArray:
-        return np.asarray(power(self.N_c, N, self.alpha_N) + power(self.S_c, S_min, self.alpha_S))
 
     def stop_step_bound(self, excess: ArrayLike) -> FloatArray:
         """The fewest S_min after which training on limited data should stop: (5.7).

@@ -8,18 +8,11 @@ from typing import Any
 import numpy as np
 
 from scaling_laws.laws.fit.intervals import Bootstrap
-from scaling_laws.laws.forms.catalogue import FORMS
-from scaling_laws.laws.forms.joint import JointLaw
+from scaling_laws.laws.forms.catalogue import FORMS, JOINT_FORMS
+from scaling_laws.laws.forms.joint import Chinchilla, JointLaw
 from scaling_laws.study.errors import InputError
 
-JOINT_FORMS = {
-    "chinchilla": "Chinchilla's",
-    "kaplan_nd": "Kaplan's",
-    "chinchilla_tied": "Chinchilla's tied",
-    "droppo": "Droppo's",
-    "power_mean": "the power mean's",
-    "chinchilla_gamma": "Chinchilla's raised",
-}
+LABELS = {form.form: form.label for form in sorted(JOINT_FORMS, key=lambda form: form is not Chinchilla)}
 """Laws of N and D; the first that is identified is taken where nothing decides."""
 
 
@@ -29,10 +22,8 @@ def best_joint_fit(laws: Mapping[str, Any], family: str | None) -> tuple[Mapping
     Returns:
         the fit, and why this one, in words; None and the reasons where no form is identified.
     """
-    fits = {
-        fit["form"]: fit for fit in laws["fits"] if fit["family"] == family and fit["form"] in JOINT_FORMS
-    }
-    identified = [form for form in JOINT_FORMS if form in fits and fits[form]["identified"]]
+    fits = {fit["form"]: fit for fit in laws["fits"] if fit["family"] == family and fit["form"] in LABELS}
+    identified = [form for form in LABELS if form in fits and fits[form]["identified"]]
     reasons = "; ".join(f"{form}: {fit['reason']}" for form, fit in sorted(fits.items()) if fit["reason"])
     if not identified:
         return None, reasons or "no such fit"
@@ -45,13 +36,13 @@ def best_joint_fit(laws: Mapping[str, Any], family: str | None) -> tuple[Mapping
     first = identified[0]
     if len(identified) == 1:
         because = f" ({reasons})" if reasons else ""
-        return fits[first], f"{JOINT_FORMS[first]} form: the only one that is identified{because}"
+        return fits[first], f"{LABELS[first]} form: the only one that is identified{because}"
     if len(errors) < 2:
-        return fits[first], f"{JOINT_FORMS[first]} form: no held-out size decides between forms"
+        return fits[first], f"{LABELS[first]} form: no held-out size decides between forms"
     ranked = sorted(errors, key=lambda form: errors[form])
     best = ranked[0]
-    others = ", ".join(f"{JOINT_FORMS[form]} {100 * errors[form]:.1f} %" for form in ranked[1:])
-    why = f"{JOINT_FORMS[best]} form: the lowest held-out error, {100 * errors[best]:.1f} % ({others})"
+    others = ", ".join(f"{LABELS[form]} {100 * errors[form]:.1f} %" for form in ranked[1:])
+    why = f"{LABELS[best]} form: the lowest held-out error, {100 * errors[best]:.1f} % ({others})"
     return fits[best], why
 
 
@@ -62,7 +53,7 @@ def family_to_plan(laws: Mapping[str, Any], family: str | None) -> str:
         InputError: no law of N and D; several families and none named; no such family.
     """
     study = laws.get("study", "laws.json")
-    families = sorted({fit["family"] for fit in laws.get("fits", []) if fit["form"] in JOINT_FORMS})
+    families = sorted({fit["family"] for fit in laws.get("fits", []) if fit["form"] in LABELS})
     if not families:
         raise InputError(f"{study}: holds no law of N and D; fit one with `scaling-laws laws`")
     if family is None and len(families) > 1:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling_laws.laws.plan.choice import JOINT_FORMS
+from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.published import (
     HOFFMANN_ENVELOPE,
     HOFFMANN_ISOFLOP,
@@ -165,7 +165,7 @@ def _look(place: int, approach: int) -> dict[str, Any]:
 
 
 def _name(approach: Any, method: Any) -> str:
-    return f"{approach}: {ROUTES.get(method) or JOINT_FORMS[method]}"
+    return f"{approach}: {ROUTES.get(method) or FORMS[method].label}"
 
 
 def _size_label(laws: Laws) -> str:
