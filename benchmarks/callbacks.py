@@ -25,8 +25,8 @@ from measured_run import measured_run
 
 from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
+from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import write_atomically
-from scaling_laws.study.runs import parameter_counts
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.recorder import RunRecorder
 from scaling_laws.training.run import reuse_freed_memory, use_one_thread

@@ -36,8 +36,8 @@ from scaling_laws.data.batches import training_batch
 from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.models.own import load_class
+from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import read_record, write_atomically
-from scaling_laws.study.runs import parameter_counts
 from scaling_laws.sweeps.networks import CLASS_PATHS
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.loss import mean_loss

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.study.recipe import for_training_time, of_one_recipe
+from scaling_laws.study.recipe import for_training_time, head_counts, of_one_recipe
+from scaling_laws.study.records import RunRecord
+from scaling_laws.study.runs import NOT_SETTINGS, runs_table
 
 USUAL: dict[str, Any] = {
     "family": "transformer",
@@ -54,7 +59,7 @@ def table(*more: dict[str, Any]) -> pd.DataFrame:
         ("cooldown_share", 0.5, "with another cooldown"),
         ("n_reuse", 4, "with blocks used more often or less"),
         ("n_layer", 1, "networks of less than two layers lie off"),
-        ("n_layer", 32, "less than four times as wide as deep lie off"),
+        ("n_layer", 32, "less than 3.5 times as wide as deep lie off"),
     ],
 )
 def test_a_run_of_another_recipe_is_left_out(column: str, value: Any, says: str) -> None:
@@ -102,3 +107,144 @@ def test_curves_may_differ_in_batch_and_schedule_and_in_nothing_else() -> None:
     kept = for_training_time(runs)["run"]
     assert [run for run in kept if run.startswith("other")] == ["other-0", "other-1"]
     assert len(kept) == 12
+
+
+# --- whatever a run records of how it was trained is part of the recipe -----------------------------
+
+
+def record(number: int, **changes: Any) -> RunRecord:
+    """One of a ladder's runs, as training writes it; `section__key` changes one setting."""
+    d_model = 16 * (2 + number)
+    plain: dict[str, Any] = {
+        "run_id": "",
+        "name": f"run-{number}",
+        "study": "s",
+        "trunk": f"run-{number}",
+        "status": "complete",
+        "family": "transformer",
+        "shape": {"n_layer": 2, "d_model": d_model, "n_ctx": 128, "n_heads": 2, "tied": True, "bias": True},
+        "parameters": {"feed_forward": 24 * d_model**2},
+        "flops_per_token": {"feed_forward": 48.0 * d_model**2},
+        "tokens": 1_000_000,
+        "unique_tokens": 1_000_000,
+        "batch_tokens": 2000,
+        "steps": 500,
+        "optimizer": {
+            "name": "adamw",
+            "learning_rate": 0.01,
+            "betas": [0.9, 0.95],
+            "weight_decay": 0.1,
+            "gradient_clip": 1.0,
+            "precision": "32-true",
+            "compiled": False,
+        },
+        "schedule": {"decay": "cooldown", "warmup_steps": 40, "cooldown_share": 0.2, "final_share": 0.0},
+        "after_cooldown": True,
+        "seed": 1,
+        "losses": {"test": {"loss_nats": 4.0 - 0.1 * number, "bits_per_byte": 2.0, "tokens": 100.0}},
+        "best_losses": {},
+        "train_loss_nats": 4.0,
+        "corpus": {"name": "c", "manifest_hash": "a", "train_halvings": 0, "noise_suffix_tokens": 0},
+        "elapsed_s": 1.0,
+        "trained_tokens": 1_000_000,
+        "tokens_per_s": 1e6,
+        "peak_memory_bytes": 1,
+        "git_revision": "",
+        "versions": {},
+        "host": "",
+    }
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        plain[section] = {**plain[section], key: value} if key else value
+    return RunRecord(**plain)
+
+
+def test_two_recipes_of_the_optimiser_make_no_law() -> None:
+    """Five AdamW float32 runs, and four of Adafactor in bfloat16 with ten times the weight decay."""
+    usual = [record(number) for number in range(5)]
+    adafactor = {"name": "adafactor", "learning_rate": 0.01, "weight_decay": 1.0, "precision": "bf16-true"}
+    others = [record(number, optimizer=adafactor) for number in range(5, 9)]
+    runs, left_out = usable_runs(runs_table([*usual, *others]))
+    assert len(runs) == 5 and len(left_out) == 4
+    assert "by another optimiser than most" in left_out[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer__weight_decay": 1.0},
+        {"optimizer__betas": [0.9, 0.99]},
+        {"optimizer__gradient_clip": None},
+        {"optimizer__precision": "bf16-mixed"},
+        {"optimizer__momentum_of_tomorrow": 0.5},
+        {"schedule__warmup_steps": 200},
+        {"schedule__final_share": 0.1},
+        {"corpus__manifest_hash": "b"},
+        {"shape__tied": False},
+        {"shape__bias": False},
+        {"shape__activation": "swiglu"},
+    ],
+)
+def test_every_recorded_setting_is_part_of_the_recipe(change: dict[str, Any]) -> None:
+    """Some are of the ladder's runs, one is not; two runs that differ in one are no replicates either."""
+    new = {key: "usual" for key in change if "tomorrow" in key or "activation" in key}
+    ladder = [record(number, **new) for number in range(6)]
+    other = record(7, **change)
+    runs, left_out = usable_runs(runs_table([*ladder, other]))
+    assert len(runs) == 6 and [row["run"] for row in left_out] == ["run-7"]
+    pair = [ladder[0], replace(record(0, **change), seed=2, name="again", trunk="again")]
+    assert seed_noise(runs_table(pair)).n_groups == 0
+    assert seed_noise(runs_table([ladder[0], replace(ladder[0], seed=2, trunk="again")])).n_groups == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape__n_heads": 4},
+        {"shape__d_ff": 512},
+        {"seed": 2},
+        {"devices": 2},
+        {"host": "elsewhere"},
+        {"corpus__name": "moved"},
+        {"optimizer__learning_rate": 0.005},
+    ],
+)
+def test_what_may_differ_does(change: dict[str, Any]) -> None:
+    runs, left_out = usable_runs(runs_table([*map(record, range(6)), record(7, **change)]))
+    assert len(runs) == 7 and not left_out
+
+
+def test_what_a_run_did_not_record_is_taken_to_be_equal() -> None:
+    old = [record(number, optimizer={"learning_rate": 0.01}) for number in range(3)]
+    runs, left_out = usable_runs(runs_table([*map(record, range(4, 8)), *old]))
+    assert len(runs) == 7 and not left_out
+
+
+def test_an_own_networks_sizes_may_have_any_name() -> None:
+    def own(number: int, width: int, dropout: float = 0.0) -> RunRecord:
+        shape = {"width": width, "gate": dropout, "n_ctx": 128}
+        return record(number, family="mine", shape=shape)
+
+    runs, left_out = usable_runs(runs_table([own(number, 2**number) for number in range(6)]))
+    assert len(runs) == 6 and not left_out and "shape.width" in runs.columns
+    runs, left_out = usable_runs(
+        runs_table([*(own(number, 2**number) for number in range(6)), own(7, 9, 0.1)])
+    )
+    assert len(runs) == 6 and "with another shape.gate than most" in left_out[0]["reason"]
+
+
+def test_every_field_of_a_record_is_a_column_or_named_as_none() -> None:
+    """A field that is forgotten here is a column by itself, and part of the recipe."""
+    names = {field.name for field in dataclasses.fields(RunRecord)}
+    assert names >= NOT_SETTINGS
+    columns = set(runs_table([record(0)]).columns)
+    assert names - NOT_SETTINGS - {"shape", "optimizer", "schedule", "corpus"} <= columns
+    assert {"optimizer", "weight_decay", "betas", "gradient_clip", "precision", "n_heads", "tied"} <= columns
+
+
+def test_laws_say_which_numbers_of_heads_they_mix() -> None:
+    runs = runs_table([record(0), record(1, shape__n_heads=3), record(2, shape__n_heads=4)])
+    assert head_counts(runs) == ["transformer: the laws mix networks of 2, 3 and 4 heads."]
+    (sentence,) = head_counts(runs_table([record(0), record(1, shape__n_heads=1)]))
+    assert "1 and 2 heads; one head may do worse" in sentence
+    assert not head_counts(runs_table([record(0), record(1)]))

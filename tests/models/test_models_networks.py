@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
+from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.runs import parameter_counts
 
 N_VOCAB, N_CTX = 37, 12
 

@@ -10,7 +10,8 @@ from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.network import require_accounting
 from scaling_laws.models.transformer import Transformer
-from scaling_laws.study.runs import compute_flops, load_study, parameter_counts, runs_table, times_reused
+from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
+from scaling_laws.study.runs import load_study, runs_table
 
 SIZE = {"n_vocab": 50, "n_ctx": 8, "n_layer": 2, "d_model": 16}
 

@@ -6,8 +6,8 @@ import pytest
 
 from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.solver import TOLERANCE, count, default_aspect_ratio, solve_lstm, solve_shape
+from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.runs import parameter_counts
 
 SIZES = (6592, 1e5, 396_800, 1e6, 2.5e7, 1.25e8, 1.3e9, 7e9, 7e10, 1e12)
 

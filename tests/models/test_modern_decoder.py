@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.runs import parameter_counts
 
 N_VOCAB, N_CTX = 37, 12
 SHAPES: list[dict[str, Any]] = [

@@ -14,8 +14,8 @@ import pytest
 
 from scaling_laws.report import interactive
 from scaling_laws.report.evidence import training_losses
-from scaling_laws.report.interactive import N_CONVENTIONS, explorer_data, explorer_of, script_json
-from scaling_laws.report.style import COMPUTE_LABELS
+from scaling_laws.report.interactive import explorer_data, explorer_of, script_json
+from scaling_laws.report.style import COMPUTE_LABELS, PARAMETER_LABELS
 
 
 def test_every_run_by_every_convention(synthetic: Any) -> None:
@@ -23,7 +23,7 @@ def test_every_run_by_every_convention(synthetic: Any) -> None:
     runs = synthetic.study.runs.set_index("run")
     columns = data["runs"]
     assert sorted(columns["run"]) == sorted(runs.index)
-    for column in (*N_CONVENTIONS, *COMPUTE_LABELS, "D", "unique_tokens", "loss"):
+    for column in (*PARAMETER_LABELS, *COMPUTE_LABELS, "D", "unique_tokens", "loss"):
         np.testing.assert_allclose(columns[column], runs.loc[columns["run"], column], rtol=1e-5)
     assert [data["families"][number] for number in columns["family"]] == [
         {"transformer": "Transformer", "lstm": "LSTM"}[family]

@@ -12,8 +12,8 @@ import yaml
 
 from scaling_laws.models.config import TransformerConfig
 from scaling_laws.models.count import flops_per_token, parameters_by_group
+from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import RunRecord, write_record
-from scaling_laws.study.runs import parameter_counts
 from scaling_laws.sweeps.experiments import Plan, plan
 from scaling_laws.sweeps.reading import load_sweep
 

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from tests.support.paper_truth import N_VOCAB, TRUTHS, FloatArray, KaplanTruth, Training
 
+from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.records import RunRecord, write_question, write_record
-from scaling_laws.study.runs import compute_flops, times_reused
 from scaling_laws.study.schedule import Schedule, evaluation_steps
 from scaling_laws.study.units import PF_DAY_FLOPS
 from scaling_laws.sweeps.cells import Cell

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling_laws.study.conventions import compute_flops
 from scaling_laws.study.records import POSITION_COLUMNS, RunRecord, write_atomically, write_record
-from scaling_laws.study.runs import compute_flops
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 N_CTX = 128

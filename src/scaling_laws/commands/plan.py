@@ -157,14 +157,15 @@ def _hours(options: argparse.Namespace, found: Plan) -> dict[str, Any]:
 
 def _shape(options: argparse.Namespace, found: Plan, family: str | None) -> dict[str, Any]:
     """A Transformer of the plan's N, or why there is none."""
-    from scaling_laws.models.solver import CONVENTIONS, Convention, solve_shape
+    from scaling_laws.models.solver import solve_shape
+    from scaling_laws.study.conventions import COUNT_ONCE, NConvention
 
     asked = [f"--{flag.replace('_', '-')}" for flag in SHAPE_FLAGS if getattr(options, flag)]
     if family not in (None, "all", "transformer"):
         if asked:
             raise InputError(f"{asked[0]}: shapes are solved for Transformers, not for {family}")
         return {"reason": f"shapes are solved for Transformers, not for {family}"}
-    convention: Convention = next((name for name in CONVENTIONS if name == found.convention), "N")
+    convention: NConvention = next((name for name in COUNT_ONCE if name == found.convention), "N")
     tokenizer = CHINCHILLA_TOKENIZER if options.laws is None and convention == "N_total" else GPT2_TOKENIZER
     if options.laws and convention != "N" and not options.n_vocab:
         return {"reason": f"N is {convention}, which counts the vocabulary: give --n-vocab"}

@@ -77,8 +77,8 @@ def score(options: argparse.Namespace) -> tuple[Score, dict[str, Any]]:
 def _score_run(run: Path, prediction: Mapping[str, Any]) -> Score:
     """Score by a run's record; it ended when the record was written, by the file's date."""
     from scaling_laws.laws.plan.predictions import score_prediction
+    from scaling_laws.study.conventions import parameter_counts, times_reused
     from scaling_laws.study.records import MAIN_CORPUS, read_record
-    from scaling_laws.study.runs import parameter_counts, times_reused
 
     path = run / "record.json" if run.is_dir() else run
     if not path.is_file():

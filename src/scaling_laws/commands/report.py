@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 
 LARGEST_EXPORT_BYTES = 20_000_000
 POINTS_A_CURVE = 60
-CURVE_COLUMNS = (
-    "run",
-    "step",
-    "tokens",
-    "learning_rate",
-    "train_loss_nats",
-    "noise_scale_tokens",
-    "test_loss_nats",
-)
 KEPT_FILES = ("runs.csv", "laws.json", "headline.md", "claims.md", "claims.csv", "claims.json", "plan.json")
 FIGURES = "figures"
 
@@ -120,10 +111,14 @@ def export(study: Study, folder: Path) -> str:
 
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:
     """Of each run's evaluations at most `POINTS_A_CURVE`, evenly spaced in order, the last among them."""
-    if "test_loss_nats" not in curves.columns:
+    from scaling_laws.study.records import CURVE, MAIN_CORPUS, loss_column
+
+    main_loss = loss_column(MAIN_CORPUS)
+    if main_loss not in curves.columns:
         return curves[["run"]].iloc[:0]
-    evaluated = curves.dropna(subset=["test_loss_nats"])
+    evaluated = curves.dropna(subset=[main_loss])
     place = evaluated.groupby("run").cumcount(ascending=False)
     every = -(-evaluated.groupby("run")["step"].transform("size") // POINTS_A_CURVE)
-    columns = [column for column in CURVE_COLUMNS if column in curves.columns]
+    chosen = {"run", *(column.name for column in CURVE if column.exported), main_loss}
+    columns = [column for column in curves.columns if column in chosen]
     return evaluated.loc[place % every == 0, columns]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
+from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ ROLES = {
     "weight": "the weight (--weight)",
 }
 """What a column is for, where it has no letter of its own."""
-CONVENTIONS = ("N_with_head", "N_total", "C_attention", "C_exact")
-RECIPE = (
+OTHER_CONVENTIONS = tuple(name for name in (*N_CONVENTIONS, *C_CONVENTIONS) if name not in ("N", "C"))
+STUDY_COLUMNS = (
     "n_layer",
     "d_model",
+    "n_heads",
     "n_ctx",
     "unique_tokens",
     "batch_tokens",
@@ -87,8 +89,8 @@ def read_runs_csv(
             are any; a missing D is C/(6 N), or batch times steps; a missing C is 6 N D, a missing name is the
             line number. A name may return: its rows are one training. Columns trunk, family, seed,
             after_cooldown and stopped_early are kept (an early-stopped loss is a final one where D is
-            unique_tokens); those of `RECIPE` too, where they hold positive numbers; those of
-            `CONVENTIONS` unless N or C come from a column of another name.
+            unique_tokens); those of `STUDY_COLUMNS` too, where they hold positive numbers; those
+            of `OTHER_CONVENTIONS` unless N or C come from a column of another name.
         where: keep only some rows: comparisons `column < number` or `column == text` (also <= > >= !=),
             joined by `and`; a column of several words stands in backticks.
         more: further columns of positive numbers: their name in the table (unique_tokens, batch_tokens,
@@ -155,7 +157,7 @@ def read_runs_csv(
             table["after_cooldown"] = [a or b for a, b in zip(table["after_cooldown"], early, strict=True)]
         else:
             table["stopped_early"] = early
-    kept = [*RECIPE, *(CONVENTIONS if n == "N" and c in (None, "C") else ())]
+    kept = [*STUDY_COLUMNS, *(OTHER_CONVENTIONS if n == "N" and c in (None, "C") else ())]
     for name in kept:
         if name in header and name not in table:
             cells = [row[name] for _, row in rows]

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 SAME_HORIZON = 0.02
 """Difference of ln D up to which two runs have the same horizon: steps are whole, so D is rounded."""
+SAME_SIZE = 0.05
+"""Difference of ln N up to which two sizes count as one: networks of one planned N meet it within 2 %. The
+slope between neighbours so close is noise, or the effect of a shape, and a curve through both would follow it
+far below every measured loss."""
 FEWEST_HORIZONS = 3
 
 STOPPED_EARLY = (

@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from scaling_laws.models.config import LSTMConfig, TransformerConfig
-from scaling_laws.models.count import parameters_by_group
+from scaling_laws.models.count import flops_per_token, parameters_by_group
+from scaling_laws.study.conventions import N_CONVENTIONS, NConvention, Parts
 from scaling_laws.study.errors import InputError
 
-Convention = Literal["N", "N_with_head", "N_total"]
-CONVENTIONS: tuple[Convention, ...] = ("N", "N_with_head", "N_total")
 TOLERANCE = 0.02
 ASPECT_TOLERANCE = 1.5
 """Factor by which an aspect ratio that was asked for may be missed."""
@@ -69,7 +67,7 @@ def solve_shape(
     *,
     n_vocab: int,
     n_ctx: int,
-    convention: Convention = "N",
+    convention: NConvention = "N",
     aspect_ratio: float | None = None,
     n_layer: int | None = None,
     head_width: int | None = None,
@@ -185,14 +183,10 @@ def solve_lstm(N: float, *, n_vocab: int, n_ctx: int, n_layer: int = 2, nearest:
     return best
 
 
-def count(config: TransformerConfig, convention: Convention) -> int:
-    """Parameters in one of `CONVENTIONS`; those of a run's table are `runs.parameter_counts`."""
-    groups = parameters_by_group(config)
-    if convention == "N_total":
-        return sum(groups.values())
-    embeddings = groups["token_embedding"] + groups["position_embedding"] + groups["head"]
-    head = config.n_vocab * config.d_model if convention == "N_with_head" else 0
-    return sum(groups.values()) - embeddings + head
+def count(config: TransformerConfig, convention: NConvention) -> int:
+    """Parameters in one of `conventions.COUNT_ONCE`."""
+    parts = Parts(parameters=parameters_by_group(config), flops_per_token=flops_per_token(config))
+    return N_CONVENTIONS[convention].count(parts)
 
 
 def _nearest_widths(
@@ -202,7 +196,7 @@ def _nearest_widths(
     d_ff_ratio: float,
     n_vocab: int,
     n_ctx: int,
-    convention: Convention,
+    convention: NConvention,
     bias: bool,
 ) -> list[Shape]:
     """The two widths around the target at a depth: the count grows with the number of heads."""
@@ -238,7 +232,7 @@ def _nearest_widths(
     return [shape(low), shape(high)]
 
 
-def _with_adjusted_d_ff(shape: Shape, N: float, convention: Convention) -> Shape:
+def _with_adjusted_d_ff(shape: Shape, N: float, convention: NConvention) -> Shape:
     """The same network with the d_ff that brings its count nearest to N: the count is linear in d_ff."""
     config = shape.config
     a_unit = config.n_layer * (2 * config.d_model + config.bias)

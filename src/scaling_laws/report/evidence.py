@@ -16,7 +16,7 @@ from scaling_laws.laws.results.skeleton import blank_laws
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report import style as st
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.records import MAIN_CORPUS
+from scaling_laws.study.records import MAIN_CORPUS, loss_column
 from scaling_laws.study.runs import Study
 
 Laws = Mapping[str, Any]
@@ -162,7 +162,7 @@ def find_allocation(laws: Laws, method: str, family: str | None) -> dict[str, An
 
 def training_losses(tables: StudyTables, corpus: str = MAIN_CORPUS) -> pd.DataFrame:
     """Losses on `corpus` during training: run, tokens, loss; empty where the runs left no such curves."""
-    column = f"{corpus}_loss_nats"
+    column = loss_column(corpus)
     if column not in tables.curves.columns:
         return pd.DataFrame(columns=["run", "tokens", "loss"])
     curves = tables.curves.dropna(subset=[column])

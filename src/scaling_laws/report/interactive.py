@@ -24,7 +24,6 @@ from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, c_label, n_label, training_losses
 from scaling_laws.report.pictures import embedded_figure
 
-N_CONVENTIONS = st.PARAMETER_LABELS | {"N_reused": "N, non-embedding parameters, each as often as it is used"}
 CURVE_POINTS = 36_000
 """Of all curves of a page together; none has fewer than `FEWEST_POINTS` if it was measured that often."""
 FEWEST_POINTS, MOST_POINTS = 12, 120
@@ -68,7 +67,7 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
         plotly=_plotly(),
         families=tuple(data["families"]),
         experiments=tuple(data["experiments"]),
-        conventions_N={key: words.removeprefix("N, ") for key, words in N_CONVENTIONS.items()},
+        conventions_N={key: words.removeprefix("N, ") for key, words in st.PARAMETER_LABELS.items()},
         conventions_C=st.COMPUTE_LABELS,
         chosen_N=laws["conventions"]["N"],
         chosen_C=laws["conventions"]["C"],
@@ -98,7 +97,7 @@ def explorer_data(tables: StudyTables) -> dict[str, Any]:
     }
     columns |= {
         name: [_rounded(value, 7) for value in runs[name]]
-        for name in (*N_CONVENTIONS, "D", "unique_tokens", *st.COMPUTE_LABELS)
+        for name in (*st.PARAMETER_LABELS, "D", "unique_tokens", *st.COMPUTE_LABELS)
     }
     colours = st.SizeColours([1.0, 10.0]).colours
     return {
@@ -107,7 +106,7 @@ def explorer_data(tables: StudyTables) -> dict[str, Any]:
         "families": [st.family_name(family) for family in families],
         "experiments": experiments,
         "colours": [to_hex(colours(step / (COLOUR_STEPS - 1))) for step in range(COLOUR_STEPS)],
-        "labels": {**N_CONVENTIONS, **st.COMPUTE_LABELS, "loss": st.LOSS_LABEL},
+        "labels": {**st.PARAMETER_LABELS, **st.COMPUTE_LABELS, "loss": st.LOSS_LABEL},
     }
 
 

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
 from scaling_laws.report.text import short, tex
+from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 
 Arguments = ParamSpec("Arguments")
 
@@ -63,16 +64,8 @@ FAMILY_MARKERS = ("o", "s", "^", "D")
 FAMILY_LINES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.5, 1, 1.5)))
 CORPUS_MARKERS = ("o", "s", "^", "D", "v", "P")
 
-PARAMETER_LABELS = {
-    "N": "N, non-embedding parameters",
-    "N_with_head": "N, parameters with the head",
-    "N_total": "N, all parameters",
-}
-COMPUTE_LABELS = {
-    "C": "C = 6ND, training FLOPs",
-    "C_attention": "C, training FLOPs with attention",
-    "C_exact": "C, exact training FLOPs",
-}
+PARAMETER_LABELS = {name: convention.label for name, convention in N_CONVENTIONS.items()}
+COMPUTE_LABELS = {name: convention.label for name, convention in C_CONVENTIONS.items()}
 LOSS_LABEL = "test loss, nats per token"
 MANY_POINTS = 2_000
 """A cloud of more points is drawn as pixels in an SVG, too: each would cost it a hundred bytes."""

@@ -3,7 +3,7 @@
 A run's folder is the truth (`lightning_logs/<study>/<run>/`):
 
     config.yaml           reproduces the run: `scaling-laws fit --config config.yaml`
-    curve.csv             one row a logged step (`CURVE_COLUMNS`, then `<corpus>_loss_nats` a corpus)
+    curve.csv             one row a logged step (`CURVE`, then `<corpus>_loss_nats` a corpus)
     position_losses.csv   one row a position (`POSITION_COLUMNS`): sums, so that rows pool exactly
     probe_losses.npz      the loss of every token of one text at each evaluation (`training/probe.py`)
     snapshots.json        histograms and sampled text (`training/snapshots.py`), for TensorBoard alone
@@ -12,7 +12,7 @@ A run's folder is the truth (`lightning_logs/<study>/<run>/`):
     failure.json          instead of a record, where a process failed: {"reason": ...}
 
 A run stores *parts* (parameters by group, FLOPs by row). Which parts make up N or C is chosen by the analysis
-(`runs.py`) and never by the run: the literature counts N in three ways and C in three ways.
+(`conventions.py`) and never by the run: the literature counts both in several ways.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from scaling_laws.study.conventions import C_CONVENTIONS
 from scaling_laws.study.errors import InputError
 
 SCHEMA = 1
@@ -32,24 +33,55 @@ STATUSES = ("complete", "diverged", "pruned", "failed")
 MAIN_CORPUS = "test"
 """The corpus whose loss the laws describe: held-out files of the training distribution."""
 
-CURVE_COLUMNS = (
-    "step",
-    "tokens",
-    "C",  # training FLOPs so far, by each convention of `runs.compute_flops`
-    "C_attention",
-    "C_exact",
-    "C_pf_days",
-    "C_attention_pf_days",
-    "C_exact_pf_days",
-    "learning_rate",
-    "summed_learning_rate",
-    "train_loss_nats",  # mean since the row before
-    "gradient_norm",  # of the last step, before clipping
-    "noise_scale_tokens",  # empty before a measurement
-    "tokens_per_s",
-    "model_flops_utilisation",  # share of the device's measured matrix peak
-    "elapsed_s",
+
+@dataclass(frozen=True, kw_only=True)
+class CurveColumn:
+    """One column of `curve.csv`; another metric a step is one more entry of `CURVE`.
+
+    Attributes:
+        meaning: with its unit.
+        required: whether a curve without it is refused; a study recorded before the others came is read.
+        drawn: whether TensorBoard shows it, under its name.
+        exported: whether it is among the few that `report --export` keeps.
+    """
+
+    name: str
+    meaning: str
+    required: bool = False
+    drawn: bool = False
+    exported: bool = False
+
+
+CURVE = (
+    CurveColumn(name="step", meaning="optimiser steps taken", required=True, exported=True),
+    CurveColumn(name="tokens", meaning="training tokens seen", required=True, exported=True),
+    *(
+        CurveColumn(name=name, meaning=f"training FLOPs so far, {name} of `conventions.C_CONVENTIONS`")
+        for name in C_CONVENTIONS
+    ),
+    *(
+        CurveColumn(name=f"{name}_pf_days", meaning=f"{name} in petaflop/s-days of 8.64e19 FLOPs")
+        for name in C_CONVENTIONS
+    ),
+    CurveColumn(name="learning_rate", meaning="of the step just taken", drawn=True, exported=True),
+    CurveColumn(name="summed_learning_rate", meaning="sum over all steps so far"),
+    CurveColumn(name="train_loss_nats", meaning="mean per token since the row before", exported=True),
+    CurveColumn(name="gradient_norm", meaning="of the last step, before clipping", drawn=True),
+    CurveColumn(
+        name="noise_scale_tokens",
+        meaning="gradient noise scale, tokens; empty before a measurement",
+        drawn=True,
+        exported=True,
+    ),
+    CurveColumn(name="tokens_per_s", meaning="training tokens a second since the row before", drawn=True),
+    CurveColumn(
+        name="model_flops_utilisation", meaning="share of the device's measured matrix peak", drawn=True
+    ),
+    CurveColumn(name="elapsed_s", meaning="wall seconds so far"),
 )
+"""The columns of `curve.csv`, in order; then come the held-out losses, `loss_column` of each corpus."""
+CURVE_COLUMNS = tuple(column.name for column in CURVE)
+LOSS_SUFFIX = "_loss_nats"
 SEARCH_TAG = "shape-search"
 """Of the runs of a shape study: chosen by their loss, or stopped because of it, they are data of no law."""
 FAILURE_FILE = "failure.json"
@@ -134,6 +166,11 @@ class RunRecord:
     """Training FLOPs a second (all rows of `flops_per_token`) over the devices' measured matrix peak."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of the run's other files by name (`VOUCHED_FILES`)."""
+
+
+def loss_column(corpus: str) -> str:
+    """The column of `curve.csv` with the loss on a held-out corpus, nats per token."""
+    return f"{corpus}{LOSS_SUFFIX}"
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:

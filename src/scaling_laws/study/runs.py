@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.recipe import OWN_SHAPE
 from scaling_laws.study.records import (
+    CURVE,
     CURVE_COLUMNS,
     FAILURE_FILE,
+    LOSS_SUFFIX,
     MAIN_CORPUS,
     POSITION_COLUMNS,
     SEARCH_TAG,
@@ -26,62 +30,14 @@ from scaling_laws.study.records import (
 if TYPE_CHECKING:
     import pandas as pd
 
-EMBEDDING_GROUPS = ("token_embedding", "position_embedding")
-HEAD_GROUP = "head"
 OF_A_SEARCH = "a trial of a shape study: chosen by its loss, it is data of no law; shape.md has the result"
-
-
-def times_reused(shape: Mapping[str, Any]) -> int:
-    """How often a network applies its stack of blocks: the `n_reuse` of its shape, 1 where it has none."""
-    n_reuse = shape.get("n_reuse")
-    return n_reuse if isinstance(n_reuse, int) and n_reuse >= 1 else 1
-
-
-def parameter_counts(
-    parameters: Mapping[str, int], flops_per_token: Mapping[str, float], n_reuse: int = 1
-) -> dict[str, int]:
-    """N by each convention, from parameters by group and FLOPs by row.
-
-    `N`            non-embedding (Kaplan 2020): without token and position embeddings and without the head
-    `N_with_head`  N plus the d_model x n_vocab head, tied or not (Porian 2024)
-    `N_total`      every trainable parameter (Hoffmann 2022)
-    `N_reused`     n_reuse N: non-embedding parameters, each as often as it is used (Kaplan 2020, Fig. 17;
-                   the norm before the head is not repeated, but counted as if it were)
-
-    Args:
-        n_reuse: `times_reused` of the network's shape.
-    """
-    total = sum(parameters.values())
-    embedding = sum(parameters.get(group, 0) for group in EMBEDDING_GROUPS)
-    head = parameters.get(HEAD_GROUP, 0)
-    non_embedding = total - embedding - head
-    head_matrix = round(flops_per_token.get("de_embed", 2 * head) / 2)
-    return {
-        "N": non_embedding,
-        "N_with_head": non_embedding + head_matrix,
-        "N_total": total,
-        "N_reused": n_reuse * non_embedding,
-    }
-
-
-def compute_flops(
-    parameters: Mapping[str, int], flops_per_token: Mapping[str, float], tokens: int, n_reuse: int = 1
-) -> dict[str, float]:
-    """Training FLOPs of `tokens` by each convention, with backward = 2 x forward.
-
-    `C`            6 N D, N non-embedding (Kaplan's C = 6NBS), each parameter as often as it is used
-    `C_attention`  6 N D plus the context-dependent attention row
-    `C_exact`      every row of Table 1, with the head and the context
-
-    Args:
-        n_reuse: `times_reused` of the network's shape.
-    """
-    six_nd = 6.0 * parameter_counts(parameters, flops_per_token, n_reuse)["N_reused"] * tokens
-    return {
-        "C": six_nd,
-        "C_attention": six_nd + 3.0 * flops_per_token.get("attention_mask", 0.0) * tokens,
-        "C_exact": 3.0 * sum(flops_per_token.values()) * tokens,
-    }
+NAMES_AND_MACHINE = {"schema", "run_id", "study", "status", "reason", "files", "tags", "host", "git_revision"}
+RENAMED = {"name", "trunk", "family", "parameters", "flops_per_token", "tokens", "losses", "train_loss_nats"}
+NOT_SETTINGS = NAMES_AND_MACHINE | RENAMED | {"versions", "best_losses"}
+"""Fields of a record that are in the run table under another name, or are no column of it."""
+KNOWN_SHAPE = {"n_layer", "d_model", "n_ctx", "n_reuse", "dropout", "n_vocab", "n_heads", "d_ff", "d_attn"}
+KNOWN_SHAPE |= {"tied", "bias"}
+"""Arguments of the built-in networks (`models/config.py`)."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +49,12 @@ class Study:
         question: what the study is to find out, from its sweep file; empty where nobody said.
         records: every readable record, in order of name.
         runs: one row a *complete* run: run, trunk, experiments (that ask for it, by commas), family, seed,
-            n_layer, d_model, n_ctx, n_reuse, dropout, N, N_with_head, N_total, N_reused, D, unique_tokens,
-            train_halvings, noise_suffix_tokens, batch_tokens, steps, learning_rate, summed_learning_rate,
-            decay, cooldown_share, warmup_tokens, after_cooldown, stopped_early, C, C_attention, C_exact
-            (FLOPs), loss (test corpus, nats per token), loss_<corpus>, bits_per_byte_<corpus>, train_loss,
-            elapsed_s, trained_tokens, tokens_per_s.
+            n_layer, d_model, n_ctx, n_reuse, dropout, N and C (FLOPs) by every convention
+            (`conventions.py`), D, unique_tokens, train_halvings, noise_suffix_tokens, batch_tokens, steps,
+            learning_rate, summed_learning_rate, decay, cooldown_share, warmup_tokens, after_cooldown,
+            stopped_early, loss (test corpus, nats per token), loss_<corpus>, bits_per_byte_<corpus>,
+            train_loss, elapsed_s, trained_tokens, tokens_per_s; and whatever else the records say of how the
+            runs were trained (`settings_of`).
         left_out: run, status, reason: runs that no fit may use, and why.
     """
 
@@ -109,15 +66,22 @@ class Study:
     left_out: pd.DataFrame
 
     def curves(self) -> pd.DataFrame:
-        """Every run's `curve.csv` below one another, with a first column `run`."""
-        return self._tables("curve.csv", CURVE_COLUMNS)
+        """Every run's `curve.csv` below one another, with a first column `run`.
+
+        Columns that a curve lacks are empty there, but for those that `records.CURVE` requires.
+        """
+        required = tuple(column.name for column in CURVE if column.required)
+        curves = self._tables("curve.csv", CURVE_COLUMNS, required)
+        if len(curves) and not any(column.endswith(LOSS_SUFFIX) for column in curves.columns):
+            raise InputError(f"{self.folder}: no curve has a column of losses, `<corpus>{LOSS_SUFFIX}`")
+        return curves
 
     def positions(self, final_only: bool = True) -> pd.DataFrame:
         """Every run's `position_losses.csv`, with a first column `run`; by default the final evaluations.
 
         Positions that hold noise are left out.
         """
-        table = self._tables("position_losses.csv", POSITION_COLUMNS, final_only)
+        table = self._tables("position_losses.csv", POSITION_COLUMNS, POSITION_COLUMNS, final_only)
         last_text = {
             record.name: record.shape["n_ctx"] - record.corpus["noise_suffix_tokens"]
             for record in self.records
@@ -127,7 +91,13 @@ class Study:
             return table
         return table[table["position"] <= table["run"].map(last_text).fillna(float("inf"))]
 
-    def _tables(self, file_name: str, columns: tuple[str, ...], final_only: bool = False) -> pd.DataFrame:
+    def _tables(
+        self,
+        file_name: str,
+        columns: tuple[str, ...],
+        required: tuple[str, ...],
+        final_only: bool = False,
+    ) -> pd.DataFrame:
         """The tables of all runs below one another: those of the same columns are parsed as one text.
 
         A thousand small files take pandas two milliseconds each, and a tenth of that together.
@@ -142,7 +112,7 @@ class Study:
                 continue
             check_file(path, records[run])
             header, _, body = path.read_text(encoding="utf-8").partition("\n")
-            if missing := [column for column in columns if column not in header.split(",")]:
+            if missing := [column for column in required if column not in header.split(",")]:
                 raise InputError(f"{path}: lacks the column {missing[0]!r}")
             bodies.setdefault(header, {})[run] = body
         if not bodies:
@@ -216,8 +186,32 @@ def runs_table(
             "trained_tokens": record.trained_tokens,
             "tokens_per_s": record.tokens_per_s,
         }
-        rows.append(row)
+        rows.append(row | {key: value for key, value in settings_of(record).items() if key not in row})
     return pd.DataFrame(rows)
+
+
+def settings_of(record: RunRecord) -> dict[str, Any]:
+    """How a run was trained, by column: everything that its record says, but for names, parts and losses.
+
+    A setting that is new in the record is a column here, and part of the recipe (`recipe.py`). Sections are
+    laid out flat: `shape.<argument>` are those of a user's network, `optimizer`, `corpus` and so on the names
+    of theirs. A setting that was left out on purpose is "none"; one that nobody recorded is no entry.
+    """
+    settings: dict[str, Any] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if field.name in NOT_SETTINGS:
+            continue
+        if not isinstance(value, dict):
+            settings[field.name] = value
+            continue
+        for key, part in value.items():
+            column = field.name if key == "name" else key
+            if field.name == "shape" and key not in KNOWN_SHAPE:
+                column = f"{OWN_SHAPE}{key}"
+            part = "none" if part is None else part
+            settings[column] = str(part) if isinstance(part, list | dict) else part
+    return settings
 
 
 def load_study(folder: Path) -> Study:

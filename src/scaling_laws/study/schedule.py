@@ -13,6 +13,9 @@ from typing import Literal, get_args
 from scaling_laws.study.errors import InputError
 
 FIRST_EVALUATION_TOKENS = 2**15
+SAME_RATE = 1e-6
+"""Relative difference up to which a recorded rate is the peak's: what a table's digits lose, and less than
+the first step of a decay takes away."""
 Decay = Literal["cooldown", "linear_cooldown", "cosine", "linear", "constant"]
 
 

@@ -6,6 +6,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from scaling_laws.study.records import LOSS_SUFFIX
+
 TAIL_BYTES = 16_384
 """More than the longest row, and than the rows between two evaluations of most runs."""
 
@@ -34,7 +36,7 @@ def last_row(run_folder: Path) -> dict[str, str] | None:
         return None
     newest = rows[-1]
     for column in columns:
-        if column.endswith("_loss_nats") and not newest[column]:
+        if column.endswith(LOSS_SUFFIX) and not newest[column]:
             newest[column] = next((row[column] for row in reversed(rows) if row[column]), "")
     return newest
 

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scaling_laws.study.records import MAIN_CORPUS
+from scaling_laws.study.records import MAIN_CORPUS, loss_column
 from scaling_laws.sweeps.curve_tail import last_row, reached_step
 from scaling_laws.sweeps.progress import Progress, Running
 
@@ -166,7 +166,7 @@ class _RunningRow:
             expected_s=expected_s,
             tokens=_number(row.get("tokens"), ",.0f"),
             loss=_number(row.get("train_loss_nats"), ".3f"),
-            test_loss=_number(row.get(f"{MAIN_CORPUS}_loss_nats"), ".3f"),
+            test_loss=_number(row.get(loss_column(MAIN_CORPUS)), ".3f"),
             tokens_per_s=_number(row.get("tokens_per_s"), ",.0f"),
         )
 

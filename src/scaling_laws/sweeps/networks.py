@@ -14,8 +14,8 @@ from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerCon
 from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.memory import PRECISIONS, Memory, loss_bytes, memory_of, training_memory
 from scaling_laws.models.solver import solve_lstm, solve_shape
+from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.runs import compute_flops, parameter_counts, times_reused
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
 
 CLASS_PATHS = {

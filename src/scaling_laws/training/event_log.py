@@ -17,18 +17,12 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
-from scaling_laws.study.records import MAIN_CORPUS, RunRecord
-from scaling_laws.study.runs import compute_flops, parameter_counts, times_reused
+from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
+from scaling_laws.study.records import CURVE, LOSS_SUFFIX, MAIN_CORPUS, RunRecord
 from scaling_laws.study.units import FLOP_AXES, flop_axes
 from scaling_laws.training.position_figure import position_figure
 
-PLAIN_TAGS = (
-    "learning_rate",
-    "gradient_norm",
-    "noise_scale_tokens",
-    "tokens_per_s",
-    "model_flops_utilisation",
-)
+PLAIN_TAGS = tuple(column.name for column in CURVE if column.drawn)
 SHAPE_HPARAMS = ("n_layer", "d_model", "n_heads", "d_ff", "n_ctx")
 LARGEST_STEP = 2**63 - 1
 FIGURE_FROM_S = 30.0
@@ -86,8 +80,8 @@ class EventLog:
             if (amount := int(row["C"] / FLOP_AXES[unit])) <= LARGEST_STEP:
                 axes[f"by_{unit}"] = amount
         for key in row:
-            if key.endswith("_loss_nats"):
-                tag = f"loss_nats/{key.removesuffix('_loss_nats')}"
+            if key.endswith(LOSS_SUFFIX):
+                tag = f"loss_nats/{key.removesuffix(LOSS_SUFFIX)}"
                 self._write(tag, row[key], step, step)
                 for axis, amount in axes.items():
                     self._write(f"{axis}/{tag}", row[key], amount, step)

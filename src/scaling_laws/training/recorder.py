@@ -12,9 +12,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, write_record
-from scaling_laws.study.runs import compute_flops, times_reused
+from scaling_laws.study.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, loss_column, write_record
 from scaling_laws.study.schedule import evaluation_steps
 from scaling_laws.study.units import PF_DAY_FLOPS
 from scaling_laws.training.best_weights import BestWeights
@@ -160,7 +160,7 @@ class RunRecorder(pl.Callback):
         self._peak_flops_per_s = matrix_peak_flops(trainer.strategy.root_device, dtype)
         self._restore_state()
 
-        columns = (*CURVE_COLUMNS, *(f"{corpus}_loss_nats" for corpus in self._corpora))
+        columns = (*CURVE_COLUMNS, *map(loss_column, self._corpora))
         writes = trainer.is_global_zero
         self._curve = ResumableCsv(self.folder / "curve.csv", columns, self._restored.get("curve"), writes)
         self._positions = ResumableCsv(
@@ -303,7 +303,7 @@ class RunRecorder(pl.Callback):
             rows = [row for corpus, metric in metrics.items() for row in _position_rows(step, corpus, metric)]
             self._positions.write(rows)
             self._events.write_positions(rows)
-        return {f"{corpus}_loss_nats": loss for corpus, loss in losses.items()}
+        return {loss_column(corpus): loss for corpus, loss in losses.items()}
 
     def _corpus_losses(
         self, trainer: pl.Trainer, module: LanguageModel, *, final: bool
@@ -386,7 +386,7 @@ def _lowest(curve: list[dict[str, str]], corpora: tuple[str, ...]) -> dict[str, 
     """The lowest finite loss in the curve, by corpus."""
     lowest = {}
     for corpus in corpora:
-        values = [float(row[f"{corpus}_loss_nats"]) for row in curve if row.get(f"{corpus}_loss_nats")]
+        values = [float(row[loss_column(corpus)]) for row in curve if row.get(loss_column(corpus))]
         if finite := [value for value in values if math.isfinite(value)]:
             lowest[corpus] = min(finite)
     return lowest

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from scaling_laws.study.conventions import compute_flops
 from scaling_laws.study.records import RunRecord
-from scaling_laws.study.runs import compute_flops
 from scaling_laws.training import provenance
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.device_peak import utilisation

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 N_BINS = 1500
 """Log-spaced values of compute (Hoffmann 2022, approach 1)."""
-CURVE_COLUMNS = ("run", "tokens", "loss")
 
 
 def curve_allocation(
@@ -72,7 +71,7 @@ def size_losses(
 
     NaN where a size has no run on both sides of a bin: nothing is extrapolated.
     """
-    for column in CURVE_COLUMNS:
+    for column in ("run", "tokens", "loss"):
         if column not in curves.columns:
             raise InputError(
                 f"the learning curves have no column {column!r}; they have {', '.join(curves.columns)}"

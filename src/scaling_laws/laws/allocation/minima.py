@@ -16,14 +16,11 @@ import numpy as np
 
 from scaling_laws.laws.allocation.frontier import FEWEST_SIZES
 from scaling_laws.laws.forms.terms import FloatArray
+from scaling_laws.laws.selection import SAME_SIZE
 
 Method = Literal["parabola", "akima"]
 FINE_GRID = 1001
 """Values of ln N at which Akima's curve is compared with itself."""
-SAME_SIZE = 0.05
-"""Difference of ln N up to which two sizes count as one: networks of one planned N meet it within 2 %. The
-slope between neighbours so close is noise, or the effect of a shape, and a curve through both would follow it
-far below every measured loss."""
 
 
 def edge_warning(loss: FloatArray) -> str:

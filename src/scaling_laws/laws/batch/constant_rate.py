@@ -14,13 +14,12 @@ from numpy.typing import ArrayLike
 
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.schedule import SAME_RATE
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NEEDED = ("run", "N", "batch_tokens", "step", "tokens", "loss")
-SAME_RATE = 1e-6
-"""Relative difference up to which two learning rates are equal."""
 
 
 @dataclass(frozen=True, kw_only=True)

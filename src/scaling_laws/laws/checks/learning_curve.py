@@ -21,6 +21,7 @@ from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import KaplanD, PowerD
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.schedule import SAME_RATE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +30,6 @@ SHARES = (0.1, 0.2, 0.5)
 """Of the tokens up to the target."""
 FORMS: tuple[type[Any], ...] = (PowerD, KaplanD)
 LAST_LOSS = "last loss seen"
-SAME_RATE = 1e-3
-"""Relative difference up to which two learning rates are one."""
 LEAST_CONSTANT_SHARE = 0.5
 """Share of the tokens that the rate must be held for, or else the schedule has no constant part."""
 BEFORE_THE_RATE_FALLS = "the last loss before the learning rate falls"

@@ -17,12 +17,11 @@ from scaling_laws.laws.fit.intervals import refit
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.forms.terms import FloatArray
+from scaling_laws.study.conventions import C_CONVENTIONS, COUNT_ONCE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-N_CONVENTIONS = ("N", "N_with_head", "N_total")
-C_CONVENTIONS = ("C", "C_attention", "C_exact")
 HIGHEST_SHARES = (0.01, 0.02, 0.05)
 """Shares of the rows, those of highest loss, that changes leave out."""
 FEWEST_VALUES = 3
@@ -112,7 +111,7 @@ def _changes(
     runs: pd.DataFrame, n: str, c: str, delta: float, all_runs: pd.DataFrame | None
 ) -> Iterator[tuple[str, pd.DataFrame, float]]:
     yield "as fitted", runs, delta
-    for column in N_CONVENTIONS:
+    for column in COUNT_ONCE:
         if column != n and column in runs.columns:
             yield f"N counted as {column}", runs.assign(N=runs[column].astype(float)), delta
     for column in C_CONVENTIONS:

@@ -13,24 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_laws.laws.forms.terms import FloatArray
+from scaling_laws.study.recipe import replicate_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RECIPE_COLUMNS = (
-    "family",
-    "n_layer",
-    "d_model",
-    "n_ctx",
-    "N",
-    "D",
-    "unique_tokens",
-    "batch_tokens",
-    "steps",
-    "learning_rate",
-    "after_cooldown",
-)
-"""Runs that agree in all of these that the table has, and not in `seed`, differ in their seed alone."""
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal law over its median absolute deviation."""
 LEAST_FREEDOM = 2.0
@@ -159,13 +146,12 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     """Pooled standard deviation of ln loss over the groups of runs that differ in `seed` alone.
 
     Args:
-        runs: columns trunk, loss, seed, and those of `RECIPE_COLUMNS` that the table has.
+        runs: columns trunk, loss, seed, and any that say what else runs differ in (`study/recipe.py`).
     """
     if "seed" not in runs.columns:
         return _no_seed_noise("the table has no column seed")
-    recipe = [column for column in RECIPE_COLUMNS if column in runs.columns]
     deviations, clusters, freedom, n_groups = [], [], 0, 0
-    for _, group in runs.groupby(recipe, dropna=False):
+    for _, group in runs.groupby(replicate_columns(runs), dropna=False):
         if group["seed"].nunique() < 2:
             continue
         log_loss = np.log(group["loss"].to_numpy(dtype=np.float64))

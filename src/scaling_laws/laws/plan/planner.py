@@ -24,6 +24,7 @@ from scaling_laws.laws.plan.question import Plan, Question, SizeCost
 from scaling_laws.laws.plan.rules import with_porian, with_recipe
 from scaling_laws.laws.plan.solve import answer, compute_ratio, size_costs
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN
+from scaling_laws.study.conventions import N_CONVENTIONS
 from scaling_laws.study.errors import InputError
 
 __all__ = [
@@ -60,11 +61,6 @@ FAR = 10.0
 """A budget that asks for this many times the largest N or D of the fitted runs is called an extrapolation."""
 RUN_SIZES = {"kaplan": (768.0, 1.5e9), "chinchilla": (7e7, 1.6e10), "besiroglu": (7e7, 1.6e10)}
 """N of the runs that the published laws were fitted to, each in its own count."""
-COUNTS = {
-    "N": "without embeddings and head",
-    "N_with_head": "with the head, without the embedding",
-    "N_total": "every parameter",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +153,7 @@ def published_rows(question: Question) -> tuple[PublishedRow, ...]:
     rows = []
     for source in SOURCES:
         plan: Plan | None
-        counts = COUNTS["N" if source == "kaplan" else "N_total"]
+        counts = N_CONVENTIONS["N" if source == "kaplan" else "N_total"].counts
         try:
             plan = answer_published(source, question)
             reason = "; ".join(note for note in plan.notes if note.startswith("extrapolation"))

@@ -10,6 +10,7 @@ import numpy as np
 
 from scaling_laws.laws.results.entries import Entry
 from scaling_laws.laws.results.family_tables import Settings
+from scaling_laws.study.recipe import head_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,7 @@ def warnings(laws: Entry, runs: pd.DataFrame) -> list[str]:
         sentences.append(f"The noise between seeds is not known: {laws['noise']['reason']}.")
     if "unique_tokens" in runs.columns and (repeats := int((runs["unique_tokens"] < runs["D"]).sum())):
         sentences.append(f"{repeats} runs saw some tokens more than once; most laws take every token as new.")
+    sentences += head_counts(runs)
     for fit in laws["fits"]:
         who = f"{fit['family']}, {fit['form']}"
         if not fit["identified"] and fit["form"] in WARNED_FORMS:

@@ -26,12 +26,10 @@ from scaling_laws.laws.results.skeleton import FAMILY_LISTS, blank_laws, finishe
 from scaling_laws.laws.results.time_entries import time_entries
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.processes import clean_pool
+from scaling_laws.study.records import MAIN_CORPUS, loss_column
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CURVE_COLUMNS = ("run", "step", "tokens", "learning_rate", "noise_scale_tokens")
-"""What the laws read of learning curves, beside the test loss."""
 
 
 def fit_study(
@@ -150,8 +148,7 @@ def _position_entries(usable: pd.DataFrame, losses: dict[str, PositionLosses], s
 
 def _curves_of(curves: pd.DataFrame | None, runs: pd.DataFrame) -> pd.DataFrame | None:
     """The learning curves of some runs, with the test loss as `loss`; None where it was not measured."""
-    if curves is None or "test_loss_nats" not in curves.columns:
+    if curves is None or loss_column(MAIN_CORPUS) not in curves.columns:
         return None
-    known = [column for column in CURVE_COLUMNS if column in curves.columns]
-    of_runs = curves.loc[curves["run"].isin(runs["run"]), known].assign(loss=curves["test_loss_nats"])
+    of_runs = curves[curves["run"].isin(runs["run"])].assign(loss=curves[loss_column(MAIN_CORPUS)])
     return None if of_runs["loss"].isna().all() else of_runs.dropna(subset=["loss"])

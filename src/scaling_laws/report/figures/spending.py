@@ -12,8 +12,8 @@ from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.text import short
+from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.records import SEARCH_TAG, RunRecord, read_planned_experiments
-from scaling_laws.study.runs import compute_flops, times_reused
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 TITLE = "What the study has cost"
