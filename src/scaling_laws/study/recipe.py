@@ -160,11 +160,11 @@ def _is_own_size(rows: pd.DataFrame, column: str) -> bool:
     """Whether a user's network is made larger by this argument: a whole number for each N."""
     if not column.startswith(OWN_SHAPE):
         return False
-    whole = all(
-        isinstance(value, Real) and not isinstance(value, bool) and value == int(value)
-        for value in rows[column].dropna()
-    )
-    return whole and int(rows.groupby("N")[column].nunique().max()) == 1
+    values = rows[column].dropna()
+    if not all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
+        return False
+    whole = bool((values.astype(float) % 1 == 0).all())
+    return whole and bool((rows.groupby("N")[column].nunique() <= 1).all())
 
 
 def _off_the_law(rows: pd.DataFrame) -> dict[str, str]:

@@ -111,9 +111,9 @@ def _changes(
     runs: pd.DataFrame, n: str, c: str, delta: float, all_runs: pd.DataFrame | None
 ) -> Iterator[tuple[str, pd.DataFrame, float]]:
     yield "as fitted", runs, delta
-    for column in COUNT_ONCE:
-        if column != n and column in runs.columns:
-            yield f"N counted as {column}", runs.assign(N=runs[column].astype(float)), delta
+    for name in COUNT_ONCE:
+        if name != n and name in runs.columns:
+            yield f"N counted as {name}", runs.assign(N=runs[name].astype(float)), delta
     for column in C_CONVENTIONS:
         if column != c and column in runs.columns:
             yield f"C counted as {column}", runs.assign(C=runs[column].astype(float)), delta

@@ -26,7 +26,7 @@ from scaling_laws.laws.results.skeleton import FAMILY_LISTS, blank_laws, finishe
 from scaling_laws.laws.results.time_entries import time_entries
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.processes import clean_pool
-from scaling_laws.study.records import MAIN_CORPUS, loss_column
+from scaling_laws.study.records import CURVE_COLUMNS, MAIN_CORPUS, loss_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,5 +150,6 @@ def _curves_of(curves: pd.DataFrame | None, runs: pd.DataFrame) -> pd.DataFrame 
     """The learning curves of some runs, with the test loss as `loss`; None where it was not measured."""
     if curves is None or loss_column(MAIN_CORPUS) not in curves.columns:
         return None
-    of_runs = curves[curves["run"].isin(runs["run"])].assign(loss=curves[loss_column(MAIN_CORPUS)])
+    known = [column for column in ("run", *CURVE_COLUMNS) if column in curves.columns]
+    of_runs = curves.loc[curves["run"].isin(runs["run"]), known].assign(loss=curves[loss_column(MAIN_CORPUS)])
     return None if of_runs["loss"].isna().all() else of_runs.dropna(subset=["loss"])

@@ -11,8 +11,8 @@ import pandas as pd
 from scaling_laws.report import style as st
 from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.text import NOTHING, Table, short
+from scaling_laws.study.conventions import EMBEDDING_GROUPS, HEAD_GROUP
 from scaling_laws.study.records import RunRecord
-from scaling_laws.study.runs import EMBEDDING_GROUPS, HEAD_GROUP
 
 
 @dataclass(frozen=True, kw_only=True)
