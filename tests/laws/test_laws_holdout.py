@@ -23,27 +23,26 @@ def table(truth, sizes):
 def test_the_right_form_predicts_and_the_baseline_does_not(truth):
     runs = table(truth, np.geomspace(1e5, 1e8, 6))
     result = hold_out_largest(type(truth), runs)
-    assert [run.run for run in result.runs] == ["1e+08-1e+09", "1e+08-1e+08", "1e+08-1e+07"]
+    assert result.held_out == ("1e+08-1e+09", "1e+08-1e+08", "1e+08-1e+07")
     assert result.mean_absolute_error < 1e-5
     fitted = runs[runs["N"] < 1e8]
     assert result.baseline == fitted["loss"].min()
-    for run in result.runs:
-        assert run.actual == pytest.approx(float(truth.loss(run.N, run.D)))
-        assert run.baseline_relative_error == pytest.approx(result.baseline / run.actual - 1)
-    errors = [abs(run.baseline_relative_error) for run in result.runs]
-    assert result.baseline_mean_absolute_error == pytest.approx(np.mean(errors))
+    assert result.actual == pytest.approx(truth.loss(1e8, np.array([1e9, 1e8, 1e7])))
+    errors = result.baseline / np.array(result.actual) - 1
+    assert result.baseline_relative_error == pytest.approx(errors)
+    assert result.baseline_mean_absolute_error == pytest.approx(np.mean(np.abs(errors)))
 
 
 def test_the_held_out_size_is_not_seen():
     runs = table(TRUTHS[1], np.geomspace(1e5, 1e8, 6))
     changed = runs.assign(loss=runs["loss"] * np.where(runs["N"] == 1e8, 2, 1))
     first, second = (hold_out_largest(Chinchilla, table) for table in (runs, changed))
-    assert [run.predicted for run in first.runs] == [run.predicted for run in second.runs]
+    assert first.predicted == second.predicted
 
 
 def test_too_few_sizes_say_so():
     result = hold_out_largest(Chinchilla, table(TRUTHS[1], [1e5, 1e6, 1e7]))
-    assert result.runs == ()
+    assert result.held_out == ()
     assert result.reason == (
         "without the largest size: only 2 different N: an irreducible loss needs at least 3"
     )

@@ -94,8 +94,8 @@ def test_planned_budgets_are_found_and_their_runs_taken_as_they_are():
     assert slice_computes(curves) == pytest.approx(BUDGETS, rel=0.01)
     for C in slice_computes(curves):
         found = isoflop_slice(curves, C, law=TRUTH)
-        assert (len(found.N), found.interpolated) == (7, False)
-        assert np.isin(np.round(found.loss, 9), np.round(runs["loss"], 9)).all()
+        assert (len(found.points), found.interpolated) == (7, False)
+        assert np.isin(np.round([point.loss for point in found.points], 9), np.round(runs["loss"], 9)).all()
         assert found.N_opt == pytest.approx(float(TRUTH.optimum(C)[0]), rel=0.05)
         assert found.N_opt * found.D_opt * 6 == pytest.approx(C, rel=0.02)
     for optima, tolerance in ((isoflop_optima, 0.01), (akima_optima, 0.01), (envelope_optima, 0.05)):
@@ -111,8 +111,9 @@ def test_a_size_that_missed_a_budget_is_no_part_of_its_slice():
     rows = [(n, C / (6 * n)) for C in (1e13, 2e13, 4e13) for n in N if not (n == 8e5 and C == 2e13)]
     curves = size_curves(table(*np.transpose(rows)))
     found = isoflop_slice(curves, 2e13)
-    assert pytest.approx((1e5, 2e5, 4e5)) == found.N  # 8e5 would have to be interpolated over a factor of 4
-    assert pytest.approx(tuple(N)) == isoflop_slice(curves, 1e13).N
+    sizes = [point.N for point in found.points]
+    assert pytest.approx([1e5, 2e5, 4e5]) == sizes  # 8e5 would have to be interpolated over a factor of 4
+    assert pytest.approx(list(N)) == [point.N for point in isoflop_slice(curves, 1e13).points]
 
 
 def test_a_grid_of_sizes_and_horizons_has_no_planned_budgets():
@@ -152,7 +153,7 @@ def test_the_interval_of_a_minimum_is_that_of_propagated_noise():
     """A vertex moves linearly with small noise: its sd from the derivatives, by finite differences."""
     curves, C, sd = size_curves(budgets()), BUDGETS[2], 2e-4
     found = isoflop_slice(curves, C, noise_sd=sd, resamples=4000)
-    log_N, log_loss = np.log(found.N), np.log(found.loss)
+    log_N, log_loss = np.log([(point.N, point.loss) for point in found.points]).T
     step = 1e-6
     moved = minima(log_N, log_loss + step * np.eye(len(log_N)), "parabola")
     gradient = (moved - np.log(found.N_opt)) / step

@@ -100,7 +100,7 @@ def test_unmeasured_rows_and_warm_up_are_left_out():
 
 def test_short_curves_are_left_out_by_name():
     result = extrapolate_curves(pd.concat([curve(), curve("b").head(1)]), resamples=0)
-    assert [run for run, _ in result.left_out] == ["b"]
+    assert [curve.run for curve in result.left_out] == ["b"]
     assert {one.run for one in result.extrapolations} == {"a"}
 
 

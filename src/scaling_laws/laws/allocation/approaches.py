@@ -74,11 +74,11 @@ class Approach:
 
     approach: int
     method: str
-    a: float | None
-    a_interval: Interval | None
-    b: float | None
-    b_interval: Interval | None
-    optima: tuple[OptimumAt, ...]
+    a: float | None = None
+    a_interval: Interval | None = None
+    b: float | None = None
+    b_interval: Interval | None = None
+    optima: tuple[OptimumAt, ...] = ()
     n_points: int
     reason: str
 
@@ -88,7 +88,7 @@ class Approach:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Approaches:
     """All approaches on one set of runs.
 
     Attributes:
@@ -98,10 +98,10 @@ class Comparison:
         noise_sd: of one run's ln loss, that the intervals of approaches 1 and 2 rest on; None without.
     """
 
-    approaches: tuple[Approach, ...]
-    disagreements: tuple[str, ...]
-    notes: tuple[str, ...]
-    noise_sd: float | None
+    approaches: tuple[Approach, ...] = ()
+    disagreements: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    noise_sd: float | None = None
 
 
 def compare_approaches(
@@ -113,7 +113,7 @@ def compare_approaches(
     noise: SeedNoise | None = None,
     resamples: int = DEFAULT_RESAMPLES // 2,
     seed: int = 0,
-) -> Comparison:
+) -> Approaches:
     """The exponents and the optima of every approach that the runs allow, each with its 90 % interval.
 
     Args:
@@ -153,7 +153,7 @@ def compare_approaches(
             "C of these runs is not 6 N D, which approach 3 takes it to be: part of its difference from"
             " approaches 1 and 2 is that."
         )
-    return Comparison(
+    return Approaches(
         approaches=tuple(approaches),
         disagreements=tuple(_disagreements(approaches)),
         notes=tuple(notes),
@@ -209,17 +209,7 @@ def _parametric(
     seed: int,
 ) -> Approach:
     if not fit.identified or fit.law is None:
-        return Approach(
-            approach=3,
-            method=fit.form.form,
-            a=None,
-            a_interval=None,
-            b=None,
-            b_interval=None,
-            optima=(),
-            n_points=fit.rows.n,
-            reason=fit.reason,
-        )
+        return Approach(approach=3, method=fit.form.form, n_points=fit.rows.n, reason=fit.reason)
     draws = bootstrap(fit, noise=noise, resamples=resamples, seed=seed).draws
     optima = []
     for C in computes:

@@ -23,12 +23,21 @@ LARGE_BIAS = float(np.log(1.1))
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlicePoint:
+    """One size of a slice. Units as in `forms/`."""
+
+    N: float
+    D: float
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Slice:
     """The sizes at one compute, and the minimum of the curve through their losses.
 
     Attributes:
         C: FLOPs.
-        N, D, loss: sizes in order, their tokens and losses at C.
+        points: the sizes in order, with their tokens and losses at C.
         N_opt, D_opt, loss_opt: at the minimum; None where the slice does not contain one.
         N_opt_interval, D_opt_interval: 90 %, from noise added to the measured losses.
         warning: what is wrong with the slice; empty if nothing is.
@@ -40,9 +49,7 @@ class Slice:
     """
 
     C: float
-    N: tuple[float, ...]
-    D: tuple[float, ...]
-    loss: tuple[float, ...]
+    points: tuple[SlicePoint, ...]
     N_opt: float | None
     D_opt: float | None
     loss_opt: float | None
@@ -105,9 +112,10 @@ def isoflop_slice(
         warnings.append(f"on the fitted law's own losses these sizes put N_opt {size}")
     return Slice(
         C=C,
-        N=tuple(curve.N for curve in sizes),
-        D=tuple(np.exp(log_D).tolist()),
-        loss=tuple(np.exp(log_loss).tolist()),
+        points=tuple(
+            SlicePoint(N=curve.N, D=D, loss=loss)
+            for curve, D, loss in zip(sizes, np.exp(log_D).tolist(), np.exp(log_loss).tolist(), strict=True)
+        ),
         N_opt=None if vertex is None else float(np.exp(vertex)),
         D_opt=None if vertex is None else float(np.exp(np.interp(vertex, log_N, log_D))),
         loss_opt=None if vertex is None else loss_at(log_N, log_loss, vertex, method),

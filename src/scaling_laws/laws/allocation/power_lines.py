@@ -58,15 +58,17 @@ class Allocation:
             where most draws of it leave too few optima.
         n_points: optima.
         reason: why there is no exponent; empty where there is one.
+        method: how the optima were measured: envelope, isoflop, akima; empty where nobody says.
     """
 
-    exponent: float | None
-    coefficient: float | None
-    exponent_interval: Interval | None
-    D_exponent: float | None
-    D_coefficient: float | None
-    D_exponent_interval: Interval | None
-    n_points: int
+    method: str = ""
+    exponent: float | None = None
+    coefficient: float | None = None
+    exponent_interval: Interval | None = None
+    D_exponent: float | None = None
+    D_coefficient: float | None = None
+    D_exponent_interval: Interval | None = None
+    n_points: int = 0
     reason: str
 
 
@@ -79,11 +81,13 @@ class AllocationBias:
         true_exponent: the law's a_opt.
         bias: their difference.
         sentence: the same in words.
+        method: as in `Allocation`.
     """
 
-    exponent: float | None
+    method: str = ""
+    exponent: float | None = None
     true_exponent: float
-    bias: float | None
+    bias: float | None = None
     sentence: str
 
 
@@ -233,17 +237,7 @@ def summarise(
     drawn_lines = [power_line(log_C, values, weights) for values in drawn]
     if not np.isfinite(lines[0].exponent):
         reason = "fewer than three computes, or fewer than two sizes, have their optimum between the sizes"
-        allocation = Allocation(
-            exponent=None,
-            coefficient=None,
-            exponent_interval=None,
-            D_exponent=None,
-            D_coefficient=None,
-            D_exponent_interval=None,
-            n_points=n_points,
-            reason=reason,
-        )
-        return allocation, drawn_lines[0], drawn_lines[1]
+        return Allocation(n_points=n_points, reason=reason), drawn_lines[0], drawn_lines[1]
     intervals = [
         percentile_interval(of_draws.exponent)
         if len(values) and np.isfinite(of_draws.exponent).mean() >= LEAST_SHARE_OF_DRAWS
@@ -272,16 +266,14 @@ def allocation_bias(curves: list[SizeCurve], optima: Optima, law: JointLaw) -> A
     true_exponent = float(law.a_opt)
     if not is_six_ND(curves):
         return AllocationBias(
-            exponent=None,
             true_exponent=true_exponent,
-            bias=None,
             sentence="C is not 6 N D: the law's a_opt is not the optimum of these slices",
         )
     exact = [replace(curve, log_loss=np.log(law.loss(curve.N, curve.D))) for curve in curves]
     found = fit_allocation(exact, optima).exponent
     if found is None:
         sentence = "the method finds no exponent in the law's own losses"
-        return AllocationBias(exponent=None, true_exponent=true_exponent, bias=None, sentence=sentence)
+        return AllocationBias(true_exponent=true_exponent, sentence=sentence)
     bias = found - true_exponent
     return AllocationBias(
         exponent=found,

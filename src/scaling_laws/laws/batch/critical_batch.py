@@ -6,8 +6,8 @@ errors of its trainings; the law is refitted to those draws.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,15 +90,15 @@ class BatchLaw:
     """
 
     levels: tuple[LevelScan, ...]
-    fit: Fit[CriticalBatch] | None
-    law: CriticalBatch | None
-    draws: CriticalBatch | None
-    intervals: dict[str, Interval]
-    interval_method: str
-    loss_range: tuple[float, float] | None
+    fit: Fit[CriticalBatch] | None = None
+    law: CriticalBatch | None = None
+    draws: CriticalBatch | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    interval_method: str = ""
+    loss_range: tuple[float, float] | None = None
     size: SizeDependence
     noise_scale: NoiseScale
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     reason: str
 
 
@@ -155,15 +155,8 @@ def fit_critical_batch(levels: Sequence[LevelScan], *, seed: int = 0) -> BatchLa
     if not used:
         return BatchLaw(
             levels=tuple(levels),
-            fit=None,
-            law=None,
-            draws=None,
-            intervals={},
-            interval_method="",
-            loss_range=None,
             size=_size_dependence(used, np.empty((0, 0))),
             noise_scale=noise_scale,
-            warnings=(),
             reason=_why_no_level(levels),
         )
     fit = _batch_fit(used)
@@ -206,7 +199,7 @@ def _batch_fit(used: Sequence[LevelScan]) -> Fit[CriticalBatch]:
 
 
 def _log_sds(used: Sequence[LevelScan]) -> FloatArray:
-    return np.array([level.log_sd for level in used], dtype=np.float64)
+    return np.array([level.sd_log_B_crit for level in used], dtype=np.float64)
 
 
 def _weights(used: Sequence[LevelScan]) -> FloatArray:

@@ -5,7 +5,8 @@ The noise is that of trainings: the levels that one training passes through are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,18 +27,16 @@ LEAST_SQUARES = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelScan:
+class BatchLevel:
     """Steps to one loss of one model, over batches.
 
     Attributes:
         model, N, loss: which.
         batches: smallest and largest batch that reached the loss.
         n_batches, n_missed: batches that reached it, and that did not.
-        fit: of S = S_min + E_min/B; None where fewer than three batches reached the loss.
         S_min, E_min, B_crit: steps, and E_min and B_crit in the unit of the batches; None without an answer.
         intervals: 90 %, of these three.
-        log_sd: standard error of ln B_crit, by the curvature of the fit; None without an answer.
-        draws: ln B_crit, (resamples,); empty without an answer.
+        sd_log_B_crit: standard error of ln B_crit, by the curvature of the fit; None without an answer.
         noise_scale: gradient noise scale at this loss, geometric mean over batches; None if not measured.
         warning: what to know before believing B_crit; empty if nothing.
         reason: why there is no answer; empty where there is one.
@@ -49,16 +48,27 @@ class LevelScan:
     batches: tuple[float, float] | None
     n_batches: int
     n_missed: int
+    S_min: float | None = None
+    E_min: float | None = None
+    B_crit: float | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    noise_scale: float | None = None
+    sd_log_B_crit: float | None = None
+    warning: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelScan(BatchLevel):
+    """A level with what it was measured by.
+
+    Attributes:
+        fit: of S = S_min + E_min/B; None where fewer than three batches reached the loss.
+        draws: ln B_crit, (resamples,); empty without an answer.
+    """
+
     fit: Fit[TimeData] | None
-    S_min: float | None
-    E_min: float | None
-    B_crit: float | None
-    intervals: dict[str, Interval]
-    log_sd: float | None
-    draws: FloatArray
-    noise_scale: float | None
-    warning: str
-    reason: str
+    draws: FloatArray = field(default_factory=lambda: np.empty(0))
 
 
 def fit_time_data(
@@ -131,15 +141,7 @@ def _level(
         n_batches=len(reached),
         n_missed=len(at_loss) - len(reached),
         fit=fit,
-        S_min=None,
-        E_min=None,
-        B_crit=None,
-        intervals={},
-        log_sd=None,
-        draws=np.empty(0),
         noise_scale=noise_scale,
-        warning="",
-        reason="",
     )
     if batches is None:
         return replace(empty, reason=f"no batch reached the loss {loss:.4g}")
@@ -171,7 +173,7 @@ def _level(
             "E_min": percentile_interval(drawn.E_min),
             "B_crit": percentile_interval(drawn.critical_batch),
         },
-        log_sd=log_sd * float(np.sqrt(of_ratio @ covariance @ of_ratio)),
+        sd_log_B_crit=log_sd * float(np.sqrt(of_ratio @ covariance @ of_ratio)),
         draws=np.log(drawn.E_min) - np.log(drawn.S_min),
         warning=warning,
     )

@@ -51,11 +51,11 @@ class Bracketing:
         warning: a sentence; empty where every best rate is bracketed.
     """
 
-    tried: tuple[RatesTried, ...]
-    n_bracketed: int
-    n_at_edge: int
-    n_one_rate: int
-    warning: str
+    tried: tuple[RatesTried, ...] = ()
+    n_bracketed: int = 0
+    n_at_edge: int = 0
+    n_one_rate: int = 0
+    warning: str = ""
 
 
 def learning_rates_bracketed(runs: pd.DataFrame, *, n: str = "N", loss: str = "loss") -> Bracketing:

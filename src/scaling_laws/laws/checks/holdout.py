@@ -20,36 +20,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOutRun:
-    """One run that the fit did not see. Losses in nats per token; errors are (predicted - actual)/actual."""
-
-    run: str
-    N: float
-    D: float
-    predicted: float
-    actual: float
-    relative_error: float
-    baseline_relative_error: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Holdout:
-    """The largest size held out of one form's fit.
+    """The largest size held out of one form's fit. Losses in nats per token.
 
     Attributes:
         form: name of the form.
-        runs: the held-out runs, the one of most tokens first.
-        baseline: the lowest loss among the runs that were fitted, nats per token.
+        held_out: the runs that the fit did not see, the one of most tokens first; the next four are parallel.
+        predicted, actual: losses.
+        relative_error: (predicted - actual)/actual.
+        baseline: the lowest loss among the runs that were fitted: the guess that needs no fit.
+        baseline_relative_error: (baseline - actual)/actual.
         mean_absolute_error: mean of |relative_error| over the runs; None where nothing was predicted.
         baseline_mean_absolute_error: the same of the baseline.
         reason: why there is no prediction; empty where there is one.
     """
 
     form: str
-    runs: tuple[HeldOutRun, ...]
-    baseline: float | None
-    mean_absolute_error: float | None
-    baseline_mean_absolute_error: float | None
+    held_out: tuple[str, ...] = ()
+    predicted: tuple[float, ...] = ()
+    actual: tuple[float, ...] = ()
+    relative_error: tuple[float, ...] = ()
+    baseline: float | None = None
+    baseline_relative_error: tuple[float, ...] = ()
+    mean_absolute_error: float | None = None
+    baseline_mean_absolute_error: float | None = None
     reason: str
 
 
@@ -66,36 +60,20 @@ def hold_out_largest(
     rows = make_rows({"N": fitted[n], "D": fitted["D"]}, fitted["loss"], fitted["trunk"])
     fit = fit_law(form, rows, delta=delta)
     if not fit.identified or fit.law is None:
-        reason = f"without the largest size: {fit.reason}"
-        return Holdout(
-            form=form.form,
-            runs=(),
-            baseline=None,
-            mean_absolute_error=None,
-            baseline_mean_absolute_error=None,
-            reason=reason,
-        )
+        return Holdout(form=form.form, reason=f"without the largest size: {fit.reason}")
     baseline = float(fitted["loss"].min())
+    actual = held_out["loss"].to_numpy(dtype=np.float64)
     predicted = fit.law.loss(held_out[n].to_numpy(dtype=np.float64), held_out["D"].to_numpy(dtype=np.float64))
-    scored = tuple(
-        HeldOutRun(
-            run=str(run),
-            N=float(N),
-            D=float(D),
-            predicted=float(guess),
-            actual=float(actual),
-            relative_error=float(guess / actual - 1),
-            baseline_relative_error=float(baseline / actual - 1),
-        )
-        for run, N, D, guess, actual in zip(
-            held_out["run"], held_out[n], held_out["D"], predicted, held_out["loss"], strict=True
-        )
-    )
+    error, baseline_error = predicted / actual - 1, baseline / actual - 1
     return Holdout(
         form=form.form,
-        runs=scored,
+        held_out=tuple(str(run) for run in held_out["run"]),
+        predicted=tuple(predicted.tolist()),
+        actual=tuple(actual.tolist()),
+        relative_error=tuple(error.tolist()),
         baseline=baseline,
-        mean_absolute_error=float(np.mean([abs(run.relative_error) for run in scored])),
-        baseline_mean_absolute_error=float(np.mean([abs(run.baseline_relative_error) for run in scored])),
+        baseline_relative_error=tuple(baseline_error.tolist()),
+        mean_absolute_error=float(np.mean(np.abs(error))),
+        baseline_mean_absolute_error=float(np.mean(np.abs(baseline_error))),
         reason="",
     )

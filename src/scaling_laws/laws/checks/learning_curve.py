@@ -112,19 +112,27 @@ class ShareScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnusedCurve:
+    """A curve that could not be used, and why."""
+
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurveExtrapolation:
     """All runs.
 
     Attributes:
         extrapolations: a run and a share each.
         scores: one a share.
-        left_out: run, reason: curves that could not be used.
+        left_out: curves that could not be used.
         sentence: the outcome in words.
     """
 
     extrapolations: tuple[Extrapolation, ...]
     scores: tuple[ShareScore, ...]
-    left_out: tuple[tuple[str, str], ...]
+    left_out: tuple[UnusedCurve, ...]
     sentence: str
 
 
@@ -214,18 +222,21 @@ def extrapolate_curves(
     if not shares or not all(0 < share < 1 for share in shares):
         raise InputError(f"shares are {shares}: give numbers between 0 and 1")
     found: list[Extrapolation] = []
-    left_out: list[tuple[str, str]] = []
+    left_out: list[UnusedCurve] = []
     for run, curve in curves.groupby("run", sort=True):
         D, L, target = _usable_part(curve.sort_values(tokens), tokens, loss, learning_rate, warmup_tokens)
         if len(D) < 2:
-            left_out.append((str(run), f"fewer than two values of {loss} after warm-up"))
+            left_out.append(
+                UnusedCurve(run=str(run), reason=f"fewer than two values of {loss} after warm-up")
+            )
             continue
         for share in shares:
             seen = share * D[-1] >= D
             if seen.any():
                 found.append(_extrapolate(str(run), share, D, L, seen, target, delta, resamples, seed))
             else:
-                left_out.append((str(run), f"no point after warm-up within {100 * share:g} % of its tokens"))
+                reason = f"no point after warm-up within {100 * share:g} % of its tokens"
+                left_out.append(UnusedCurve(run=str(run), reason=reason))
     scores = tuple(_score(share, [one for one in found if one.share == share]) for share in shares)
     return CurveExtrapolation(
         extrapolations=tuple(found),

@@ -6,8 +6,8 @@ flagged model made the prediction worse more often than not). So a flag changes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,8 +76,8 @@ class Outliers:
         not_applied: why a rule could not be applied, by rule.
     """
 
-    flags: tuple[Flag, ...]
-    not_applied: dict[str, str]
+    flags: tuple[Flag, ...] = ()
+    not_applied: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_outliers(

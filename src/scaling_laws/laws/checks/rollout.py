@@ -9,7 +9,7 @@ The error is |L_hat - L|/L, as there.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from scaling_laws.laws.checks.rollout_scores import (
     BASELINES,
     LOWEST_LOSS,
     MOST_COMPUTE,
+    Axis,
     Comparison,
     Window,
     compare,
@@ -33,7 +34,6 @@ from scaling_laws.study.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-Axis = Literal["N", "D", "C"]
 STEPS_AHEAD = 2
 MOST_GROUPS = 7
 ENOUGH_HORIZONS = 5
@@ -102,8 +102,8 @@ def roll_out(
     return Rollout(
         axis=axis,
         windows=tuple(windows),
-        joint=compare(axis, "all runs above the cut", joint, windows),
-        single=compare(axis, sentence, [*single, *joint], asked),
+        joint=compare(axis, "joint", "all runs above the cut", joint, windows),
+        single=compare(axis, "single", sentence, [*single, *joint], asked),
     )
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scaling_laws.laws.forms.terms import FloatArray
 
+Axis = Literal["N", "D", "C"]
+Kind = Literal["joint", "single"]
 LOWEST_LOSS = "lowest loss seen"
 MOST_COMPUTE = "loss of the most compute seen"
 BASELINES = (LOWEST_LOSS, MOST_COMPUTE)
@@ -48,7 +51,7 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
+class FormScore:
     """How one form, or one baseline, predicted.
 
     Attributes:
@@ -75,6 +78,8 @@ class Comparison:
     """Forms side by side on the same runs.
 
     Attributes:
+        axis: N, D or C: along which the cut moved.
+        kind: joint, the laws of N and D on all runs; single, those of the axis alone beside them.
         rows: which runs are predicted, a sentence.
         scores: the forms, then the baselines.
         n_windows: windows that any form predicted.
@@ -85,8 +90,10 @@ class Comparison:
         sentence: the outcome in words.
     """
 
+    axis: Axis
+    kind: Kind
     rows: str
-    scores: tuple[Score, ...]
+    scores: tuple[FormScore, ...]
     n_windows: int
     n_compared: int
     n_predictions: int
@@ -99,7 +106,7 @@ def _errors(window: Window, form: str) -> FloatArray:
     return np.asarray(np.abs(window.predicted[form] / window.actual - 1))
 
 
-def compare(axis: str, rows: str, forms: Sequence[str], windows: Sequence[Window]) -> Comparison:
+def compare(axis: Axis, kind: Kind, rows: str, forms: Sequence[str], windows: Sequence[Window]) -> Comparison:
     """The forms and the baselines, scored on the windows that all compared forms predicted."""
     windows = [window for window in windows if any(form in window.predicted for form in forms)]
     compared = [
@@ -114,6 +121,8 @@ def compare(axis: str, rows: str, forms: Sequence[str], windows: Sequence[Window
     )
     winner = _winner(scores)
     return Comparison(
+        axis=axis,
+        kind=kind,
         rows=rows,
         scores=scores,
         n_windows=len(windows),
@@ -125,7 +134,7 @@ def compare(axis: str, rows: str, forms: Sequence[str], windows: Sequence[Window
     )
 
 
-def _score(form: str, windows: Sequence[Window], common: Sequence[Window], compared: list[str]) -> Score:
+def _score(form: str, windows: Sequence[Window], common: Sequence[Window], compared: list[str]) -> FormScore:
     own = [window for window in windows if form in window.predicted]
     reasons = Counter(window.refused[form] for window in windows if form in window.refused)
     is_compared = bool(common) and (form in compared or form in BASELINES)
@@ -136,7 +145,7 @@ def _score(form: str, windows: Sequence[Window], common: Sequence[Window], compa
         and _errors(window, form).mean()
         <= min(_errors(window, other).mean() for other in (*compared, *BASELINES))
     ]
-    return Score(
+    return FormScore(
         form=form,
         n_windows=len(own),
         n_refused=len(windows) - len(own),
@@ -154,7 +163,7 @@ def _mean_error(windows: Sequence[Window], form: str) -> float | None:
     return float(np.mean(np.concatenate([_errors(window, form) for window in windows])))
 
 
-def _winner(scores: tuple[Score, ...]) -> str | None:
+def _winner(scores: tuple[FormScore, ...]) -> str | None:
     errors = {score.form: score.error for score in scores if score.error is not None}
     if not errors:
         return None
@@ -162,7 +171,9 @@ def _winner(scores: tuple[Score, ...]) -> str | None:
     return None if best in BASELINES else best
 
 
-def _sentence(scores: tuple[Score, ...], winner: str | None, n_windows: int, common: Sequence[Window]) -> str:
+def _sentence(
+    scores: tuple[FormScore, ...], winner: str | None, n_windows: int, common: Sequence[Window]
+) -> str:
     if not n_windows:
         return "no cut leaves enough runs below it to identify a form"
     if not common:

@@ -12,7 +12,8 @@ reaches with m C, at every C.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,47 +40,51 @@ SHARED_FORMS: tuple[type[JointLaw], ...] = (KaplanND, Chinchilla, ChinchillaTied
 
 @dataclass(frozen=True, kw_only=True)
 class Efficiency:
-    """One family against the reference. Intervals are 90 %; None where the fit is not identified.
+    """One family against the reference.
 
     Attributes:
         family: its name.
-        law: its law, with the shared exponents.
-        parameters: m_N: parameters of the reference that one of its parameters is worth.
-        tokens: m_D: tokens of the reference that one of its tokens is worth.
-        compute: m_N m_D: compute of the reference that one FLOP of it is worth, both at their optima.
+        parameters: of its law, with the shared exponents.
+        m_N: parameters of the reference that one of its parameters is worth.
+        m_D: tokens of the reference that one of its tokens is worth.
+        m_C: m_N m_D: compute of the reference that one FLOP of it is worth, both at their optima.
+        intervals: 90 %, of these three.
     """
 
     family: str
-    law: JointLaw
-    parameters: float
-    tokens: float
-    compute: float
-    parameters_interval: Interval | None
-    tokens_interval: Interval | None
-    compute_interval: Interval | None
+    parameters: Mapping[str, float | None]
+    m_N: float
+    m_D: float
+    m_C: float
+    intervals: Mapping[str, Interval | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FamilyFit:
-    """All families in one fit.
+class SharedLaw:
+    """One law of all families.
 
     Attributes:
-        form: name of the form.
+        form, formula: its name, and what it says.
         reference: the family that the others are measured in.
-        fit: the joint fit; its `law` is the reference's.
-        efficiencies: one of every other family, by name; empty where the fit is not identified.
+        parameters: of the reference; empty where there was nothing to fit.
+        objective: of the joint fit; None where there was nothing to fit.
         separate_objective: sum of the families' own fits: what sharing the exponents costs; None where one
             of them has no rows.
+        n_rows: runs of all families.
+        efficiencies: one of every other family, by name; empty where the fit is not identified.
         interval_method: of the intervals.
         reason: why there are no efficiencies; empty where there are.
     """
 
     form: str
+    formula: str
     reference: str
-    fit: Fit[JointLaw] | None
-    efficiencies: tuple[Efficiency, ...]
-    separate_objective: float | None
-    interval_method: str
+    parameters: Mapping[str, float | None]
+    objective: float | None
+    separate_objective: float | None = None
+    n_rows: int
+    efficiencies: tuple[Efficiency, ...] = ()
+    interval_method: str = ""
     reason: str
 
 
@@ -92,7 +97,7 @@ def fit_families(
     delta: float = DEFAULT_DELTA,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
-) -> FamilyFit:
+) -> SharedLaw:
     """Fit `form` to all families with shared exponents.
 
     Args:
@@ -104,7 +109,7 @@ def fit_families(
     families = sorted(runs["family"].unique())
     if len(families) < 2:
         only = families[0] if families else "no"
-        return _none(form, str(only), f"one family ({only}): nothing to compare")
+        return _shared(form, str(only), f"one family ({only}): nothing to compare")
     reference = reference or ("transformer" if "transformer" in families else str(families[0]))
     order = [reference, *(family for family in families if family != reference)]
     group = np.array([order.index(family) for family in runs["family"]], dtype=np.intp)
@@ -114,7 +119,7 @@ def fit_families(
     few = [family for g, family in enumerate(order) if _n_points(runs[group == g]) < 3]
     reason = f"{few[0]} has fewer than 3 different runs" if few else fit.reason
     if reason:
-        return _none(form, reference, reason, fit)
+        return _shared(form, reference, reason, fit)
     theta, method, _ = bootstrap_draws(fit, noise=noise, resamples=resamples, seed=seed, strata=group)
     at_optimum, at_draws = _multipliers(coordinates, fit.minima[0]), _multipliers(coordinates, theta)
     with np.errstate(invalid="ignore", over="ignore"):  # a draw may have run away
@@ -122,25 +127,24 @@ def fit_families(
     efficiencies = tuple(
         Efficiency(
             family=family,
-            law=coordinates.law(fit.minima[0], g),
-            parameters=float(at_optimum[g][0]),
-            tokens=float(at_optimum[g][1]),
-            compute=float(at_optimum[g][0] * at_optimum[g][1]),
-            parameters_interval=percentile_interval(at_draws[g][0]),
-            tokens_interval=percentile_interval(at_draws[g][1]),
-            compute_interval=percentile_interval(compute_draws[g]),
+            parameters=vars(coordinates.law(fit.minima[0], g)),
+            m_N=float(at_optimum[g][0]),
+            m_D=float(at_optimum[g][1]),
+            m_C=float(at_optimum[g][0] * at_optimum[g][1]),
+            intervals={
+                "m_N": percentile_interval(at_draws[g][0]),
+                "m_D": percentile_interval(at_draws[g][1]),
+                "m_C": percentile_interval(compute_draws[g]),
+            },
         )
         for g, family in enumerate(order)
         if g > 0
     )
-    return FamilyFit(
-        form=form.form,
-        reference=reference,
-        fit=fit,
+    return replace(
+        _shared(form, reference, "", fit),
         efficiencies=efficiencies,
         separate_objective=_separate(form, runs, delta),
         interval_method=method,
-        reason="",
     )
 
 
@@ -175,13 +179,14 @@ def _n_points(runs: pd.DataFrame) -> int:
     return len(runs[["N", "D"]].drop_duplicates())
 
 
-def _none(form: type[JointLaw], reference: str, reason: str, fit: Fit[JointLaw] | None = None) -> FamilyFit:
-    return FamilyFit(
+def _shared(form: type[JointLaw], reference: str, reason: str, fit: Fit[JointLaw] | None = None) -> SharedLaw:
+    """The fit, without what it says of the other families."""
+    return SharedLaw(
         form=form.form,
+        formula=form.formula,
         reference=reference,
-        fit=fit,
-        efficiencies=(),
-        separate_objective=None,
-        interval_method="",
+        parameters=vars(fit.law) if fit and fit.law else {},
+        objective=fit.objective if fit else None,
+        n_rows=fit.rows.n if fit else 0,
         reason=reason,
     )

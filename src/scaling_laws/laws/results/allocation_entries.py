@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_laws.laws.allocation.approaches import compare_approaches
 from scaling_laws.laws.allocation.frontier import FrontierPoint, SizeCurve, slice_computes
-from scaling_laws.laws.allocation.isoflop import Slice, isoflop_slice
+from scaling_laws.laws.allocation.isoflop import isoflop_slice
 from scaling_laws.laws.allocation.minima import Method
 from scaling_laws.laws.allocation.power_lines import (
     akima_optima,
@@ -55,7 +55,7 @@ def allocation_entries(
     def slices(method: Method) -> list[Entry]:
         computes = slice_computes(curves).tolist()
         return [
-            slice_entry(
+            asdict(
                 isoflop_slice(
                     curves, C, method=method, law=law, noise_sd=noise_sd, resamples=resamples, seed=seed
                 )
@@ -72,8 +72,8 @@ def allocation_entries(
         "frontier": [frontier_entry(points, len(curves))],
         "isoflop": slices("parabola"),
         "isoflop_akima": slices("akima"),
-        "allocation": [{"method": method, **asdict(found)} for method, found in allocations.items()],
-        "allocation_bias": [{"method": method, **asdict(bias)} for method, bias in biases],
+        "allocation": [asdict(found) | {"method": method} for method, found in allocations.items()],
+        "allocation_bias": [asdict(bias) | {"method": method} for method, bias in biases],
         "approaches": [_approaches_entry(tables, joint)],
         "ladder": ladder_table(
             ladder(tables.complete, delta=settings.delta, resamples=LADDER_RESAMPLES, seed=seed)
@@ -112,11 +112,3 @@ def frontier_entry(points: Sequence[FrontierPoint], n_sizes: int) -> Entry:
     if not points:
         reason = "one size" if n_sizes < 2 else "no two sizes were trained with overlapping compute"
     return {"points": [asdict(point) for point in points], "reason": reason}
-
-
-def slice_entry(slice_: Slice) -> Entry:
-    points = [
-        {"N": N, "D": D, "loss": loss} for N, D, loss in zip(slice_.N, slice_.D, slice_.loss, strict=True)
-    ]
-    content = {key: value for key, value in asdict(slice_).items() if key not in ("N", "D", "loss")}
-    return {"points": points, **content}

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from scaling_laws.laws.checks.bracketing import learning_rates_bracketed
 from scaling_laws.laws.checks.holdout import hold_out_largest
 from scaling_laws.laws.checks.learning_curve import extrapolate_curves
 from scaling_laws.laws.checks.outliers import find_outliers
-from scaling_laws.laws.checks.rollout import Axis, roll_out
-from scaling_laws.laws.checks.rollout_scores import Comparison
+from scaling_laws.laws.checks.rollout import roll_out
+from scaling_laws.laws.checks.rollout_scores import Axis
 from scaling_laws.laws.checks.sensitivity import sensitivity
 from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
 from scaling_laws.laws.results.entries import Entry
 from scaling_laws.laws.results.family_tables import FamilyTables
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 AXES: tuple[Axis, ...] = ("N", "D", "C")
 
@@ -28,7 +24,7 @@ def check_entries(tables: FamilyTables) -> dict[str, list[Entry]]:
     rates = learning_rates_bracketed(tables.complete, n=settings.n)
     found = find_outliers(runs, form=Chinchilla, delta=delta, noise=tables.noise)
     return {
-        "holdout": [holdout_entry(form, runs, delta) for form in (KaplanND, Chinchilla)],
+        "holdout": [asdict(hold_out_largest(form, runs, delta=delta)) for form in (KaplanND, Chinchilla)],
         "learning_curves": [_learning_curve_entry(tables)],
         "outliers": [{"flags": [asdict(flag) for flag in found.flags], "not_applied": found.not_applied}],
         "bracketing": [asdict(rates)],
@@ -44,13 +40,8 @@ def rollout_entries(tables: FamilyTables) -> dict[str, list[Entry]]:
     entries = []
     for axis in AXES:
         result = roll_out(tables.runs, axis, delta=tables.settings.delta)
-        for kind, comparison in (("joint", result.joint), ("single", result.single)):
-            entries.append(_comparison_entry(axis, kind, comparison))
+        entries += [asdict(result.joint), asdict(result.single)]
     return {"rollout": entries}
-
-
-def _comparison_entry(axis: Axis, kind: str, comparison: Comparison) -> Entry:
-    return {"axis": axis, "kind": kind, **asdict(comparison)}
 
 
 def _learning_curve_entry(tables: FamilyTables) -> Entry:
@@ -62,23 +53,7 @@ def _learning_curve_entry(tables: FamilyTables) -> Entry:
     result = extrapolate_curves(curves, loss="loss", delta=tables.settings.delta, seed=tables.settings.seed)
     return {
         "scores": [asdict(score) for score in result.scores],
-        "left_out": [{"run": run, "reason": reason} for run, reason in result.left_out],
+        "left_out": [asdict(curve) for curve in result.left_out],
         "sentence": result.sentence,
         "reason": "",
-    }
-
-
-def holdout_entry(form: type[KaplanND] | type[Chinchilla], runs: pd.DataFrame, delta: float) -> Entry:
-    result = hold_out_largest(form, runs, delta=delta)
-    return {
-        "form": result.form,
-        "held_out": [run.run for run in result.runs],
-        "predicted": [run.predicted for run in result.runs],
-        "actual": [run.actual for run in result.runs],
-        "relative_error": [run.relative_error for run in result.runs],
-        "baseline": result.baseline,
-        "baseline_relative_error": [run.baseline_relative_error for run in result.runs],
-        "mean_absolute_error": result.mean_absolute_error,
-        "baseline_mean_absolute_error": result.baseline_mean_absolute_error,
-        "reason": result.reason,
     }

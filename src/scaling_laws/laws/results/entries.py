@@ -12,8 +12,6 @@ from scaling_laws.laws.fit.fit import Fit
 from scaling_laws.laws.fit.intervals import bootstrap, parameter_intervals
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.profile import profile_intervals
-from scaling_laws.laws.fit.shared_exponents import FamilyFit
-from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.positions import PositionLosses, fit_positions, late_pairs
 from scaling_laws.laws.selection import longest_of_each_size
@@ -84,36 +82,6 @@ def describe(fit: Fit[Any]) -> Entry:
 def _is_number(name: str, values: Any) -> Any:
     """Whether a parameter has not over- or underflowed: all are positive, but E may have gone to zero."""
     return np.isfinite(values) & ((np.asarray(values) > 0) | (name == "E"))
-
-
-def family_fit_entry(result: FamilyFit) -> Entry:
-    fit = result.fit
-    return {
-        "form": result.form,
-        "formula": FORMS[result.form].formula,
-        "reference": result.reference,
-        "parameters": vars(fit.law) if fit is not None and fit.law is not None else {},
-        "objective": fit.objective if fit is not None else None,
-        "separate_objective": result.separate_objective,
-        "n_rows": fit.rows.n if fit is not None else 0,
-        "efficiencies": [
-            {
-                "family": one.family,
-                "parameters": vars(one.law),
-                "m_N": one.parameters,
-                "m_D": one.tokens,
-                "m_C": one.compute,
-                "intervals": {
-                    "m_N": one.parameters_interval,
-                    "m_D": one.tokens_interval,
-                    "m_C": one.compute_interval,
-                },
-            }
-            for one in result.efficiencies
-        ],
-        "interval_method": result.interval_method,
-        "reason": result.reason,
-    }
 
 
 def learning_rate_entries(runs: pd.DataFrame) -> list[Entry]:

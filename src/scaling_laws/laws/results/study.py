@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from scaling_laws.laws.results.check_entries import check_entries, rollout_entri
 from scaling_laws.laws.results.entries import (
     POSITION_CORPUS,
     Entry,
-    family_fit_entry,
     late_positions_entry,
     position_entries,
 )
@@ -136,7 +136,7 @@ def _shared_entries(usable: pd.DataFrame, noise: SeedNoise, settings: Settings) 
         )
         for form in SHARED_FORMS
     )
-    return {"families": [family_fit_entry(fit) for fit in fits]}
+    return {"families": [asdict(fit) for fit in fits]}
 
 
 def _position_entries(usable: pd.DataFrame, losses: dict[str, PositionLosses], settings: Settings) -> Entry:

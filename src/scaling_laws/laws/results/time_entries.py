@@ -17,7 +17,7 @@ from scaling_laws.papers.kaplan2020.route import KaplanRoute, kaplan_route, rout
 from scaling_laws.study.recipe import for_training_time
 
 ROUTE_RESAMPLES = 200
-NOT_IN_THE_LEVEL = {"fit", "draws", "log_sd"}
+NOT_IN_THE_LEVEL = {"fit", "draws"}
 
 
 def time_entries(tables: FamilyTables, of_D: Fit[KaplanD] | None) -> dict[str, list[Entry]]:
@@ -50,10 +50,7 @@ def time_entries(tables: FamilyTables, of_D: Fit[KaplanD] | None) -> dict[str, l
 
 def critical_batch_entry(law: BatchLaw) -> Entry:
     levels = [
-        {
-            **{key: value for key, value in vars(level).items() if key not in NOT_IN_THE_LEVEL},
-            "sd_log_B_crit": level.log_sd,
-        }
+        {key: value for key, value in vars(level).items() if key not in NOT_IN_THE_LEVEL}
         for level in law.levels
     ]
     draws = vars(law.draws) if law.draws else {}
