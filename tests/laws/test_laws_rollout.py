@@ -146,7 +146,7 @@ def test_a_form_does_not_win_by_refusing_the_hard_windows():
     ]
     for one in windows[:2]:
         one.refused["rare"] = "too few"
-    comparison = compare("N", "all runs", ["steady", "picky", "rare"], windows)
+    comparison = compare("N", "joint", "all runs", ["steady", "picky", "rare"], windows)
     found = scores(comparison)
     assert found["picky"].own_error < found["steady"].own_error
     assert comparison.winner == "steady"
@@ -158,7 +158,7 @@ def test_a_form_does_not_win_by_refusing_the_hard_windows():
 
 def test_a_baseline_that_is_best_leaves_no_winner():
     windows = [window(1, {"form": 0.2, LOWEST_LOSS: 0.1, MOST_COMPUTE: 0.3})]
-    comparison = compare("C", "all runs", ["form"], windows)
+    comparison = compare("C", "joint", "all runs", ["form"], windows)
     assert comparison.winner is None
     assert "no form beats the baseline (10 %)" in comparison.sentence
 
