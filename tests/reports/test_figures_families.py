@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from scipy.stats import t as student_t
 from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
 
+from scaling_laws.laws.fit.noise import seed_noise
+from scaling_laws.laws.shapes import (
+    RATIOS,
+    Correction,
+    Importance,
+    ShapeNoise,
+    ShapeResult,
+    ShapeTrial,
+    envelope,
+    noise_between_shapes,
+    ranked,
+)
 from scaling_laws.papers.kaplan2020.equal_size import (
     compute_for_loss,
     exponent_of_N,
@@ -20,11 +34,12 @@ from scaling_laws.papers.kaplan2020.equal_size import (
 )
 from scaling_laws.papers.kaplan2020.figures import aspect_ratio, reuse
 from scaling_laws.papers.kaplan2020.figures.reuse import reuse_gains, reuse_losses
-from scaling_laws.report.figures import families, family_worth, shape
+from scaling_laws.report.figures import families, family_worth
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.figures.family_worth import efficiencies
+from scaling_laws.report.figures.shape_search import shape_search
 
-FIGURES = (*families.FIGURES, *family_worth.FIGURES, *shape.FIGURES, *reuse.FIGURES, *aspect_ratio.FIGURES)
+FIGURES = (*families.FIGURES, *family_worth.FIGURES, *reuse.FIGURES, *aspect_ratio.FIGURES)
 GAIN = 0.4
 """A block used r times is worth r^0.4 as many parameters."""
 
@@ -142,7 +157,7 @@ def shape_laws() -> dict[str, Any]:
         fit_of("kaplan_n", {"alpha_N": 0.08, "N_c": 1e10}),
         fit_of("kaplan_c", {"alpha_C": 0.05, "C_c": 1e20}),
     ]
-    return laws_with(fits=fits) | {"noise": {"sd_log_loss": 0.002}}
+    return laws_with(fits=fits) | {"noise": {"sd_log_loss": 0.002, "n_groups": 2, "n_runs": 6}}
 
 
 def test_shapes_are_compared_at_equal_N() -> None:
@@ -158,45 +173,68 @@ def test_shapes_are_compared_at_equal_N() -> None:
 def test_a_percent_of_loss_in_compute_is_the_paper_s() -> None:
     assert compute_for_loss(shape_laws()) == pytest.approx(22.0, abs=0.1)
     assert compute_for_loss(laws_with()) is None
-    band = noise_band_percent(shape_laws())
-    assert band == pytest.approx(100 * (math.exp(1.645 * math.sqrt(2) * 0.002) - 1))
 
 
-def searched() -> dict[str, Any]:
-    """A shape.json of six trials: the loss rises by 1 % for each doubling away from d_ff / d_model = 4."""
+def test_the_noise_band_is_that_of_few_runs() -> None:
+    """Student's t of the runs less their groups, in Figure 5 as in a search of shapes (`laws/shapes.py`)."""
+    losses = [[3.00, 3.06, 3.02], [3.1, 3.0, 3.07]]
+    of_search = noise_between_shapes(losses)
+    rows = [
+        {"N": N, "D": 1e6, "seed": seed, "loss": loss, "trunk": f"{N}-{seed}"}
+        for N, group in enumerate(losses, 1)
+        for seed, loss in enumerate(group)
+    ]
+    noise = seed_noise(pd.DataFrame(rows))
+    assert of_search is not None and of_search.band_percent == pytest.approx(noise.band_percent)
+    t = student_t.ppf(0.95, 4)
+    assert noise.band_percent == pytest.approx(100 * math.expm1(t * math.sqrt(2) * noise.sd_log_loss))
+    of_paper = noise_band_percent(laws_with() | {"noise": vars(noise)})
+    assert of_paper == noise.band_percent
+
+
+def searched() -> ShapeResult:
+    """Five trials: the loss rises by 1 % for each doubling away from d_ff / d_model = 4."""
     trials = [
-        {
-            "run": f"trial-{place}",
-            "d_ff_ratio": 4.0 * 2**place,
-            "aspect_ratio": 32.0 * 2**place,
-            "head_width": 16,
-            "n_layer": 2,
-            "learning_rate_factor": 1.0,
-            "d_model": 64,
-            "increase_percent": float(abs(place)),
-        }
+        ShapeTrial(
+            run=f"trial-{place}",
+            status="complete",
+            d_ff_ratio=4.0 * 2**place,
+            aspect_ratio=32.0 * 2**place,
+            head_width=16,
+            n_layer=2,
+            d_model=64,
+            n_heads=4,
+            d_ff=256,
+            N=50_000,
+            tokens=1_000_000,
+            learning_rate=0.01,
+            learning_rate_factor=1.0,
+            loss=3 * (1 + abs(place) / 100),
+            test_loss=None,
+            tokens_per_s=None,
+        )
         for place in (-2, -1, 0, 1, 2)
     ]
-    bins = [
-        {"low": row["d_ff_ratio"], "high": row["d_ff_ratio"], "n_trials": 1}
-        | {"increase_percent": row["increase_percent"], "run": row["run"]}
-        for row in trials
-    ]
-    envelopes = {ratio: bins for ratio in ("d_ff_ratio", "aspect_ratio")}
-    one = {"low": 16, "high": 16, "n_trials": 5, "increase_percent": 0.0, "run": "trial-0"}
-    return {
-        "schema": 1,
-        "study": "shape",
-        "N": 5e4,
-        "tokens": 1e6,
-        "n_shapes": 5,
-        "best": trials[2],
-        "noise": {"band_percent": 0.4},
-        "envelopes": envelopes | {"head_width": [one], "n_layer": [one]},
-        "importance": {"shares": {"d_ff_ratio": 0.7, "aspect_ratio": 0.3}, "reason": ""},
-        "transfer": None,
-        "trials": trials,
-    }
+    correction = Correction(alpha_N=0.08, source="a test")
+    best_first = ranked(trials, correction, 50_000)
+    return ShapeResult(
+        study="shape",
+        question="",
+        N=5e4,
+        tokens=1_000_000,
+        constant_rate_tokens=(0, 1_000_000),
+        n_shapes=5,
+        counts={"complete": 5, "infeasible": 0},
+        trained_tokens=5_000_000,
+        optuna="",
+        correction=correction,
+        best=best_first[0],
+        noise=ShapeNoise(sd_log_loss=0.001, sd_by_shape=(0.001,), n_shapes=1, n_runs=2, band_percent=0.4),
+        envelopes={ratio: envelope(best_first, ratio) for ratio in RATIOS},
+        importance=Importance(shares={"d_ff_ratio": 0.7, "aspect_ratio": 0.3}, reason=""),
+        transfer=None,
+        trials=best_first,
+    )
 
 
 def line_of(axes: Axes, label: str) -> Any:
@@ -208,10 +246,10 @@ def test_figure_5_is_drawn_from_a_search_and_from_depths(tmp_path: Path, where: 
     folder = tmp_path / "paper"
     (folder / where).parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)
-    (folder / where).resolve().write_text(json.dumps(searched()))
+    (folder / where).resolve().write_bytes(msgspec.json.encode(searched()))
     tables, laws = tables_of(study_of(shape_rows(), folder=folder)), shape_laws()
     left, middle, right = aspect_ratio.draw_shapes(tables, laws).axes[:3]
-    assert list(line_of(left, "the best").get_ydata()) == [2, 1, 0, 1, 2]
+    assert list(line_of(left, "the best").get_ydata()) == pytest.approx([2, 1, 0, 1, 2])
     deep = line_of(middle, "N = 100k")
     table = shapes_at_equal_N(tables, laws)
     expected = table[(table["N"] < 2e5) & (table["n_layer"] > 1)]
@@ -220,8 +258,10 @@ def test_figure_5_is_drawn_from_a_search_and_from_depths(tmp_path: Path, where: 
     assert right.get_xlabel() == "d_model / n_heads"
     sentence = aspect_ratio.describe_shapes(tables, laws)
     assert "d_ff / d_model of 1 to 16 within 2.0 %" in sentence and "α_N = 0.080" in sentence
-    assert "d_ff / d_model matters most (70 %)" in shape.describe_search(tables, laws)
-    shape.draw_search(tables, laws)
+    result = shape_search.prepare(tables, laws)
+    assert result == searched()
+    assert "d_ff / d_model matters most (70 %)" in shape_search.describe(result)
+    shape_search.draw(result)
 
 
 def test_the_paper_study_gives_back_its_truth(paper: Any) -> None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +14,6 @@ if TYPE_CHECKING:
     from scaling_laws.sweeps.shape.search_progress import SearchProgress
 
     Train = Callable[[Plan, argparse.Namespace], dict[str, str]]
-
-PNG_DPI = 150
 
 
 def shape_study(plan: Plan, options: argparse.Namespace, train: Train) -> dict[str, str]:
@@ -35,13 +29,13 @@ def shape_study(plan: Plan, options: argparse.Namespace, train: Train) -> dict[s
     from rich.console import Console
 
     from scaling_laws.data.tokens import build_corpus
+    from scaling_laws.report.shape_search import markdown, write_shape_result
     from scaling_laws.sweeps.devices import default_workers
     from scaling_laws.sweeps.shape.follow_up import best_of_each_shape, replicates, transferred
     from scaling_laws.sweeps.shape.preview import preview
     from scaling_laws.sweeps.shape.result import correction_of, shape_result
-    from scaling_laws.sweeps.shape.result_text import markdown
     from scaling_laws.sweeps.shape.search import Search
-    from scaling_laws.sweeps.shape.trials import search_of
+    from scaling_laws.sweeps.shape.trials import held_out_losses, search_of
 
     costs = preview(plan)  # an impossible trial is refused before the first
     if options.dry_run:
@@ -53,14 +47,15 @@ def shape_study(plan: Plan, options: argparse.Namespace, train: Train) -> dict[s
     workers = options.workers or default_workers(str(plan.sweep.trainer_arguments["accelerator"]))
     progress = Search(plan, storage=options.storage).run(workers=workers, watch=_View(console))
     failed, finished = dict(progress.failed), list(progress.done.values())
-    ranked = best_of_each_shape(finished, correction.alpha_N, search.N)
+    ranked = best_of_each_shape(finished, correction, search.N)
     more = [run for runs in replicates(plan, ranked) for run in runs]
     more += [run for _, run in transferred(plan, ranked)]
     if more:  # the trials are there already; the study's plan names them, too
         trials = [one.trial for one in finished]
         failed |= train(replace(plan, trunks=tuple(run.trunk for run in [*trials, *more])), options)
     result = shape_result(plan, finished, progress.n_infeasible)
-    _write(result, markdown(result), plan.folder)
+    curves = {trial.run: held_out_losses(plan.folder / trial.run) for trial in result.trials}
+    write_shape_result(result, curves, plan.folder)
     print(markdown(result))
     print(f"result: {plan.folder / 'shape.md'}, shape.json, trials.csv, curves.csv, shape.png and shape.svg")
     return failed
@@ -71,34 +66,6 @@ def with_trials(plan: Plan) -> Plan:
     from scaling_laws.sweeps.shape.trials import trial_folders, trial_in
 
     return replace(plan, trunks=tuple(trial_in(plan, folder).trunk for folder in trial_folders(plan)))
-
-
-def _write(result: dict[str, Any], text: str, folder: Path) -> None:
-    from scaling_laws.report.figures.shape import draw
-    from scaling_laws.report.style import rendered
-    from scaling_laws.study.records import write_atomically
-    from scaling_laws.sweeps.shape.trials import held_out_losses
-
-    write_atomically(folder / "shape.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder / "shape.md", text)
-    write_atomically(folder / "trials.csv", _table(result["trials"]))
-    curves = [
-        {"run": row["run"], "tokens": tokens, "val_loss_nats": loss}
-        for row in result["trials"]
-        for tokens, loss in held_out_losses(folder / row["run"])
-    ]
-    write_atomically(folder / "curves.csv", _table(curves))
-    figure = draw(result)
-    write_atomically(folder / "shape.png", rendered(figure, "png", dpi=PNG_DPI))
-    write_atomically(folder / "shape.svg", rendered(figure, "svg", metadata={"Date": None}))
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 class _View:

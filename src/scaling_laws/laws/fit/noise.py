@@ -6,7 +6,7 @@ Rows of one training share part of their noise: a training that went well did so
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erf
+from math import erf, expm1, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal law over its median absolute deviation."""
+ONE_IN_TWENTY = 0.95
+"""Of a distribution: one-sided."""
 LEAST_FREEDOM = 2.0
 """A variance of fewer degrees of freedom would scatter without bound."""
 LEAST_SHARE_SEEN = 1e-6
@@ -42,8 +44,22 @@ class SeedNoise:
     sd_log_loss: float | None
     n_groups: int
     n_runs: int
-    shared: float | None
-    reason: str
+    shared: float | None = None
+    reason: str = ""
+
+    @property
+    def band_percent(self) -> float | None:
+        """By so much a run lies above another of its recipe by its seed alone, in one of twenty cases.
+
+        The difference of two runs has sqrt(2) times the deviation of one; Student's t makes up for the few
+        runs that it was measured with.
+        """
+        if self.sd_log_loss is None:
+            return None
+        from scipy.special import stdtrit  # scipy.stats asks for torch
+
+        t = float(stdtrit(self.n_runs - self.n_groups, ONE_IN_TWENTY))
+        return 100 * expm1(t * sqrt(2) * self.sd_log_loss)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ families, `family` besides. What is not known is None; no number is NaN or infin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
@@ -383,6 +384,22 @@ class Laws:
                 laws[key] = (*laws.get(key, ()), value) if many else value
         by_family = tuple(FamilyLaws(family=family, **families[family]) for family in sorted(families))
         return cls(by_family=by_family, **content)
+
+
+def read_laws(path: Path) -> Laws:
+    """The laws in a `laws.json`.
+
+    Raises:
+        InputError: not readable, no JSON object, or as `Laws.from_json`.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: not a readable laws.json ({reason}); {REMEDY}") from error
+    if not isinstance(plain, dict):
+        raise InputError(f"{path}: not a laws.json; {REMEDY}")
+    return Laws.from_json(plain, path)
 
 
 OPTIONAL = {"profile", "batch_tokens", "columns", "weights"}

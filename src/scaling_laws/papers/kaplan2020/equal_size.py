@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.selection import SAME_HORIZON
 from scaling_laws.report.evidence import Laws, StudyTables, find_fit
@@ -22,8 +23,6 @@ FAMILY = "transformer"
 SAME_SIZE = 1.25
 """Sizes that a sweep asks for are apart by at least 2; those of one are apart by less than this factor."""
 FEWEST_SHAPES = 3
-QUANTILE = 1.645
-"""One-sided, 95 %, of a normal distribution."""
 COLUMNS = ("N", "D", "n_layer", "d_model", "aspect_ratio", "loss", "corrected_loss", "increase_percent")
 
 
@@ -95,9 +94,8 @@ def _clusters(values: pd.Series[float], gap: float) -> NDArray[np.intp]:
 
 
 def noise_band_percent(laws: Laws) -> float | None:
-    """By so much one run lies above another of its shape by its seed alone, in one of twenty cases."""
-    sd = laws["noise"]["sd_log_loss"]
-    return None if sd is None else 100 * math.expm1(QUANTILE * math.sqrt(2) * sd)
+    """See `SeedNoise.band_percent`."""
+    return SeedNoise(**laws["noise"]).band_percent
 
 
 def compute_for_loss(laws: Laws, percent: float = 1.0) -> float | None:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from scaling_laws.laws.shapes import Correction
 from scaling_laws.models.solver import Shape, solve_shape
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape.trials import FinishedTrial, TrialRun, planned_trial, search_of
 
 
-def best_of_each_shape(finished: Sequence[FinishedTrial], alpha_N: float, N: float) -> list[FinishedTrial]:
+def best_of_each_shape(
+    finished: Sequence[FinishedTrial], correction: Correction, N: float
+) -> list[FinishedTrial]:
     """The best complete trial of every network, the best network first; losses as at N parameters."""
+    losses = {
+        trial.record.name: correction.at(N, trial.loss, trial.trial.shape.N)
+        for trial in finished
+        if trial.loss is not None
+    }
+    complete = sorted(
+        (trial for trial in finished if trial.loss is not None), key=lambda trial: losses[trial.record.name]
+    )
     best: dict[tuple[int, ...], FinishedTrial] = {}
-    for one in sorted(
-        (one for one in finished if one.loss is not None), key=lambda one: corrected_loss(one, alpha_N, N)
-    ):
-        best.setdefault(network_key(one.trial.shape), one)
+    for trial in complete:
+        best.setdefault(network_key(trial.trial.shape), trial)
     return list(best.values())
 
 
@@ -24,12 +33,6 @@ def network_key(shape: Shape) -> tuple[int, ...]:
     """What tells two networks of one corpus apart."""
     config = shape.config
     return config.n_layer, config.d_model, config.n_heads, config.feed_forward_width
-
-
-def corrected_loss(one: FinishedTrial, alpha_N: float, N: float) -> float:
-    """The loss that the trial would have had at exactly N parameters, by L(N) = (N_c/N)^alpha_N; nats."""
-    assert one.loss is not None
-    return float(one.loss * (one.trial.shape.N / N) ** alpha_N)
 
 
 def replicates(plan: Plan, ranked: Sequence[FinishedTrial]) -> list[list[TrialRun]]:

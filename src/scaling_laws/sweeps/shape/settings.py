@@ -9,9 +9,6 @@ from typing import Any
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.learning_rates import LearningRateRule
 
-KAPLAN_ALPHA_N = 0.076
-"""Of L(N): Kaplan et al. 2020, equation (1.1)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scaling_laws.laws.shapes import RATIOS
 from scaling_laws.papers.kaplan2020.equal_size import (
     compute_for_loss,
     exponent_of_N,
@@ -20,12 +21,11 @@ from scaling_laws.papers.kaplan2020.equal_size import (
 from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.figures.shape import (
+from scaling_laws.report.figures.shape_search import (
     LOWEST_TOP,
     NEEDS_SEARCH,
-    RATIOS,
+    axis_top,
     draw_ratio,
-    rows_band_top,
     shape_result_of,
 )
 from scaling_laws.report.text import short
@@ -43,21 +43,22 @@ def draw_shapes(tables: StudyTables, laws: Laws) -> Figure:
     if result is None and shapes.empty:
         return st.note(TITLE, f"{NEEDS_SHAPES} {NEEDS_SEARCH}")
     figure, axes = st.panels(3, width=12.0, height=4.9)
-    rows: list[dict[str, Any]] = []
     band, top = noise_band_percent(laws) or 0.0, LOWEST_TOP
+    searched_ratios: list[float] = []
     if result is not None:
-        rows, band, top = rows_band_top(result)
+        band, top = 0.0, axis_top(result)
+        searched_ratios = [trial.aspect_ratio for trial in result.complete]
     top = max(top, 1.15 * float(shapes["increase_percent"].max())) if len(shapes) else top
     for panel, ratio in zip(axes, ("d_ff_ratio", "aspect_ratio", "head_width"), strict=True):
         by_N = shapes if ratio == "aspect_ratio" else shapes.iloc[:0]
         if result is not None:
-            draw_ratio(panel, ratio, rows, result["envelopes"][ratio], band, top)
+            draw_ratio(panel, ratio, result, top)
         elif by_N.empty:
             st.note_in(panel, f"{RATIOS[ratio]}: {NEEDS_SEARCH[0].lower()}{NEEDS_SEARCH[1:]}")
             continue
-        _sizes(panel, by_N, rows, band, top, draws_band=result is None)
+        _sizes(panel, by_N, searched_ratios, band, top)
         st.legend_below(panel, columns=2, fontsize=8.5)
-    searched = f"; the search of {result['study']}: N = {short(result['N'])}" if result else ""
+    searched = f"; the search of {result.study}: N = {short(result.N)}" if result else ""
     worth = compute_for_loss(laws)
     price = f"; 1 % of loss is worth {worth:.0f} % of compute" if worth else ""
     title = st.plain(f"Shapes at equal N{searched}{price}")
@@ -65,9 +66,7 @@ def draw_shapes(tables: StudyTables, laws: Laws) -> Figure:
     return figure
 
 
-def _sizes(
-    axes: Axes, shapes: pd.DataFrame, rows: list[dict[str, Any]], band: float, top: float, draws_band: bool
-) -> None:
+def _sizes(axes: Axes, shapes: pd.DataFrame, searched: list[float], band: float, top: float) -> None:
     """Aspect ratios at each N, over what the search found."""
     if shapes.empty:
         return
@@ -84,9 +83,9 @@ def _sizes(
         axes.plot(shallow["aspect_ratio"], shallow["increase_percent"], **look, mfc="none", linestyle="none")
     if (shapes["n_layer"] < FEWEST_LAYERS).any():
         axes.plot([], [], color=st.INK, marker="o", mfc="none", linestyle="none", label="one layer")
-    if band and draws_band:
+    if band:
         axes.axhspan(0, band, color=st.GREY, alpha=st.BAND_ALPHA, linewidth=0, label="noise between seeds")
-    st.log_x(axes, [*shapes["aspect_ratio"], *(row["aspect_ratio"] for row in rows)], RATIOS["aspect_ratio"])
+    st.log_x(axes, [*shapes["aspect_ratio"], *searched], RATIOS["aspect_ratio"])
     axes.set_ylim(-0.04 * top, top)
     axes.set_ylabel("loss above the best, %")
 
@@ -102,9 +101,9 @@ def describe_shapes(tables: StudyTables, laws: Laws) -> str:
     ]
     if result is not None:
         words += [
-            f"a search at N = {short(result['N'])} finds {RATIOS[ratio]} of {short(bins[0]['low'], 2)} to "
-            f"{short(bins[-1]['high'], 2)} within {max(one['increase_percent'] for one in bins):.1f} %"
-            for ratio, bins in result["envelopes"].items()
+            f"a search at N = {short(result.N)} finds {RATIOS[ratio]} of {short(bins[0].low, 2)} to "
+            f"{short(bins[-1].high, 2)} within {max(each.increase_percent for each in bins):.1f} %"
+            for ratio, bins in result.envelopes.items()
             if ratio in ("d_ff_ratio", "head_width") and len(bins) > 1
         ]
     if not words:
