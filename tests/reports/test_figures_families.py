@@ -257,7 +257,7 @@ def test_figure_5_is_drawn_from_a_search_and_from_depths(tmp_path: Path, where: 
     assert len(line_of(middle, "a trial").get_xdata()) == 5
     assert right.get_xlabel() == "d_model / n_heads"
     sentence = aspect_ratio.describe_shapes(tables, laws)
-    assert "d_ff / d_model of 1 to 16 within 2.0 %" in sentence and "α_N = 0.080" in sentence
+    assert "d_ff / d_model of 0.71 to 23 within 2.0 %" in sentence and "α_N = 0.080" in sentence
     result = shape_search.prepare(tables, laws)
     assert result == searched()
     assert "d_ff / d_model matters most (70 %)" in shape_search.describe(result)
