@@ -76,7 +76,8 @@ def size_losses(
             raise InputError(
                 f"the learning curves have no column {column!r}; they have {', '.join(curves.columns)}"
             )
-    points = curves[curves["loss"].notna() & (curves["tokens"] > 0)]
+    columns = [name for name in ("run", "tokens", "loss", "learning_rate") if name in curves.columns]
+    points = curves.loc[curves["loss"].notna() & (curves["tokens"] > 0), columns]  # C here is the run's
     points = points.merge(runs.drop_duplicates("run")[["run", "N", "D", "C"]], on="run", how="inner")
     if "learning_rate" in points.columns:
         highest = points.groupby("run")["learning_rate"].transform("max")
