@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.laws.batch.batch_scan import N_LEVELS, scan_from_table, steps_to_target
+from scaling_laws.laws.batch.batch_scan import N_LEVELS, fit_time_data, scan_from_table, steps_to_target
 from scaling_laws.laws.batch.constant_rate import constant_rate_part, curves_of_study, falling_curve
 from scaling_laws.laws.batch.critical_batch import (
     critical_batch_from_curves,
     critical_batch_from_table,
     fit_critical_batch,
 )
-from scaling_laws.laws.batch.time_data import fit_time_data
 from scaling_laws.study.errors import InputError
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from scaling_laws.laws.allocation.frontier import envelope, planned_computes, size_curves, slice_computes
-from scaling_laws.laws.allocation.isoflop import isoflop_slice
-from scaling_laws.laws.allocation.minima import loss_at, minima, minimum
+from scaling_laws.laws.allocation.isoflop import isoflop_slice, loss_at, minima, minimum
 from scaling_laws.laws.allocation.power_lines import (
     akima_optima,
     allocation_bias,

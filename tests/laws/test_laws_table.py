@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.laws.checks.doubts import doubts
-from scaling_laws.laws.runs_csv import read_runs_csv
+from scaling_laws.laws.runs_csv import doubts, read_runs_csv
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.errors import InputError
 

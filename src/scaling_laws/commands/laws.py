@@ -164,8 +164,7 @@ def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
 
 
 def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
-    from scaling_laws.laws.checks.doubts import doubts
-    from scaling_laws.laws.runs_csv import read_runs_csv
+    from scaling_laws.laws.runs_csv import doubts, read_runs_csv
 
     names = ("n", "d", "c", "loss", "run", "where")
     columns = {name: getattr(options, name) for name in names if getattr(options, name) is not None}

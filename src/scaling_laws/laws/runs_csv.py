@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 from scaling_laws.study.errors import InputError
@@ -66,8 +68,14 @@ LOSSES = (1e-9, 1e9)
 SHOWN_COLUMNS = 12
 SHOWN_CHARACTERS = 40
 
-Row = tuple[int, dict[str, str]]
-"""Line number, and the cells by column."""
+UNTRAINED_NATS = 14.0
+"""ln of a vocabulary of a million: no language model has a higher loss per token but by a mistake."""
+LOWEST_NATS = 0.5
+"""Text has more than this left to guess per token, unless tokens are characters of very regular text."""
+COMPUTE_RATIO = 10.0
+"""Embeddings, head and attention move C from 6 N D by less than this; another unit moves it by more."""
+FEWEST_RANKS = 10
+KINDS = {"N": "parameters", "D": "tokens", "C": "FLOPs"}
 
 
 def read_runs_csv(
@@ -103,74 +111,111 @@ def read_runs_csv(
     Raises:
         InputError: whatever is wrong with the file or with the arguments.
     """
-    import pandas as pd
-
     path, more = Path(path), dict(more or {})
-    header, rows = _read(path)
-    d = d or ("D" if "D" in header else None)
-    c = c or ("C" if "C" in header else None)
-    run = run or ("run" if "run" in header else None)
+    cells = _read(path)
+    d, c = d or ("D" if "D" in cells else None), c or ("C" if "C" in cells else None)
+    run = run or ("run" if "run" in cells else None)
     numbers = {"N": n, "D": d, "C": c, "loss": loss, **more}
-    _check_columns(path, header, {**numbers, "run": run})
+    _check_columns(path, cells.columns.tolist(), {**numbers, "run": run})
     from_batches = d is None and c is None and {"batch_tokens", "steps"} <= set(more)
     if d is None and c is None and not from_batches:
-        raise InputError(f"{path}: neither a column of D nor of C; name one; it has {_names(header)}")
+        raise InputError(
+            f"{path}: neither a column of D nor of C; name one; it has {_names(cells.columns.tolist())}"
+        )
     if where is not None:
-        conditions = _conditions(path, header, where)
-        rows = [row for row in rows if all(_holds(path, row, *condition) for condition in conditions)]
-        if not rows:
-            raise InputError(f"{path}: no row satisfies {where!r}")
-
-    table: dict[str, list[Any]] = {"run": [row[run] if run else f"row {line}" for line, row in rows]}
-    table["trunk"] = [row["trunk"] for _, row in rows] if "trunk" in header else table["run"]
-    table["family"] = [row["family"] for _, row in rows] if "family" in header else ["all"] * len(rows)
-    for column in (run, "trunk", "family"):
-        for line, row in rows:
-            if column in header and not row[column]:
-                raise InputError(f"{path}, row {line}, column {column!r}: empty")
+        cells = _satisfying(path, cells, where)
+    table = _who(path, cells, run)
     for name, column in numbers.items():
         if column is not None:
-            table[name] = [_positive(path, line, column, row[column], name) for line, row in rows]
-    six_N = [FLOPS_PER_PARAMETER_TOKEN * N for N in table["N"]]
+            table[name] = _positive(path, cells[column], name)
+    _add_missing(path, table, from_batches)
+    if "seed" in cells:
+        table["seed"] = cells["seed"]
+    _add_endings(path, table, cells, of_unique_tokens=d == "unique_tokens")
+    known = [*STUDY_COLUMNS, *(OTHER_CONVENTIONS if n == "N" and c in (None, "C") else ())]
+    for name in known:
+        if name in cells and name not in table and _all_positive(cells[name]):
+            table[name] = cells[name].astype(float)
+    order = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", "after_cooldown", "stopped_early"]
+    order = list(dict.fromkeys([*order, *more, *known]))
+    return table[[name for name in order if name in table]].reset_index(drop=True)
+
+
+def doubts(runs: pd.DataFrame) -> list[str]:
+    """Sentences about a table of runs (columns family, N, D, C, loss) that looks like something else."""
+    sentences = []
+    loss = runs["loss"].to_numpy(dtype=np.float64)
+    if loss.max() > UNTRAINED_NATS:
+        sentences.append(
+            f"Losses reach {loss.max():.4g}, more than an untrained model has in nats per token: if these are"
+            " perplexities, give their logarithms."
+        )
+    elif loss.max() <= LOWEST_NATS:
+        sentences.append(
+            f"No loss is above {loss.max():.2g} nats per token: are these error rates, or losses per byte?"
+        )
+    # NaN, and no sentence, where one of the two never varies.
+    if len(runs) >= FEWEST_RANKS and runs[["C", "loss"]].corr(method="spearman").to_numpy()[0, 1] > 0.5:
+        sentences.append("The loss grows with compute: is it an accuracy, or another measure to maximise?")
+    for name, unit in KINDS.items():
+        values = runs[name].to_numpy(dtype=np.float64)
+        if values.min() < 1:
+            sentences.append(f"{name} is below one ({values.min():.3g}): is it counted in {unit}?")
+    six_N_D = (
+        FLOPS_PER_PARAMETER_TOKEN * runs["N"].to_numpy(dtype=np.float64) * runs["D"].to_numpy(np.float64)
+    )
+    ratio = float(np.exp(np.median(np.log(runs["C"].to_numpy(dtype=np.float64)) - np.log(six_N_D))))
+    if not 1 / COMPUTE_RATIO < ratio < COMPUTE_RATIO:
+        sentences.append(f"C is {ratio:.3g} times 6 N D in the middle run: are the units FLOPs and tokens?")
+    if n_copies := int(runs.duplicated(["family", "N", "D", "C", "loss"]).sum()):
+        rows = "row repeats" if n_copies == 1 else "rows repeat"
+        sentences.append(f"{n_copies} {rows} the N, D, C and loss of another: copies count as measurements.")
+    return sentences
+
+
+def _who(path: Path, cells: pd.DataFrame, run: str | None) -> pd.DataFrame:
+    """The columns run, trunk and family."""
+    for column in (run, "trunk", "family"):
+        if column in cells and (empty := cells.index[cells[column] == ""]).size:
+            raise InputError(f"{path}, row {empty[0]}, column {column!r}: empty")
+    table = cells[[]].assign(run=cells[run] if run else [f"row {line}" for line in cells.index])
+    table["trunk"] = cells["trunk"] if "trunk" in cells else table["run"]
+    return table.assign(family=cells.get("family", "all"))
+
+
+def _add_missing(path: Path, table: pd.DataFrame, from_batches: bool) -> None:
+    """D and C where the file has none; both are checked."""
     if from_batches:
-        table["D"] = [B * S for B, S in zip(table["batch_tokens"], table["steps"], strict=True)]
-    elif d is None:
-        table["D"] = [C / per_token for C, per_token in zip(table["C"], six_N, strict=True)]
-    if c is None:
-        table["C"] = [D * per_token for D, per_token in zip(table["D"], six_N, strict=True)]
-    for name, formula in (("D", "D = C/(6 N)" if not from_batches else "D = B S"), ("C", "C = 6 N D")):
-        for (line, _), value in zip(rows, table[name], strict=True):
+        table["D"] = table["batch_tokens"] * table["steps"]
+    elif "D" not in table:
+        table["D"] = table["C"] / (FLOPS_PER_PARAMETER_TOKEN * table["N"])
+    if "C" not in table:
+        table["C"] = table["D"] * (FLOPS_PER_PARAMETER_TOKEN * table["N"])
+    for name, formula in (("D", "D = B S" if from_batches else "D = C/(6 N)"), ("C", "C = 6 N D")):
+        for line, value in table[name].items():
             if not 0 < value < math.inf:
                 raise InputError(
                     f"{path}, row {line}: {formula} is {value:g}; check the units of its columns"
                 )
-    if "seed" in header:
-        table["seed"] = [row["seed"] for _, row in rows]
-    if "after_cooldown" in header:
-        table["after_cooldown"] = [
-            _truth(path, line, "after_cooldown", row["after_cooldown"]) for line, row in rows
-        ]
-    if "stopped_early" in header:
-        early = [_truth(path, line, "stopped_early", row["stopped_early"]) for line, row in rows]
-        if d == "unique_tokens" and "after_cooldown" in table:
-            # Early stopping makes the loss a final one of the tokens that limited it (Kaplan 2020, sec. 4).
-            table["after_cooldown"] = [a or b for a, b in zip(table["after_cooldown"], early, strict=True)]
-        else:
-            table["stopped_early"] = early
-    kept = [*STUDY_COLUMNS, *(OTHER_CONVENTIONS if n == "N" and c in (None, "C") else ())]
-    for name in kept:
-        if name in header and name not in table:
-            cells = [row[name] for _, row in rows]
-            if all(NUMBER.fullmatch(cell) and 0 < float(cell) < math.inf for cell in cells):
-                table[name] = [float(cell) for cell in cells]
-    order = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", "after_cooldown", "stopped_early"]
-    order += [*more, *kept]
-    order = list(dict.fromkeys(order))
-    return pd.DataFrame({name: table[name] for name in order if name in table})
 
 
-def _read(path: Path) -> tuple[list[str], list[Row]]:
-    """The header and the rows that are not blank, every cell stripped of surrounding spaces."""
+def _add_endings(path: Path, table: pd.DataFrame, cells: pd.DataFrame, of_unique_tokens: bool) -> None:
+    """The columns after_cooldown and stopped_early.
+
+    Where D is the unique tokens, early stopping makes the loss a final one of the tokens that limited it
+    (Kaplan 2020, section 4).
+    """
+    for name in ("after_cooldown", "stopped_early"):
+        if name in cells:
+            table[name] = [_truth(path, line, name, cell) for line, cell in cells[name].items()]
+    if of_unique_tokens and {"after_cooldown", "stopped_early"} <= set(table):
+        table["after_cooldown"] |= table.pop("stopped_early")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The rows that are not blank, as text stripped of surrounding spaces; the index is the line."""
+    import pandas as pd
+
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -183,7 +228,7 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
         raise InputError(f"{path}, row {line}: a NUL byte; this is no CSV, or not UTF-8 text")
     reader = csv.reader(io.StringIO(text), strict=True)
     header: list[str] = []
-    rows: list[Row] = []
+    rows: dict[int, list[str]] = {}
     line = 1  # where the row begins: a quoted cell may hold several lines
     try:
         for cells in reader:
@@ -199,7 +244,7 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
                     " (a torn row, or a decimal comma?)"
                 )
             else:
-                rows.append((line, dict(zip(header, cells, strict=True))))
+                rows[line] = cells
             line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}, row {line}: not CSV ({error})") from error
@@ -207,10 +252,10 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
         raise InputError(f"{path}: empty")
     if not rows:
         raise InputError(f"{path}: a header and no rows")
-    last = rows[-1][1][header[-1]]
-    if text.endswith(".") and NUMBER.fullmatch(last):  # "3.51" cut to "3."; cut to "3.5" nobody can tell
-        raise InputError(f"{path}, row {rows[-1][0]}: the file ends within a number; is it torn?")
-    return header, rows
+    last = next(reversed(rows))
+    if text.endswith(".") and NUMBER.fullmatch(rows[last][-1]):  # "3.51" cut to "3."; "3.5" would pass
+        raise InputError(f"{path}, row {last}: the file ends within a number; is it torn?")
+    return pd.DataFrame(rows.values(), index=list(rows), columns=header)
 
 
 def _check_header(path: Path, line: int, header: list[str]) -> None:
@@ -243,7 +288,7 @@ def _check_columns(path: Path, header: list[str], columns: Mapping[str, str | No
         roles[column] = what
 
 
-def _number(path: Path, line: int, column: str, cell: str) -> float:
+def _number(path: Path, line: Any, column: str, cell: str) -> float:
     """The cell as a number, NaN and infinities included."""
     if NUMBER.fullmatch(cell) or NOT_A_NUMBER.fullmatch(cell):
         return float(cell)
@@ -259,19 +304,27 @@ def _number(path: Path, line: int, column: str, cell: str) -> float:
     raise InputError(f"{where}: {_short(cell)} is not a number")
 
 
-def _positive(path: Path, line: int, column: str, cell: str, name: str) -> float:
-    value = _number(path, line, column, cell)
-    where = f"{path}, row {line}, column {column!r}: {_short(cell, quote=False)}"
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(
-            f"{where} is not a finite positive number; drop the row, or leave it out with `where`"
-        )
-    if name == "loss" and not LOSSES[0] <= value <= LOSSES[1]:
-        raise InputError(f"{where} is no loss in nats per token, nor a perplexity")
-    return value
+def _positive(path: Path, cells: pd.Series, name: str) -> list[float]:
+    """The cells of a column as numbers, each finite and positive; losses within reason."""
+    numbers = []
+    for line, cell in cells.items():
+        value = _number(path, line, str(cells.name), cell)
+        where = f"{path}, row {line}, column {cells.name!r}: {_short(cell, quote=False)}"
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(
+                f"{where} is not a finite positive number; drop the row, or leave it out with `where`"
+            )
+        if name == "loss" and not LOSSES[0] <= value <= LOSSES[1]:
+            raise InputError(f"{where} is no loss in nats per token, nor a perplexity")
+        numbers.append(value)
+    return numbers
 
 
-def _truth(path: Path, line: int, column: str, cell: str) -> bool:
+def _all_positive(cells: pd.Series) -> bool:
+    return all(NUMBER.fullmatch(cell) and 0 < float(cell) < math.inf for cell in cells)
+
+
+def _truth(path: Path, line: Any, column: str, cell: str) -> bool:
     truths = {"true": True, "1": True, "false": False, "0": False}
     if cell.lower() not in truths:
         where = f"{path}, row {line}, column {column!r}"
@@ -279,9 +332,8 @@ def _truth(path: Path, line: int, column: str, cell: str) -> bool:
     return truths[cell.lower()]
 
 
-def _conditions(path: Path, header: list[str], where: str) -> list[tuple[str, str, float | str]]:
-    """(column, sign, value) of every comparison of `where`."""
-    conditions: list[tuple[str, str, float | str]] = []
+def _satisfying(path: Path, cells: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The rows that satisfy every comparison of `where`; NaN and empty cells satisfy none but !=."""
     for part in re.split(r"\s+and\s+", where.strip()):
         match = CONDITION.fullmatch(part)
         if match is None:
@@ -289,24 +341,24 @@ def _conditions(path: Path, header: list[str], where: str) -> list[tuple[str, st
                 f"where {where!r}: {part!r} is not `column < value` (or <= > >= == !=, joined by and)"
             )
         column, sign, value = match[1] or match[2], match[3], match[4]
-        if column not in header:
-            raise InputError(f"where {where!r}: {path} has no column {column!r}; it has {_names(header)}")
+        if column not in cells:
+            raise InputError(
+                f"where {where!r}: {path} has no column {column!r}; it has {_names(cells.columns.tolist())}"
+            )
+        values: list[Any] = cells[column].tolist()
+        wanted: float | str = value.strip("'\"")
         if NUMBER.fullmatch(value):
-            conditions.append((column, sign, float(value)))
-        elif sign in ("==", "!="):
-            conditions.append((column, sign, value.strip("'\"")))
-        else:
+            wanted = float(value)
+            values = [
+                _number(path, line, column, cell) if cell else math.nan
+                for line, cell in cells[column].items()
+            ]
+        elif sign not in ("==", "!="):
             raise InputError(f"where {where!r}: {value!r} is not a number; compare text with == or !=")
-    return conditions
-
-
-def _holds(path: Path, row: Row, column: str, sign: str, value: float | str) -> bool:
-    """Whether the row satisfies the comparison. NaN and empty cells satisfy none but !=."""
-    line, cells = row
-    cell = cells[column]
-    if isinstance(value, float):
-        return COMPARE[sign](_number(path, line, column, cell) if cell else math.nan, value)
-    return COMPARE[sign](cell, value)
+        cells = cells[[COMPARE[sign](cell, wanted) for cell in values]]
+    if cells.empty:
+        raise InputError(f"{path}: no row satisfies {where!r}")
+    return cells
 
 
 def _names(header: list[str]) -> str:

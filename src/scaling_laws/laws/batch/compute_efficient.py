@@ -212,11 +212,11 @@ class Crossing:
         reason: why there is none, all four being None; empty where there is one.
     """
 
-    C: float | None
-    N: float | None
-    D: float | None
-    loss: float | None
-    reason: str
+    C: float | None = None
+    N: float | None = None
+    D: float | None = None
+    loss: float | None = None
+    reason: str = ""
 
 
 OfOneVariable = Callable[[ArrayLike], FloatArray]
@@ -245,7 +245,7 @@ def crossing(
     starts = np.flatnonzero(~ahead[:-1] & ahead[1:])
     if not len(starts):
         always = "the data would limit training at every compute" if ahead[0] else "L(D(C)) stays below L(C)"
-        return Crossing(C=None, N=None, D=None, loss=None, reason=f"no crossing: {always}")
+        return Crossing(reason=f"no crossing: {always}")
     C = float(np.exp(brentq(advantage, grid[starts[0]], grid[starts[0] + 1], xtol=1e-12)))
     return Crossing(
         C=C,

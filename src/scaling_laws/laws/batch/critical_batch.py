@@ -1,6 +1,6 @@
 """How the critical batch grows as the loss falls: B_crit = B_star/L^(1/alpha_B) (Kaplan 2020, section 5.1).
 
-Every level's B_crit comes from the scan of steps over batches (`time_data.py`) with draws that share the
+Every level's B_crit comes from the scan of steps over batches (`batch_scan.py`) with draws that share the
 errors of its trainings; the law is refitted to those draws.
 """
 
@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scaling_laws.laws.batch.batch_scan import FEWEST_BATCHES, scan_from_table, steps_to_target
-from scaling_laws.laws.batch.time_data import LEAST_SQUARES, LevelScan, fit_time_data
+from scaling_laws.laws.batch.batch_scan import (
+    FEWEST_BATCHES,
+    LEAST_SQUARES,
+    LevelScan,
+    fit_time_data,
+    scan_from_table,
+    steps_to_target,
+)
 from scaling_laws.laws.fit.coordinates import make_problem
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import (

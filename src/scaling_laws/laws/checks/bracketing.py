@@ -75,10 +75,6 @@ def learning_rates_bracketed(runs: pd.DataFrame, *, n: str = "N", loss: str = "l
             raise InputError(f"the run table has no column {column!r}; it has {', '.join(runs.columns)}")
     if "learning_rate" not in runs.columns:
         return Bracketing(
-            tried=(),
-            n_bracketed=0,
-            n_at_edge=0,
-            n_one_rate=0,
             warning="The table does not say which learning rates were tried.",
         )
     if "after_cooldown" in runs.columns:

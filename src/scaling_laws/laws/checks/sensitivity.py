@@ -53,11 +53,11 @@ class Sensitivity:
 
     change: str
     n_rows: int
-    alpha: float | None
-    beta: float | None
-    a_opt: float | None
-    envelope_exponent: float | None
-    isoflop_exponent: float | None
+    alpha: float | None = None
+    beta: float | None = None
+    a_opt: float | None = None
+    envelope_exponent: float | None = None
+    isoflop_exponent: float | None = None
     alpha_range: Range | None = None
     beta_range: Range | None = None
     a_opt_range: Range | None = None
@@ -162,11 +162,6 @@ def without_each_training(fit: Fit[Chinchilla]) -> Sensitivity:
     return Sensitivity(
         change=_in_turn(len(trainings)),
         n_rows=fit.rows.n,
-        alpha=None,
-        beta=None,
-        a_opt=None,
-        envelope_exponent=None,
-        isoflop_exponent=None,
         reason=reason,
     )
 
@@ -184,11 +179,6 @@ def _ranges(
     return Sensitivity(
         change=_in_turn(n_trainings),
         n_rows=fit.rows.n,
-        alpha=None,
-        beta=None,
-        a_opt=None,
-        envelope_exponent=None,
-        isoflop_exponent=None,
         alpha_range=_range(law.alpha),
         beta_range=_range(law.beta),
         a_opt_range=_range(law.a_opt),

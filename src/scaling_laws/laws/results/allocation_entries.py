@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_laws.laws.allocation.approaches import compare_approaches
 from scaling_laws.laws.allocation.frontier import FrontierPoint, SizeCurve, slice_computes
-from scaling_laws.laws.allocation.isoflop import isoflop_slice
-from scaling_laws.laws.allocation.minima import Method
+from scaling_laws.laws.allocation.isoflop import Method, isoflop_slice
 from scaling_laws.laws.allocation.power_lines import (
     akima_optima,
     allocation_bias,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scaling_laws.laws.batch.batch_scan import LEAST_SQUARES, LevelScan
 from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from_table
-from scaling_laws.laws.batch.time_data import LEAST_SQUARES, LevelScan
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.rows import make_rows
@@ -76,7 +76,7 @@ def fit_forms(
             steps where a form needs them.
         forms: names of `forms.catalogue.FORMS`.
         positions, left_out: as in `fit_study`.
-        settings: conventions, delta, resamples, seed. S(B) and B_crit(L) are fitted as in `time_data.py` and
+        settings: conventions, delta, resamples, seed. S(B) and B_crit(L) are fitted as in `batch_scan.py` and
             `critical_batch.py`, by their own delta.
 
     Returns:

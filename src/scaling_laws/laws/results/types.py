@@ -19,8 +19,8 @@ from scaling_laws.laws.allocation.approaches import Approaches
 from scaling_laws.laws.allocation.frontier import FrontierPoint
 from scaling_laws.laws.allocation.isoflop import Slice
 from scaling_laws.laws.allocation.power_lines import Allocation, AllocationBias
+from scaling_laws.laws.batch.batch_scan import BatchLevel
 from scaling_laws.laws.batch.critical_batch import NoiseScale, SizeDependence
-from scaling_laws.laws.batch.time_data import BatchLevel
 from scaling_laws.laws.checks.bracketing import Bracketing
 from scaling_laws.laws.checks.holdout import Holdout
 from scaling_laws.laws.checks.learning_curve import ShareScore, UnusedCurve

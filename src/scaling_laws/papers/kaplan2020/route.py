@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scaling_laws.laws.batch.batch_scan import LEAST_SQUARES
 from scaling_laws.laws.batch.compute_efficient import ComputeEfficient, Crossing, OfOneVariable, crossing
 from scaling_laws.laws.batch.critical_batch import BatchLaw
-from scaling_laws.laws.batch.time_data import LEAST_SQUARES
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.forms.single import KaplanCMin, PowerCMin

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scaling_laws.laws.allocation.minima import merged
+from scaling_laws.laws.allocation.isoflop import merged
 from scaling_laws.laws.batch.constant_rate import constant_rate_part, falling_curve
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
 from scaling_laws.laws.fit.rows import Rows, make_rows

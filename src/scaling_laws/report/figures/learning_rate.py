@@ -12,7 +12,7 @@ from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
-from scaling_laws.laws.allocation.minima import minimum
+from scaling_laws.laws.allocation.isoflop import minimum
 from scaling_laws.laws.plan.rules import kaplan_learning_rate
 from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, n_label
