@@ -16,10 +16,16 @@ STANDARD_LIBRARY = set(sys.stdlib_module_names)
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "study": ({"study"}, {"pandas", "numpy"}),
     "laws": ({"laws", "study"}, {"numpy", "pandas", "scipy", "msgspec"}),
-    "models.config": ({"study"}, set()),
-    "models.count": ({"study", "models.config"}, set()),
-    "models.memory": ({"study", "models.config"}, set()),
-    "models.solver": ({"study", "models.config", "models.count"}, set()),
+    "models.precision": (set(), set()),
+    "models.optimizers": ({"study", "models.precision"}, set()),
+    "models.transformer_config": ({"study", "models.precision"}, set()),
+    "models.lstm_config": ({"study", "models.precision"}, set()),
+    "models.solver": ({"study", "models.transformer_config", "models.lstm_config"}, set()),
+    "models.families": (
+        {"models.transformer_config", "models.lstm_config", "models.precision", "models.solver", "study"},
+        set(),
+    ),
+    "models.memory": ({"models.families", "models.optimizers", "models.precision"}, set()),
     "models": ({"models", "study"}, {"torch"}),
     "data": ({"data", "study"}, {"numpy", "tokenizers", "jsonargparse", "datasets", "huggingface_hub"}),
     "training": (
@@ -29,13 +35,11 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "training.position_figure": (set(), {"numpy", "matplotlib"}),
     "sweeps.trial": ({"sweeps.lease", "sweeps.attempts", "sweeps.curve_tail", "training", "study"}, set()),
     "sweeps.networks": (
-        {"sweeps.sweep_file", "models.config", "models.count", "models.memory", "models.solver", "models.own"}
-        | {"models.own_width", "study"},
+        {"sweeps.sweep_file", "models.families", "models.memory", "models.precision", "models.own", "study"},
         set(),
     ),
     "sweeps.reference": (
-        {"sweeps.networks", "sweeps.sweep_file", "data", "models.config", "models.count", "models.solver"}
-        | {"study"},
+        {"sweeps.networks", "sweeps.sweep_file", "data", "models.solver", "study"},
         set(),
     ),
     "sweeps.cost_model": ({"sweeps.networks", "sweeps.timings", "study"}, {"numpy", "scipy"}),
@@ -44,22 +48,22 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "sweeps.shape": (
-        {"sweeps", "laws", "data", "models.solver", "models.count", "study"},
+        {"sweeps", "laws", "data", "models.solver", "study"},
         {"optuna", "numpy", "scipy"},
     ),
     "sweeps": (
-        {"sweeps", "models.memory", "laws", "data", "study"},
+        {"sweeps", "models.families", "models.memory", "models.optimizers", "laws", "data", "study"},
         {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml", "numpy", "scipy", "pandas"},
     ),
     "report": (
-        {"report", "laws", "study"},
+        {"report", "laws", "models.families", "study"},
         {"numpy", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
     "papers": ({"papers", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
     "commands.sweep": ({"commands.shape", "sweeps", "data", "study"}, {"rich"}),
     "commands.shape": ({"sweeps", "data", "report", "study"}, {"rich"}),
     "commands": (
-        {"commands", "report", "laws", "models.config", "models.count", "models.solver", "study"},
+        {"commands", "report", "laws", "models.solver", "study"},
         {"pandas"},
     ),
     "cli": ({""}, {"rich"}),
@@ -121,7 +125,7 @@ def test_the_rules_can_fail() -> None:
     own, third_party = LAYERS[layer_of("laws.fit")]
     assert not any(within("runs.load_study", allowed) for allowed in own)
     assert "torch" not in third_party
-    assert layer_of("sweeps.trial") == "sweeps.trial" and layer_of("models.count") == "models.count"
+    assert layer_of("sweeps.trial") == "sweeps.trial" and layer_of("models.solver") == "models.solver"
 
 
 def test_no_drawer_for_everything() -> None:

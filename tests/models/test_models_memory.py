@@ -10,19 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerConfig
+from scaling_laws.models.families import NetworkConfig
 from scaling_laws.models.lstm import LSTM
-from scaling_laws.models.memory import (
-    CHUNK_BYTES,
-    LONGEST_SQUARE,
-    PRECISIONS,
-    activation_bytes,
-    loss_bytes,
-    parameter_shapes,
-    training_memory,
-)
+from scaling_laws.models.lstm_config import LSTMConfig
+from scaling_laws.models.memory import CHUNK_BYTES, loss_bytes, training_memory
 from scaling_laws.models.own import count_own, kept_bytes
+from scaling_laws.models.precision import LONGEST_SQUARE, PRECISIONS
 from scaling_laws.models.transformer import Transformer
+from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.training.loss import _MeanLoss
 from scaling_laws.training.optim import make_optimizer
 
@@ -73,14 +68,14 @@ def test_what_is_kept_of_a_small_network_by_hand() -> None:
 def test_activations_of_a_transformer_are_exact(shape: dict[str, Any], precision: str) -> None:
     network = built(Transformer, shape, precision)
     for windows in (1, WINDOWS):
-        foreseen = activation_bytes(network.config, windows=windows, precision=precision, on_cpu=True)
+        foreseen = network.config.activation_bytes(windows, PRECISIONS[precision], True)
         assert foreseen == kept(network, precision, windows)
 
 
 @pytest.mark.parametrize("n_ctx", [LONGEST_SQUARE, LONGEST_SQUARE + 1])
 def test_activations_of_long_and_short_contexts_in_bfloat16_are_exact(n_ctx: int) -> None:
     network = Transformer(n_vocab=N_VOCAB, n_ctx=n_ctx, n_layer=2, d_model=12, n_heads=3)
-    foreseen = activation_bytes(network.config, windows=2, precision="bf16-mixed", on_cpu=True)
+    foreseen = network.config.activation_bytes(2, PRECISIONS["bf16-mixed"], True)
     assert foreseen == kept_bytes(network, torch.zeros(2, n_ctx, dtype=torch.int64), "bf16-mixed")
 
 
@@ -88,10 +83,7 @@ def test_dropout_costs_bytes_on_a_gpu_and_no_square_of_the_context() -> None:
     """Against the same network without dropout, whose kernels are the same: a byte for each masked number."""
     shape = dict(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=2, d_model=16)
     plain, masked = TransformerConfig(**shape), TransformerConfig(**shape, dropout=0.1)
-    foreseen = [
-        activation_bytes(config, windows=1, precision="bf16-mixed", on_cpu=False)
-        for config in (plain, masked)
-    ]
+    foreseen = [config.activation_bytes(1, PRECISIONS["bf16-mixed"], False) for config in (plain, masked)]
     assert foreseen[1] - foreseen[0] == N_CTX * 16 * (1 + 2 * 2)
 
 
@@ -100,7 +92,7 @@ def test_dropout_costs_bytes_on_a_gpu_and_no_square_of_the_context() -> None:
 @pytest.mark.parametrize("shape", LSTMS, ids=str)
 def test_activations_of_an_lstm_are_within_three_percent(shape: dict[str, Any], precision: str) -> None:
     network = built(LSTM, shape, precision)
-    foreseen = activation_bytes(network.config, windows=WINDOWS, precision=precision, on_cpu=True)
+    foreseen = network.config.activation_bytes(WINDOWS, PRECISIONS[precision], True)
     assert foreseen == pytest.approx(kept(network, precision), rel=0.03)
 
 
@@ -115,7 +107,7 @@ def test_weights_gradients_and_optimiser_are_exact(
 ) -> None:
     network = built(family, shape)
     weights = list(network.parameters())
-    assert sorted(parameter_shapes(network.config)) == sorted(tuple(weight.shape) for weight in weights)
+    assert sorted(network.config.tensor_shapes()) == sorted(tuple(weight.shape) for weight in weights)
     used = make_optimizer(optimizer, network, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     logits = network(torch.zeros(WINDOWS, N_CTX, dtype=torch.int64))
     functional.cross_entropy(logits.flatten(0, 1), torch.zeros(WINDOWS * N_CTX, dtype=torch.int64)).backward()
@@ -195,8 +187,8 @@ def test_a_network_without_memory_is_counted_as_one_with(shape: dict[str, Any], 
         precision=precision,
     )
     config: NetworkConfig = TransformerConfig(n_vocab=N_VOCAB, n_ctx=N_CTX, **shape)
-    assert own.activations == activation_bytes(config, windows=WINDOWS, precision=precision, on_cpu=True)
-    assert sorted(own.tensors) == sorted(parameter_shapes(config))
+    assert own.activations == config.activation_bytes(WINDOWS, PRECISIONS[precision], True)
+    assert sorted(own.tensors) == sorted(config.tensor_shapes())
     assert own.d_head == config.d_model
     assert torch.get_default_dtype() == torch.float32
 
@@ -219,4 +211,4 @@ def test_activations_of_a_network_that_needs_numbers_are_not_known() -> None:
     )
     assert own.activations is None and own.d_head is None  # its call is not its `before_head` and its head
     config = LSTMConfig(n_vocab=N_VOCAB, n_ctx=N_CTX, n_layer=1, d_model=8)
-    assert sorted(own.tensors) == sorted(parameter_shapes(config))
+    assert sorted(own.tensors) == sorted(config.tensor_shapes())

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.study.conventions import parameter_counts
@@ -124,7 +123,7 @@ def test_no_position_sees_a_later_token(shape: dict) -> None:
 @pytest.mark.parametrize("shape", TRANSFORMERS + LSTMS, ids=str)
 def test_groups_sum_to_numel(shape: dict) -> None:
     net = network(shape)
-    groups = parameters_by_group(net.config)
+    groups = net.config.parameters_by_group()
     assert sum(groups.values()) == sum(weight.numel() for weight in net.parameters())
     assert groups["token_embedding"] == net.token_embedding.weight.numel()
     assert groups["head"] == (0 if net.config.tied else net.head.weight.numel())
@@ -165,7 +164,7 @@ def full_attention_transformer(net: Transformer, tokens: Tensor) -> None:
 
 @pytest.mark.parametrize("shape", TRANSFORMERS, ids=str)
 def test_transformer_flops_against_torch_with_the_causal_factor_of_two(shape: dict) -> None:
-    rows = flops_per_token(network(shape).config)
+    rows = network(shape).config.flops_per_token()
     counted = sum(value for row, value in rows.items() if row != "embed")
     # Torch counts all pairs of positions; half of them lie in the future, which a causal kernel skips.
     assert matrix_product_flops(shape) == counted + rows["attention_mask"]
@@ -173,13 +172,13 @@ def test_transformer_flops_against_torch_with_the_causal_factor_of_two(shape: di
 
 @pytest.mark.parametrize("shape", LSTMS, ids=str)
 def test_lstm_flops_against_torch(shape: dict) -> None:
-    assert matrix_product_flops(shape) == sum(flops_per_token(network(shape).config).values())
+    assert matrix_product_flops(shape) == sum(network(shape).config.flops_per_token().values())
 
 
 def test_table_1_of_the_paper() -> None:
     """Standard shape: N = 12 n_layer d_model^2 (2.1), C_forward = 2N + 2 n_layer n_ctx d_model (2.2)."""
     net = Transformer(n_vocab=50, n_ctx=64, n_layer=3, d_model=16, n_heads=2, bias=False)
-    groups, rows = parameters_by_group(net.config), flops_per_token(net.config)
+    groups, rows = net.config.parameters_by_group(), net.config.flops_per_token()
     n_parameters = groups["attention"] + groups["feed_forward"]
     assert n_parameters == 12 * 3 * 16**2
     forward = sum(value for row, value in rows.items() if row not in ("embed", "de_embed"))

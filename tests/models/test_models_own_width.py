@@ -6,7 +6,7 @@ import pytest
 import torch
 from examples.modern_decoder import ModernDecoder
 
-from scaling_laws.models.own_width import solve_width
+from scaling_laws.models.own import solve_width
 from scaling_laws.study.errors import InputError
 
 DECODER = "examples.modern_decoder.ModernDecoder"

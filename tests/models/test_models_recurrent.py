@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 from tests.support.synthetic_study import write_synthetic_study
 
-from scaling_laws.models.config import LSTMConfig, TransformerConfig
-from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.lstm import LSTM
+from scaling_laws.models.lstm_config import LSTMConfig
 from scaling_laws.models.network import require_accounting
 from scaling_laws.models.transformer import Transformer
+from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
 from scaling_laws.study.runs import load_study, runs_table
 
@@ -25,7 +25,7 @@ def test_reuse_makes_a_family_of_its_own(n_reuse, family):
 
 
 def counted(config):
-    return parameters_by_group(config), flops_per_token(config), times_reused(dataclasses.asdict(config))
+    return config.parameters_by_group(), config.flops_per_token(), times_reused(dataclasses.asdict(config))
 
 
 def test_each_parameter_counts_as_often_as_it_is_used():

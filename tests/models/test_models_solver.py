@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.models.solver import TOLERANCE, count, default_aspect_ratio, solve_lstm, solve_shape
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.errors import InputError
@@ -19,7 +18,7 @@ SIZES = (6592, 1e5, 396_800, 1e6, 2.5e7, 1.25e8, 1.3e9, 7e9, 7e10, 1e12)
 )
 def test_the_count_is_within_two_percent(N, convention):
     shape = solve_shape(N, n_vocab=1024, n_ctx=128, convention=convention)
-    table = parameter_counts(parameters_by_group(shape.config), flops_per_token(shape.config))
+    table = parameter_counts(shape.config.parameters_by_group(), shape.config.flops_per_token())
     assert shape.N == table[convention] == count(shape.config, convention)
     assert abs(shape.N / N - 1) <= TOLERANCE and shape.relative_error == pytest.approx(shape.N / N - 1)
     assert shape.config.d_model == shape.config.n_heads * shape.head_width
@@ -85,7 +84,7 @@ def test_a_depth_is_kept(N, n_layer):
 def test_an_lstm_of_n_parameters(N):
     config = solve_lstm(N, n_vocab=1024, n_ctx=128)
     assert config.n_layer == 2
-    assert abs(parameters_by_group(config)["recurrent"] / N - 1) <= TOLERANCE
+    assert abs(config.parameters_by_group()["recurrent"] / N - 1) <= TOLERANCE
 
 
 def test_the_quick_studys_lstm_comes_back():

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from tests.support.batch_study import batch_study, tables_of
 
-from scaling_laws.models.config import LSTMConfig, TransformerConfig
-from scaling_laws.models.count import flops_per_token, parameters_by_group
+from scaling_laws.models.lstm_config import LSTMConfig
+from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.papers.kaplan2020 import tables as paper_tables
 from scaling_laws.papers.kaplan2020.accounting import TOTAL, accounting, table_1
 from scaling_laws.report.evidence import no_laws
@@ -28,8 +28,8 @@ def record_of(synthetic: Any, config: Any, shape: dict[str, Any]) -> Any:
     return replace(
         synthetic.study.records[0],
         shape=shape,
-        parameters=parameters_by_group(config),
-        flops_per_token=flops_per_token(config),
+        parameters=config.parameters_by_group(),
+        flops_per_token=config.flops_per_token(),
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from scaling_laws.models.config import TransformerConfig
-from scaling_laws.models.count import flops_per_token, parameters_by_group
+from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.report.style import COMPUTE_LABELS, PARAMETER_LABELS
 from scaling_laws.study.conventions import (
     C_CONVENTIONS,
@@ -16,7 +15,7 @@ from scaling_laws.study.conventions import (
 
 def test_each_convention_is_what_the_paper_counts() -> None:
     config = TransformerConfig(n_vocab=100, n_ctx=16, n_layer=2, d_model=8, n_reuse=3, bias=False)
-    parameters, flops = parameters_by_group(config), flops_per_token(config)
+    parameters, flops = config.parameters_by_group(), config.flops_per_token()
     N = 12 * 2 * 8**2 + 5 * 8  # and the norms
     assert parameter_counts(parameters, flops, 3) == {
         "N": N,
@@ -32,7 +31,7 @@ def test_each_convention_is_what_the_paper_counts() -> None:
 
 def test_names_are_the_same_everywhere() -> None:
     config = TransformerConfig(n_vocab=10, n_ctx=4, n_layer=1, d_model=4)
-    parts = parameters_by_group(config), flops_per_token(config)
+    parts = config.parameters_by_group(), config.flops_per_token()
     assert list(parameter_counts(*parts)) == list(N_CONVENTIONS) == list(PARAMETER_LABELS)
     assert list(compute_flops(*parts, 1)) == list(C_CONVENTIONS) == list(COMPUTE_LABELS)
     assert set(COUNT_ONCE) == N_CONVENTIONS.keys() - {"N_reused"}

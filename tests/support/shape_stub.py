@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from scaling_laws.models.config import TransformerConfig
-from scaling_laws.models.count import flops_per_token, parameters_by_group
+from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import RunRecord, write_record
 from scaling_laws.sweeps.experiments import Plan, plan
@@ -78,7 +77,7 @@ def bowl(network: TransformerConfig, learning_rate: float, seed: int = 1) -> flo
     ratio = network.feed_forward_width / network.d_model
     cost = 0.03 * math.log(ratio / 4) ** 2 + 0.02 * math.log(network.n_layer / 2) ** 2
     cost += 0.02 * math.log(learning_rate / 0.012) ** 2
-    n_parameters = parameter_counts(parameters_by_group(network), flops_per_token(network))["N"]
+    n_parameters = parameter_counts(network.parameters_by_group(), network.flops_per_token())["N"]
     return 3 * math.exp(cost + 0.001 * (seed - 1)) * (n_parameters / N) ** -ALPHA_N
 
 
@@ -174,8 +173,8 @@ class StubProcess:
             status="complete",
             family="transformer",
             shape={**self._config["model"]["network"]["init_args"], "n_vocab": 256, "n_ctx": 16},
-            parameters=parameters_by_group(self._network),
-            flops_per_token=flops_per_token(self._network),
+            parameters=self._network.parameters_by_group(),
+            flops_per_token=self._network.flops_per_token(),
             tokens=TOKENS,
             unique_tokens=TOKENS,
             batch_tokens=64,

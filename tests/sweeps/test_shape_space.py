@@ -6,7 +6,6 @@ import math
 
 import pytest
 
-from scaling_laws.models.count import parameters_by_group
 from scaling_laws.sweeps.shape.space import Point, is_feasible, shape_at, violations
 
 
@@ -24,7 +23,7 @@ def test_every_feasible_point_has_N_within_two_per_cent_and_its_ratios(N: float)
                     continue
                 n_feasible += 1
                 network = shape.config
-                groups = parameters_by_group(network)
+                groups = network.parameters_by_group()
                 counted = groups["attention"] + groups["feed_forward"] + groups["norm"]
                 assert abs(counted / N - 1) <= 0.02
                 assert network.n_layer == n_layer and network.d_model == network.n_heads * head_width

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from scaling_laws.models.attention import causal_attention
 from scaling_laws.models.lstm import LSTM
-from scaling_laws.models.memory import CHUNK_BYTES, LONGEST_SQUARE
+from scaling_laws.models.memory import CHUNK_BYTES
+from scaling_laws.models.precision import LONGEST_SQUARE
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.training.loss import mean_loss, token_losses
 

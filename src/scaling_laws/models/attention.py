@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scaling_laws.models.memory import LONGEST_SQUARE
+from scaling_laws.models.precision import LONGEST_SQUARE
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0) -> Tensor:

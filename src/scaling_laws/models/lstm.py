@@ -10,8 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from scaling_laws.models import count
-from scaling_laws.models.config import LSTMConfig
+from scaling_laws.models.lstm_config import LSTMConfig
 
 
 class LSTM(nn.Module):
@@ -64,12 +63,12 @@ class LSTM(nn.Module):
         return dropped
 
     def parameters_by_group(self) -> dict[str, int]:
-        """Trainable parameters by group (`models/count.py`)."""
-        return count.parameters_by_group(self.config)
+        """Trainable parameters by group."""
+        return self.config.parameters_by_group()
 
     def flops_per_token(self) -> dict[str, float]:
-        """Forward FLOPs per token by row (`models/count.py`)."""
-        return count.flops_per_token(self.config)
+        """Forward FLOPs per token by row."""
+        return self.config.flops_per_token()
 
 
 @torch.no_grad()

@@ -1,13 +1,14 @@
 """What a plan can know of a network of the user's own before it is trained.
 
 The network is built of torch's fake tensors: they have shapes and types, but no memory and no numbers, so
-that a network of any size is counted in a moment.
+that a network of any size is counted in some 20 ms.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from scaling_laws.models.memory import Shape
 from scaling_laws.models.network import factored_network, require_accounting
+from scaling_laws.models.precision import Shape
+from scaling_laws.models.solver import TOLERANCE, widths_about
+from scaling_laws.study.conventions import Parts
 from scaling_laws.study.errors import InputError
 
 TYPES = {"32": torch.float32, "64": torch.float64, "bf16": torch.bfloat16, "16": torch.float16}
 """First part of Lightning's `precision` -> the type of a matrix product."""
+FIRST_WIDTH = 64
+MOST_REFUSED = 64
+"""Neighbours of a width that are tried where the network refuses it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +68,7 @@ def count_own(
         class_path: `module.Class`, importable from here.
         arguments: of its constructor, but for n_vocab and n_ctx.
         windows: B of one micro-batch on one device.
-        precision: one of `models.memory.PRECISIONS`.
+        precision: one of `models.precision.PRECISIONS`.
 
     Raises:
         InputError: no such module or class, the constructor refuses an argument, or the accounting is
@@ -81,6 +87,77 @@ def count_own(
             d_head=None if factored is None else factored.head.in_features,
         )
     return own
+
+
+def solve_width(
+    class_path: str,
+    N: float,
+    arguments: Mapping[str, Any],
+    *,
+    n_vocab: int,
+    n_ctx: int,
+    head_width: int | None = None,
+    nearest: bool = False,
+) -> dict[str, Any]:
+    """The constructor's arguments with the `d_model` (and `n_heads`) that come nearest to N.
+
+    Widths that the network refuses, as one that its heads do not divide, are passed over.
+
+    Args:
+        class_path: `module.Class`, importable from here.
+        N: non-embedding parameters.
+        arguments: of the constructor, but for n_vocab, n_ctx and d_model.
+        head_width: d_model / n_heads; by default the heads are those of `arguments` or the constructor's.
+        nearest: N is a wish: the nearest width is returned, however far off.
+
+    Raises:
+        InputError: the constructor has no d_model, or no n_heads for the head width; it refuses every width
+            near the one wanted; or no width comes within 2 % and the nearest was not asked for.
+    """
+    if not (math.isfinite(N) and 0 < N <= 1e15):
+        raise InputError(f"N is {N}; it must be positive, and 1e15 at most")
+    defaults = constructor_defaults(class_path)
+    if "d_model" not in defaults:
+        raise InputError("the constructor has no d_model to solve for; give its arguments instead of a size")
+    if head_width is not None and ("n_heads" not in defaults or "n_heads" in arguments):
+        raise InputError("head_width needs a constructor with n_heads, and the shape must not give it, too")
+    n_heads = arguments.get("n_heads", defaults.get("n_heads"))
+    step = head_width or (n_heads if isinstance(n_heads, int) and n_heads > 0 else 1)
+
+    def sized(multiple: int) -> dict[str, Any]:
+        heads = {} if head_width is None else {"n_heads": multiple}
+        return {**arguments, "d_model": multiple * step, **heads}
+
+    known: dict[int, int] = {}
+
+    def nearest_built(wanted: int) -> tuple[int, int]:
+        """The multiple of `step` next to the wanted one that the network takes, and its N."""
+        refusal: InputError | None = None
+        for distance in range(MOST_REFUSED):
+            for multiple in sorted({wanted + distance, max(1, wanted - distance)}, reverse=True):
+                if multiple in known:
+                    return multiple, known[multiple]
+                try:
+                    with without_memory(
+                        class_path, sized(multiple), n_vocab, n_ctx, torch.float32
+                    ) as network:
+                        parts = Parts(parameters=network.parameters_by_group(), flops_per_token={})
+                except InputError as error:
+                    refusal = refusal or error
+                else:
+                    known[multiple] = parts.non_embedding
+                    return multiple, known[multiple]
+        assert refusal is not None
+        raise refusal
+
+    counts = widths_about(N, nearest_built, FIRST_WIDTH // step)
+    best = min(counts, key=lambda multiple: abs(counts[multiple] - N))
+    if abs(counts[best] / N - 1) > TOLERANCE and not nearest:
+        raise InputError(
+            f"no d_model gives {N:.4g} parameters; the nearest is {best * step} with {counts[best]:.4g}; "
+            "change N, the depth or the heads"
+        )
+    return sized(best)
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """A network's shape from its number of parameters. Standard library only.
 
-The count is `models/count.py`'s, exact with biases and norms. Whole layers and whole heads leave a grid of
-sizes: the shape returned lies within `TOLERANCE` of the target, as near to the asked aspect ratio as may be.
+One search for every network: its width is a whole number of steps (of a head, of 1), and `widths_about` finds
+the two between whose counts N lies. Counts are exact, with biases and norms. A Transformer's whole layers and
+heads leave a grid of sizes: its shape lies within `TOLERANCE` of N, as near to the wished aspect ratio as may
+be.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
-from scaling_laws.models.config import LSTMConfig, TransformerConfig
-from scaling_laws.models.count import flops_per_token, parameters_by_group
+from scaling_laws.models.lstm_config import LSTMConfig
+from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.study.conventions import N_CONVENTIONS, NConvention, Parts
 from scaling_laws.study.errors import InputError
 
@@ -21,6 +24,8 @@ ASPECT_TOLERANCE = 1.5
 D_FF_TOLERANCE = 2.0
 """Factor by which `adjust_d_ff` may miss the ratio d_ff / d_model that was asked for."""
 MOST_LAYERS = 400
+MOST_COUNTED = 40
+"""Widths that are counted in one search; it mostly needs six."""
 HEAD_WIDTHS = (128, 64, 32, 16, 8, 4, 2, 1)
 """Steps of d_model that are tried where no width of heads is asked for."""
 WIDE_HEADS_FROM = 1e9
@@ -37,20 +42,55 @@ class Shape:
         config: the network.
         N: its parameters, in the convention that was asked for.
         relative_error: N over the target, less 1.
-        aspect_ratio: d_model / n_layer.
-        head_width: d_model / n_heads.
     """
 
     config: TransformerConfig
     N: int
     relative_error: float
-    aspect_ratio: float
-    head_width: int
+
+    @property
+    def aspect_ratio(self) -> float:
+        """d_model / n_layer."""
+        return self.config.d_model / self.config.n_layer
+
+    @property
+    def head_width(self) -> int:
+        """d_model / n_heads."""
+        return self.config.d_model // self.config.n_heads
 
     @property
     def d_ff_ratio(self) -> float:
         """d_ff / d_model."""
         return self.config.feed_forward_width / self.config.d_model
+
+
+def widths_about(N: float, count: Callable[[int], tuple[int, int]], first: int = 1) -> dict[int, int]:
+    """Widths in whole steps and their counts; the two about N are among them.
+
+    Args:
+        N: target.
+        count: the count of a width, and the width that was counted: the nearest that the network takes.
+        first: a guess.
+    """
+    counts: dict[int, int] = {}
+    low, high, wanted = 0, 0, max(1, first)  # high = 0: no width is known to be too large
+    while len(counts) < MOST_COUNTED:
+        width, counted = count(wanted)
+        if width in counts:
+            break  # between the two about N the network takes none
+        counts[width] = counted
+        if counted < N:
+            low = max(low, width)
+        else:
+            high = min(high or width, width)
+        # N grows about as the width squared; where the guess leaves the bracket, its middle.
+        wanted = round(width * min(math.sqrt(N / max(counted, 1)), 1e3))
+        if high and not low < wanted < high:
+            wanted = (low + high) // 2
+        wanted = max(wanted, low + 1)
+        if wanted == high:
+            break
+    return counts
 
 
 def default_aspect_ratio(N: float) -> float:
@@ -112,12 +152,26 @@ def solve_shape(
     aim = aspect_ratio or default_aspect_ratio(N)
     widths = (head_width,) if head_width else HEAD_WIDTHS[0 if N >= WIDE_HEADS_FROM else 1 :]
     depths = (n_layer,) if n_layer else range(1 if aspect_ratio else 2, MOST_LAYERS + 1)
-    found = [
-        shape
-        for width in widths
-        for depth in depths
-        for shape in _nearest_widths(N, depth, width, d_ff_ratio, n_vocab, n_ctx, convention, bias)
-    ]
+
+    def shape_of(n_layer: int, head_width: int, n_heads: int) -> Shape:
+        d_model = n_heads * head_width
+        config = TransformerConfig(
+            n_vocab=n_vocab,
+            n_ctx=n_ctx,
+            n_layer=n_layer,
+            d_model=d_model,
+            n_heads=n_heads,
+            d_ff=max(1, round(d_ff_ratio * d_model)),
+            bias=bias,
+        )
+        return _counted(config, N, convention)
+
+    found = []
+    for width in widths:
+        for depth in depths:
+            # Without embeddings, norms and biases N is n_layer (4 + 2 d_ff/d_model) d_model^2.
+            guess = math.sqrt(N / (depth * (4 + 2 * d_ff_ratio))) / width
+            found += _about(N, partial(shape_of, depth, width), round(guess))
     if adjust_d_ff:
         found += [
             _with_adjusted_d_ff(shape, N, convention)
@@ -170,66 +224,36 @@ def solve_lstm(N: float, *, n_vocab: int, n_ctx: int, n_layer: int = 2, nearest:
     def config(d_model: int) -> LSTMConfig:
         return LSTMConfig(n_vocab=n_vocab, n_ctx=n_ctx, n_layer=n_layer, d_model=d_model)
 
-    width = max(1, math.floor((math.sqrt(1 + N / (2 * n_layer)) - 1) / 2))
-    best = min(
-        (config(width), config(width + 1)), key=lambda each: abs(parameters_by_group(each)["recurrent"] - N)
-    )
-    found = parameters_by_group(best)["recurrent"]
-    if abs(found / N - 1) > TOLERANCE and not nearest:
+    def counted(d_model: int) -> tuple[int, int]:
+        return d_model, config(d_model).parameters_by_group()["recurrent"]
+
+    counts = widths_about(N, counted, round(math.sqrt(N / (8 * n_layer))))
+    best = min(sorted(counts), key=lambda d_model: abs(counts[d_model] - N))
+    if abs(counts[best] / N - 1) > TOLERANCE and not nearest:
         raise InputError(
-            f"no LSTM of {N:.4g} parameters at n_layer = {n_layer}; the nearest is {best.d_model} wide, "
-            f"{found:.4g} parameters; change the depth or N"
+            f"no LSTM of {N:.4g} parameters at n_layer = {n_layer}; the nearest is {best} wide, "
+            f"{counts[best]:.4g} parameters; change the depth or N"
         )
-    return best
+    return config(best)
 
 
 def count(config: TransformerConfig, convention: NConvention) -> int:
     """Parameters in one of `conventions.COUNT_ONCE`."""
-    parts = Parts(parameters=parameters_by_group(config), flops_per_token=flops_per_token(config))
+    parts = Parts(parameters=config.parameters_by_group(), flops_per_token=config.flops_per_token())
     return N_CONVENTIONS[convention].count(parts)
 
 
-def _nearest_widths(
-    N: float,
-    n_layer: int,
-    head_width: int,
-    d_ff_ratio: float,
-    n_vocab: int,
-    n_ctx: int,
-    convention: NConvention,
-    bias: bool,
-) -> list[Shape]:
-    """The two widths around the target at a depth: the count grows with the number of heads."""
+def _counted(config: TransformerConfig, N: float, convention: NConvention) -> Shape:
+    counted = count(config, convention)
+    return Shape(config=config, N=counted, relative_error=counted / N - 1)
 
-    def shape(n_heads: int) -> Shape:
-        d_model = n_heads * head_width
-        config = TransformerConfig(
-            n_vocab=n_vocab,
-            n_ctx=n_ctx,
-            n_layer=n_layer,
-            d_model=d_model,
-            n_heads=n_heads,
-            d_ff=max(1, round(d_ff_ratio * d_model)),
-            bias=bias,
-        )
-        found = count(config, convention)
-        return Shape(
-            config=config,
-            N=found,
-            relative_error=found / N - 1,
-            aspect_ratio=d_model / n_layer,
-            head_width=head_width,
-        )
 
-    # Without embeddings, norms and biases N is n_layer (4 + 2 d_ff/d_model) d_model^2: a little too wide.
-    high = 2 + int(math.sqrt(N / (n_layer * (4 + 2 * d_ff_ratio))) / head_width)
-    low = max(1, int(0.9 * high) - 2)
-    if shape(low).N >= N:
-        low = 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if shape(middle).N < N else (low, middle)
-    return [shape(low), shape(high)]
+def _about(N: float, shape_of: Callable[[int], Shape], guess: int) -> list[Shape]:
+    """The two shapes about N among those of 1, 2, ... heads."""
+    shape_of = cache(shape_of)
+    counts = widths_about(N, lambda n_heads: (n_heads, shape_of(n_heads).N), guess)
+    low = max((n_heads for n_heads, counted in counts.items() if counted < N), default=1)
+    return [shape_of(low), shape_of(low + 1)]
 
 
 def _with_adjusted_d_ff(shape: Shape, N: float, convention: NConvention) -> Shape:
@@ -237,9 +261,7 @@ def _with_adjusted_d_ff(shape: Shape, N: float, convention: NConvention) -> Shap
     config = shape.config
     a_unit = config.n_layer * (2 * config.d_model + config.bias)
     d_ff = max(1, config.feed_forward_width + round((N - shape.N) / a_unit))
-    config = replace(config, d_ff=d_ff)
-    found = count(config, convention)
-    return replace(shape, config=config, N=found, relative_error=found / N - 1)
+    return _counted(replace(config, d_ff=d_ff), N, convention)
 
 
 def _with_usual_heads(shape: Shape) -> Shape:
@@ -247,7 +269,7 @@ def _with_usual_heads(shape: Shape) -> Shape:
     d_model, usual = shape.config.d_model, max(shape.head_width, 64)
     divisors = [n for n in range(1, d_model + 1) if d_model % n == 0]
     n_heads = min(divisors, key=lambda n: abs(math.log(d_model / n / usual)))
-    return replace(shape, config=replace(shape.config, n_heads=n_heads), head_width=d_model // n_heads)
+    return replace(shape, config=replace(shape.config, n_heads=n_heads))
 
 
 def _log_miss(ratio: float, asked: float) -> float:

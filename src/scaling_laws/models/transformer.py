@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scaling_laws.models import count
 from scaling_laws.models.attention import causal_attention
-from scaling_laws.models.config import TransformerConfig
+from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.study.errors import InputError
 
 
@@ -83,12 +82,12 @@ class Transformer(nn.Module):
         return normed
 
     def parameters_by_group(self) -> dict[str, int]:
-        """Trainable parameters by group (`models/count.py`)."""
-        return count.parameters_by_group(self.config)
+        """Trainable parameters by group."""
+        return self.config.parameters_by_group()
 
     def flops_per_token(self) -> dict[str, float]:
-        """Forward FLOPs per token by row of Table 1 (`models/count.py`)."""
-        return count.flops_per_token(self.config)
+        """Forward FLOPs per token by row of Table 1."""
+        return self.config.flops_per_token()
 
 
 class Block(nn.Module):

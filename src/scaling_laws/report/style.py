@@ -25,6 +25,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
+from scaling_laws.models.families import FAMILIES, LABELS
 from scaling_laws.report.text import short, tex
 from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 
@@ -133,7 +134,7 @@ def note_in(axes: Axes, text: str) -> None:
 
 def families_of(names: Iterable[str]) -> list[str]:
     """Families in the order of their colours: the transformer first, then by name."""
-    return sorted(set(names), key=lambda name: (name != "transformer", name))
+    return sorted(set(names), key=lambda name: (name != FAMILIES[0].name, name))
 
 
 def family_style(family: str, families: Sequence[str]) -> dict[str, Any]:
@@ -147,13 +148,7 @@ def family_style(family: str, families: Sequence[str]) -> dict[str, Any]:
 
 
 def family_name(family: str) -> str:
-    names = {
-        "transformer": "Transformer",
-        "recurrent_transformer": "recurrent Transformer",
-        "lstm": "LSTM",
-        "all": "All runs",
-    }
-    return names.get(family, family)
+    return "All runs" if family == "all" else LABELS.get(family, family)
 
 
 def plain(name: str) -> str:

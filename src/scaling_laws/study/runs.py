@@ -37,7 +37,7 @@ NOT_SETTINGS = NAMES_AND_MACHINE | RENAMED | {"versions", "best_losses"}
 """Fields of a record that are in the run table under another name, or are no column of it."""
 KNOWN_SHAPE = {"n_layer", "d_model", "n_ctx", "n_reuse", "dropout", "n_vocab", "n_heads", "d_ff", "d_attn"}
 KNOWN_SHAPE |= {"tied", "bias"}
-"""Arguments of the built-in networks (`models/config.py`)."""
+"""Arguments of the built-in networks (`models/families.py`)."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_laws.data.corpus_file import CorpusConfig
+from scaling_laws.models.optimizers import OPTIMIZERS
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.learning_rates import LearningRateRule
@@ -219,8 +220,7 @@ def _config(
         },
         "noise_scale": sweep.noise_scale,
     }
-    if sweep.optimizer == "adamw":
-        config["model"] |= {"beta1": sweep.beta1, "beta2": sweep.beta2}
+    config["model"] |= {name: getattr(sweep, name) for name in OPTIMIZERS[sweep.optimizer].settings}
     return config
 
 

@@ -10,32 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_laws.models.config import LSTMConfig, NetworkConfig, TransformerConfig
-from scaling_laws.models.count import flops_per_token, parameters_by_group
-from scaling_laws.models.memory import PRECISIONS, Memory, loss_bytes, memory_of, training_memory
-from scaling_laws.models.solver import solve_lstm, solve_shape
+from scaling_laws.models.families import Family, NetworkConfig, family_named
+from scaling_laws.models.memory import Memory, loss_bytes, memory_of, training_memory
+from scaling_laws.models.precision import PRECISIONS
 from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
 
-CLASS_PATHS = {
-    "transformer": "scaling_laws.models.transformer.Transformer",
-    "lstm": "scaling_laws.models.lstm.LSTM",
-}
 Kind = tuple[str, str]
 """Family and class path."""
-CONFIGS = {"transformer": TransformerConfig, "lstm": LSTMConfig}
-WANTED: dict[str, dict[str, Any]] = {
-    "transformer": {
-        "n_layer": int,
-        "aspect_ratio": int | float,
-        "head_width": int,
-        "d_ff_ratio": int | float,
-        "adjust_d_ff": bool,
-    },
-    "lstm": {"n_layer": int},
-}
-"""What may be wished of a shape beside its size (`models/solver.py`)."""
 SHORT_PRECISIONS = {
     "None": "32-true",
     "32": "32-true",
@@ -139,10 +122,11 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
         )
     else:
         assert ladder.family is not None
-        class_path = CLASS_PATHS[ladder.family]
-        arguments = _solved(ladder.family, model.shape, n_vocab, n_ctx)
-        config = _config(ladder.family, arguments, n_vocab, n_ctx)
-        family, parameters, flops = config.family, parameters_by_group(config), flops_per_token(config)
+        kind = family_named(ladder.family)
+        class_path = kind.network_path
+        arguments = _solved(kind, model.shape, n_vocab, n_ctx)
+        config = _config(kind, arguments, n_vocab, n_ctx)
+        family, parameters, flops = config.family, config.parameters_by_group(), config.flops_per_token()
         n_reuse = times_reused(arguments)
         memory = training_memory(
             config,
@@ -165,40 +149,30 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
     )
 
 
-def _solved(family: str, shape: Mapping[str, Any], n_vocab: int, n_ctx: int) -> dict[str, Any]:
+def _solved(family: Family, shape: Mapping[str, Any], n_vocab: int, n_ctx: int) -> dict[str, Any]:
     """Constructor arguments: those given, or those of the shape that has the size given."""
-    asked = f"{family} {dict(shape)}"
+    asked = f"{family.name} {dict(shape)}"
     size = _size(shape, asked)
     if size is None:
         return dict(shape)
     N, nearest = size
-    kinds = WANTED[family]
-    wanted = {key: value for key, value in shape.items() if key in kinds}
-    rest = {key: value for key, value in shape.items() if key not in {*kinds, *SIZES}}
+    wishes = {key: value for key, value in shape.items() if key in family.wishes}
+    rest = {key: value for key, value in shape.items() if key not in {*family.wishes, *SIZES}}
     if fixed := sorted(rest.keys() & {"d_model", "n_heads", "d_ff", "d_attn"}):
         raise InputError(f"{asked}: N decides {fixed[0]}; leave one of the two out")
-    for key, value in wanted.items():
-        if not isinstance(value, kinds[key]):
-            kind = "true or false" if kinds[key] is bool else "a number"
+    for key, value in wishes.items():
+        if not isinstance(value, family.wishes[key]):
+            kind = "true or false" if family.wishes[key] is bool else "a number"
             raise InputError(f"{asked}: {key} is {value!r}; it must be {kind}")
     try:
-        if family == "lstm":
-            lstm = solve_lstm(N, n_vocab=n_vocab, n_ctx=n_ctx, nearest=nearest, **wanted)
-            return {"n_layer": lstm.n_layer, "d_model": lstm.d_model, **rest}
-        bias = rest.get("bias", True)
-        found = solve_shape(N, n_vocab=n_vocab, n_ctx=n_ctx, bias=bias, nearest=nearest, **wanted).config
+        return {**family.solve(N, n_vocab, n_ctx, nearest, wishes, rest), **rest}
     except InputError as error:
         raise InputError(f"{asked}: {error}") from error
-    arguments = {"n_layer": found.n_layer, "d_model": found.d_model, "n_heads": found.n_heads}
-    if found.d_ff != 4 * found.d_model:
-        arguments["d_ff"] = found.feed_forward_width
-    return {**arguments, **rest}
 
 
 def _solved_own(class_path: str, shape: Mapping[str, Any], n_vocab: int, n_ctx: int) -> dict[str, Any]:
     """The same of a network of the user's own: its width is found by counting."""
-    from scaling_laws.models.own import constructor_defaults
-    from scaling_laws.models.own_width import solve_width
+    from scaling_laws.models.own import constructor_defaults, solve_width
 
     defaults = constructor_defaults(class_path)
     ours = {*SIZES, "head_width"} - defaults.keys()  # a constructor may have an argument of such a name
@@ -234,12 +208,11 @@ def _size(shape: Mapping[str, Any], asked: str) -> tuple[float, bool] | None:
     return size / n_reuse, given[0] == "N_about"
 
 
-def _config(family: str, arguments: Mapping[str, Any], n_vocab: int, n_ctx: int) -> NetworkConfig:
+def _config(family: Family, arguments: Mapping[str, Any], n_vocab: int, n_ctx: int) -> NetworkConfig:
     try:
-        config: NetworkConfig = CONFIGS[family](n_vocab=n_vocab, n_ctx=n_ctx, **arguments)
-        return config
+        return family.config(n_vocab=n_vocab, n_ctx=n_ctx, **arguments)
     except TypeError as error:
-        raise InputError(f"{family} {dict(arguments)}: {str(error).partition(' ')[2]}") from error
+        raise InputError(f"{family.name} {dict(arguments)}: {str(error).partition(' ')[2]}") from error
 
 
 def _micro_batches(trainer: Mapping[str, Any]) -> int:

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from scaling_laws.data.corpus_file import CorpusConfig
-from scaling_laws.models.config import TransformerConfig
-from scaling_laws.models.count import flops_per_token
 from scaling_laws.models.solver import solve_shape
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.networks import PlannedNetwork, planned_network
@@ -159,8 +157,7 @@ def _horizons_of_compute(
 @lru_cache(maxsize=64)
 def _exact_flops_per_token(N: float, n_vocab: int, n_ctx: int) -> float:
     shape = solve_shape(N, n_vocab=n_vocab, n_ctx=n_ctx, nearest=True).config
-    assert isinstance(shape, TransformerConfig)
-    return 3 * sum(flops_per_token(shape).values())
+    return 3 * sum(shape.flops_per_token().values())
 
 
 def _exact_compute(reference: Reference, n_vocab: int, n_ctx: int) -> float:

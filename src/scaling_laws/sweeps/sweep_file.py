@@ -10,15 +10,18 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from scaling_laws.models.memory import Optimizer
-from scaling_laws.study.errors import InputError
+from scaling_laws.models.families import family_named
+from scaling_laws.models.optimizers import OPTIMIZERS, OptimizerName
+from scaling_laws.study.errors import InputError, require_positive
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.learning_rates import LearningRateRule
 from scaling_laws.sweeps.shape.settings import ShapeSearch
+
+OPTIMIZER_SETTINGS = {name for optimizer in OPTIMIZERS.values() for name in optimizer.settings}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class Model:
     """Instead of the sweep's. In a file, keys that are left out are the sweep's."""
 
     def __post_init__(self) -> None:
-        _require_positive(
+        require_positive(
             n_ctx=self.n_ctx,
             batch_sequences=self.batch_sequences,
             devices=self.devices,
@@ -110,7 +113,7 @@ class Model:
 class Ladder:
     """Sizes of one family that share a learning-rate rule. It names `family` or `class_path`."""
 
-    family: Literal["transformer", "lstm"] | None = None
+    family: str | None = None
     """A built-in network."""
     class_path: str | None = None
     """A network of your own, module.Class, importable from the working directory; its family is its own."""
@@ -123,6 +126,8 @@ class Ladder:
     def __post_init__(self) -> None:
         if (self.family is None) == (self.class_path is None):
             raise InputError("a ladder names either its family (transformer, lstm) or a class_path")
+        if self.family is not None:
+            family_named(self.family)
         if isinstance(self.learning_rate, LearningRateRule):
             self.learning_rate.check()
         elif self.learning_rate <= 0:
@@ -170,7 +175,7 @@ class Sweep:
     """Of each window's n_ctx positions, so many at the end are random tokens (`data.noise_suffix_tokens`)."""
     schedule: Schedule = field(default_factory=Schedule)
     """Of every run; its horizon is the run's own."""
-    optimizer: Optimizer = "adamw"
+    optimizer: OptimizerName = "adamw"
     beta1: float = 0.9
     """AdamW's decay of the mean gradient."""
     beta2: float = 0.95
@@ -205,7 +210,7 @@ class Sweep:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.study):
             raise InputError(f"study {self.study!r}: a name has letters, digits, '-', '_' and '.' only")
-        _require_positive(
+        require_positive(
             n_ctx=self.n_ctx,
             batch_sequences=self.batch_sequences,
             log_every_n_steps=self.log_every_n_steps,
@@ -228,8 +233,9 @@ class Sweep:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
-        if self.optimizer == "adafactor" and (self.beta1, self.beta2) != (0.9, 0.95):
-            raise InputError("beta1 and beta2 are AdamW's; leave them out with optimizer: adafactor")
+        for name in sorted(OPTIMIZER_SETTINGS - set(OPTIMIZERS[self.optimizer].settings)):
+            if getattr(self, name) != getattr(type(self), name):
+                raise InputError(f"{name} is no setting of optimizer: {self.optimizer}; leave it out")
         if self.trainer_arguments.keys() & {"max_steps", "default_root_dir"}:
             raise InputError("trainer: max_steps and default_root_dir are given by the plan; leave them out")
 
@@ -279,12 +285,6 @@ def _read_overlay(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"overlay {path}: holds no sections; configs/trainer/ has examples")
     return content
-
-
-def _require_positive(**sizes: float | None) -> None:
-    for name, value in sizes.items():
-        if value is not None and value <= 0:
-            raise InputError(f"{name} is {value}; it must be positive")
 
 
 def _require_not_negative(**values: float) -> None:

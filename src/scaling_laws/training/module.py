@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from scaling_laws.models.network import require_accounting
+from scaling_laws.models.optimizers import OptimizerName
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.training.compiled import compile_network
 from scaling_laws.training.loss import mean_loss, token_losses
 from scaling_laws.training.metrics import PositionLoss
-from scaling_laws.training.optim import OptimizerName, clip_gradients, gradient_norm, make_optimizer
+from scaling_laws.training.optim import clip_gradients, gradient_norm, make_optimizer
 from scaling_laws.training.strategies import FullyShardedStrategy
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-OptimizerName = Literal["adamw", "adafactor"]
+from scaling_laws.models.optimizers import OPTIMIZERS, OptimizerName
+
+BUILT: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adafactor": torch.optim.Adafactor,
+}
+"""By the names of `models/optimizers.py`."""
 
 
 def make_optimizer(
@@ -39,9 +44,8 @@ def make_optimizer(
         {"params": [weight for weight in trained if weight.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if name == "adafactor":
-        return torch.optim.Adafactor(groups, lr=learning_rate)
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
+    own = {"betas": betas, "fused": fused} if "beta1" in OPTIMIZERS[name].settings else {}
+    return BUILT[name](groups, lr=learning_rate, **own)
 
 
 def gradient_norm(weights: Iterable[Tensor]) -> Tensor:

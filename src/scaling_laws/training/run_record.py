@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from scaling_laws.models.optimizers import OPTIMIZERS
 from scaling_laws.study.conventions import compute_flops
 from scaling_laws.study.records import RunRecord
 from scaling_laws.training import provenance
@@ -82,7 +83,7 @@ def make_record(
         optimizer={
             "name": module.optimizer,
             "learning_rate": module.learning_rate,
-            **({"betas": list(module.betas)} if module.optimizer == "adamw" else {}),
+            **({"betas": list(module.betas)} if OPTIMIZERS[module.optimizer].settings else {}),
             "weight_decay": module.weight_decay,
             "gradient_clip": trainer.gradient_clip_val,
             "precision": trainer.precision,

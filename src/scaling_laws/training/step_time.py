@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from scaling_laws.models.optimizers import OptimizerName
 from scaling_laws.models.own import load_class
 from scaling_laws.training.evaluation import EVALUATION_SEQUENCES, token_losses
 from scaling_laws.training.module import LanguageModel
-from scaling_laws.training.optim import OptimizerName
 
 WARM_UP_STEPS = 2
 """Not timed: memory is taken, kernels are chosen and, where asked for, compiled."""

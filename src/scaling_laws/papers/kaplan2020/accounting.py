@@ -22,8 +22,8 @@ class Operation:
     Attributes:
         name, parameters_formula, flops_formula: as printed.
         parameters, flops: of a shape; None for a row that has none.
-        groups, rows: of a record (`models/count.py`) that the row is the sum of; groups are None where a
-            record keeps them only together with another row.
+        groups, rows: of a record (`models/transformer_config.py`) that the row is the sum of; groups are None
+            where a record keeps them only together with another row.
     """
 
     name: str

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from scaling_laws.data.tokens import open_corpus
-from scaling_laws.models.count import flops_per_token, parameters_by_group
 from scaling_laws.study.records import RunRecord, write_record
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.shape.trials import OBJECTIVE_CORPUS, TrialRun, held_out_losses
@@ -42,8 +41,8 @@ def write_pruned_record(plan: Plan, trial: TrialRun, reason: str) -> RunRecord:
             "n_vocab": trial.shape.config.n_vocab,
             "n_ctx": trial.shape.config.n_ctx,
         },
-        parameters=parameters_by_group(trial.shape.config),
-        flops_per_token=flops_per_token(trial.shape.config),
+        parameters=trial.shape.config.parameters_by_group(),
+        flops_per_token=trial.shape.config.flops_per_token(),
         tokens=tokens,
         unique_tokens=min(tokens, corpus.manifest["splits"]["train"]["n_tokens"]),
         batch_tokens=run.batch_tokens,
