@@ -19,8 +19,8 @@ install: $(VENV)/.installed-dev  ## the environment with the development tools
 study: $(VENV)/.installed  ## the main job: corpus, training, laws, report (SWEEP=tiny for a minute's worth)
 	$(BIN)/scaling-laws study configs/sweeps/$(SWEEP).yaml
 
-paper: $(VENV)/.installed  ## every experiment of the paper, and its report (SCALE=smoke, cpu or gpu; again = go on)
-	$(BIN)/scaling-laws study configs/sweeps/paper.yaml --scale $(SCALE)
+paper: $(VENV)/.installed  ## Kaplan et al. 2020, every experiment: claims, figures, page (SCALE=smoke, cpu or gpu; again = go on)
+	$(BIN)/scaling-laws paper kaplan2020 --scale $(SCALE)
 
 test: $(VENV)/.installed-dev  ## the tests of the code, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from scaling_laws import __version__
 from scaling_laws.commands.laws import add_laws_arguments
+from scaling_laws.commands.paper import add_paper_arguments
 from scaling_laws.commands.plan import add_plan_arguments
 from scaling_laws.commands.report import add_report_arguments
 from scaling_laws.commands.sweep import add_study_arguments, add_sweep_arguments
@@ -93,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     add_report_arguments(report)
     report.set_defaults(verb=_report)
 
+    paper = verbs.add_parser("paper", help="the list of papers, or one of them reproduced by runs")
+    add_paper_arguments(paper)
+    paper.set_defaults(verb=_paper)
+
     data = verbs.add_parser("data", help="build or inspect a corpus")
     data_verbs = data.add_subparsers(metavar="VERB", required=True)
     build = data_verbs.add_parser("build", help="texts -> token shards with a manifest")
@@ -143,6 +148,12 @@ def _report(options: argparse.Namespace) -> None:
     from scaling_laws.commands.report import report
 
     report(options)
+
+
+def _paper(options: argparse.Namespace) -> None:
+    from scaling_laws.commands.paper import paper
+
+    paper(options)
 
 
 def _data_build(options: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ def fitted() -> Callable[..., FittedStudy]:
 
 @pytest.fixture(scope="session")
 def paper(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> FittedStudy:
-    """Every run of `configs/sweeps/paper.yaml`, losses by the paper's laws."""
+    """Every run of `configs/papers/kaplan2020.yaml`, losses by the paper's laws."""
     return fitted_paper("kaplan", tmp_path_factory.mktemp("paper") / "paper", pytestconfig)
 
 

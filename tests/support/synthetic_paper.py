@@ -1,4 +1,4 @@
-"""A paper-sized study drawn from known laws: every run that `configs/sweeps/paper.yaml` plans, as if trained.
+"""A paper-sized study drawn from known laws: every run that `configs/papers/kaplan2020.yaml` plans, as if trained.
 
 Names, tags, batches, schedules and learning rates are those of the real plan; losses are `paper_truth.py`'s:
 
@@ -49,7 +49,7 @@ def write_synthetic_paper(
     scale: str = "cpu",
     experiments: tuple[str, ...] = (),
 ) -> Path:
-    """Write a study as `scaling-laws study configs/sweeps/paper.yaml` would leave it, and return its folder.
+    """Write a study as `scaling-laws paper kaplan2020` would leave it, and return its folder.
 
     Args:
         folder: the study's folder; its name is the study's name.
@@ -83,7 +83,7 @@ def _plan(
     folder: Path, N_ref: float, scale: str, experiments: tuple[str, ...]
 ) -> tuple[Plan, dict[str, Cell]]:
     """The plan, and the cell of each of its runs, by its id."""
-    sweep = load_sweep(ROOT / "configs/sweeps/paper.yaml", scale=scale)
+    sweep = load_sweep(ROOT / "configs/papers/kaplan2020.yaml", scale=scale)
     if experiments:
         sweep = replace(sweep, include=tuple(f"configs/sweeps/{name}.yaml" for name in experiments))
     study = begun(replace(sweep, study=folder.name), logs=folder.parent)

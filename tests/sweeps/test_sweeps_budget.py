@@ -34,7 +34,7 @@ EXPERIMENTS = [
     "seeds",
     "lr",
     "families",
-]  # those of paper.yaml
+]  # those of kaplan2020.yaml
 
 # --- amounts ----------------------------------------------------------------------------------------
 
@@ -311,7 +311,7 @@ def paper(monkeypatch: pytest.MonkeyPatch) -> Plan:
     """The paper's experiments, planned for a budget."""
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT))
-    study = begun(load_sweep(Path("configs/sweeps/paper.yaml"), scale="smoke"))
+    study = begun(load_sweep(Path("configs/papers/kaplan2020.yaml"), scale="smoke"))
     return filled(replace(study, references=find_references(study, rough_seconds)), rough_seconds)
 
 

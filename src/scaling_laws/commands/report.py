@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LARGEST_EXPORT_BYTES = 20_000_000
 POINTS_A_CURVE = 60
-KEPT_FILES = ("runs.csv", "laws.json", "headline.md", "claims.md", "claims.csv", "claims.json", "plan.json")
+KEPT_FILES = ("runs.csv", "laws.json", "headline.md", "plan.json")
 FIGURES = "figures"
 
 
@@ -32,7 +32,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         "--export",
         type=Path,
         metavar="FOLDER",
-        help="copy the small results there, too: tables, laws, claims, thinned curves, figures",
+        help="copy the small results there, too: tables, laws, thinned curves, figures",
     )
 
 
@@ -49,7 +49,6 @@ def report(options: argparse.Namespace) -> None:
 def write_study_report(study: Study) -> None:
     """Fit, draw and write everything that a study's folder can tell; print the headline table."""
     from scaling_laws.commands.laws import fit_folder
-    from scaling_laws.papers.claims_table import findings, write_findings
     from scaling_laws.report.content import content_of
     from scaling_laws.report.evidence import no_laws
     from scaling_laws.report.html import write_content
@@ -62,20 +61,16 @@ def write_study_report(study: Study) -> None:
     write_atomically(study.folder / "runs.csv", study.runs.to_csv(index=False))
     write_atomically(study.folder / "headline.md", headline(laws).markdown() + "\n")
     content = content_of(study, laws)
-    found = findings(content.tables, laws)
-    write_findings(laws, found, study.folder)
     page = write_content(content, study.folder / "report.html")
     write_study_summary(content, study.folder)
     print(headline_text(laws))
-    counts = Counter(finding.verdict for _, finding in found)
-    print(f"claims: {', '.join(f'{count} {verdict}' for verdict, count in counts.most_common())}")
     print(f"report: {page.resolve()}")
 
 
 def export(study: Study, folder: Path) -> str:
     """Copy a study's small results, and say how large they are.
 
-    `runs.csv`, `laws.json`, the claims, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of
+    `runs.csv`, `laws.json`, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of
     each run) and the figures, as SVG and as PNG of fewer pixels. The same study gives the same bytes.
 
     Args:
@@ -84,16 +79,32 @@ def export(study: Study, folder: Path) -> str:
     Raises:
         InputError: the results are larger than `LARGEST_EXPORT_BYTES`, or the folder cannot be written to.
     """
-    from scaling_laws.report.pictures import smaller_png
-    from scaling_laws.study.records import write_atomically
-
     small = {name: study.folder / name for name in KEPT_FILES}
     content = {name: path.read_bytes() for name, path in small.items() if path.is_file()}
     content["curves.csv.gz"] = gzip.compress(thinned(study.curves()).to_csv(index=False).encode(), mtime=0)
-    for path in sorted((study.folder / FIGURES).glob("*.svg")):
+    return export_files(content | figures_to_keep(study.folder), folder)
+
+
+def figures_to_keep(folder: Path) -> dict[str, bytes]:
+    """The contents of a page's figures, as SVG and as PNG of fewer pixels, by name."""
+    from scaling_laws.report.pictures import smaller_png
+
+    content = {}
+    for path in sorted((folder / FIGURES).glob("*.svg")):
         content[f"{FIGURES}/{path.name}"] = path.read_bytes()
-    for path in sorted((study.folder / FIGURES).glob("*.png")):
+    for path in sorted((folder / FIGURES).glob("*.png")):
         content[f"{FIGURES}/{path.name}"] = smaller_png(path.read_bytes())
+    return content
+
+
+def export_files(content: Mapping[str, bytes], folder: Path) -> str:
+    """Write small results, remove the figures that an earlier export left, and say how large they are.
+
+    Raises:
+        InputError: they are larger than `LARGEST_EXPORT_BYTES`, or the folder cannot be written to.
+    """
+    from scaling_laws.study.records import write_atomically
+
     total = sum(map(len, content.values()))
     if total > LARGEST_EXPORT_BYTES:
         largest = max(content, key=lambda name: len(content[name]))

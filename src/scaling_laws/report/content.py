@@ -6,9 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scaling_laws.papers.claims_table import claims_table
-from scaling_laws.papers.kaplan2020 import figures as kaplan_figures
-from scaling_laws.papers.kaplan2020 import tables as paper_tables
 from scaling_laws.report import figures, findings, law_tables, tables
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figure import CHAPTERS, ChapterName, figures_of
@@ -66,20 +63,18 @@ class Chapter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
-    """A whole report.
+class Page:
+    """What a page says.
 
     Attributes:
-        question: what the study was to find out.
-        answer: what it found out, a paragraph a family.
-        headline: the exponents beside the papers'.
+        question: what was to be found out.
+        answer: what was found out, in paragraphs.
+        headline: the numbers to see first.
         chapters: figures by question, then all tables.
         manifest: what the runs and the fits were made with, by key.
     """
 
-    study: Study
-    laws: Laws
-    tables: StudyTables
+    title: str
     question: str
     answer: tuple[str, ...]
     headline: Table
@@ -91,6 +86,15 @@ class Content:
         return tuple(picture for chapter in self.chapters for picture in chapter.pictures)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Content(Page):
+    """A study's report."""
+
+    study: Study
+    laws: Laws
+    tables: StudyTables
+
+
 def content_of(study: Study, laws: Mapping[str, Any]) -> Content:
     """Read the study's tables, draw its figures, say what they show.
 
@@ -98,12 +102,13 @@ def content_of(study: Study, laws: Mapping[str, Any]) -> Content:
         InputError: the laws lack a key of `laws.json`.
     """
     study_tables = StudyTables.read(study, laws)
-    pictures = draw_pictures([*figures_of(figures), *figures_of(kaplan_figures)], study_tables, laws)
+    pictures = draw_pictures(figures_of(figures), study_tables, laws)
     chapters = (
         replace(_words_and_tables(name, study_tables, laws), pictures=_of(name, pictures))
         for name in CHAPTERS
     )
     return Content(
+        title=study.name,
         study=study,
         laws=laws,
         tables=study_tables,
@@ -125,25 +130,22 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
     if name == "compute":
         return replace(
             chapter,
-            tables=_filled(
+            tables=filled(
                 Titled("Every approach side by side", law_tables.approaches(laws), "ladder"),
-                Titled(
-                    "Why Kaplan and Chinchilla disagree, on these runs", law_tables.ladder(laws), "ladder"
-                ),
             ),
         )
     if name == "family":
         worth = Titled("How much compute is another architecture worth?", law_tables.efficiencies(laws))
         return replace(
             chapter,
-            tables=_filled(Titled("Late positions", tables.late_positions(laws), symbols=False), worth),
+            tables=filled(Titled("Late positions", tables.late_positions(laws), symbols=False), worth),
         )
     if name == "batch":
         batches = law_tables.critical_batch(laws)
         return replace(
             chapter,
             sentences=() if batches.rows or not batches.caption else (batches.caption,),
-            tables=_filled(Titled("The critical batch", batches)),
+            tables=filled(Titled("The critical batch", batches)),
         )
     if name == "trust":
         return replace(
@@ -151,7 +153,7 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
             sentences=tuple(_trust_sentences(laws)),
             list_heading="Warnings",
             listed=tuple(laws["warnings"]),
-            tables=_trust_tables(study_tables, laws),
+            tables=_trust_tables(laws),
         )
     if name == "next":
         plans = findings.next_runs(study_tables, laws)
@@ -159,7 +161,7 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
             chapter,
             sentences=() if plans.table.rows else (NO_PLAN,),
             listed=plans.caveats,
-            tables=_filled(Titled("", plans.table, symbols=False)),
+            tables=filled(Titled("", plans.table, symbols=False)),
         )
     return chapter
 
@@ -178,11 +180,8 @@ def _trust_sentences(laws: Laws) -> Iterator[str]:
     yield f"{identified} of {len(laws['fits'])} fits are identified."
 
 
-def _trust_tables(study_tables: StudyTables, laws: Laws) -> tuple[Titled, ...]:
-    return _filled(
-        Titled(
-            "What Kaplan 2020 claims, and what these runs say", claims_table(study_tables, laws), "claims"
-        ),
+def _trust_tables(laws: Laws) -> tuple[Titled, ...]:
+    return filled(
         Titled("The largest size, predicted from the smaller ones", tables.holdout(laws), symbols=False),
         Titled(
             "Every form, fitted below a cut and asked about the runs beyond it",
@@ -199,17 +198,7 @@ def _trust_tables(study_tables: StudyTables, laws: Laws) -> tuple[Titled, ...]:
 
 
 def _appendix(study_tables: StudyTables, laws: Laws) -> Iterator[Chapter]:
-    """The paper's tables, the runs that are in no fit, all fits, all runs."""
-    yield Chapter(
-        name="paper-tables",
-        question="The tables of Kaplan 2020, from these runs",
-        tables=_filled(
-            *(
-                Titled(name, table, "wrapped")
-                for name, table in paper_tables.all_tables(study_tables, laws).items()
-            )
-        ),
-    )
+    """The runs that are in no fit, all fits, all runs."""
     left_out, fits, runs = tables.left_out(laws), tables.fits(laws), tables.runs(study_tables, laws)
     n_left_out = len(left_out.rows)
     yield Chapter(
@@ -220,22 +209,22 @@ def _appendix(study_tables: StudyTables, laws: Laws) -> Iterator[Chapter]:
             if n_left_out
             else "None: every run that was started is complete.",
         ),
-        tables=_filled(Titled("", left_out, "wrapped", symbols=False)),
+        tables=filled(Titled("", left_out, "wrapped", symbols=False)),
     )
     yield Chapter(
         name="fits",
         question="All fits",
         sentences=() if fits.rows else ("There is no fit.",),
-        tables=_filled(Titled("", fits, "fits")),
+        tables=filled(Titled("", fits, "fits")),
     )
     yield Chapter(
         name="runs",
         question="All runs",
         sentences=(f"{len(runs.rows)} complete runs." if runs.rows else "No run is complete.",),
-        tables=_filled(Titled("", runs, symbols=False)),
+        tables=filled(Titled("", runs, symbols=False)),
     )
 
 
-def _filled(*titled: Titled) -> tuple[Titled, ...]:
+def filled(*titled: Titled) -> tuple[Titled, ...]:
     """Those that have a row."""
     return tuple(one for one in titled if one.table.rows)

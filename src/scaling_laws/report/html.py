@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from scaling_laws.report.content import Content, content_of
+from scaling_laws.report.content import Content, Page, content_of
 from scaling_laws.report.interactive import explorer_of
 from scaling_laws.report.markdown import markdown
 from scaling_laws.report.pictures import embedded, write_pictures
@@ -35,7 +35,7 @@ def write_report(study: Study, laws: Mapping[str, Any], output: Path | None = No
     return write_content(content_of(study, laws), output or study.folder / "report.html")
 
 
-def write_content(content: Content, output: Path) -> Path:
+def write_content(content: Page, output: Path) -> Path:
     """Write the page, `<name>.md` beside it, and `figures/` with each figure as PNG and SVG.
 
     The page opens from disk and loads nothing. The same content gives the same bytes.
@@ -45,7 +45,7 @@ def write_content(content: Content, output: Path) -> Path:
     page = _template().render(
         content=content,
         images=embedded(picture for picture in content.pictures if not picture.note),
-        explorer=explorer_of(content.tables, content.laws),
+        explorer=explorer_of(content.tables, content.laws) if isinstance(content, Content) else None,
     )
     write_atomically(output, page)
     return output

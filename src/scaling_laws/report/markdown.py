@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from scaling_laws.report.content import Chapter, Content
+from scaling_laws.report.content import Chapter, Page
 from scaling_laws.report.text import Table
 
 LONGEST_TABLE = 60
@@ -14,7 +14,7 @@ COMMAND = r"(`[\w ./-]+`)"
 ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
-def markdown(content: Content, figures: str) -> str:
+def markdown(content: Page, figures: str) -> str:
     """The whole report.
 
     Args:
@@ -35,8 +35,8 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*$]|\](?=[(\[:])|\b_|_\b|~~)", r"\\\1", entities)
 
 
-def _blocks(content: Content, figures: str) -> Iterator[str]:
-    yield f"# {plain(content.study.name)}"
+def _blocks(content: Page, figures: str) -> Iterator[str]:
+    yield f"# {plain(content.title)}"
     yield plain(content.question)
     yield from (plain(paragraph) for paragraph in content.answer)
     yield from _table(content.headline)

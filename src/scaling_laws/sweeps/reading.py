@@ -16,6 +16,7 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.sweep_file import Sweep
 
 SCALES = Path("configs/scales")
+PAPERS = Path("configs/papers")
 Content = dict[str, Any]
 
 
@@ -50,15 +51,33 @@ def own_scale(path: Path) -> str:
         raise InputError(f"{path}: {error}") from error
 
 
+def budgets(path: Path) -> dict[str, str]:
+    """What a sweep file says it costs, by scale; empty where it cannot be read or says nothing."""
+    try:
+        budget = _read(path).get("budget", {})
+    except InputError:
+        return {}
+    return {str(scale): str(amount) for scale, amount in budget.items()} if isinstance(budget, dict) else {}
+
+
 def _read(path: Path) -> Content:
     try:
         content = get_loader("yaml")(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"cannot be read: {reason}") from error
+        raise InputError(f"cannot be read: {reason}{_moved(path)}") from error
     if not isinstance(content, dict):
         raise InputError("holds no keys; configs/sweeps/ has examples")
     return content
+
+
+def _moved(path: Path) -> str:
+    """Where the study of a sweep file that is gone is now: the papers' have a folder of their own."""
+    if not path.exists():
+        for file in sorted(PAPERS.glob("*.yaml")):
+            if _read(file).get("study") == path.stem:
+                return f"; the study {path.stem!r} is {file} now"
+    return ""
 
 
 def _completed(content: Content, scale: str | None, budget: str | None) -> Content:

@@ -9,7 +9,7 @@ General form, for a loss A/M(N)^alpha + B/D^beta and a cost C = c(N) D: at the o
 
     alpha A M^-alpha (d ln M/d ln N) = beta B D^-beta (d ln c/d ln N),
 
-so that D, and with it C, is a closed form of N. `optimal_path` is that; everything here follows from it.
+so that D, and with it C, is a closed form of N: `laws/allocation/optimal_path.py`. Everything here follows from it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scaling_laws.laws.allocation.optimal_path import optimal_path, slopes
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.forms.joint import Chinchilla, JointLaw
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
@@ -43,22 +44,6 @@ def vocabulary_weight(n_vocab: float, aspect_ratio: float) -> float:
     has V d_model parameters.
     """
     return float(n_vocab * (aspect_ratio / 12) ** (1 / 3))
-
-
-def optimal_path(
-    law: JointLaw, log_M: ArrayLike, M_slope: ArrayLike, log_cost: ArrayLike, cost_slope: ArrayLike
-) -> tuple[FloatArray, FloatArray]:
-    """(ln C, ln D) at which each size is the compute-optimal one.
-
-    Args:
-        law: of the loss, in M parameters and D tokens.
-        log_M, M_slope: ln M of each size, and d ln M/d ln N.
-        log_cost, cost_slope: ln of the FLOPs a token of each size, and its derivative by ln N.
-    """
-    log_A, alpha, log_B, beta = law.bracket()
-    log_of_N = log_A + np.log(alpha) - alpha * np.asarray(log_M) + np.log(M_slope)
-    log_D = (log_B + np.log(beta) + np.log(cost_slope) - log_of_N) / beta
-    return np.asarray(log_cost + log_D), np.asarray(log_D)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,11 +261,3 @@ def _drawn_exponents(draws: JointLaw, weight: float, growth: float, ends: FloatA
     """The apparent exponent of each draw, (R,)."""
     columns = {name: np.asarray(values)[:, None] for name, values in vars(draws).items()}
     return _fitted(PearceSong(law=type(draws)(**columns), weight=weight, growth=growth), np.log(ends))[0]
-
-
-def slopes(log_C: FloatArray, log_N: FloatArray) -> FloatArray:
-    """d ln N/d ln C by least squares, each point weighted by the ln C it stands for, (..., n) -> (...)."""
-    weight = np.abs(np.gradient(log_C, axis=-1))
-    total = weight.sum(axis=-1, keepdims=True)
-    x = log_C - (weight * log_C).sum(axis=-1, keepdims=True) / total
-    return np.asarray((weight * x * log_N).sum(axis=-1) / (weight * x * x).sum(axis=-1))

@@ -1,0 +1,51 @@
+"""Porian et al. 2024: from Kaplan's exponent to Chinchilla's by one correction after another."""
+
+from __future__ import annotations
+
+from scaling_laws.laws.fit.fit import DEFAULT_DELTA
+from scaling_laws.papers.porian2024.ladder import MeasuredExponent, Rung, ladder
+from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.paper import Paper
+from scaling_laws.report.style import family_name
+from scaling_laws.report.text import NOTHING, Table, with_interval
+
+
+def ladder_table(study: StudyTables, laws: Laws) -> Table:
+    """Why Kaplan and Chinchilla disagree: the exponent a after each correction, and the paper's numbers."""
+    settings = laws["manifest"]
+    rows = tuple(
+        (family_name(family), *_cells(rung))
+        for family in study.families
+        for rung in ladder(
+            study.complete[study.complete["family"] == family],
+            delta=settings.get("delta", DEFAULT_DELTA),
+            seed=settings.get("seed", 0),
+        )
+    )
+    columns = (
+        *("family", "change", "a, slices (parabola)", "a, slices (Akima)", "a, law of N and D"),
+        *("a of Porian 2024", "what the runs lack"),
+    )
+    caption = "N_opt ~ C^a, each rung one change. Porian 2024: RefinedWeb; OpenWebText2; 95 % intervals."
+    return Table(columns=columns, rows=rows, caption=caption)
+
+
+def _cells(rung: Rung) -> tuple[str, ...]:
+    ours = [_exponent(found) for found in (rung.parabola, rung.akima, rung.parametric)]
+    theirs = "; ".join(with_interval(each.a, each.interval) for each in rung.published)
+    return (rung.change, *ours, theirs or NOTHING, rung.reason or NOTHING)
+
+
+def _exponent(found: MeasuredExponent) -> str:
+    return with_interval(found.a, found.interval)
+
+
+PAPER = Paper(
+    module=__name__,
+    title="Resolving Discrepancies in Compute-Optimal Scaling of Language Models",
+    citation="Porian, Wortsman, Jitsev, Schmidt & Carmon 2024 (arXiv 2406.19146)",
+    question="Which corrections lead from Kaplan's exponent to Chinchilla's?",
+    sweep="configs/papers/porian2024.yaml",
+    figures={"isoflop_slices": ""},
+    tables=lambda study, laws: {"Why Kaplan and Chinchilla disagree": ladder_table(study, laws)},
+)

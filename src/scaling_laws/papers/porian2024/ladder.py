@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scaling_laws.laws.allocation.frontier import FEWEST_SIZES, size_curves
+from scaling_laws.laws.allocation.optimal_path import optimal_path, slopes
 from scaling_laws.laws.allocation.power_lines import Optima, akima_optima, fit_allocation, isoflop_optima
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
 from scaling_laws.laws.fit.intervals import Interval, bootstrap, percentile_interval, run_noise_sd
@@ -21,7 +22,6 @@ from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, JointLaw, KaplanND
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.papers.pearce_song2024.closed_account import optimal_path, slopes
 from scaling_laws.papers.porian2024.published_exponents import (
     KAPLAN_SETUP,
     LAST_LAYER,

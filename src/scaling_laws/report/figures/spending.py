@@ -100,7 +100,7 @@ def draw(tables: StudyTables, laws: Laws) -> Figure:
     spent = spent_by_run(tables)
     if spent.empty:
         return st.note(
-            TITLE, "Needs a run that has a record: `scaling-laws sweep configs/sweeps/paper.yaml`."
+            TITLE, "Needs a run that has a record: `scaling-laws sweep configs/sweeps/quick.yaml`."
         )
     experiments = by_experiment(spent)
     outcomes, counted = by_outcome(tables)

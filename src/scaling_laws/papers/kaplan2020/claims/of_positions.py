@@ -8,13 +8,15 @@ from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import mean_interval
 from scaling_laws.laws.forms.single import Position
 from scaling_laws.laws.positions import PositionLosses
-from scaling_laws.papers.claim import Claim, Finding, judged, not_measured, too_little
 from scaling_laws.papers.kaplan2020.figures.size_at_positions import of_two_contexts
 from scaling_laws.report.by_position import drawn_folds
+from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
 from scaling_laws.report.evidence import Laws, StudyTables
 
-MOST_RMS = 0.01
-LEAST_FALL = 0.01
+LEAST_FALL = 1.0
+"""Per cent of the loss: from the first half of the context to the second."""
+RMS = "rms distance from the law, per cent"
+CONSTANT = "the lower end of a"
 EARLY = 8
 """Positions: the short context of `configs/sweeps/context.yaml`."""
 
@@ -27,7 +29,7 @@ def _later_fall(losses: PositionLosses, drawn: np.ndarray) -> np.ndarray:
     return np.asarray(mean[:, quarter].mean(axis=1) - mean[:, end / 2 < losses.T].mean(axis=1))
 
 
-def _lstm(tables: StudyTables, laws: Laws) -> Finding:
+def _lstm(tables: StudyTables, laws: Laws) -> Measured | Finding:
     late = laws["late_positions"]
     known = tables.position_losses
     pairs = [
@@ -39,7 +41,7 @@ def _lstm(tables: StudyTables, laws: Laws) -> Finding:
         return not_measured(late["reason"] or "no losses by position")
     n_folds = min(of.n_folds for pair in pairs for of in pair)
     if n_folds < 2:
-        return too_little("the losses are in one fold")
+        return inconclusive("the losses are in one fold")
     drawn = np.concatenate([np.ones((1, n_folds)), drawn_folds(n_folds)])
     transformer, lstm = (
         np.mean([_later_fall(pair[which], drawn) for pair in pairs], axis=0) for which in (0, 1)
@@ -49,12 +51,12 @@ def _lstm(tables: StudyTables, laws: Laws) -> Finding:
     if of_transformer[0] is None or of_transformer[0] <= 0:
         if of_transformer[1] is not None and of_transformer[1] < lstm[0]:
             return Finding(verdict="contradicted", why=f"less than the LSTMs' {lstm[0]:.3f}; {context}")
-        return too_little(context)
+        return inconclusive(context)
     ratio = lstm / transformer
-    return judged(float(ratio[0]), percentile_interval(ratio[1:]), -np.inf, 0.5, context)
+    return Measured(value=float(ratio[0]), interval=percentile_interval(ratio[1:]), context=context)
 
 
-def _position_law(tables: StudyTables, laws: Laws) -> Finding:
+def _position_law(tables: StudyTables, laws: Laws) -> Measured | Finding:
     entries = [
         entry
         for entry in laws["positions"]
@@ -66,23 +68,22 @@ def _position_law(tables: StudyTables, laws: Laws) -> Finding:
     losses = tables.position_losses[entry["run"]]
     mean = losses.mean()
     half = losses.T.max() / 2
-    fall = 1 - float(mean[half < losses.T].mean() / mean[half >= losses.T].mean())
+    fall = 100 * (1 - float(mean[half < losses.T].mean() / mean[half >= losses.T].mean()))
     if fall < LEAST_FALL:
-        why = f"the second half of the context is easier by {100 * fall:.2g} % only"
+        why = f"the second half of the context is easier by {fall:.2g} % only"
         return Finding(verdict="contradicted", why=why)
     if not entry["identified"]:
-        return too_little(entry["reason"])
+        return inconclusive(entry["reason"])
     law = Position(**entry["parameters"])
-    rms = float(np.sqrt(np.mean(np.log(np.asarray(law.loss(losses.T)) / mean) ** 2)))
+    rms = 100 * float(np.sqrt(np.mean(np.log(np.asarray(law.loss(losses.T)) / mean) ** 2)))
     value, interval = float(entry["parameters"]["c"]), tuple(entry["intervals"].get("c", (None, None)))
     constant = entry["intervals"].get("a", (None, None))
-    context = f"N = {entry['N']:.3g}, {100 * rms:.2g} % from the law, a = {entry['parameters']['a']:.2f} nats"
-    if rms > MOST_RMS or constant[0] is None or constant[0] <= 0:
-        return too_little(context, value, interval)
-    return judged(value, interval, 0.0, np.inf, context)
+    context = f"N = {entry['N']:.3g}, {rms:.2g} % from the law, a = {entry['parameters']['a']:.2f} nats"
+    limited = {RMS: rms, CONSTANT: -np.inf if constant[0] is None else constant[0]}
+    return Measured(value=value, interval=interval, context=context, limited=limited)
 
 
-def _short_context(tables: StudyTables, laws: Laws) -> Finding:
+def _short_context(tables: StudyTables, laws: Laws) -> Measured | Finding:
     runs = of_two_contexts(tables, laws)
     if runs.empty or runs["n_ctx"].nunique() < 2:
         return not_measured("the networks have one context")
@@ -98,43 +99,49 @@ def _short_context(tables: StudyTables, laws: Laws) -> Finding:
         return not_measured("no size was trained with both contexts and left losses by position")
     value, interval = mean_interval(differences)
     context = f"contexts of {short} and {long} tokens at {len(sizes)} sizes, positions 1 to {EARLY}"
-    return judged(value, interval, -np.inf, 0.0, context)
+    return Measured(value=value, interval=interval, context=context)
 
 
 CLAIMS = (
     Claim(
-        number=11,
+        slug="lstm-and-late-context",
         text="An LSTM makes no use of late context; a Transformer goes on improving over it",
         source="section 3.2.1, Fig. 7",
         quantity="fall of the loss from the second quarter to the second half of the context, LSTM over "
         "Transformer",
         paper="near 0 beyond 100 tokens",
-        rule="Pairs of one size and horizon; the interval resamples folds of documents. Confirmed: the "
-        "Transformers' fall is above 0, and the ratio's interval lies below 0.5. Contradicted: the ratio "
-        "lies above 0.5, or the Transformers' fall lies below the LSTMs'.",
-        sweep="families",
-        evaluate=_lstm,
+        method="Pairs of one size and horizon; the interval resamples folds of documents. Where the "
+        "Transformers' own fall is not above 0, it is inconclusive.",
+        confirmed=(-np.inf, 0.5),
+        contradicted_if="the Transformers' fall is not above 0 and lies below the LSTMs'",
+        needs="families",
+        measure=_lstm,
     ),
     Claim(
-        number=12,
+        slug="loss-by-position",
         text="The loss at position T is a constant and a power of T",
         source="D.5, Fig. 20",
         quantity="c of a + b T^-c, the largest network",
         paper="0.62",
-        rule="Confirmed: the intervals of c and a lie above 0, and the law is within 1 % (rms). "
-        "Contradicted: the second half of the context is easier than the first by less than 1 %.",
-        sweep="size",
-        evaluate=_position_law,
+        confirmed=(0.0, np.inf),
+        limits=(
+            Limit(name=RMS, words="the losses lie within {most:g} % (rms) of the law", most=1.0, always=True),
+            Limit(name=CONSTANT, words="the interval of a lies above 0", least=1e-9, always=True),
+        ),
+        contradicted_if="the second half of the context is easier than the first by less than "
+        f"{LEAST_FALL:g} %",
+        needs="size",
+        measure=_position_law,
     ),
     Claim(
-        number=13,
+        slug="short-context-at-early-positions",
         text="A network with a short context is better at early positions",
         source="D.5, Fig. 21",
         quantity="loss at positions 1 to 8 relative to a long context, per cent",
         paper="below 0",
-        rule="Mean over the sizes that were trained with both contexts, at equal tokens. Confirmed: its "
-        "interval lies below 0. Contradicted: above 0.",
-        sweep="context",
-        evaluate=_short_context,
+        method="Mean over the sizes that were trained with both contexts, at equal tokens.",
+        confirmed=(-np.inf, 0.0),
+        needs="context",
+        measure=_short_context,
     ),
 )

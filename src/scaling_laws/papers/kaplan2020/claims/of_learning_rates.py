@@ -7,7 +7,7 @@ import pandas as pd
 
 from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import line_through
-from scaling_laws.papers.claim import Claim, Finding, judged, not_measured, too_little
+from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
 from scaling_laws.report.evidence import Laws, StudyTables
 
 SCHEDULE = ("decay", "cooldown_share", "learning_rate")
@@ -17,7 +17,7 @@ DRAWS = 1000
 FEWEST_RATES = 4
 
 
-def _schedules(tables: StudyTables, laws: Laws) -> Finding:
+def _schedules(tables: StudyTables, laws: Laws) -> Measured | Finding:
     runs = tables.of_experiment("schedule", tables.main_family)
     runs = runs[runs["after_cooldown"].astype(bool)] if not runs.empty else runs
     if runs.empty or runs["summed_learning_rate"].isna().all():
@@ -29,16 +29,17 @@ def _schedules(tables: StudyTables, laws: Laws) -> Finding:
     enough = ENOUGH * means.loc[means["learning_rate"] == best_peak, "summed_learning_rate"].max()
     means = means[means["summed_learning_rate"] >= enough]
     if len(means) < 3:
-        return too_little(f"{len(means)} schedules have enough learning rate in sum")
+        return inconclusive(f"{len(means)} schedules have enough learning rate in sum")
     log_loss = np.log(means["mean"].to_numpy(dtype=float))
     value = 100 * float(np.expm1(np.ptp(log_loss)))
     noise = laws["noise"]["sd_log_loss"]
     if noise is None:
-        return too_little("the noise between seeds is not known", value)
+        return inconclusive("the noise between seeds is not known", value)
     sd = noise / np.sqrt(means["count"].to_numpy(dtype=float))
     shaken = log_loss + np.random.default_rng(0).normal(size=(DRAWS, len(log_loss))) * sd
     interval = percentile_interval(100 * np.expm1(np.ptp(shaken, axis=1)))
-    return judged(value, interval, -np.inf, 1.5, f"{len(means)} schedules with enough learning rate in sum")
+    context = f"{len(means)} schedules with enough learning rate in sum"
+    return Measured(value=value, interval=interval, context=context)
 
 
 def best_rates(runs: pd.DataFrame) -> pd.DataFrame:
@@ -61,42 +62,42 @@ def best_rates(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["N", "batch_tokens", "rate"])
 
 
-def _rate_falls(tables: StudyTables, laws: Laws) -> Finding:
+def _rate_falls(tables: StudyTables, laws: Laws) -> Measured | Finding:
     runs = tables.of_experiment("lr", tables.main_family)
     if runs.empty:
         return not_measured("no sizes with several learning rates")
     best = best_rates(runs)
     if best["N"].nunique() < 3 or len(best) - best["batch_tokens"].nunique() < 2:
-        return too_little(f"{len(best)} sizes and batches have their best rate among those tried")
+        return inconclusive(f"{len(best)} sizes and batches have their best rate among those tried")
     line = line_through(np.log(best["N"]), np.log(best["rate"]), best["batch_tokens"])
     context = (
         f"{len(best)} best rates at {best['N'].nunique()} sizes and {best['batch_tokens'].nunique()} batches"
     )
-    return judged(line.slope, line.interval, -np.inf, 0.0, context)
+    return Measured(value=line.slope, interval=line.interval, context=context)
 
 
 CLAIMS = (
     Claim(
-        number=27,
+        slug="schedule-hardly-matters",
         text="The schedule of the learning rate hardly matters, if its sum is large enough",
         source="D.6, Fig. 22",
         quantity="worst over best schedule, less 1, per cent",
         paper="1.4 (0.05 nats)",
-        rule="Schedules that end low and have at least half of the largest summed rate at the best peak, "
-        "means over seeds; the interval is that of the noise between seeds. Confirmed: it lies below "
-        "1.5 %. Contradicted: above.",
-        sweep="schedule",
-        evaluate=_schedules,
+        method=f"Schedules that end low and have at least {ENOUGH:g} of the largest summed rate at the best peak, "
+        "means over seeds; the interval is that of the noise between seeds.",
+        confirmed=(-np.inf, 1.5),
+        needs="schedule",
+        measure=_schedules,
     ),
     Claim(
-        number=28,
+        slug="larger-want-lower-rates",
         text="Larger networks want lower learning rates",
         source="(D.1)",
         quantity="exponent of N in the best rate at one batch",
         paper="below 0",
-        rule="Parabolas of ln loss in ln rate at each size and batch. Confirmed: the interval lies below 0. "
-        "Contradicted: above.",
-        sweep="lr",
-        evaluate=_rate_falls,
+        method="Parabolas of ln loss in ln rate at each size and batch.",
+        confirmed=(-np.inf, 0.0),
+        needs="lr",
+        measure=_rate_falls,
     ),
 )

@@ -1,0 +1,145 @@
+"""`scaling-laws paper`: the list of papers, or one of them reproduced: its runs, claims, figures and page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling_laws.commands.sweep import add_training_arguments
+from scaling_laws.study.errors import InputError
+
+if TYPE_CHECKING:
+    from scaling_laws.report.paper import Paper
+    from scaling_laws.study.runs import Study
+
+KEPT_FILES = ("claims.json", "claims.csv", "claims.md", "page.md")
+
+
+def add_paper_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `paper` takes."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the paper; without a name they are listed")
+    parser.add_argument(
+        "--runs", type=Path, metavar="STUDY|TABLE", help="judge these runs: a study's folder, or a table"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print every planned run and train nothing")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="default: lightning_logs/papers/NAME"
+    )
+    parser.add_argument(
+        "--export",
+        type=Path,
+        nargs="?",
+        const=True,
+        metavar="FOLDER",
+        help="copy what is small there, too (default: results/papers/NAME)",
+    )
+    parser.add_argument("--from", dest="module", metavar="MODULE", help="a module of your own with a PAPER")
+    add_training_arguments(parser.add_argument_group("training"))
+
+
+def paper(options: argparse.Namespace) -> None:
+    """List the papers, or reproduce one.
+
+    Raises:
+        InputError: there is no such paper, its runs cannot be had, or some of its trainings failed.
+    """
+    if options.name is None:
+        print(_list(options.module))
+        return
+    from scaling_laws.report.paper import find_paper
+
+    chosen = find_paper(options.name, options.module)
+    if options.dry_run:
+        _preview(chosen, options)
+        return
+    study, failed = _runs(chosen, options)
+    _write(chosen, study, options)
+    if failed:
+        from scaling_laws.commands.sweep import refuse
+
+        refuse(failed)
+
+
+def _list(module: str | None) -> str:
+    from scaling_laws.report.paper import all_papers
+    from scaling_laws.report.text import Table
+
+    rows = [
+        (each.name, each.title, *_needs(each)) for _, each in sorted(all_papers(module).items())
+    ]
+    return Table(columns=("name", "title", "runs", "cost"), rows=tuple(rows)).text()
+
+
+def _needs(chosen: Paper) -> tuple[str, str]:
+    """What makes a paper's runs, and what that costs at each scale."""
+    if chosen.simulate is not None:
+        return "simulated", "seconds"
+    if not chosen.sweep:
+        return "--runs", ""
+    from scaling_laws.sweeps.reading import budgets
+
+    return chosen.sweep, ", ".join(f"{scale}: {cost}" for scale, cost in budgets(Path(chosen.sweep)).items())
+
+
+def _preview(chosen: Paper, options: argparse.Namespace) -> None:
+    if options.runs is not None or chosen.simulate is not None or not chosen.sweep:
+        print(f"{chosen.name}: nothing to train")
+        return
+    from scaling_laws.commands.sweep import sweep
+
+    options.file, options.status = Path(chosen.sweep), False
+    sweep(options)
+
+
+def _runs(chosen: Paper, options: argparse.Namespace) -> tuple[Study, dict[str, str]]:
+    """The runs to judge by, and the trainings that failed, with their reasons."""
+    if options.runs is not None:
+        return _study_of(options.runs), {}
+    if chosen.simulate is not None:
+        from scaling_laws.study.runs import study_of_table
+
+        return study_of_table(chosen.name, chosen.simulate()), {}
+    if not chosen.sweep:
+        raise InputError(f"{chosen.name}: has no runs of its own; give some with --runs STUDY or TABLE")
+    from scaling_laws.commands.sweep import plan_of, train
+    from scaling_laws.study.runs import load_study
+
+    options.file = Path(chosen.sweep)
+    plan = plan_of(options)
+    failed = train(plan, options)
+    return load_study(plan.folder), failed
+
+
+def _study_of(runs: Path) -> Study:
+    """A study's folder, or anybody's table."""
+    from scaling_laws.study.runs import load_study, study_of_table
+
+    if runs.is_dir():
+        return load_study(runs)
+    from scaling_laws.laws.runs_csv import read_runs_csv
+
+    return study_of_table(runs.name, read_runs_csv(runs))
+
+
+def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
+    from scaling_laws.commands.laws import fit_folder
+    from scaling_laws.report.claims import counted
+    from scaling_laws.report.evidence import no_laws
+    from scaling_laws.report.paper import write_paper
+    from scaling_laws.study.records import write_atomically
+
+    laws: Any = no_laws(study) if study.runs.empty else fit_folder(study)
+    folder = options.output or options.logs / "papers" / chosen.name
+    found = write_paper(chosen, study, laws, folder)
+    write_atomically(folder / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
+    if found:
+        print(f"claims: {counted(found)}")
+    print(f"page: {(folder / 'page.html').resolve()}")
+    if options.export is not None:
+        from scaling_laws.commands.report import export_files, figures_to_keep
+
+        kept = {name: (folder / name).read_bytes() for name in KEPT_FILES} | figures_to_keep(folder)
+        to = Path("results/papers") / chosen.name if options.export is True else options.export
+        print(f"export: {export_files(kept, to)}")

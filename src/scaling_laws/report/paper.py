@@ -1,0 +1,199 @@
+"""A paper, judged by runs: claims by fixed rules, its figures and tables from these runs, and one page.
+
+A paper is a module that holds `PAPER`. This package's own lie in `scaling_laws.papers`, which is listed: nothing
+here knows one by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from scaling_laws.report import figures, tables
+from scaling_laws.report.claims import VERDICTS, Claim, Findings, claims_table, counted, findings, write_claims
+from scaling_laws.report.content import Chapter, Page, Titled, filled
+from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.figure import CHAPTERS, StudyFigure, figures_of
+from scaling_laws.report.html import write_content
+from scaling_laws.report.made_with import manifest
+from scaling_laws.report.pictures import Picture, draw_pictures
+from scaling_laws.report.text import Table
+from scaling_laws.study.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scaling_laws.study.runs import Study
+
+OURS = "scaling_laws.papers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """A paper and what reproduces it.
+
+    Attributes:
+        module: where it is declared (`__name__`), whose modules define its figures.
+        title, citation: of the paper.
+        question: what it asks.
+        sweep: the file of `configs/papers/` that trains its runs; empty where they are simulated.
+        simulate: makes its runs instead: a table as `scaling-laws laws` reads it.
+        claims: in the paper's order.
+        figures: name -> number in the paper, in the page's order within a chapter; a name that is not
+            defined by the paper's own modules is one of the report's. Its own others come last.
+        tables: (study's tables, laws) -> the paper's tables by name.
+        evidence: what figures, tables and claims read.
+    """
+
+    module: str
+    title: str
+    citation: str
+    question: str
+    sweep: str = ""
+    simulate: Callable[[], pd.DataFrame] | None = None
+    claims: tuple[Claim, ...] = ()
+    figures: Mapping[str, str] = field(default_factory=dict)
+    tables: Callable[[Any, Laws], Mapping[str, Table]] = lambda study, laws: {}
+    evidence: type[StudyTables] = StudyTables
+
+    @property
+    def name(self) -> str:
+        return self.module.rpartition(".")[2]
+
+    def all_figures(self) -> list[StudyFigure[Any]]:
+        """Its own figures and those of the report that it shows, by chapter."""
+        own = {each.name: each for each in figures_of(importlib.import_module(self.module))}
+        shown = {each.name: each for each in figures_of(figures)} | own
+        if unknown := sorted(self.figures.keys() - shown.keys()):
+            raise InputError(f"{self.module}: there is no figure {unknown[0]!r} to show")
+        chapters = list(CHAPTERS)
+        chosen = [shown[name] for name in dict.fromkeys([*self.figures, *own])]
+        return sorted(chosen, key=lambda each: chapters.index(each.chapter))
+
+
+def all_papers(more: str | None = None) -> dict[str, Paper]:
+    """Every paper by name: those of this package, and those of a module of the user's own.
+
+    Raises:
+        InputError: there is no such module, or it holds no paper.
+    """
+    return {paper.name: paper for paper in (_paper_in(module) for module in _modules(more)) if paper}
+
+
+def find_paper(name: str, more: str | None = None) -> Paper:
+    """The paper of that name; no other is imported.
+
+    Raises:
+        InputError: there is none, or `more` is no module.
+    """
+    modules = _modules(more)
+    for module in reversed(modules):
+        if module.rpartition(".")[2] == name and (paper := _paper_in(module)) is not None:
+            return paper
+    known = ", ".join(sorted(module.rpartition(".")[2] for module in modules)) or "none"
+    raise InputError(f"there is no paper {name!r}; there are: {known}; a module of your own: --from MODULE")
+
+
+def _modules(more: str | None) -> list[str]:
+    """Names of the modules that hold a paper each: in our package, and in a module or package of the user's."""
+    found = _inside(importlib.import_module(OURS)) if importlib.util.find_spec(OURS) else []
+    if more is None:
+        return found
+    try:
+        module = importlib.import_module(more)
+    except ImportError as error:
+        raise InputError(f"--from {more}: cannot be imported: {error}") from error
+    if hasattr(module, "PAPER"):
+        return [*found, more]
+    if not (theirs := _inside(module)):
+        raise InputError(f"--from {more}: holds no PAPER; CONTRIBUTING.md says what a paper is")
+    return [*found, *theirs]
+
+
+def _inside(package: ModuleType) -> list[str]:
+    path = getattr(package, "__path__", ())
+    return [each.name for each in pkgutil.iter_modules(path, f"{package.__name__}.")]
+
+
+def _paper_in(module: str) -> Paper | None:
+    return getattr(importlib.import_module(module), "PAPER", None)
+
+
+def write_paper(paper: Paper, study: Study, laws: Laws, folder: Path) -> Findings:
+    """Write `claims.json`, `claims.csv`, `claims.md`, `figures/`, `page.html` and `page.md`; return the findings.
+
+    Raises:
+        InputError: the laws lack something, or the folder cannot be written to.
+    """
+    evidence = paper.evidence.read(study, laws)
+    found = findings(paper.claims, evidence, laws)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_claims(f"{paper.title}: its claims, and what {study.name} says", found, folder)
+    write_content(_page(paper, study, evidence, laws, found), folder / "page.html")
+    return found
+
+
+def _page(paper: Paper, study: Study, evidence: StudyTables, laws: Laws, found: Findings) -> Page:
+    n_runs, n_left_out = len(study.runs), len(laws["left_out"])
+    answer = [f"{paper.citation}.", f"Judged by {n_runs} runs of {study.name}; {n_left_out} are in no law."]
+    if found:
+        answer.append(f"Of its {len(found)} claims {counted(found)}.")
+    pictures = draw_pictures(paper.all_figures(), evidence, laws)
+    paper_tables = [Titled(name, table, "wrapped") for name, table in paper.tables(evidence, laws).items()]
+    return Page(
+        title=paper.title,
+        question=paper.question,
+        answer=tuple(answer),
+        headline=_verdicts(found),
+        chapters=(
+            *([_claims_chapter(found)] if found else []),
+            *_figure_chapters(paper, pictures),
+            Chapter(name="tables", question="The paper's tables, from these runs", tables=filled(*paper_tables)),
+            Chapter(
+                name="left-out",
+                question="Which runs were left out?",
+                sentences=() if n_left_out else ("None.",),
+                tables=filled(Titled("", tables.left_out(laws), "wrapped", symbols=False)),
+            ),
+        ),
+        manifest=(("runs", str(study.folder)), *manifest(study, laws)),
+    )
+
+
+def _verdicts(found: Findings) -> Table:
+    rows = tuple(
+        (verdict, str(n))
+        for verdict in VERDICTS
+        if (n := sum(finding.verdict == verdict for _, finding in found))
+    )
+    return Table(columns=("verdict", "claims"), rows=rows)
+
+
+def _claims_chapter(found: Findings) -> Chapter:
+    rules = tuple(f"{place}. {claim.text}: {claim.rule}" for place, (claim, _) in enumerate(found, start=1))
+    return Chapter(
+        name="claims",
+        question="What the paper claims, and what these runs say",
+        list_heading="Rules",
+        listed=rules,
+        tables=(Titled("", claims_table(found), "claims"),),
+    )
+
+
+def _figure_chapters(paper: Paper, pictures: tuple[Picture, ...]) -> list[Chapter]:
+    """The questions that have a figure; titles with the number in the paper."""
+    numbered = [
+        replace(each, title=f"{each.title} ({place})") if (place := paper.figures.get(each.name)) else each
+        for each in pictures
+    ]
+    return [
+        Chapter(name=name, question=question, pictures=of_chapter)
+        for name, question in CHAPTERS.items()
+        if (of_chapter := tuple(each for each in numbered if each.chapter == name))
+    ]
