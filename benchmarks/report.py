@@ -2,9 +2,9 @@
 
     python benchmarks/report.py            -> results/bench/report.json
 
-The study is the synthetic one of the tests, every run of `configs/papers/kaplan2020.yaml`, again and again with
-other seeds. Its laws are fitted first and timed on their own; the report is reading the tables, drawing every
-figure, and writing the page, the Markdown and the figures. Laws are fitted and figures drawn by several
+The study is the synthetic one of the tests, every run of `configs/papers/kaplan2020.yaml`, again and again
+with other seeds. Its laws are fitted first and timed on their own; the report is reading the tables, drawing
+every figure, and writing the page, the Markdown and the figures. Laws are fitted and figures drawn by several
 processes: times are those of the clock, the memory is that of the largest process.
 """
 

@@ -14,6 +14,7 @@ from scaling_laws.laws.fit.intervals import (
 )
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.rows import make_rows
+from scaling_laws.laws.fit.straight_line import line_through, mean_interval
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.forms.single import PowerN
 from scaling_laws.study.errors import InputError
@@ -130,3 +131,18 @@ def test_seed_noise_says_why_it_is_not_known():
     noise = seed_noise(runs[runs["seed"] == 0])
     assert (noise.sd_log_loss, noise.n_groups) == (None, 0)
     assert noise.reason == "no runs differ in their seed alone"
+
+
+def test_lines_and_means_cover_what_they_estimate():
+    random = np.random.default_rng(0)
+    x, groups = np.tile(np.arange(4.0), 2), np.repeat(["a", "b"], 4)
+    hits = [0, 0]
+    for _ in range(400):
+        y = 2 * x + np.where(groups == "a", 5.0, -5.0) + random.normal(size=8)
+        low, high = line_through(x, y, groups).interval
+        hits[0] += low < 2 < high
+        low, high = mean_interval(random.normal(loc=3, size=5))[1]
+        hits[1] += low < 3 < high
+    assert all(0.86 < hit / 400 < 0.94 for hit in hits)
+    exact = line_through(x, 2 * x + np.where(groups == "a", 5.0, -5.0), groups)
+    assert (exact.slope, exact.intercept, exact.rms) == pytest.approx((2, 5, 0), abs=1e-12)

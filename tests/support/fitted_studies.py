@@ -66,6 +66,6 @@ def _fingerprint() -> str:
         ROOT / "examples/modern_decoder.py",
         ROOT / "tests/support/synthetic_paper.py",
         ROOT / "tests/support/paper_truth.py",
-        *sorted(ROOT.glob("configs/s*/*.yaml")),
+        *sorted(ROOT.glob("configs/[sp]*/*.yaml")),
     ]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A paper-sized study drawn from known laws: every run that `configs/papers/kaplan2020.yaml` plans, as if trained.
+"""A study drawn from known laws: every run that `configs/papers/kaplan2020.yaml` plans, as if trained.
 
 Names, tags, batches, schedules and learning rates are those of the real plan; losses are `paper_truth.py`'s:
 

@@ -66,9 +66,7 @@ def _list(module: str | None) -> str:
     from scaling_laws.report.paper import all_papers
     from scaling_laws.report.text import Table
 
-    rows = [
-        (each.name, each.title, *_needs(each)) for _, each in sorted(all_papers(module).items())
-    ]
+    rows = [(each.name, each.title, *_needs(each)) for _, each in sorted(all_papers(module).items())]
     return Table(columns=("name", "title", "runs", "cost"), rows=tuple(rows)).text()
 
 

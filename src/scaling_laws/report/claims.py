@@ -1,7 +1,7 @@
 """Claims of a paper: the rule that decides about each, as data, and the table and files of what runs say.
 
-A rule compares a 90 % interval with bounds that were written down before a run was looked at. Where the interval
-reaches across a bound, or the runs do not suffice, the verdict is `inconclusive`.
+A rule compares a 90 % interval with bounds that were written down before a run was looked at. Where the
+interval reaches across a bound, or the runs do not suffice, the verdict is `inconclusive`.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class Claim:
         quantity: what is measured, with its unit.
         paper: the paper's value of that quantity; empty where it gives none.
         method: how it is measured, in sentences; empty where `quantity` says it.
-        confirmed: where the whole interval must lie, from and to (may be infinite); where both are one number,
-            the interval must hold it. The claim is contradicted where no part of the interval lies there.
+        confirmed: where the whole interval must lie, from and to (may be infinite); where both are one
+            number, the interval must hold it. Contradicted is what has no part of its interval there.
         limits: what else must hold.
         contradicted_if: what else contradicts the claim, in words; `measure` then returns the finding.
         needs: name of the file in `configs/sweeps/` that trains the runs.
@@ -147,7 +147,8 @@ class Claim:
         if interval == (None, None):
             return inconclusive(f"it has no interval; {context}", value)
         verdict, where = self._verdict(
-            -math.inf if interval[0] is None else interval[0], math.inf if interval[1] is None else interval[1]
+            -math.inf if interval[0] is None else interval[0],
+            math.inf if interval[1] is None else interval[1],
         )
         why = f"the interval {where}; {context}" if context else f"the interval {where}"
         broken = [limit for limit in self.limits if not limit.holds(measured)]

@@ -94,10 +94,10 @@ def figure(
 
 
 def figures_of(package: ModuleType) -> list[StudyFigure[Any]]:
-    """The figures that the modules of a package define, by chapter, order and name."""
+    """The figures that a package and its modules define, by chapter, order and name."""
     figures: dict[str, Any] = {}
-    for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        module = importlib.import_module(each.name)
+    inside = pkgutil.walk_packages(getattr(package, "__path__", ()), f"{package.__name__}.")
+    for module in [package, *(importlib.import_module(each.name) for each in inside)]:
         here = [value for value in vars(module).values() if isinstance(value, StudyFigure)]
         figures |= {value.name: value for value in here if value.defined_in[0] == module.__name__}
         figures |= {entry.name: entry for entry in getattr(module, "FIGURES", ())}  # of the old shape

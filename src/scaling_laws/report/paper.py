@@ -1,7 +1,7 @@
 """A paper, judged by runs: claims by fixed rules, its figures and tables from these runs, and one page.
 
-A paper is a module that holds `PAPER`. This package's own lie in `scaling_laws.papers`, which is listed: nothing
-here knows one by name.
+A paper is a module that holds `PAPER`. This package's own lie in `scaling_laws.papers`, which is listed:
+nothing here knows one by name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from scaling_laws.report import figures, tables
-from scaling_laws.report.claims import VERDICTS, Claim, Findings, claims_table, counted, findings, write_claims
+from scaling_laws.report.claims import (
+    VERDICTS,
+    Claim,
+    Findings,
+    claims_table,
+    counted,
+    findings,
+    write_claims,
+)
 from scaling_laws.report.content import Chapter, Page, Titled, filled
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.report.figure import CHAPTERS, StudyFigure, figures_of
@@ -101,7 +109,7 @@ def find_paper(name: str, more: str | None = None) -> Paper:
 
 
 def _modules(more: str | None) -> list[str]:
-    """Names of the modules that hold a paper each: in our package, and in a module or package of the user's."""
+    """Names of the modules that hold a paper each: ours, and those of a module or package of the user's."""
     found = _inside(importlib.import_module(OURS)) if importlib.util.find_spec(OURS) else []
     if more is None:
         return found
@@ -111,7 +119,7 @@ def _modules(more: str | None) -> list[str]:
         raise InputError(f"--from {more}: cannot be imported: {error}") from error
     if hasattr(module, "PAPER"):
         return [*found, more]
-    if not (theirs := _inside(module)):
+    if not (theirs := [each for each in _inside(module) if _paper_in(each)]):
         raise InputError(f"--from {more}: holds no PAPER; CONTRIBUTING.md says what a paper is")
     return [*found, *theirs]
 
@@ -126,7 +134,7 @@ def _paper_in(module: str) -> Paper | None:
 
 
 def write_paper(paper: Paper, study: Study, laws: Laws, folder: Path) -> Findings:
-    """Write `claims.json`, `claims.csv`, `claims.md`, `figures/`, `page.html` and `page.md`; return the findings.
+    """Write `claims.json`, `.csv` and `.md`, `figures/`, `page.html` and `page.md`; return the findings.
 
     Raises:
         InputError: the laws lack something, or the folder cannot be written to.
@@ -143,7 +151,7 @@ def _page(paper: Paper, study: Study, evidence: StudyTables, laws: Laws, found: 
     n_runs, n_left_out = len(study.runs), len(laws["left_out"])
     answer = [f"{paper.citation}.", f"Judged by {n_runs} runs of {study.name}; {n_left_out} are in no law."]
     if found:
-        answer.append(f"Of its {len(found)} claims {counted(found)}.")
+        answer.append(f"Its claims: {counted(found)}.")
     pictures = draw_pictures(paper.all_figures(), evidence, laws)
     paper_tables = [Titled(name, table, "wrapped") for name, table in paper.tables(evidence, laws).items()]
     return Page(
@@ -154,7 +162,9 @@ def _page(paper: Paper, study: Study, evidence: StudyTables, laws: Laws, found: 
         chapters=(
             *([_claims_chapter(found)] if found else []),
             *_figure_chapters(paper, pictures),
-            Chapter(name="tables", question="The paper's tables, from these runs", tables=filled(*paper_tables)),
+            Chapter(
+                name="tables", question="The paper's tables, from these runs", tables=filled(*paper_tables)
+            ),
             Chapter(
                 name="left-out",
                 question="Which runs were left out?",

@@ -119,7 +119,7 @@ def _picture_of_entry(entry: Entry, study: StudyTables, laws: Laws) -> Picture:
     drawn = entry.draw(study, laws)
     return Picture(
         name=entry.name,
-        title=f"{entry.title} (Kaplan 2020, {entry.paper})" if entry.paper else entry.title,
+        title=entry.title,
         chapter=entry.question,
         description=entry.describe(study, laws),
         svg=st.rendered(drawn, "svg", dpi=PAGE_DPI, metadata={"Date": None}),

@@ -214,6 +214,22 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
     return settings
 
 
+def study_of_table(name: str, runs: pd.DataFrame) -> Study:
+    """A table of runs as a study that has no folder: without records, curves and losses by position.
+
+    Args:
+        runs: run, trunk, family, N, D, C, loss, and whatever other columns of `Study.runs` there are.
+    """
+    import pandas as pd
+
+    runs = runs.copy()
+    for column, neutral in (("experiments", ""), ("unique_tokens", runs["D"])):
+        if column not in runs:
+            runs[column] = neutral
+    left_out = pd.DataFrame(columns=["run", "status", "reason"])
+    return Study(name=name, question="", folder=Path(name), records=(), runs=runs, left_out=left_out)
+
+
 def load_study(folder: Path) -> Study:
     """Read every `record.json`, and every `failure.json` without one, one level below `folder`.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.published import (
     HOFFMANN_ENVELOPE,
     HOFFMANN_ISOFLOP,
@@ -31,7 +32,11 @@ def _cooled(study: StudyTables, laws: Laws) -> Measured | Finding:
     if entry["exponent"] is None:
         return not_measured(entry["reason"] or "no slices of equal compute")
     context = f"{entry.get('n_points', 0)} slices of equal compute"
-    return Measured(value=entry["exponent"], interval=tuple(entry["exponent_interval"]), context=context)
+    return Measured(value=entry["exponent"], interval=_ends(entry["exponent_interval"]), context=context)
+
+
+def _ends(interval: Sequence[float | None] | None) -> Interval:
+    return (None, None) if interval is None else (interval[0], interval[1])
 
 
 def table_2(laws: Laws) -> Table:
@@ -46,7 +51,9 @@ def table_2(laws: Laws) -> Table:
                 if ours is None
                 else tuple(with_interval(ours[each], ours[f"{each}_interval"]) for each in ("a", "b"))
             )
-            rows.append((f"{number}: {name}", family_name(entry["family"]), *cells, printed, f"{theirs.b:.2f}"))
+            rows.append(
+                (f"{number}: {name}", family_name(entry["family"]), *cells, printed, f"{theirs.b:.2f}")
+            )
     columns = ("approach", "family", "a", "b", "a, Hoffmann 2022", "b, Hoffmann 2022")
     caption = "N_opt ~ C^a, D_opt ~ C^b. Brackets: 90 % intervals; Hoffmann's: 10th to 90th percentile."
     return Table(columns=columns, rows=tuple(rows), caption=caption)

@@ -33,7 +33,7 @@ NOISE = 0.002
 
 
 def simulated_runs() -> pd.DataFrame:
-    """Kaplan's range of sizes in a world of Chinchilla's law in all parameters: the paper's own simulation."""
+    """Kaplan's range of sizes in a world of Chinchilla's law in all parameters, as the paper simulates it."""
     account = PearceSong(law=BESIROGLU)
     sizes = np.geomspace(*KAPLAN_RANGE_N, N_SIZES)
     N = np.repeat(sizes, len(HORIZONS))
@@ -105,11 +105,12 @@ def on_these_runs(study: StudyTables, laws: Laws) -> Table:
 
 
 def in_kaplans_range() -> Table:
-    """What two published laws in all parameters show an analysis of Kaplan's sizes that leaves embeddings out."""
+    """What two published laws in all parameters show where Kaplan's sizes are counted without embeddings."""
     laws = {"Hoffmann 2022": HOFFMANN, "Besiroglu 2024": BESIROGLU}
     found = {name: apparent_exponents(PearceSong(law=law)) for name, law in laws.items()}
     rows = tuple(
-        (name, f"{each.a_total:.2f}", f"{each.a:.2f}", f"{each.loss_exponent:.3f}") for name, each in found.items()
+        (name, f"{each.a_total:.2f}", f"{each.a:.2f}", f"{each.loss_exponent:.3f}")
+        for name, each in found.items()
     )
     columns = ("law", "a in all parameters", "a without embeddings", "exponent of the loss")
     caption = "Kaplan 2020 measured 0.73 and 0.057, without embeddings and at these sizes."
@@ -129,8 +130,8 @@ PAPER = Paper(
             source="section 3",
             quantity="exponent without embeddings less that with them",
             paper="0.28",
-            method="L(N, D) with an irreducible loss in all parameters, seen through either N; the interval is "
-            "what the intervals of both exponents leave.",
+            method="L(N, D) with an irreducible loss in all parameters, seen through either N; the interval "
+            "is what the intervals of both exponents leave.",
             confirmed=(0.0, np.inf),
             needs="isoflop",
             measure=_difference,

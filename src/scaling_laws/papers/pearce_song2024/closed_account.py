@@ -9,7 +9,7 @@ General form, for a loss A/M(N)^alpha + B/D^beta and a cost C = c(N) D: at the o
 
     alpha A M^-alpha (d ln M/d ln N) = beta B D^-beta (d ln c/d ln N),
 
-so that D, and with it C, is a closed form of N: `laws/allocation/optimal_path.py`. Everything here follows from it.
+so that D, and with it C, is a closed form of N (`laws/allocation/optimal_path.py`). The rest follows.
 """
 
 from __future__ import annotations

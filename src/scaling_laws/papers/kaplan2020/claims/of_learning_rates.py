@@ -83,8 +83,8 @@ CLAIMS = (
         source="D.6, Fig. 22",
         quantity="worst over best schedule, less 1, per cent",
         paper="1.4 (0.05 nats)",
-        method=f"Schedules that end low and have at least {ENOUGH:g} of the largest summed rate at the best peak, "
-        "means over seeds; the interval is that of the noise between seeds.",
+        method=f"Schedules that end low and have at least {ENOUGH:g} of the largest summed rate at the "
+        "best peak, means over seeds; the interval is that of the noise between seeds.",
         confirmed=(-np.inf, 1.5),
         needs="schedule",
         measure=_schedules,

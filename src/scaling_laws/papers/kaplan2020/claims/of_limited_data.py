@@ -43,7 +43,9 @@ CLAIMS = (
         paper="0.74",
         method="L(N, D) (1.5) fitted to the runs on parts of the corpus.",
         confirmed=(0.5, 1.0),
-        limits=(Limit(name=RMS, words="the losses lie within {most:g} % (rms) of the law", most=2.0, always=True),),
+        limits=(
+            Limit(name=RMS, words="the losses lie within {most:g} % (rms) of the law", most=2.0, always=True),
+        ),
         contradicted_if="the largest network is less than "
         f"{LEAST_EXCESS:g} % worse on the fewest tokens than on all",
         needs="data",

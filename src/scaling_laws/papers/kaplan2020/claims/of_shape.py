@@ -117,8 +117,8 @@ CLAIMS = (
         source="section 3.1, Fig. 5",
         quantity="worst over best loss of one N, less 1, per cent",
         paper="below 3",
-        method=f"Transformers of two layers and more with d_model / n_layer of {LEAST_ASPECT_RATIO:g} and more, "
-        "corrected to one N by L(N); the interval is that of the noise between seeds.",
+        method=f"Transformers of two layers and more with d_model / n_layer of {LEAST_ASPECT_RATIO:g} and "
+        "more, corrected to one N by L(N); the interval is that of the noise between seeds.",
         confirmed=(-np.inf, 3.0),
         needs="depth",
         measure=_shape,
@@ -140,7 +140,7 @@ CLAIMS = (
         source="D.8, Fig. 24",
         quantity="change of the offset from the least to the most layers, nats",
         paper="none seen",
-        method="Offset on the logarithm of the depth, two layers and more, the corpus with the steepest line.",
+        method="Offset on the logarithm of the depth, two layers and more; the corpus of the steepest line.",
         confirmed=(-0.05, 0.05),
         needs="depth",
         measure=_depth_on_foreign,

@@ -20,7 +20,7 @@ from scaling_laws.laws.forms.single import PowerD
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.papers.kaplan2020.time_points import TimePoints, time_points
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import Laws, StudyTables, find_allocation
+from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.study.recipe import for_training_time
 from scaling_laws.study.records import MAIN_CORPUS
 
@@ -47,7 +47,7 @@ def _inverse(ends: Any) -> Interval:
     return (0.0 if high is None else 1 / high), (None if not low else 1 / low)
 
 
-def _no_batch_law(law: Mapping[str, Any]) -> Measured | Finding:
+def _no_batch_law(law: Mapping[str, Any]) -> Finding:
     """Whether nobody scanned batches, or the scan did not suffice."""
     why = f"no law of the critical batch: {law['reason']}"
     scanned = any(level["n_batches"] >= FEWEST_BATCHES for level in law.get("levels", ()))
@@ -211,9 +211,7 @@ def _optimal(name: str, tables: StudyTables, laws: Laws) -> Measured | Finding:
     power = route["optimal"][name]
     C = [point["C_min"] for point in route["envelope"]]
     context = f"{len(C)} points over {np.log10(max(C) / min(C)):.1f} decades of C_min"
-    return Measured(
-        value=power["exponent"], interval=_interval(power["exponent_interval"]), context=context
-    )
+    return Measured(value=power["exponent"], interval=_interval(power["exponent_interval"]), context=context)
 
 
 def _identity(tables: StudyTables, laws: Laws) -> Measured | Finding:

@@ -1,0 +1,123 @@
+"""Verdicts on Kaplan's claims, in worlds in which they are known to hold, or not to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from tests.support.fitted_studies import FittedStudy
+
+from scaling_laws.papers.kaplan2020 import PAPER
+from scaling_laws.papers.kaplan2020.claims.of_learning_rates import best_rates
+from scaling_laws.report.claims import Finding, findings
+from scaling_laws.report.evidence import StudyTables, no_laws
+
+CLAIMS = PAPER.claims
+
+TOO_WIDE = {
+    "best-size-grows-with-compute": "0.68 is true, and the interval reaches below 0.63",
+    "steps-hardly-grow-with-compute": "0.07 is true, and the interval reaches beyond 0.2",
+}
+"""Claims that hold in the synthetic paper, and that its runs cannot confirm."""
+
+
+def by_slug(fitted: FittedStudy) -> dict[str, Finding]:
+    return {claim.slug: finding for claim, finding in findings(CLAIMS, fitted.tables, fitted.laws)}
+
+
+def test_what_is_true_of_the_synthetic_paper_is_confirmed(paper: FittedStudy) -> None:
+    found = by_slug(paper)
+    assert {slug for slug, finding in found.items() if finding.verdict != "confirmed"} <= TOO_WIDE.keys()
+    for slug in TOO_WIDE:
+        assert found[slug].verdict in ("confirmed", "inconclusive"), found[slug]
+
+
+@pytest.mark.parametrize(
+    ("slug", "true", "within"),
+    [
+        ("loss-falls-with-data", 0.103, 0.01),
+        ("recurrence-per-parameter", 100 * math.log(4.0 ** (-0.076 * 0.4)), 1.0),
+        ("short-context-at-early-positions", -3.0, 0.5),
+        ("overfitting-by-size-and-data", 0.076 / 0.103, 0.08),
+        ("critical-batch-grows", 1 / 0.21, 1.5),
+        ("noise-scale-predicts-batch", 1.2, 0.3),
+        ("stop-above-converged", 10.0, 1.5),
+        ("larger-want-lower-rates", -0.3, 0.06),
+    ],
+)
+def test_numbers_are_those_of_the_truth(paper: FittedStudy, slug: str, true: float, within: float) -> None:
+    finding = by_slug(paper)[slug]
+    assert finding.value == pytest.approx(true, abs=within)
+
+
+def test_where_nothing_scales_claims_are_contradicted(flat: FittedStudy) -> None:
+    found = by_slug(flat)
+    verdicts = {slug: finding.verdict for slug, finding in found.items()}
+    for slug in (
+        "loss-falls-with-size",
+        "loss-falls-with-data",
+        "loss-falls-with-compute",
+        "power-law-beats-logarithm",
+        "shape-hardly-matters",
+        "other-text-costs-an-offset",
+        "depth-and-other-text",
+        "recurrence-per-parameter",
+        "lstm-and-late-context",
+        "loss-by-position",
+        "short-context-at-early-positions",
+        "overfitting-by-size-and-data",
+        "noise-scale-predicts-batch",
+        "schedule-hardly-matters",
+        "larger-want-lower-rates",
+    ):
+        assert verdicts[slug] == "contradicted", (slug, found[slug])
+    # Where the batch changes nothing there is no law of it, and nothing that needs one.
+    for slug in (
+        "embeddings-left-out",
+        "critical-batch-grows",
+        "critical-batch-by-loss-alone",
+        "larger-need-fewer-tokens",
+        "one-exponent-in-steps",
+        "stop-above-converged",
+        "wrong-size-costs-little",
+        "best-size-grows-with-compute",
+        "steps-hardly-grow-with-compute",
+        "exponents-agree",
+    ):
+        assert verdicts[slug] != "confirmed", (slug, found[slug])
+
+
+def test_without_a_run_nothing_was_measured(paper: FittedStudy) -> None:
+    empty = replace(paper.study, runs=paper.study.runs.iloc[:0])
+    laws = no_laws(empty)
+    tables = StudyTables.read(empty, laws)
+    assert {finding.verdict for _, finding in findings(CLAIMS, tables, laws)} == {"not measured"}
+
+
+def test_a_small_study_says_little(synthetic: FittedStudy, one_run: FittedStudy) -> None:
+    bent = by_slug(synthetic)["loss-falls-with-size"]  # by its irreducible loss
+    assert bent.verdict == "inconclusive"
+    for slug in (
+        "loss-falls-with-data",
+        "shape-hardly-matters",
+        "recurrence-per-parameter",
+        "short-context-at-early-positions",
+        "overfitting-by-size-and-data",
+        "schedule-hardly-matters",
+        "larger-want-lower-rates",
+    ):
+        finding = by_slug(synthetic)[slug]
+        assert finding.verdict == "not measured" and finding.value is None
+    alone = by_slug(one_run)
+    assert {slug for slug, finding in alone.items() if finding.verdict == "confirmed"} <= {"loss-by-position"}
+    assert "contradicted" not in {finding.verdict for finding in alone.values()}
+
+
+def test_a_best_rate_on_the_edge_is_none() -> None:
+    rates = [0.25, 0.5, 1.0, 2.0, 4.0]
+    inside = [(1e4, 512, rate, math.exp(0.01 * math.log(rate / 0.8) ** 2)) for rate in rates]
+    edge = [(1e5, 512, rate, math.exp(0.01 * math.log(rate / 9.0) ** 2)) for rate in rates]
+    found = best_rates(pd.DataFrame(inside + edge, columns=["N", "batch_tokens", "learning_rate", "loss"]))
+    assert found["N"].tolist() == [1e4] and found["rate"].iloc[0] == pytest.approx(0.8)
