@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from scaling_laws.papers.pearce_song2024 import PAPER as PEARCE_SONG
 from scaling_laws.papers.pearce_song2024 import counting, on_these_runs, simulated_runs
 from scaling_laws.papers.porian2024 import PAPER as PORIAN
 from scaling_laws.papers.porian2024 import ladder_table
+from scaling_laws.report import figures
 from scaling_laws.report.claims import Finding, findings
+from scaling_laws.report.figure import figures_of
 from scaling_laws.report.paper import Paper, all_papers
 from scaling_laws.report.text import NOTHING
 from scaling_laws.sweeps.reading import load_sweep
@@ -46,6 +49,12 @@ def test_its_parts_are_there(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> N
     assert bool(paper.sweep) != (paper.simulate is not None)
     for scale in SCALES if paper.sweep else []:
         assert load_sweep(Path(paper.sweep), scale=scale).include
+
+
+def test_no_two_figures_have_a_name() -> None:
+    of_papers = [figures_of(importlib.import_module(paper.module)) for paper in PAPERS.values()]
+    names = [each.name for found in (figures_of(figures), *of_papers) for each in found]
+    assert len(set(names)) == len(names)
 
 
 def test_best_sizes_of_the_synthetic_worlds(paper: FittedStudy, flat: FittedStudy) -> None:

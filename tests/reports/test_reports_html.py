@@ -16,7 +16,6 @@ from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.results.study import fit_study
-from scaling_laws.papers.kaplan2020 import figures as kaplan_figures
 from scaling_laws.report import figures
 from scaling_laws.report.content import Content, content_of
 from scaling_laws.report.evidence import no_laws
@@ -29,7 +28,7 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import read_record, write_question, write_record
 from scaling_laws.study.runs import load_study
 
-FIGURES = [*figures_of(figures), *figures_of(kaplan_figures)]
+FIGURES = figures_of(figures)
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
