@@ -103,9 +103,13 @@ def test_wrong_model_size():
 
 
 def test_stopping_early_or_late():
-    """Equations (B.12) to (B.14)."""
-    ratios = KAPLAN_SINGLE.efficient.stopping_ratios(0.10, 0.02)
-    assert ratios == pytest.approx((2.701, 0.1329, 0.3589), rel=1e-3)
+    """Equations (B.12) to (B.14): N, S and C of two trainings to one loss, 10 % and 2 % above convergence."""
+    law, loss, f = KAPLAN_SINGLE.efficient, 2.5, np.array([0.10, 0.02])
+    N = law.N_c * ((1 + f) / loss) ** (1 / law.alpha_N)
+    C = law.compute_to_reach(N, loss)
+    assert law.excess(N, C) == pytest.approx(f)
+    assert (N[0] / N[1], C[0] / C[1]) == pytest.approx((2.701, 0.3589), rel=1e-3)
+    assert C[0] / C[1] / (N[0] / N[1]) == pytest.approx(0.1329, rel=1e-3)
 
 
 def test_table_6_agrees_with_itself():
@@ -133,9 +137,10 @@ def test_implicit_law_of_compute(pf_days):
     assert np.exp(lowest.x) == pytest.approx(around, rel=1e-5)
     assert lowest.fun == pytest.approx(float(law.frontier_loss(C)), rel=1e-12)
     assert lowest.fun / (6.5e13 / around) ** 0.077 == pytest.approx(1 + 0.077 / 0.76, rel=1e-9)
-    assert law.imbalance(around, C) == pytest.approx(0, abs=1e-9)
-    assert np.all(np.diff(law.imbalance(N, C)) < 0)
-    assert law.excess(around, C) == pytest.approx(law.efficient_excess)
+    balance = 0.077 / 0.76 * (6.5e13 / N) ** 0.077 / of_C  # (B.4): one at the optimum
+    assert balance[2] == pytest.approx(1, abs=1e-9)
+    assert np.all(np.diff(balance) < 0)
+    assert law.excess(around, C) == pytest.approx(0.077 / 0.76)
     assert law.loss(around, law.optimal_S(C)) == pytest.approx(lowest.fun)
     batch = 2.1e8 / lowest.fun ** (1 / 0.21)
     assert 6 * around * batch * law.optimal_S(C) == pytest.approx(C)

@@ -150,5 +150,3 @@ def test_published_constants_by_hand() -> None:
     assert float(spent) == pytest.approx(5.54e3, rel=1e-3)
     assert float(KAPLAN_TABLE_2.loss(393_216, 2.1e7)) == pytest.approx(4.457, abs=1e-3)
     assert float(KAPLAN_FIGURE_14_NAIVE_N.at(PF_DAY_FLOPS)) == pytest.approx(1.6e9)
-    N, S, C = KAPLAN_SINGLE.efficient.stopping_ratios(0.10, 0.02)
-    assert pytest.approx((2.701, 0.1329, 0.3589), rel=1e-3) == (N, S, C)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaling_laws.laws.fit.coordinates import make_problem
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit
 from scaling_laws.laws.fit.rows import make_rows
@@ -101,7 +100,7 @@ def fit_positions(
     if not fit.identified or losses.n_folds < 2:
         method = "" if losses.n_folds > 1 else "none: the losses are in one fold"
         return PositionLaw(fit=fit, intervals={}, interval_method=method)
-    problem = make_problem(fit.coordinates, fit.rows, fit.weights, delta)
+    problem = fit.problem
     resampled = replace(problem, log_loss=np.log(losses.mean(_drawn(losses.n_folds, resamples, seed))))
     draws = fit.coordinates.law(refit(fit, resampled, resamples))
     return PositionLaw(

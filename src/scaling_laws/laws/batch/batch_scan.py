@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scaling_laws.laws.batch.constant_rate import constant_rate_part, falling_curve
-from scaling_laws.laws.fit.coordinates import make_problem
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES, Interval, percentile_interval, refit
 from scaling_laws.laws.fit.rows import make_rows
@@ -288,7 +287,7 @@ def _level(
         return replace(empty, reason=why)
     if not fit.identified or fit.law is None:
         return replace(empty, reason=_in_words(fit, batches))
-    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    problem = fit.problem
     at_optimum = problem.model.predict(fit.minima[:1])
     covariance = np.linalg.inv(at_optimum.jacobian[0].T @ at_optimum.jacobian[0])
     of_ratio = np.array([-1.0, 1.0])  # ln E_min - ln S_min

@@ -93,19 +93,9 @@ class ComputeEfficient:
         steps = array(C) / (FLOPS_PER_PARAMETER_TOKEN * array(N) * self.critical_batch(loss))
         return power(self.S_c, steps, self.alpha_S)
 
-    def imbalance(self, N: ArrayLike, C: ArrayLike) -> FloatArray:
-        """Left over right side of (B.4), minus one: 0 at the optimal N, positive below it, negative above."""
-        of_N = self.alpha_N / self.alpha_S * self.converged_loss(N)
-        return np.asarray(of_N / self._unfinished(N, C, self.loss_at_compute(N, C)) - 1)
-
     def excess(self, N: ArrayLike, C: ArrayLike) -> FloatArray:
         """f of L(N,C) = (1 + f) L(N,inf): equation (B.11)."""
         return np.asarray(self.loss_at_compute(N, C) / self.converged_loss(N) - 1)
-
-    @property
-    def efficient_excess(self) -> float:
-        """f at the optimal N, at every compute: alpha_N/alpha_S, equation (B.5)."""
-        return self.alpha_N / self.alpha_S
 
     def compute_to_reach(self, N: ArrayLike, loss: ArrayLike) -> FloatArray:
         """C(N,L): equation (B.15); infinite where N parameters never reach the loss."""
@@ -181,12 +171,6 @@ class ComputeEfficient:
         assert 0 < excess <= LARGEST_EXCESS
         ends = np.log(LARGEST_EXCESS) * np.array([-1, 2])  # far too small, and far too large
         return float(np.exp(brentq(over, ends[0], 0.0))), float(np.exp(brentq(over, 0.0, ends[1])))
-
-    def stopping_ratios(self, f: float, f_other: float) -> tuple[float, float, float]:
-        """(N, S, C) of training to f above the converged loss, over those of f_other: (B.12)-(B.14)."""
-        N = ((1 + f) / (1 + f_other)) ** (1 / self.alpha_N)
-        S = ((1 + 1 / f) / (1 + 1 / f_other)) ** (1 / self.alpha_S)
-        return N, S, N * S
 
 
 def _where_equal(after: Callable[[FloatArray], FloatArray], lower: FloatArray) -> FloatArray:

@@ -20,7 +20,6 @@ from scaling_laws.laws.batch.batch_scan import (
     scan_from_table,
     steps_to_target,
 )
-from scaling_laws.laws.fit.coordinates import make_problem
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import (
     DEFAULT_RESAMPLES,
@@ -223,7 +222,7 @@ def _drawn(fit: Fit[CriticalBatch], used: Sequence[LevelScan], seed: int) -> Flo
 
 
 def _batch_draws(fit: Fit[CriticalBatch], drawn: FloatArray) -> CriticalBatch:
-    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    problem = fit.problem
     theta = refit(fit, replace(problem, log_loss=drawn), len(drawn))
     with np.errstate(divide="ignore"):
         law: CriticalBatch = fit.coordinates.law(theta)

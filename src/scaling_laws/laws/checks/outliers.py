@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.laws.fit.coordinates import make_problem
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
 from scaling_laws.laws.fit.intervals import refit
 from scaling_laws.laws.fit.noise import MAD_TO_SD, SeedNoise, seed_noise
@@ -43,7 +42,7 @@ LARGEST_SET = 5
 """Of runs that are left out together. In n rows of normal influence, the k of most influence move an exponent
 by about 2.5 k/sqrt(n) standard errors: below one at these sizes."""
 MOST_LEFT_OUT = 2000
-"""Runs up to which each is left out in turn: the refits grow as the square of their number."""
+"""Runs, or trainings, up to which each is left out in turn: the refits grow as the square of their number."""
 ERROR_DRAWS = 1000
 """Of a normal law, for standard errors of what the coordinates give."""
 
@@ -137,7 +136,7 @@ def _residuals(fit: Fit[Any], least_sd: float) -> tuple[FloatArray, float, str]:
     parameters; as these say nothing of the noise, the median leaves them out (as MATLAB's robustfit does).
     """
     n_parameters = fit.minima.shape[1]
-    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    problem = fit.problem
     kept, theta = np.ones(fit.rows.n, dtype=bool), fit.minima[:1]
     for _ in range(MOST_ROUNDS):
         residual = (problem.model.predict(theta).log_loss - problem.log_loss)[0]
@@ -259,7 +258,7 @@ def _leverage_flag(
 
 def _exponents(fit: Fit[Any], left_out: NDArray[np.bool_]) -> dict[str, FloatArray]:
     """alpha and beta (whatever the form calls them) and a_opt of refits, (k,) each, for left_out (k, n)."""
-    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    problem = fit.problem
     theta = refit(fit, replace(problem, weights=np.where(left_out, 0.0, fit.weights)), len(left_out))
     law = fit.coordinates.law(theta)
     of_law = [name for name in fit.form.units if name.startswith(("alpha", "beta"))]

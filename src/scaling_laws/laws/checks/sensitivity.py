@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.laws.allocation.frontier import size_curves
 from scaling_laws.laws.allocation.power_lines import envelope_optima, fit_allocation, isoflop_optima
-from scaling_laws.laws.fit.coordinates import make_problem
+from scaling_laws.laws.checks.outliers import MOST_LEFT_OUT
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import refit
 from scaling_laws.laws.fit.rows import make_rows
@@ -26,8 +26,6 @@ HIGHEST_SHARES = (0.01, 0.02, 0.05)
 """Shares of the rows, those of highest loss, that changes leave out."""
 FEWEST_VALUES = 3
 """Different N, and different D, that an irreducible loss needs."""
-MOST_TRAININGS = 2000
-"""Up to which each is left out in turn: the refits grow as the square of their number."""
 
 
 class Range(NamedTuple):
@@ -97,7 +95,7 @@ def sensitivity(
                 reason=fit.reason,
             )
         )
-    if 1 < runs["trunk"].nunique() <= MOST_TRAININGS:
+    if 1 < runs["trunk"].nunique() <= MOST_LEFT_OUT:
         results.append(without_each_training(fits[0]))  # as fitted
     return results
 
@@ -146,7 +144,7 @@ def without_each_training(fit: Fit[Chinchilla]) -> Sensitivity:
     reason = fit.reason
     if fit.identified:
         kept = fit.rows.cluster[None, :] != trainings[:, None]
-        problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+        problem = fit.problem
         theta = refit(fit, replace(problem, weights=np.where(kept, fit.weights, 0.0)), len(trainings))
         usable = np.array(
             [

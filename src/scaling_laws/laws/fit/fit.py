@@ -7,7 +7,7 @@ lets optimisers stop early (Besiroglu 2024). Every start is polished until the g
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -79,16 +79,21 @@ class Fit(Generic[L]):
     """
 
     form: type[L]
-    law: L | None
-    objective: float | None
+    law: L | None = None
+    objective: float | None = None
     delta: float
     rows: Rows
     weights: FloatArray
     coordinates: Coordinates
-    minima: FloatArray
-    identified: bool
+    minima: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+    identified: bool = False
     reason: str
-    certificate: Certificate | None
+    certificate: Certificate | None = None
+
+    @property
+    def problem(self) -> Problem:
+        """What was minimised: the rows as they are."""
+        return make_problem(self.coordinates, self.rows, self.weights, self.delta)
 
 
 def fit_law(
@@ -119,17 +124,7 @@ def fit_law(
     coordinates = coordinates or coordinates_of(form, rows)
     if rows.n == 0:
         return Fit(
-            form=form,
-            law=None,
-            objective=None,
-            delta=delta,
-            rows=rows,
-            weights=row_weights,
-            coordinates=coordinates,
-            minima=np.empty((0, 0)),
-            identified=False,
-            reason="no rows",
-            certificate=None,
+            form=form, delta=delta, rows=rows, weights=row_weights, coordinates=coordinates, reason="no rows"
         )
     problem = make_problem(coordinates, rows, row_weights, delta)
     too_few = _too_few(form, rows, problem.model.n_parameters)

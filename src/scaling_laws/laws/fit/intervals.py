@@ -14,7 +14,6 @@ from typing import Any, Generic
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scaling_laws.laws.fit.coordinates import make_problem
 from scaling_laws.laws.fit.fit import Fit, L
 from scaling_laws.laws.fit.huber import Problem, minimise
 from scaling_laws.laws.fit.noise import SeedNoise, components, share_within
@@ -109,7 +108,7 @@ def bootstrap_draws(
 
     With `strata`, (n,), trainings are drawn within each stratum: every family keeps its number.
     """
-    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    problem = fit.problem
     random = np.random.default_rng(seed)
     seed_sd = (noise.sd_log_loss if noise else None) or 0.0
     n_clusters = fit.rows.n_clusters
@@ -163,7 +162,7 @@ def _absorbed(fit: Fit[L], cluster: NDArray[np.intp]) -> FloatArray:
     1985 for clusters. Rows beyond delta pull alike however far they are: only the share of rows that noise
     leaves within delta counts.
     """
-    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    problem = fit.problem
     prediction = problem.model.predict(fit.minima[:1])
     residual = (problem.log_loss - prediction.log_loss)[0]
     within = share_within(residual, fit.delta, fit.minima.shape[1])

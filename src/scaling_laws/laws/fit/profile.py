@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from scaling_laws.laws.fit.coordinates import make_problem
 from scaling_laws.laws.fit.fit import Fit, L
 from scaling_laws.laws.fit.huber import Problem, minimise
 from scaling_laws.laws.fit.intervals import LEVEL, Interval
@@ -37,7 +36,7 @@ def profile_intervals(fit: Fit[L], level: float = LEVEL) -> dict[str, Interval]:
         fit: an identified fit.
         level: 0.90 or 0.95.
     """
-    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    problem = fit.problem
     optimum = fit.minima[:1]
     dispersion, covariance = curvature(fit)
     standard_error = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
@@ -60,7 +59,7 @@ def profile_intervals(fit: Fit[L], level: float = LEVEL) -> dict[str, Interval]:
 
 def curvature(fit: Fit[L]) -> tuple[float, FloatArray]:
     """mean psi^2 / mean psi' for n - p degrees of freedom, and the coordinates' covariance by it, (p, p)."""
-    problem = make_problem(fit.coordinates, fit.rows, fit.weights, fit.delta)
+    problem = fit.problem
     prediction = problem.model.predict(fit.minima[:1])
     residual = (prediction.log_loss - problem.log_loss)[0]
     n, n_parameters = len(residual), fit.minima.shape[1]
