@@ -1,80 +1,168 @@
-"""The verb `scaling-laws plan`: its arguments, and what it puts together from laws, shapes and budgets.
-
-Numbers arrive as text and are read here, so that whatever is wrong with one is told in one line. No torch.
-"""
+"""The verb `scaling-laws plan`: its arguments, and what it puts together from laws, shapes and budgets."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from scaling_laws.commands.plan_options import (
-    check_flags,
-    count,
-    optional,
-    read_laws,
-    read_peak,
-    read_question,
-    whole,
-)
 from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     from scaling_laws.laws.forms.joint import JointLaw
+    from scaling_laws.laws.plan.compute_budget import Device
     from scaling_laws.laws.plan.planner import Plan, Question
     from scaling_laws.models.solver import Shape
 
+T = TypeVar("T")
 SHAPE_FLAGS = ("n_vocab", "n_ctx", "aspect_ratio", "head_width", "d_ff_ratio")
 CHINCHILLA_TOKENIZER = {"n_vocab": 32_000, "n_ctx": 2048}
 """Hoffmann et al. 2022: a 32,000-token vocabulary, contexts of 2048."""
 GPT2_TOKENIZER = {"n_vocab": 50_257, "n_ctx": 1024}
+NEEDS = (
+    ("family", ("laws",), "--family is of a laws.json: a published law has none"),
+    ("run", ("score",), "--run belongs to --score FILE"),
+    ("loss", ("score",), "--loss belongs to --score FILE"),
+    ("cost", ("next_rung",), "--cost belongs to --next-rung"),
+    ("target", ("next_rung",), "--target belongs to --next-rung"),
+    ("next_rung", ("laws",), "--next-rung needs --laws FILE: a published law has no draws to narrow"),
+    ("mfu", ("device", "peak_tflops"), "--mfu is a share of a peak; give --device NAME or --peak-tflops P"),
+    ("tokens_per_second", ("gpu_hours",), "--tokens-per-second belongs to --gpu-hours H"),
+    ("tokens_per_second", ("n",), "--tokens-per-second needs --n: the size that it was measured at"),
+    (
+        "gpu_hours",
+        ("device", "peak_tflops", "tokens_per_second"),
+        "--gpu-hours of what? give --device NAME, --peak-tflops P or --tokens-per-second T",
+    ),
+)
+"""An option, those of which it needs one, and what to say without."""
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
-    """Fill the parser of the verb; every number is read in `plan`."""
+    """Fill the parser of the verb."""
     question = parser.add_argument_group(
         "question", "compute or a target loss, alone or with --n; compute with --d; or --n with --d"
     )
-    question.add_argument(
-        "--compute", metavar="C", help="budget: FLOPs, as in 1e21, or petaFLOP/s-days, as in 3PFd"
+    budget = question.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--compute",
+        metavar="C",
+        type=_compute,
+        help="budget: FLOPs, as in 1e21, or petaFLOP/s-days, as in 3PFd",
     )
-    question.add_argument("--gpu-hours", metavar="H", help="budget: device-hours of --device")
-    question.add_argument("--target-loss", metavar="L", help="the loss to reach, nats per token")
-    question.add_argument("--n", metavar="N", help="fixed parameters, as in 7B")
-    question.add_argument("--d", metavar="D", help="fixed training tokens, as in 1.4T")
+    _add_number(budget, "--gpu-hours", "H", "budget: device-hours of --device")
+    _add_number(question, "--target-loss", "L", "the loss to reach, nats per token")
+    _add_number(question, "--n", "N", "fixed parameters, as in 7B")
+    _add_number(question, "--d", "D", "fixed training tokens, as in 1.4T")
     device = parser.add_argument_group("device")
-    device.add_argument("--device", metavar="NAME", help="h100, h200, a100, ...: its peak, dense bf16")
-    device.add_argument("--peak-tflops", metavar="P", help="peak of any other device, TFLOP/s")
-    device.add_argument(
-        "--mfu", metavar="SHARE", help="share of the peak that 6 N D makes use of (default: 0.4)"
+    peak = device.add_mutually_exclusive_group()
+    peak.add_argument(
+        "--device", metavar="NAME", type=_device, help="h100, h200, a100, ...: its peak, dense bf16"
     )
-    device.add_argument("--tokens-per-second", metavar="T", help="measured at --n on one device, instead")
+    _add_number(peak, "--peak-tflops", "P", "peak of any other device, TFLOP/s")
+    _add_number(peak, "--tokens-per-second", "T", "measured at --n on one device, instead")
+    device.add_argument(
+        "--mfu",
+        metavar="SHARE",
+        type=_utilisation,
+        help="share of the peak that 6 N D makes use of (default: 0.4)",
+    )
     law = parser.add_argument_group("law")
-    law.add_argument("--laws", type=Path, metavar="FILE", help="a laws.json")
-    law.add_argument("--published", metavar="NAME", help="kaplan, chinchilla or besiroglu")
+    source = law.add_mutually_exclusive_group()
+    source.add_argument("--laws", type=Path, metavar="FILE", help="a laws.json")
+    source.add_argument("--published", metavar="NAME", type=_source, help="kaplan, chinchilla or besiroglu")
     law.add_argument("--family", help="whose law of the laws.json; needed where it holds several")
     shape = parser.add_argument_group("shape")
-    shape.add_argument("--n-vocab", metavar="V", help="vocabulary; it counts where N holds embeddings")
-    shape.add_argument("--n-ctx", metavar="T", help="context, tokens")
-    shape.add_argument("--aspect-ratio", metavar="R", help="d_model / n_layer (default: 64, 128 from 10B)")
-    shape.add_argument("--head-width", metavar="W", help="d_model / n_heads")
-    shape.add_argument("--d-ff-ratio", metavar="R", help="d_ff / d_model (default: 4)")
+    _add_number(shape, "--n-vocab", "V", "vocabulary; it counts where N holds embeddings", whole=True)
+    _add_number(shape, "--n-ctx", "T", "context, tokens", whole=True)
+    _add_number(shape, "--aspect-ratio", "R", "d_model / n_layer (default: 64, 128 from 10B)")
+    _add_number(shape, "--head-width", "W", "d_model / n_heads", whole=True)
+    _add_number(shape, "--d-ff-ratio", "R", "d_ff / d_model (default: 4)")
     more = parser.add_argument_group("further answers")
-    more.add_argument("--served-tokens", metavar="T", help="tokens to serve: least compute in all")
-    more.add_argument("--unique-tokens", metavar="U", help="data there is: how large, how many epochs")
-    more.add_argument("--next-rung", action="store_true", help="which one further run would tell most")
+    _add_number(more, "--served-tokens", "T", "tokens to serve: least compute in all")
+    _add_number(more, "--unique-tokens", "U", "data there is: how large, how many epochs")
+    more.add_argument(
+        "--next-rung", action="store_true", help="which one further run would narrow the answer most"
+    )
     more.add_argument("--target", metavar="WHAT", help="of --next-rung: loss (default) or a_opt")
-    more.add_argument("--cost", metavar="FLOPS", help="of --next-rung: the most that run may cost")
+    _add_number(more, "--cost", "FLOPS", "of --next-rung: the most that run may cost")
     later = parser.add_argument_group("predictions")
     later.add_argument("--freeze", type=Path, metavar="FILE", help="write the prediction down, dated")
     later.add_argument("--score", type=Path, metavar="FILE", help="score a frozen prediction")
-    later.add_argument("--run", type=Path, metavar="RUN", help="of --score: a run's folder, with record.json")
-    later.add_argument("--loss", metavar="L", help="of --score: the loss; of another N or D: --n, --d")
+    truth = later.add_mutually_exclusive_group()
+    truth.add_argument("--run", type=Path, metavar="RUN", help="of --score: a run's folder, with record.json")
+    _add_number(truth, "--loss", "L", "of --score: the loss; of another N or D: --n, --d")
     parser.add_argument("--json", action="store_true", help="machine-readable")
+
+
+def _add_number(group: Any, flag: str, metavar: str, meaning: str, *, whole: bool = False) -> None:
+    """An option that is a positive number, as `parse_count` reads it."""
+    group.add_argument(flag, metavar=metavar, type=_whole_number if whole else _number, help=meaning)
+
+
+def _in_one_line(read: Callable[[str], T]) -> Callable[[str], T]:
+    """A type of argparse, which would say of an InputError only that the value is invalid."""
+
+    @functools.wraps(read)
+    def typed(text: str) -> T:
+        try:
+            return read(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return typed
+
+
+@_in_one_line
+def _number(text: str) -> float:
+    from scaling_laws.laws.plan.compute_budget import parse_count
+
+    return parse_count(text, "the value")
+
+
+@_in_one_line
+def _whole_number(text: str) -> int:
+    value = _number(text)
+    if value != int(value):
+        raise InputError(f"the value is {text}: give a whole number")
+    return int(value)
+
+
+@_in_one_line
+def _compute(text: str) -> float:
+    from scaling_laws.laws.plan.compute_budget import parse_compute
+
+    return parse_compute(text)
+
+
+@_in_one_line
+def _device(name: str) -> Device:
+    from scaling_laws.laws.plan.compute_budget import device_peak
+
+    return device_peak(name)
+
+
+@_in_one_line
+def _utilisation(text: str) -> float:
+    from scaling_laws.laws.plan.compute_budget import checked_mfu
+
+    try:
+        return checked_mfu(float(text))
+    except ValueError:
+        raise InputError(f"{text!r} is no share: give a number above 0 and at most 1, as in 0.4") from None
+
+
+@_in_one_line
+def _source(name: str) -> str:
+    from scaling_laws.laws.plan.planner import SOURCES
+
+    if name not in SOURCES:
+        raise InputError(f"no published law {name!r}; there are {', '.join(SOURCES)}")
+    return name
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -104,10 +192,15 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
     """
     from scaling_laws.laws.plan.planner import answer_from_laws, answer_published, published_rows
 
-    check_flags(options)
-    question, budget = read_question(options)
+    if options.laws is None and options.published is None:
+        raise InputError("give a law: --laws FILE or --published NAME")
+    for flag, needed, sentence in NEEDS:
+        if getattr(options, flag) and not any(getattr(options, other) for other in needed):
+            raise InputError(sentence)
+    question, budget = _question(options)
     laws = family = None
     if options.laws:
+        from scaling_laws.commands.plan_predictions import read_laws
         from scaling_laws.laws.plan.choice import family_to_plan
 
         laws = read_laws(options.laws)
@@ -126,9 +219,8 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
     if options.served_tokens:
         from scaling_laws.laws.plan.inference import plan_served
 
-        served_tokens = count(options, "served_tokens")
         law = _joint_law(options, laws, family, "--served-tokens")
-        content["served"] = asdict(plan_served(law, found.loss_nats, served_tokens))
+        content["served"] = asdict(plan_served(law, found.loss_nats, options.served_tokens))
     if options.unique_tokens:
         content["repeated"] = _repeated(options, question, found, laws, family)
     if options.next_rung:
@@ -141,6 +233,32 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
+def _question(options: argparse.Namespace) -> tuple[Question, dict[str, Any]]:
+    """The question, and the device-hours, where those are the budget."""
+    from scaling_laws.laws.plan.compute_budget import compute_of_hours, compute_of_throughput
+    from scaling_laws.laws.plan.planner import Question
+
+    C, budget = options.compute, {}
+    if options.gpu_hours:
+        budget = {"gpu_hours": options.gpu_hours}
+        if options.tokens_per_second:
+            C = compute_of_throughput(options.gpu_hours, options.n, options.tokens_per_second)
+        else:
+            peak, mfu, _ = _peak(options)
+            C = compute_of_hours(options.gpu_hours, peak, mfu)
+    return Question(C=C, N=options.n, D=options.d, loss_nats=options.target_loss), budget
+
+
+def _peak(options: argparse.Namespace) -> tuple[float, float, str]:
+    """FLOP/s, utilisation, and where the peak comes from."""
+    from scaling_laws.laws.plan.compute_budget import DEFAULT_MFU
+
+    mfu = options.mfu or DEFAULT_MFU
+    if options.peak_tflops:
+        return options.peak_tflops * 1e12, mfu, "--peak-tflops"
+    return options.device.peak_flops_per_s, mfu, options.device.source
+
+
 def _hours(options: argparse.Namespace, found: Plan) -> dict[str, Any]:
     """The device-hours of the plan, where a device is named."""
     from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
@@ -148,10 +266,10 @@ def _hours(options: argparse.Namespace, found: Plan) -> dict[str, Any]:
 
     if not (options.device or options.peak_tflops):
         return {}
-    peak, mfu, source = read_peak(options)
+    peak, mfu, source = _peak(options)
     # Kaplan's C_min is half of what training at the critical batch takes; elsewhere C is 6 N D.
     spent = FLOPS_PER_PARAMETER_TOKEN * found.N * found.D
-    hours = count(options, "gpu_hours") if options.gpu_hours else hours_of_compute(spent, peak, mfu)
+    hours = options.gpu_hours or hours_of_compute(spent, peak, mfu)
     return {"gpu_hours": hours, "peak_flops_per_s": peak, "mfu": mfu, "peak_source": source}
 
 
@@ -169,16 +287,16 @@ def _shape(options: argparse.Namespace, found: Plan, family: str | None) -> dict
     tokenizer = CHINCHILLA_TOKENIZER if options.laws is None and convention == "N_total" else GPT2_TOKENIZER
     if options.laws and convention != "N" and not options.n_vocab:
         return {"reason": f"N is {convention}, which counts the vocabulary: give --n-vocab"}
-    sizes = {name: whole(options, name) or default for name, default in tokenizer.items()}
+    sizes = {name: getattr(options, name) or default for name, default in tokenizer.items()}
     try:
         shape = solve_shape(
             found.N,
             n_vocab=sizes["n_vocab"],
             n_ctx=sizes["n_ctx"],
             convention=convention,
-            aspect_ratio=optional(options, "aspect_ratio"),
-            head_width=whole(options, "head_width"),
-            d_ff_ratio=optional(options, "d_ff_ratio") or 4.0,
+            aspect_ratio=options.aspect_ratio,
+            head_width=options.head_width,
+            d_ff_ratio=options.d_ff_ratio or 4.0,
         )
     except InputError as error:
         if asked:
@@ -230,7 +348,6 @@ def _repeated(
     from scaling_laws.laws.plan.unique_tokens import borrowed, plan_repeated, repeated_law
     from scaling_laws.laws.published import MUENNIGHOFF
 
-    unique_tokens = count(options, "unique_tokens")
     if question.given not in ({"C"}, {"loss_nats"}):
         raise InputError("--unique-tokens asks for N and D: leave --n and --d out")
     if laws is not None and family is not None:
@@ -242,8 +359,8 @@ def _repeated(
         source = f"{citation}; how fast repeats lose their worth is borrowed from Muennighoff et al. 2023"
     own = "Muennighoff et al. 2023, all constants their own"
     return [
-        asdict(plan_repeated(law, found.C, unique_tokens, source=source)),
-        asdict(plan_repeated(MUENNIGHOFF, found.C, unique_tokens, source=own)),
+        asdict(plan_repeated(law, found.C, options.unique_tokens, source=source)),
+        asdict(plan_repeated(MUENNIGHOFF, found.C, options.unique_tokens, source=own)),
     ]
 
 
@@ -252,14 +369,13 @@ def _next_rung(
 ) -> dict[str, Any]:
     from scaling_laws.laws.plan.next_rung import TARGETS, next_rung_from_laws
 
-    assert laws is not None  # `_check_flags`
+    assert laws is not None  # `NEEDS`
     wanted = options.target or "loss"
     target = next((name for name in TARGETS if name == wanted), None)
     if target is None:
         raise InputError(f"--target is {wanted!r}; there are {', '.join(TARGETS)}")
-    cost = optional(options, "cost")
     at = (found.N, found.D)
-    return next_rung_from_laws(laws, family=family, target=target, at=at, cost=cost).to_json()
+    return next_rung_from_laws(laws, family=family, target=target, at=at, cost=options.cost).to_json()
 
 
 def _dumped(content: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The files of `scaling-laws plan --freeze` and `--score`: predictions written down, and scored."""
+"""The files of `scaling-laws plan`: laws.json; predictions, written down and scored."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_laws import __version__
-from scaling_laws.commands.plan_options import count, read_json
 from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     from scaling_laws.laws.plan.planner import Plan, Question
     from scaling_laws.laws.plan.predictions import Score
+
+NEEDED_OF_A_FIT = (
+    "form",
+    "family",
+    "formula",
+    "parameters",
+    "identified",
+    "reason",
+    "resamples",
+    "interval_method",
+)
 
 
 def freeze(
@@ -55,18 +65,18 @@ def score(options: argparse.Namespace) -> tuple[Score, dict[str, Any]]:
     """The score, and the prediction."""
     from scaling_laws.laws.plan.predictions import score_prediction
 
-    asked = [flag for flag in ("laws", "published", "compute", "gpu_hours", "target_loss", "freeze")]
-    if given := [flag for flag in asked if getattr(options, flag)]:
+    questions = ("laws", "published", "compute", "gpu_hours", "target_loss", "freeze")
+    if given := [flag for flag in questions if getattr(options, flag)]:
         name = given[0].replace("_", "-")
         raise InputError(f"--score asks nothing new: leave --{name} out; the frozen file has its question")
-    if (options.run is None) == (options.loss is None):
-        raise InputError("--score needs the truth: --run RUN or --loss L, one of them")
+    if options.run is None and options.loss is None:
+        raise InputError("--score needs the truth: --run RUN or --loss L")
     prediction = read_json(options.score, "prediction", "write one with: scaling-laws plan --freeze")
     try:
         if options.loss:
-            numbers = {"loss_nats": count(options, "loss")}
-            numbers |= {name.upper(): count(options, name) for name in ("n", "d") if getattr(options, name)}
-            return score_prediction(prediction, ended=datetime.now(UTC), **numbers), prediction
+            fixed = {name: value for name, value in (("N", options.n), ("D", options.d)) if value}
+            now = datetime.now(UTC)
+            return score_prediction(prediction, loss_nats=options.loss, ended=now, **fixed), prediction
         if options.n or options.d:
             raise InputError("--n and --d belong to --loss: a run's record knows its own")
         return _score_run(options.run, prediction), prediction
@@ -105,3 +115,42 @@ def _score_run(run: Path, prediction: Mapping[str, Any]) -> Score:
     if prediction.get("family") not in (None, "all", record.family):
         doubts.append(f"the prediction is of the family {prediction['family']}, the run a {record.family}")
     return replace(score, warning="; ".join(doubts))
+
+
+def read_laws(path: Path) -> dict[str, Any]:
+    """The content of a laws.json.
+
+    Raises:
+        InputError: not readable, of another schema, or lacking what a plan needs.
+    """
+    from scaling_laws.laws.results.skeleton import SCHEMA
+
+    laws = read_json(path, "laws.json", "make one with: scaling-laws laws")
+    if laws.get("schema") != SCHEMA:
+        raise InputError(f"{path}: not a laws.json of schema {SCHEMA}; make one with: scaling-laws laws")
+    kinds = {"conventions": dict, "fits": list}
+    lacks = [key for key, kind in kinds.items() if not isinstance(laws.get(key), kind)]
+    if not lacks and "N" not in laws["conventions"]:
+        lacks = ["conventions.N"]
+    if not lacks:
+        lacks = [f"{key} of a fit" for key in NEEDED_OF_A_FIT if any(key not in fit for fit in laws["fits"])]
+    if lacks:
+        raise InputError(f"{path}: lacks {', '.join(lacks)}; make it again with: scaling-laws laws")
+    return laws
+
+
+def read_json(path: Path, kind: str, remedy: str) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        InputError: not readable, not JSON, or no object; it ends with `remedy`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: not a readable {kind} ({error.strerror}); {remedy}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a readable {kind} ({error}); {remedy}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a {kind}; {remedy}")
+    return content
