@@ -20,7 +20,6 @@ def study_text(laws: Laws, *, is_folder: bool) -> str:
     """The headline table, what could not be fitted, and the warnings."""
     from dataclasses import replace
 
-    from scaling_laws.report.law_tables import short_ladder
     from scaling_laws.report.tables import headline
 
     table = headline(laws)
@@ -28,13 +27,6 @@ def study_text(laws: Laws, *, is_folder: bool) -> str:
         columns = tuple(column.replace("this study", "this table") for column in table.columns)
         table = replace(table, columns=columns)
     lines = [f"{laws['study']}: scaling laws with 90 % intervals", "", table.text()]
-    if (rungs := short_ladder(laws)).rows:
-        lines += [
-            "",
-            "Why Kaplan and Chinchilla disagree, one change of the counting a line:",
-            "",
-            rungs.text(),
-        ]
     lines += _winners(laws)
     if reasons := _not_fitted(laws):
         lines += ["", "Not fitted:"]

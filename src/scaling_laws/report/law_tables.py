@@ -1,4 +1,4 @@
-"""Tables of what tests the laws and what follows from them: roll-outs, approaches, the ladder, families."""
+"""Tables of what tests the laws and what follows from them: roll-outs, approaches, families."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from scaling_laws.report.text import NOTHING, Table, interval_text, number, shor
 AXIS_NAMES = {"N": "larger N", "D": "larger D", "C": "more compute"}
 ROUTES = {"envelope": "envelope of final losses", "learning_curves": "envelope of learning curves"}
 ROUTES |= {"parabola": "slices, parabola", "akima": "slices, Akima"}
-WAYS = ("parabola", "akima", "parametric")
 CURVE_FORMS = ("power_d", "kaplan_d", "last loss seen")
 LEVEL_QUANTITIES = ("S_min", "E_min", "B_crit")
 
@@ -79,52 +78,6 @@ def approaches(laws: Laws) -> Table:
         rows=tuple(rows),
         caption="Approaches of Hoffmann 2022: 1 envelope, 2 slices of equal compute, 3 a law of N and D.",
     )
-
-
-def ladder(laws: Laws) -> Table:
-    """Why Kaplan and Chinchilla disagree: the exponent a after each correction, and Porian's numbers."""
-    rows = []
-    for entry in laws.get("ladder", ()):
-        measured = [_with_interval(entry[way]["a"], entry[way]["interval"]) for way in WAYS]
-        published = [
-            _with_interval(one["a"], one["interval"]) for one in entry["published"] if one["a"] is not None
-        ]
-        rows.append(
-            (
-                st.family_name(entry["family"]),
-                entry["change"],
-                *(measured if not entry["reason"] else (NOTHING,) * 3),
-                "; ".join(published) or NOTHING,
-                entry["reason"] or NOTHING,
-            )
-        )
-    columns = (
-        *("family", "change", "a, slices (parabola)", "a, slices (Akima)", "a, law of N and D"),
-        *("a of Porian 2024", "what the runs lack"),
-    )
-    sentences = [
-        f"{st.family_name(entry['family'])}: {entry['sentence']}."
-        for entry in laws.get("kaplan_counting", ())
-    ]
-    caption = "N_opt ~ C^a, each rung one change. Porian 2024: RefinedWeb; OpenWebText2. "
-    if sentences:
-        caption += "By Pearce and Song's account of the counting alone: " + " ".join(sentences)
-    return Table(columns=columns, rows=tuple(rows), caption=caption.strip())
-
-
-def short_ladder(laws: Laws) -> Table:
-    """The rungs that the runs can show, point estimates, for a terminal."""
-    rows = []
-    for entry in laws.get("ladder", ()):
-        measured = [entry[way]["a"] for way in WAYS]
-        if entry["reason"] or measured == [None] * len(WAYS):
-            continue
-        published = [one["a"] for one in entry["published"] if one["a"] is not None]
-        cells = [NOTHING if a is None else f"{a:.2f}" for a in measured]
-        theirs = f"{published[0]:g}" if published else NOTHING
-        rows.append((st.family_name(entry["family"]), entry["change"], *cells, theirs))
-    columns = ("family", "a of N_opt ~ C^a", "slices", "Akima", "L(N,D)", "Porian 2024")
-    return Table(columns=columns, rows=tuple(rows))
 
 
 def efficiencies(laws: Laws) -> Table:
