@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 from scaling_laws.study.records import read_record
-from scaling_laws.training.provenance import versions
 from scaling_laws.training.run import train_trunk
+from scaling_laws.training.run_record import versions
 
 FAMILIES = {"transformer": "transformer.Transformer", "lstm": "lstm.LSTM"}
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")

@@ -26,7 +26,7 @@ from scaling_laws.study.schedule import Schedule, evaluation_steps
 from scaling_laws.study.units import PF_DAY_FLOPS
 from scaling_laws.sweeps.cells import Cell
 from scaling_laws.sweeps.experiments import Plan, PlannedRun, begun, filled, rough_seconds
-from scaling_laws.sweeps.plan_file import write_plan
+from scaling_laws.sweeps.planning import write_plan
 from scaling_laws.sweeps.reading import load_sweep
 from scaling_laws.sweeps.reference import reference_of_size
 

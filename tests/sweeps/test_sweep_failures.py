@@ -266,8 +266,7 @@ def test_the_ledger_says_what_is_done_and_what_it_cost(
     planned = stubs(sweep_file, 3)
     progress = run(planned, fail_one)
     assert list(progress.failed) == ["stub-00001"]
-    from scaling_laws.sweeps.ledger import ledger_of
-    from scaling_laws.sweeps.status import status_text
+    from scaling_laws.sweeps.ledger import ledger_of, status_text
 
     trunks = ledger_of(planned.folder, planned)
     text = status_text("s", trunks)

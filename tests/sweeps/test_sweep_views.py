@@ -11,8 +11,7 @@ from rich.console import Console
 
 from scaling_laws.sweeps.curve_tail import TAIL_BYTES, last_row
 from scaling_laws.sweeps.experiments import plan
-from scaling_laws.sweeps.live import view
-from scaling_laws.sweeps.progress import Progress, Running
+from scaling_laws.sweeps.progress import Progress, Running, view
 from scaling_laws.sweeps.reading import load_sweep
 
 HEADER = "step,tokens,train_loss_nats,tokens_per_s,test_loss_nats\n"

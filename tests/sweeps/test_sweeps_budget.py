@@ -17,7 +17,7 @@ from scaling_laws.sweeps.budget import Budget, parse_budget
 from scaling_laws.sweeps.budgeting import SIZES, find_references, spent
 from scaling_laws.sweeps.cells import Cell
 from scaling_laws.sweeps.experiments import Plan, begun, filled, rough_seconds, study_cells
-from scaling_laws.sweeps.plan_file import read_kept, write_plan
+from scaling_laws.sweeps.planning import read_kept, write_plan
 from scaling_laws.sweeps.reading import load_sweep
 from scaling_laws.sweeps.reference import Reference, reference_of_size
 

@@ -18,9 +18,8 @@ from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import RunRecord, read_record
 from scaling_laws.study.schedule import evaluation_steps
-from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.device_peak import matrix_dtype, matrix_peak_flops
-from scaling_laws.training.divergence import DivergenceGuard
+from scaling_laws.training.kept_weights import BestWeights, DivergenceGuard
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import SMALL_PART, NoiseScale, estimates

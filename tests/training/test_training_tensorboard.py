@@ -38,8 +38,7 @@ from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.position_figure import binned
 from scaling_laws.training.run import train_trunk
-from scaling_laws.training.sampling import continuations, prompt_tokens
-from scaling_laws.training.snapshots import FILE_NAME, N_BINS, Snapshots
+from scaling_laws.training.snapshots import FILE_NAME, N_BINS, Snapshots, continuations, prompt_tokens
 
 CORPORA = ("train", "val", "test", "numbers")
 PLAIN = ("learning_rate", "gradient_norm", "noise_scale_tokens", "tokens_per_s", "model_flops_utilisation")

@@ -134,9 +134,8 @@ def _folder_name(sweep: Sweep, options: argparse.Namespace) -> str:
 
 def _status(options: argparse.Namespace) -> str:
     """The ledger of the study, by the plan in its folder: no torch, whatever the networks."""
-    from scaling_laws.sweeps.ledger import ledger_of, planned_parts
+    from scaling_laws.sweeps.ledger import ledger_of, planned_parts, status_text
     from scaling_laws.sweeps.reading import load_sweep
-    from scaling_laws.sweeps.status import status_text
 
     sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
     folder = options.logs / _folder_name(sweep, options)
@@ -172,8 +171,8 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     from rich.console import Console
 
     from scaling_laws.data.tokens import build_corpus
-    from scaling_laws.sweeps.live import view
     from scaling_laws.sweeps.planning import settled
+    from scaling_laws.sweeps.progress import view
     from scaling_laws.sweeps.supervisor import run_plan
 
     if not plan.trunks:

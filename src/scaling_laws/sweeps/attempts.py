@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from scaling_laws.sweeps.machines import this_process
+from scaling_laws.sweeps.lease import this_process
 
 FILE = "attempts.jsonl"
 MAX_FAILURES = 3
@@ -31,6 +33,8 @@ HELD = "held"
 """No attempt at all: somebody else trains it."""
 ENVIRONMENT = "environment"
 """No attempt either: the machine failed, a full disk, say."""
+KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+"""Signals that somebody sends; others, a segmentation fault, say, are the training's own failure."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -251,3 +255,35 @@ def _append(folder: Path, event: dict[str, Any]) -> None:
             raise OSError(28, os.strerror(28), str(folder / FILE))
     finally:
         os.close(descriptor)
+
+
+def note_killed(
+    folder: Path, attempt: str, process: BaseProcess, *, elapsed_s: float, reached: Place, by_us: bool
+) -> None:
+    """Write an attempt's end into the folder of its trunk, and its start where it had not come to that.
+
+    Args:
+        reached: how far its rows go.
+        by_us: whether the supervisor asked it to end.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to.
+    """
+    history = read(folder)
+    known = {old.id: old for old in history.attempts}
+    if attempt in known and known[attempt].outcome is not None:
+        return  # the next one has begun, and has seen to it
+    if attempt not in known:
+        last = history.attempts[-1] if history.attempts else None
+        place = (last.saved or last.start) if last else Place(records=0, step=0)
+        begin(folder, attempt, start=place, split=history.split, pid=process.pid)
+    number = -(process.exitcode or 0)
+    outcome, reason = FAILED, f"its process ended with exit status {process.exitcode}"
+    if by_us:
+        outcome, reason = INTERRUPTED, "ended before it could save"
+    elif number > 0:
+        outcome = KILLED if number in KILLS else FAILED
+        reason = f"its process was ended by {signal.Signals(number).name}"
+    if outcome == FAILED:
+        reason += f"; see {folder / 'log.txt'}"
+    end(folder, attempt, outcome, reason=reason, elapsed_s=elapsed_s, reached=reached)

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import not_written
-from scaling_laws.sweeps.machines import process_name, this_process
+from scaling_laws.sweeps.lease import process_name, this_process
 from scaling_laws.sweeps.storage import open_storage, without_secrets
 
 WINDOW = 64

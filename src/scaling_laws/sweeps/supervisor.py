@@ -16,11 +16,11 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals, TimeIsUp
 from scaling_laws.study.records import MAIN_CORPUS, finished_record, not_written, write_question
 from scaling_laws.sweeps import attempts, lease
+from scaling_laws.sweeps.attempts import note_killed
 from scaling_laws.sweeps.curve_tail import last_row, reached_step
 from scaling_laws.sweeps.devices import Slots, gpus_for
 from scaling_laws.sweeps.experiments import Plan, Trunk
 from scaling_laws.sweeps.forks import Train, clean_processes
-from scaling_laws.sweeps.killed import note_killed
 from scaling_laws.sweeps.ledger import write_ledger
 from scaling_laws.sweeps.patient_queue import PatientQueue
 from scaling_laws.sweeps.progress import Progress, Running

@@ -17,13 +17,11 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, loss_column, write_record
 from scaling_laws.study.schedule import evaluation_steps
 from scaling_laws.study.units import PF_DAY_FLOPS
-from scaling_laws.training.best_weights import BestWeights
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.device_peak import matrix_dtype, matrix_peak_flops, utilisation
-from scaling_laws.training.divergence import DivergenceGuard
 from scaling_laws.training.evaluation import N_FOLDS, evaluate, token_losses
 from scaling_laws.training.event_log import EventLog
-from scaling_laws.training.kept_weights import are_finite, trained_weights
+from scaling_laws.training.kept_weights import BestWeights, DivergenceGuard, are_finite, trained_weights
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale
@@ -212,17 +210,31 @@ class RunRecorder(pl.Callback):
             self._snapshots.take(trainer, module, final=step == trainer.max_steps)
             self._interval_start_s += time.perf_counter() - start_s  # no part of the row's tokens a second
 
+    # --- a row of the curve: measured, judged, written --------------------------------------------
+
     def _log(self, trainer: pl.Trainer, module: LanguageModel, *, evaluating: bool, final: bool) -> None:
-        """Write one row of the curve, with held-out losses where this is a step for them."""
-        data, step = _data(trainer), self._step
+        """One row of the curve, with held-out losses where this is a step for them."""
+        row = self._measured(trainer, module)
+        fault = self._fault(trainer, module, row["train_loss_nats"])
+        if not fault and evaluating:
+            row |= self._evaluate(trainer, module, final=final)
+            losses = {corpus: measured["loss_nats"] for corpus, measured in self._losses.items()}
+            wrong = [name for name, loss in losses.items() if not math.isfinite(loss)]
+            fault = f"the loss on {wrong[0]!r} is {losses[wrong[0]]}" if wrong else ""
+        self._judge(trainer, fault)
+        self._write(row)
+
+    def _measured(self, trainer: pl.Trainer, module: LanguageModel) -> dict[str, Any]:
+        """The interval since the row before; the next one begins."""
+        step, batch_tokens = self._step, _data(trainer).batch_tokens
         train_loss = self._mean_train_loss()
         self._loss_sum.zero_()
         self._loss_count = 0
         interval_s = time.perf_counter() - self._interval_start_s
-        tokens_per_s = (step - self._interval_start_step) * data.batch_tokens / interval_s
-        tokens = step * data.batch_tokens
+        tokens_per_s = (step - self._interval_start_step) * batch_tokens / interval_s
+        tokens = step * batch_tokens
         C = compute_flops(self._parameters, self._flops_per_token, tokens, times_reused(module.shape))
-        row: dict[str, Any] = {
+        return {
             "step": step,
             "tokens": tokens,
             **C,
@@ -237,33 +249,36 @@ class RunRecorder(pl.Callback):
                 C["C_exact"] / tokens * tokens_per_s, self._peak_flops_per_s, trainer.world_size
             ),
         }
+
+    def _fault(self, trainer: pl.Trainer, module: LanguageModel, train_loss: float) -> str:
+        """What is wrong with the interval; empty where nothing is."""
         # In 16-mixed an overflow is an everyday event: the scaler leaves the step out.
         largest_norm = 0.0 if trainer.precision == "16-mixed" else float(self._largest_gradient_norm)
-        finite = trainer.strategy.reduce_boolean_decision(are_finite(trained_weights(module.network)))
-        fault = self._guard.fault(train_loss, largest_norm, finite)
         self._largest_gradient_norm.zero_()
-        if not fault and evaluating:
-            row |= self._evaluate(trainer, module, final=final)
-            losses = {corpus: measured["loss_nats"] for corpus, measured in self._losses.items()}
-            wrong = [
-                f"the loss on {name!r} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)
-            ]
-            fault = wrong[0] if wrong else ""
-        if fault:
-            good_step = self._guard.good_step
-            self.status = "diverged"
-            self.reason = f"{fault} at step {step}; the weights kept are those after step {good_step}"
-            self._guard.good_weights.restore()
-            trainer.should_stop = True
-        else:
+        finite = trainer.strategy.reduce_boolean_decision(are_finite(trained_weights(module.network)))
+        return self._guard.fault(train_loss, largest_norm, finite)
+
+    def _judge(self, trainer: pl.Trainer, fault: str) -> None:
+        """Keep the weights of a good interval; after a bad one go back to the last good ones, and end."""
+        if not fault:
             self._guard.good_weights.keep()
-            self._guard.good_step = step
-        self._last_loss = train_loss if math.isfinite(train_loss) else self._last_loss
+            self._guard.good_step = self._step
+            return
+        good_step = self._guard.good_step
+        self.status = "diverged"
+        self.reason = f"{fault} at step {self._step}; the weights kept are those after step {good_step}"
+        self._guard.good_weights.restore()
+        trainer.should_stop = True
+
+    def _write(self, row: dict[str, Any]) -> None:
+        """Into the curve and TensorBoard's events."""
+        if math.isfinite(row["train_loss_nats"]):
+            self._last_loss = row["train_loss_nats"]
         row["elapsed_s"] = round(self._elapsed_before_s + time.perf_counter() - self._start_s, 3)
         self._curve.write([row])
         self._events.write_row(row)
         self._interval_start_s = time.perf_counter()
-        self._interval_start_step = step
+        self._interval_start_step = self._step
 
     def _mean_train_loss(self) -> float:
         """Mean loss a token since the last row, over all ranks."""

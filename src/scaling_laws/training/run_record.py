@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 import platform
+import resource
+import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from scaling_laws.models.optimizers import OPTIMIZERS
 from scaling_laws.study.conventions import compute_flops
 from scaling_laws.study.records import RunRecord
-from scaling_laws.training import provenance
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.device_peak import utilisation
 from scaling_laws.training.module import LanguageModel
+
+RECORDED_PACKAGES = ("torch", "pytorch-lightning", "numpy", "tokenizers")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result may depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}}
+
+
+def peak_memory_bytes() -> int:
+    """Most memory this process has held: on the CUDA device where there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    kilobytes_per_unit = 1 if platform.system() == "Linux" else 1 / 1024
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobytes_per_unit * 1024)
+
+
+def git_revision() -> str:
+    """Revision of the code, with `+` where files differ from it; `unknown` outside a checkout."""
+    folder = Path(__file__).parent
+    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no", "."])
+    answers = [
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        for command in commands
+    ]
+    if any(answer.returncode for answer in answers):
+        return "unknown"
+    return answers[0].stdout.strip() + ("+" if answers[1].stdout else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +137,9 @@ def make_record(
         elapsed_s=round(outcome.elapsed_s, 3),
         trained_tokens=trained_tokens,
         tokens_per_s=round(trained_tokens / outcome.elapsed_s, 1),
-        peak_memory_bytes=provenance.peak_memory_bytes(),
-        git_revision=provenance.git_revision(),
-        versions=provenance.versions(),
+        peak_memory_bytes=peak_memory_bytes(),
+        git_revision=git_revision(),
+        versions=versions(),
         host=platform.node(),
         tags=identity.tags,
         evaluated_step=outcome.evaluated_step,
