@@ -51,7 +51,7 @@ def fitted_paper(
     return FittedStudy(study, laws, StudyTables.read(study, laws))
 
 
-PLANNING = ["cells", "experiments", "learning_rates", "networks", "reading", "reference", "sweep_file"]
+PLANNING = ["run_specs", "experiments", "learning_rates", "networks", "reading", "reference", "sweep_file"]
 
 
 def _fingerprint() -> str:

@@ -24,11 +24,11 @@ from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.records import RunRecord, write_question, write_record
 from scaling_laws.study.schedule import Schedule, evaluation_steps
 from scaling_laws.study.units import PF_DAY_FLOPS
-from scaling_laws.sweeps.cells import Cell
 from scaling_laws.sweeps.experiments import Plan, PlannedRun, begun, filled, rough_seconds
 from scaling_laws.sweeps.planning import write_plan
 from scaling_laws.sweeps.reading import load_sweep
 from scaling_laws.sweeps.reference import reference_of_size
+from scaling_laws.sweeps.run_specs import RunSpec
 
 ROOT = Path(__file__).parents[2]
 TRAIN_TOKENS = 12_500_000
@@ -60,7 +60,7 @@ def write_synthetic_paper(
         scale: a file of `configs/scales/`.
         experiments: names of those to plan; all by default.
     """
-    plan, cells = _plan(folder, N_ref, scale, experiments)
+    plan, specs = _plan(folder, N_ref, scale, experiments)
     folder.mkdir(parents=True, exist_ok=True)
     write_plan(plan)
     write_question(folder, plan.sweep.question)
@@ -71,7 +71,7 @@ def write_synthetic_paper(
         trunk_noise = rng.normal(0, noise)
         for run in trunk.runs:
             own_noise = rng.normal(0, noise / 4)
-            record, training = _record(folder.name, trunk.name, run, cells[run.run_id])
+            record, training = _record(folder.name, trunk.name, run, specs[run.run_id])
             if run.name == diverging:
                 write_record(folder / run.name, _diverged(record))
                 continue
@@ -81,8 +81,8 @@ def write_synthetic_paper(
 
 def _plan(
     folder: Path, N_ref: float, scale: str, experiments: tuple[str, ...]
-) -> tuple[Plan, dict[str, Cell]]:
-    """The plan, and the cell of each of its runs, by its id."""
+) -> tuple[Plan, dict[str, RunSpec]]:
+    """The plan, and the spec of each of its runs, by its id."""
     sweep = load_sweep(ROOT / "configs/papers/kaplan2020.yaml", scale=scale)
     if experiments:
         sweep = replace(sweep, include=tuple(f"configs/sweeps/{name}.yaml" for name in experiments))
@@ -92,13 +92,13 @@ def _plan(
         for each in study.experiments
         if each.needs_reference
     }
-    cells: dict[str, Cell] = {}
+    specs: dict[str, RunSpec] = {}
 
-    def cost(cell: Cell, tokens: int) -> float:
-        cells[cell.run_id] = cell
-        return rough_seconds(cell, tokens)
+    def cost(spec: RunSpec, tokens: int) -> float:
+        specs[spec.run_id] = spec
+        return rough_seconds(spec, tokens)
 
-    return filled(replace(study, references=references), cost), cells
+    return filled(replace(study, references=references), cost), specs
 
 
 def _diverging(plan: Plan) -> str | None:
@@ -107,9 +107,9 @@ def _diverging(plan: Plan) -> str | None:
     return max(of_lr, key=lambda run: (run.N, run.learning_rate)).name if of_lr else None
 
 
-def _record(study: str, trunk: str, run: PlannedRun, cell: Cell) -> tuple[RunRecord, Training]:
+def _record(study: str, trunk: str, run: PlannedRun, spec: RunSpec) -> tuple[RunRecord, Training]:
     """The record but for its losses, and what a truth asks."""
-    network = cell.network
+    network = spec.network
     shape = dict(network.arguments) | {"n_ctx": network.n_ctx, "n_vocab": N_VOCAB}
     halvings = run.config["data"]["train_halvings"]
     patience = run.config["recorder"]["patience"]
@@ -130,8 +130,8 @@ def _record(study: str, trunk: str, run: PlannedRun, cell: Cell) -> tuple[RunRec
         batch_tokens=run.batch_tokens,
         steps=run.steps,
         optimizer={"name": "adamw", "learning_rate": run.learning_rate},
-        schedule=asdict(cell.schedule),
-        after_cooldown=cell.schedule.brings_down(run.steps),
+        schedule=asdict(spec.schedule),
+        after_cooldown=spec.schedule.brings_down(run.steps),
         seed=run.seed,
         losses={},
         best_losses={},
@@ -165,7 +165,7 @@ def _record(study: str, trunk: str, run: PlannedRun, cell: Cell) -> tuple[RunRec
         steps=run.steps,
         batch_tokens=run.batch_tokens,
         learning_rate=run.learning_rate,
-        schedule=Schedule(**asdict(cell.schedule)),
+        schedule=Schedule(**asdict(spec.schedule)),
         patience=patience,
         experiments=run.tags,
     )

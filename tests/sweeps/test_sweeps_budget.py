@@ -15,11 +15,11 @@ from tests.support.small_sweep import edited
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.budget import Budget, parse_budget
 from scaling_laws.sweeps.budgeting import SIZES, find_references, spent
-from scaling_laws.sweeps.cells import Cell
-from scaling_laws.sweeps.experiments import Plan, begun, filled, rough_seconds, study_cells
+from scaling_laws.sweeps.experiments import Plan, begun, filled, rough_seconds, study_specs
 from scaling_laws.sweeps.planning import read_kept, write_plan
 from scaling_laws.sweeps.reading import load_sweep
 from scaling_laws.sweeps.reference import Reference, reference_of_size
+from scaling_laws.sweeps.run_specs import RunSpec
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = [
@@ -164,8 +164,8 @@ def study_of(sweep_file: Path) -> Plan:
     return begun(load_sweep(sweep_file), logs=sweep_file.parent / "logs")
 
 
-def flops(cell: Cell, tokens: int) -> float:
-    return 3 * sum(cell.network.flops_per_token.values()) * tokens
+def flops(spec: RunSpec, tokens: int) -> float:
+    return 3 * sum(spec.network.flops_per_token.values()) * tokens
 
 
 def test_the_largest_reference_that_the_budget_pays_for(sweep_file: Path) -> None:
@@ -175,7 +175,7 @@ def test_the_largest_reference_that_the_budget_pays_for(sweep_file: Path) -> Non
     larger = reference_of_size(study.sweep, study.sweep, SIZES[SIZES.index(N) + 1])
     assert references["s"].D == 20 * N
     costs = [
-        spent(study_cells(replace(study, references={"s": reference})), flops)
+        spent(study_specs(replace(study, references={"s": reference})), flops)
         for reference in (references["s"], larger)
     ]
     assert costs[0] <= 1e12 < costs[1] and costs[0] > 0.7e12
@@ -191,7 +191,7 @@ def test_the_largest_reference_that_the_budget_pays_for(sweep_file: Path) -> Non
 def test_a_budget_of_time_uses_the_measured_cost(sweep_file: Path) -> None:
     study = study_of(with_models(sweep_file, MODEL, budget="2 core-minutes"))
     slow, fast = (
-        find_references(study, lambda cell, tokens, speed=speed: rough_seconds(cell, tokens) / speed)["s"]
+        find_references(study, lambda spec, tokens, speed=speed: rough_seconds(spec, tokens) / speed)["s"]
         for speed in (1.0, 10.0)
     )
     assert fast.N > 2 * slow.N

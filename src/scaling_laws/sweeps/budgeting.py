@@ -9,9 +9,9 @@ from functools import cache
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.budget import Budget, parse_budget
-from scaling_laws.sweeps.cells import Cell
-from scaling_laws.sweeps.experiments import Cost, Plan, by_trunk, study_cells, trained_tokens
+from scaling_laws.sweeps.experiments import Cost, Plan, by_trunk, study_specs, trained_tokens
 from scaling_laws.sweeps.reference import Reference, reference_of_size
+from scaling_laws.sweeps.run_specs import RunSpec
 
 SIZES = tuple(float(f"{10 ** (k / 20):.3g}") for k in range(40, 281))
 """References are taken from twenty sizes a decade: machines of nearly equal speed plan the same networks."""
@@ -67,7 +67,7 @@ def find_references(study: Plan, cost: Cost | None) -> dict[str, Reference]:
     def price_of(N: float) -> float | None:
         """None where some network or horizon of the plan would be too small, or too large, to exist."""
         try:
-            return spent(study_cells(replace(study, references=_references(study, N))), price)
+            return spent(study_specs(replace(study, references=_references(study, N))), price)
         except InputError as error:
             impossible.append(error)
             return None
@@ -100,10 +100,10 @@ def find_references(study: Plan, cost: Cost | None) -> dict[str, Reference]:
     return _references(study, SIZES[low])
 
 
-def spent(cells: Iterable[Cell], price: Callable[[Cell, int], float]) -> float:
+def spent(specs: Iterable[RunSpec], price: Callable[[RunSpec, int], float]) -> float:
     """What runs cost, in the unit of the price."""
     return sum(
-        price(cell, tokens) for together in by_trunk(cells) for cell, tokens in trained_tokens(together)
+        price(spec, tokens) for together in by_trunk(specs) for spec, tokens in trained_tokens(together)
     )
 
 
@@ -125,5 +125,5 @@ def _rounded_up(amount: float) -> float:
     return math.ceil(amount / step) * step
 
 
-def _exact_flops(cell: Cell, tokens: int) -> float:
-    return cell.network.compute_flops(tokens)["C_exact"]
+def _exact_flops(spec: RunSpec, tokens: int) -> float:
+    return spec.network.compute_flops(tokens)["C_exact"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from scaling_laws.data.corpus_file import OWN_SPLITS, CorpusConfig
 from scaling_laws.study.schedule import evaluation_steps
-from scaling_laws.sweeps.cells import Cell
 from scaling_laws.sweeps.cost_model import Throughput, measured, probes_of
 from scaling_laws.sweeps.networks import PlannedNetwork
+from scaling_laws.sweeps.run_specs import RunSpec
 from scaling_laws.sweeps.timings import Probe
 
 START_S = 0.7
@@ -36,29 +36,29 @@ class ExpectedTime:
     throughputs: dict[Setting, Throughput]
     n_corpora: int
 
-    def __call__(self, cell: Cell, tokens: int) -> float:
+    def __call__(self, spec: RunSpec, tokens: int) -> float:
         """Of the last `tokens` of a run, and the evaluations that lie in them."""
-        throughput, network = self.throughputs[_setting(cell)], cell.network
+        throughput, network = self.throughputs[_setting(spec)], spec.network
         training_s = throughput.seconds(network, tokens=tokens, batch_tokens=network.batch_tokens)
-        return START_S + training_s + throughput.evaluation_seconds(network, self._held_out(cell, tokens))
+        return START_S + training_s + throughput.evaluation_seconds(network, self._held_out(spec, tokens))
 
-    def _held_out(self, cell: Cell, tokens: int) -> float:
+    def _held_out(self, spec: RunSpec, tokens: int) -> float:
         """Held-out tokens whose losses are measured on the way."""
-        recorder = cell.config["recorder"]
-        before = cell.steps - tokens // cell.network.batch_tokens
+        recorder = spec.config["recorder"]
+        before = spec.steps - tokens // spec.network.batch_tokens
         steps = evaluation_steps(
-            cell.network.batch_tokens,
-            cell.steps,
+            spec.network.batch_tokens,
+            spec.steps,
             recorder["evaluations_per_doubling"],
             recorder["evaluation_every_n_steps"],
         )
-        n_between = sum(before < step < cell.steps for step in steps)
+        n_between = sum(before < step < spec.steps for step in steps)
         windows = n_between * recorder["evaluation_windows"] + recorder["final_windows"]
         probes = (n_between + 1) * recorder["probe_windows"]
-        return float((windows * self.n_corpora + probes) * cell.network.n_ctx)
+        return float((windows * self.n_corpora + probes) * spec.network.n_ctx)
 
 
-def expected_time(cells: Iterable[Cell], corpus: CorpusConfig, cache: Path) -> ExpectedTime:
+def expected_time(specs: Iterable[RunSpec], corpus: CorpusConfig, cache: Path) -> ExpectedTime:
     """Time what is not known yet of a few networks like these, some seconds a family.
 
     Args:
@@ -69,8 +69,8 @@ def expected_time(cells: Iterable[Cell], corpus: CorpusConfig, cache: Path) -> E
         InputError: the networks of some family cannot be trained here.
     """
     networks: dict[Setting, list[PlannedNetwork]] = {}
-    for cell in cells:
-        networks.setdefault(_setting(cell), []).append(cell.network)
+    for spec in specs:
+        networks.setdefault(_setting(spec), []).append(spec.network)
     throughputs = {}
     for setting, planned in networks.items():
         device, precision, optimizer, compiled = setting
@@ -80,8 +80,8 @@ def expected_time(cells: Iterable[Cell], corpus: CorpusConfig, cache: Path) -> E
     return ExpectedTime(throughputs=throughputs, n_corpora=len(OWN_SPLITS) - 1 + n_foreign)
 
 
-def _setting(cell: Cell) -> Setting:
-    trainer, model = cell.config["trainer"], cell.config["model"]
+def _setting(spec: RunSpec) -> Setting:
+    trainer, model = spec.config["trainer"], spec.config["model"]
     precision = str(trainer.get("precision") or "32-true")
     return str(trainer["accelerator"]), precision, str(model["optimizer"]), bool(model["compile"])
 

@@ -19,13 +19,13 @@ from typing import Any
 from scaling_laws.data.corpus_file import CorpusConfig, load_config
 from scaling_laws.models.memory import Memory
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.cells import Cell, cells_of, merged
 from scaling_laws.sweeps.native_precision import kept_precision, with_precision
 from scaling_laws.sweeps.reading import load_sweep
 from scaling_laws.sweeps.reference import Reference, resolved
+from scaling_laws.sweeps.run_specs import RunSpec, merged, specs_of
 from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
 
-Cost = Callable[[Cell, int], float]
+Cost = Callable[[RunSpec, int], float]
 """What training so many tokens of a run costs: seconds on one device."""
 
 
@@ -151,10 +151,10 @@ def filled(study: Plan, cost: Cost | None) -> Plan:
     Raises:
         InputError: a network, a horizon or a learning rate is wrong.
     """
-    cells = study_cells(study)
-    if not cells and study.sweep.search is None:
+    specs = study_specs(study)
+    if not specs and study.sweep.search is None:
         raise InputError(f"study {study.sweep.study!r}: plans no run; give its ladders models")
-    trunks = _trunks(study, cells, cost or rough_seconds)
+    trunks = _trunks(study, specs, cost or rough_seconds)
     return replace(study, trunks=tuple(sorted(trunks, key=lambda trunk: (-trunk.expected_s, trunk.name))))
 
 
@@ -189,117 +189,117 @@ def begun(
     )
 
 
-def study_cells(study: Plan) -> list[Cell]:
+def study_specs(study: Plan) -> list[RunSpec]:
     """Every run of every experiment, once.
 
     Raises:
         InputError: something in an experiment is impossible.
     """
-    return merged([cell for experiment in study.experiments for cell in _experiment_cells(study, experiment)])
+    return merged([spec for experiment in study.experiments for spec in _experiment_specs(study, experiment)])
 
 
-def _experiment_cells(study: Plan, experiment: Sweep) -> list[Cell]:
+def _experiment_specs(study: Plan, experiment: Sweep) -> list[RunSpec]:
     """What one experiment asks for.
 
     Raises:
         InputError: something in it is impossible, or a run is asked for twice.
     """
     reference = study.references.get(experiment.study)
-    found: dict[str, Cell] = {}
+    found: dict[str, RunSpec] = {}
     for ladder in experiment.ladders:
         for model in ladder.models:
             outright = resolved(experiment, ladder, model, reference, study.corpus)
-            for cell in cells_of(experiment, study.corpus, study.corpus_folder, ladder, outright):
+            for spec in specs_of(experiment, study.corpus, study.corpus_folder, ladder, outright):
                 # Shares of a reference may come to one network; who writes sizes out meant two.
-                if cell.run_id in found and not model.needs_reference:
+                if spec.run_id in found and not model.needs_reference:
                     raise InputError(
-                        f"study {experiment.study!r}: {cell.base_name}-{cell.short_D} is planned twice; "
+                        f"study {experiment.study!r}: {spec.base_name}-{spec.short_D} is planned twice; "
                         "remove one of them"
                     )
-                found.setdefault(cell.run_id, cell)
+                found.setdefault(spec.run_id, spec)
     return list(found.values())
 
 
 def trunks_of(study: Plan, ladder: Ladder, model: Model) -> list[Trunk]:
     """The trainings of one model that is given outright, as runs of the study."""
-    cells = cells_of(study.sweep, study.corpus, study.corpus_folder, ladder, model)
-    return _trunks(study, merged(list(cells)), rough_seconds)
+    specs = specs_of(study.sweep, study.corpus, study.corpus_folder, ladder, model)
+    return _trunks(study, merged(list(specs)), rough_seconds)
 
 
-def trained_tokens(cells: Iterable[Cell]) -> Iterator[tuple[Cell, int]]:
+def trained_tokens(specs: Iterable[RunSpec]) -> Iterator[tuple[RunSpec, int]]:
     """The runs of one training, the longest first, and what each trains itself."""
-    for number, cell in enumerate(sorted(cells, key=lambda cell: -cell.steps)):
-        own_steps = cell.steps - cell.schedule.cooldown_start(cell.steps) if number else cell.steps
-        yield cell, own_steps * cell.network.batch_tokens
+    for number, spec in enumerate(sorted(specs, key=lambda spec: -spec.steps)):
+        own_steps = spec.steps - spec.schedule.cooldown_start(spec.steps) if number else spec.steps
+        yield spec, own_steps * spec.network.batch_tokens
 
 
-def by_trunk(cells: Iterable[Cell]) -> list[list[Cell]]:
+def by_trunk(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     """Runs that share a training, together."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.trunk_key, []).append(cell)
+    groups: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        groups.setdefault(spec.trunk_key, []).append(spec)
     return list(groups.values())
 
 
-def _trunks(study: Plan, cells: list[Cell], cost: Cost) -> list[Trunk]:
-    names = _names(cells)
-    return [_trunk(study, group, names, cost) for group in by_trunk(cells)]
+def _trunks(study: Plan, specs: list[RunSpec], cost: Cost) -> list[Trunk]:
+    names = _names(specs)
+    return [_trunk(study, group, names, cost) for group in by_trunk(specs)]
 
 
-def _names(cells: list[Cell]) -> dict[str, str]:
+def _names(specs: list[RunSpec]) -> dict[str, str]:
     """A name for each run id: what differs between experiments alone is told by the experiment's name."""
     names: dict[str, str] = {}
     taken: set[str] = set()
-    for cell in cells:
-        usual = f"{cell.base_name}-{cell.short_D}"
-        choices = (usual, f"{cell.base_name}-{cell.experiments[0]}-{cell.short_D}", f"{usual}-{cell.run_id}")
-        names[cell.run_id] = next(name for name in choices if name not in taken)
-        taken.add(names[cell.run_id])
+    for spec in specs:
+        usual = f"{spec.base_name}-{spec.short_D}"
+        choices = (usual, f"{spec.base_name}-{spec.experiments[0]}-{spec.short_D}", f"{usual}-{spec.run_id}")
+        names[spec.run_id] = next(name for name in choices if name not in taken)
+        taken.add(names[spec.run_id])
     return names
 
 
-def _trunk(study: Plan, cells: list[Cell], names: Mapping[str, str], cost: Cost) -> Trunk:
+def _trunk(study: Plan, specs: list[RunSpec], names: Mapping[str, str], cost: Cost) -> Trunk:
     runs: list[PlannedRun] = []
-    for cell, tokens in trained_tokens(cells):
-        name = names[cell.run_id]
-        runs.append(_run(study, cell, name, runs[0].name if runs else name, tokens, cost(cell, tokens)))
+    for spec, tokens in trained_tokens(specs):
+        name = names[spec.run_id]
+        runs.append(_run(study, spec, name, runs[0].name if runs else name, tokens, cost(spec, tokens)))
     return Trunk(name=runs[0].name, runs=tuple(runs))
 
 
 def _run(
-    study: Plan, cell: Cell, name: str, trunk_name: str, own_tokens: int, expected_s: float
+    study: Plan, spec: RunSpec, name: str, trunk_name: str, own_tokens: int, expected_s: float
 ) -> PlannedRun:
-    config = dict(cell.config)
+    config = dict(spec.config)
     config["trainer"] = {**config["trainer"], "default_root_dir": str(study.folder / name)}
     config["recorder"] = {
         "study": study.sweep.study,
         "name": name,
         "trunk": trunk_name,
-        "tags": list(cell.experiments),
+        "tags": list(spec.experiments),
         **config["recorder"],
-        "run_id": cell.run_id,
+        "run_id": spec.run_id,
     }
-    network = cell.network
+    network = spec.network
     return PlannedRun(
         name=name,
         family=network.family,
         N=network.N,
-        D=cell.D,
-        C=network.compute_flops(cell.D)["C"],
-        C_exact=network.compute_flops(cell.D)["C_exact"],
+        D=spec.D,
+        C=network.compute_flops(spec.D)["C"],
+        C_exact=network.compute_flops(spec.D)["C_exact"],
         batch_tokens=network.batch_tokens,
-        steps=cell.steps,
-        learning_rate=cell.learning_rate,
-        seed=cell.seed,
+        steps=spec.steps,
+        learning_rate=spec.learning_rate,
+        seed=spec.seed,
         trained_tokens=own_tokens,
         expected_s=expected_s,
         memory=network.memory,
-        devices=cell.devices,
-        tags=cell.experiments,
+        devices=spec.devices,
+        tags=spec.experiments,
         config=config,
     )
 
 
-def rough_seconds(cell: Cell, tokens: int) -> float:
+def rough_seconds(spec: RunSpec, tokens: int) -> float:
     """A guess for one CPU core in fp32: 5 us a token, and its training FLOPs at 60 GFLOP/s."""
-    return tokens * (5e-6 + 3 * sum(cell.network.flops_per_token.values()) / 60e9)
+    return tokens * (5e-6 + 3 * sum(spec.network.flops_per_token.values()) / 60e9)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from scaling_laws.study.records import PLAN_FILE, not_written, write_atomically
 from scaling_laws.sweeps.budgeting import find_references, needs_time
-from scaling_laws.sweeps.cells import Cell
 from scaling_laws.sweeps.expected_time import expected_time
-from scaling_laws.sweeps.experiments import Plan, begun, filled, rough_seconds, study_cells
+from scaling_laws.sweeps.experiments import Plan, begun, filled, rough_seconds, study_specs
 from scaling_laws.sweeps.reference import Reference
+from scaling_laws.sweeps.run_specs import RunSpec
 from scaling_laws.sweeps.sweep_file import Sweep
 
 SCHEMA = 1
@@ -29,7 +29,7 @@ LOCK = ".plan.lock"
 
 
 def write_plan(plan: Plan) -> None:
-    """Keep what is planned: every run's cell, and what the budgets came to.
+    """Keep what is planned: every run's spec, and what the budgets came to.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -78,9 +78,9 @@ class Kept:
     references: dict[str, Reference]
     expected_s: dict[str, float]
 
-    def cost(self, cell: Cell, tokens: int) -> float:
+    def cost(self, spec: RunSpec, tokens: int) -> float:
         """Seconds that were expected then; a rough guess of a run that was not planned."""
-        return self.expected_s.get(cell.run_id) or rough_seconds(cell, tokens)
+        return self.expected_s.get(spec.run_id) or rough_seconds(spec, tokens)
 
 
 def read_kept(plan: Plan) -> Kept | None:
@@ -123,7 +123,7 @@ def plan_study(sweep: Sweep, *, logs: Path, data: Path, timed: bool, folder_name
     references = kept.references if kept else _references(study, data)
     study = replace(study, references=references)
     if timed or (not kept and needs_time(study)):
-        return filled(study, expected_time(study_cells(study), study.corpus, data / TIMINGS))
+        return filled(study, expected_time(study_specs(study), study.corpus, data / TIMINGS))
     return filled(study, kept.cost if kept else None)
 
 
@@ -155,4 +155,4 @@ def _references(study: Plan, data: Path) -> Mapping[str, Reference]:
         return find_references(study, None)
     # Networks like those that a guess of the speed affords are timed first.
     guessed = replace(study, references=find_references(study, rough_seconds))
-    return find_references(study, expected_time(study_cells(guessed), study.corpus, data / TIMINGS))
+    return find_references(study, expected_time(study_specs(guessed), study.corpus, data / TIMINGS))

@@ -39,7 +39,7 @@ class RunRecorder(pl.Callback):
     and goes on, so that its files equal those of an undisturbed run (wall-clock columns aside).
 
     A run ends within one interval between two rows when its loss or a gradient is not finite, or when its
-    loss rises far above the untrained network's (`divergence.py`): its weights are then those of the last
+    loss rises far above the untrained network's (`kept_weights.py`): its weights are then those of the last
     good interval.
 
     Args:

@@ -19,11 +19,11 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
 from scaling_laws.study.records import read_failure, write_question
 from scaling_laws.sweeps import lease
-from scaling_laws.sweeps.cells import n_devices
 from scaling_laws.sweeps.devices import Share, Slots, gpus_for
 from scaling_laws.sweeps.experiments import Plan
 from scaling_laws.sweeps.forks import clean_processes, start
 from scaling_laws.sweeps.queue import OUTAGES
+from scaling_laws.sweeps.run_specs import n_devices
 from scaling_laws.sweeps.shape.optuna_study import open_search
 from scaling_laws.sweeps.shape.pruned import write_pruned_record
 from scaling_laws.sweeps.shape.reconcile import OUTCOME, RUN, ask_again, reconcile

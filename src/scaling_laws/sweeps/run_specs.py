@@ -25,7 +25,7 @@ NAMES = ("study", "name", "trunk", "tags", "run_id")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class RunSpec:
     """One run that an experiment asks for.
 
     Attributes:
@@ -63,9 +63,101 @@ class Cell:
         return n_devices(trainer["devices"]) * int(trainer.get("num_nodes", 1))
 
 
-def cells_of(
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """How a network is trained, but for how long."""
+
+    sweep: Sweep
+    model: Model
+    network: PlannedNetwork
+    schedule: Schedule
+    learning_rate: float
+    seed: int
+    corpus: CorpusConfig
+    corpus_folder: Path
+
+    def spec(self, horizon: int, base_name: str) -> RunSpec:
+        """The run of so many tokens."""
+        batch_tokens, warmup_steps = self.network.batch_tokens, self.schedule.warmup_steps
+        steps, short_D = round(horizon / batch_tokens), f"{horizon / 1e6:.3g}M"
+        if steps < FEWEST_STEPS:
+            raise InputError(
+                f"{base_name}: horizons_tokens must each be at least ten batches of {batch_tokens} tokens"
+            )
+        if warmup_steps >= steps:
+            raise InputError(
+                f"{base_name}-{short_D}: has {steps} steps, and the warm-up takes {warmup_steps}; "
+                "shorten the warm-up or lengthen the horizon"
+            )
+        config = self.config(steps)
+        # A trunk that is stopped early may never come to where its branches leave it; and a branch trains at
+        # least one step of its own.
+        has_branches = self.schedule.shares_trunk and self.schedule.cooldown_start(steps) < steps
+        shares = has_branches and not self.sweep.patience
+        of_all_horizons = config | {"trainer": {**config["trainer"], "max_steps": None}}
+        return RunSpec(
+            network=self.network,
+            base_name=base_name,
+            short_D=short_D,
+            schedule=self.schedule,
+            steps=steps,
+            learning_rate=self.learning_rate,
+            seed=self.seed,
+            config=config,
+            run_id=_hash(config, self.corpus),
+            trunk_key=_hash(of_all_horizons if shares else config, self.corpus),
+            experiments=(self.sweep.study,),
+        )
+
+    def config(self, steps: int) -> dict[str, Any]:
+        """The LightningCLI configuration, but for what the run and its folder are called."""
+        config: dict[str, Any] = {
+            "seed_everything": self.seed,
+            "model": {
+                "network": {"class_path": self.network.class_path, "init_args": dict(self.network.arguments)},
+                "learning_rate": self.learning_rate,
+                "schedule": asdict(self.schedule),
+                "optimizer": self.sweep.optimizer,
+                "weight_decay": self.sweep.weight_decay,
+                "compile": self.sweep.compile,
+            },
+            "data": {
+                "corpus": str(self.corpus_folder),
+                "n_ctx": self.network.n_ctx,
+                "batch_sequences": self.network.batch_sequences,
+                "seed": self.seed,
+                "train_halvings": self.model.train_halvings,
+                "noise_suffix_tokens": self.sweep.noise_suffix_tokens,
+            },
+            "trainer": {
+                **self.sweep.trainer_arguments,
+                **({} if self.model.devices is None else {"devices": self.model.devices}),
+                "max_steps": steps,
+                "gradient_clip_val": self.sweep.gradient_clip,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+            },
+            "recorder": {
+                "log_every_n_steps": self.sweep.log_every_n_steps,
+                "evaluations_per_doubling": self.sweep.evaluations_per_doubling,
+                "evaluation_every_n_steps": self.sweep.evaluation_every_n_steps,
+                "evaluation_windows": _windows(self.sweep, self.network, self.sweep.evaluation_windows),
+                "final_windows": _windows(self.sweep, self.network, self.sweep.final_windows),
+                "probe_windows": _windows(self.sweep, self.network, self.sweep.probe_windows),
+                "patience": self.sweep.patience,
+                "patience_corpus": self.sweep.patience_corpus,
+            },
+            "noise_scale": self.sweep.noise_scale,
+        }
+        config["model"] |= {
+            name: getattr(self.sweep, name) for name in OPTIMIZERS[self.sweep.optimizer].settings
+        }
+        return config
+
+
+def specs_of(
     sweep: Sweep, corpus: CorpusConfig, corpus_folder: Path, ladder: Ladder, model: Model
-) -> Iterator[Cell]:
+) -> Iterator[RunSpec]:
     """Every run of a model whose size and horizons are given outright.
 
     Raises:
@@ -80,49 +172,17 @@ def cells_of(
             for horizon in sorted(set(model.horizons_tokens), reverse=True):
                 rate = float(f"{_learning_rate(ladder, network, horizon) * factor:.3g}")
                 name = f"{base}-s{seed}" + (f"-lr{rate:g}" if len(ladder.learning_rate_factors) > 1 else "")
-                yield _cell(sweep, corpus, corpus_folder, model, network, schedule, rate, seed, horizon, name)
-
-
-def _cell(
-    sweep: Sweep,
-    corpus: CorpusConfig,
-    corpus_folder: Path,
-    model: Model,
-    network: PlannedNetwork,
-    schedule: Schedule,
-    rate: float,
-    seed: int,
-    horizon: int,
-    base_name: str,
-) -> Cell:
-    steps, short_D = round(horizon / network.batch_tokens), f"{horizon / 1e6:.3g}M"
-    if steps < FEWEST_STEPS:
-        raise InputError(
-            f"{base_name}: horizons_tokens must each be at least ten batches of {network.batch_tokens} tokens"
-        )
-    if schedule.warmup_steps >= steps:
-        raise InputError(
-            f"{base_name}-{short_D}: has {steps} steps, and the warm-up takes {schedule.warmup_steps}; "
-            "shorten the warm-up or lengthen the horizon"
-        )
-    config = _config(sweep, corpus_folder, model, network, schedule, rate, seed, steps)
-    # A trunk that is stopped early may never come to where its branches leave it; and a branch trains at
-    # least one step of its own.
-    shares = schedule.shares_trunk and schedule.cooldown_start(steps) < steps and not sweep.patience
-    of_all_horizons = config | {"trainer": {**config["trainer"], "max_steps": None}}
-    return Cell(
-        network=network,
-        base_name=base_name,
-        short_D=short_D,
-        schedule=schedule,
-        steps=steps,
-        learning_rate=rate,
-        seed=seed,
-        config=config,
-        run_id=_hash(config, corpus),
-        trunk_key=_hash(of_all_horizons if shares else config, corpus),
-        experiments=(sweep.study,),
-    )
+                training = _Training(
+                    sweep=sweep,
+                    model=model,
+                    network=network,
+                    schedule=schedule,
+                    learning_rate=rate,
+                    seed=seed,
+                    corpus=corpus,
+                    corpus_folder=corpus_folder,
+                )
+                yield training.spec(horizon, name)
 
 
 def n_devices(devices: Any) -> int:
@@ -133,13 +193,13 @@ def n_devices(devices: Any) -> int:
     return max(1, int(text)) if text.lstrip("-").isdigit() else 1
 
 
-def merged(cells: list[Cell]) -> list[Cell]:
+def merged(specs: list[RunSpec]) -> list[RunSpec]:
     """What several experiments ask for, once."""
-    found: dict[str, Cell] = {}
-    for cell in cells:
-        first = found.setdefault(cell.run_id, cell)
-        experiments = dict.fromkeys((*first.experiments, *cell.experiments))
-        found[cell.run_id] = replace(first, experiments=tuple(experiments))
+    found: dict[str, RunSpec] = {}
+    for spec in specs:
+        first = found.setdefault(spec.run_id, spec)
+        experiments = dict.fromkeys((*first.experiments, *spec.experiments))
+        found[spec.run_id] = replace(first, experiments=tuple(experiments))
     return list(found.values())
 
 
@@ -170,58 +230,6 @@ def _network_name(sweep: Sweep, model: Model, network: PlannedNetwork) -> str:
             if value != usual[key]:
                 name += f"-{value}" if key == "decay" else f"-{key.replace('_', '')}{value:g}"
     return re.sub(r"[^\w.+-]+", "_", name)  # a folder's name
-
-
-def _config(
-    sweep: Sweep,
-    corpus_folder: Path,
-    model: Model,
-    network: PlannedNetwork,
-    schedule: Schedule,
-    rate: float,
-    seed: int,
-    steps: int,
-) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "seed_everything": seed,
-        "model": {
-            "network": {"class_path": network.class_path, "init_args": dict(network.arguments)},
-            "learning_rate": rate,
-            "schedule": asdict(schedule),
-            "optimizer": sweep.optimizer,
-            "weight_decay": sweep.weight_decay,
-            "compile": sweep.compile,
-        },
-        "data": {
-            "corpus": str(corpus_folder),
-            "n_ctx": network.n_ctx,
-            "batch_sequences": network.batch_sequences,
-            "seed": seed,
-            "train_halvings": model.train_halvings,
-            "noise_suffix_tokens": sweep.noise_suffix_tokens,
-        },
-        "trainer": {
-            **sweep.trainer_arguments,
-            **({} if model.devices is None else {"devices": model.devices}),
-            "max_steps": steps,
-            "gradient_clip_val": sweep.gradient_clip,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-        },
-        "recorder": {
-            "log_every_n_steps": sweep.log_every_n_steps,
-            "evaluations_per_doubling": sweep.evaluations_per_doubling,
-            "evaluation_every_n_steps": sweep.evaluation_every_n_steps,
-            "evaluation_windows": _windows(sweep, network, sweep.evaluation_windows),
-            "final_windows": _windows(sweep, network, sweep.final_windows),
-            "probe_windows": _windows(sweep, network, sweep.probe_windows),
-            "patience": sweep.patience,
-            "patience_corpus": sweep.patience_corpus,
-        },
-        "noise_scale": sweep.noise_scale,
-    }
-    config["model"] |= {name: getattr(sweep, name) for name in OPTIMIZERS[sweep.optimizer].settings}
-    return config
 
 
 def _windows(sweep: Sweep, network: PlannedNetwork, windows: int) -> int:
