@@ -78,7 +78,7 @@ def test_rungs_of_every_family(synthetic: FittedStudy) -> None:
     table = ladder_table(synthetic.tables, synthetic.laws)
     assert len(table.rows) == 7 * len(synthetic.tables.families)
     shown = [row for row in table.rows if row[6] == NOTHING]
-    assert shown and all(row[4] != NOTHING for row in shown)
+    assert any(set(row[2:5]) != {NOTHING} for row in shown)
     assert PORIAN.claims == ()
 
 
