@@ -80,7 +80,7 @@ def losses_by_run(table: pd.DataFrame, corpus: str) -> dict[str, PositionLosses]
     Args:
         table: columns run, corpus, fold, position, loss_sum_nats, count, one evaluation a run.
     """
-    found = {}
+    losses = {}
     for run, rows in table[table["corpus"] == corpus].groupby("run"):
         folds, fold = np.unique(rows["fold"], return_inverse=True)
         T, position = np.unique(rows["position"].to_numpy(dtype=np.float64), return_inverse=True)
@@ -88,8 +88,8 @@ def losses_by_run(table: pd.DataFrame, corpus: str) -> dict[str, PositionLosses]
         np.add.at(loss_sum, (fold, position), rows["loss_sum_nats"].to_numpy(dtype=np.float64))
         np.add.at(count, (fold, position), rows["count"].to_numpy(dtype=np.float64))
         kept = (count > 0).all(axis=0)  # a position that a fold lacks cannot be resampled
-        found[str(run)] = PositionLosses(T=T[kept], loss_sum=loss_sum[:, kept], count=count[:, kept])
-    return found
+        losses[str(run)] = PositionLosses(T=T[kept], loss_sum=loss_sum[:, kept], count=count[:, kept])
+    return losses
 
 
 def fit_positions(

@@ -143,7 +143,9 @@ def compare_approaches(
         (2, method, measure_allocation(curves, optima, **options))
         for method, optima in (("parabola", isoflop_optima), ("akima", akima_optima))
     ]
-    approaches = [_measured(approach, method, *found, at, low, high) for approach, method, found in measured]
+    approaches = [
+        _measured(approach, method, *allocation, at, low, high) for approach, method, allocation in measured
+    ]
     approaches += [_parametric(fit, noise, at, low, high, resamples, seed) for fit in joint]
     notes = []
     if noise_sd is None:
@@ -164,7 +166,7 @@ def compare_approaches(
 def _measured(
     approach: int,
     method: str,
-    found: Allocation,
+    allocation: Allocation,
     N_lines: PowerLine,
     D_lines: PowerLine,
     computes: list[float],
@@ -172,16 +174,16 @@ def _measured(
     high: float,
 ) -> Approach:
     optima = []
-    if found.exponent is not None and found.coefficient is not None:
-        assert found.D_exponent is not None and found.D_coefficient is not None
+    if allocation.exponent is not None and allocation.coefficient is not None:
+        assert allocation.D_exponent is not None and allocation.D_coefficient is not None
         for C in computes:
-            known = found.exponent_interval is not None
+            known = allocation.exponent_interval is not None
             optima.append(
                 OptimumAt(
                     C=C,
-                    N_opt=found.coefficient * C**found.exponent,
+                    N_opt=allocation.coefficient * C**allocation.exponent,
                     N_opt_interval=percentile_interval(N_lines.at(C)) if known else None,
-                    D_opt=found.D_coefficient * C**found.D_exponent,
+                    D_opt=allocation.D_coefficient * C**allocation.D_exponent,
                     D_opt_interval=percentile_interval(D_lines.at(C)) if known else None,
                     extrapolated=not low <= C <= high,
                 )
@@ -189,13 +191,13 @@ def _measured(
     return Approach(
         approach=approach,
         method=method,
-        a=found.exponent,
-        a_interval=found.exponent_interval,
-        b=found.D_exponent,
-        b_interval=found.D_exponent_interval,
+        a=allocation.exponent,
+        a_interval=allocation.exponent_interval,
+        b=allocation.D_exponent,
+        b_interval=allocation.D_exponent_interval,
         optima=tuple(optima),
-        n_points=found.n_points,
-        reason=found.reason,
+        n_points=allocation.n_points,
+        reason=allocation.reason,
     )
 
 

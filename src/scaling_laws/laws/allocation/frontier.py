@@ -131,15 +131,15 @@ def planned_computes(curves: list[SizeCurve]) -> FloatArray:
     """
     ends = np.concatenate([curve.log_C for curve in curves]) if curves else np.empty(0)
     size = np.repeat(np.arange(len(curves)), [len(curve.log_C) for curve in curves])
-    found, n_planned, left = [], 0, np.argsort(ends)
+    budgets, n_planned, left = [], 0, np.argsort(ends)
     while len(left):
         here = ends[left] <= ends[left[0]] + SAME_COMPUTE
         group, left = left[here], left[~here]
         if len(np.unique(size[group])) >= FEWEST_SIZES:
-            found.append(ends[group].mean())
+            budgets.append(ends[group].mean())
             n_planned += len(group)
-    is_plan = n_planned >= LEAST_PLANNED_SHARE * len(ends) and np.all(np.diff(found) >= LEAST_BUDGET_STEP)
-    return np.array(found) if is_plan else np.empty(0)
+    is_plan = n_planned >= LEAST_PLANNED_SHARE * len(ends) and np.all(np.diff(budgets) >= LEAST_BUDGET_STEP)
+    return np.array(budgets) if is_plan else np.empty(0)
 
 
 def slice_computes(curves: list[SizeCurve], n_computes: int = N_SLICES) -> FloatArray:

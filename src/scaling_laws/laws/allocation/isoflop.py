@@ -157,8 +157,8 @@ def _off_centre(log_N: FloatArray, vertex: float) -> list[str]:
 def _bias(law: JointLaw, C: float, log_N: FloatArray, log_D: FloatArray, method: Method) -> float | None:
     if np.abs(np.log(FLOPS_PER_PARAMETER_TOKEN) + log_N + log_D - np.log(C)).max() > 1.5 * SAME_COMPUTE:
         return None
-    found, _ = minimum(log_N, np.log(law.loss(np.exp(log_N), np.exp(log_D))), method)
-    return None if found is None else float(found - np.log(law.optimum(C)[0]))
+    vertex, _ = minimum(log_N, np.log(law.loss(np.exp(log_N), np.exp(log_D))), method)
+    return None if vertex is None else float(vertex - np.log(law.optimum(C)[0]))
 
 
 def edge_warning(loss: FloatArray) -> str:

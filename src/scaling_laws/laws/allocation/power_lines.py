@@ -144,10 +144,10 @@ def _slice_optima(
         if present.sum() < FEWEST_SIZES:
             continue
         x, y = log_N[present], losses[:, present, j]
-        found, lowest = minima(x, y, method), y.argmin(axis=1)
-        inside = (lowest > 0) & (lowest < len(x) - 1) & (found > x[0]) & (found < x[-1])
-        N_opt[:, j] = np.where(inside, found, np.nan)
-        D_opt[:, j] = np.where(inside, np.interp(found, x, log_D[present, j]), np.nan)
+        lowest_N, lowest = minima(x, y, method), y.argmin(axis=1)
+        inside = (lowest > 0) & (lowest < len(x) - 1) & (lowest_N > x[0]) & (lowest_N < x[-1])
+        N_opt[:, j] = np.where(inside, lowest_N, np.nan)
+        D_opt[:, j] = np.where(inside, np.interp(lowest_N, x, log_D[present, j]), np.nan)
     return N_opt, D_opt
 
 
@@ -270,16 +270,16 @@ def allocation_bias(curves: list[SizeCurve], optima: Optima, law: JointLaw) -> A
             sentence="C is not 6 N D: the law's a_opt is not the optimum of these slices",
         )
     exact = [replace(curve, log_loss=np.log(law.loss(curve.N, curve.D))) for curve in curves]
-    found = fit_allocation(exact, optima).exponent
-    if found is None:
+    exponent = fit_allocation(exact, optima).exponent
+    if exponent is None:
         sentence = "the method finds no exponent in the law's own losses"
         return AllocationBias(true_exponent=true_exponent, sentence=sentence)
-    bias = found - true_exponent
+    bias = exponent - true_exponent
     return AllocationBias(
-        exponent=found,
+        exponent=exponent,
         true_exponent=true_exponent,
         bias=bias,
-        sentence=f"without noise the method gives {found:.3f} where the law has {true_exponent:.3f}:"
+        sentence=f"without noise the method gives {exponent:.3f} where the law has {true_exponent:.3f}:"
         f" a bias of {bias:+.3f} from these sizes and horizons alone",
     )
 

@@ -81,11 +81,11 @@ def learning_rates_bracketed(runs: pd.DataFrame, *, n: str = "N", loss: str = "l
         runs = runs[runs["after_cooldown"].astype(bool)]
     known = runs[runs["learning_rate"].notna()]
     tried = tuple(_rates_tried(table, n, loss) for _, table in known.groupby(["family", n, "D"]))
-    one_rate = [one for one in tried if len(one.learning_rates) == 1]
-    at_edge = [one for one in tried if not one.bracketed and len(one.learning_rates) > 1]
+    one_rate = [rates for rates in tried if len(rates.learning_rates) == 1]
+    at_edge = [rates for rates in tried if not rates.bracketed and len(rates.learning_rates) > 1]
     return Bracketing(
         tried=tried,
-        n_bracketed=sum(one.bracketed for one in tried),
+        n_bracketed=sum(rates.bracketed for rates in tried),
         n_at_edge=len(at_edge),
         n_one_rate=len(one_rate),
         warning=_warning(at_edge, one_rate, len(tried), len(runs) - len(known)),
@@ -122,8 +122,8 @@ def _warning(at_edge: list[RatesTried], one_rate: list[RatesTried], n_tried: int
     parts = []
     if at_edge:
         ends = {"lowest": 0, "highest": 0}
-        for one in at_edge:
-            ends["lowest" if one.best == one.learning_rates[0] else "highest"] += 1
+        for rates in at_edge:
+            ends["lowest" if rates.best == rates.learning_rates[0] else "highest"] += 1
         which = " and ".join(f"the {end} rate tried in {count}" for end, count in ends.items() if count)
         parts.append(f"the best is {which}: a better one may lie outside")
     if one_rate:

@@ -1,6 +1,6 @@
-"""How well the start of a training tells its end: L(D) fitted to the first part of one curve, extrapolated.
+"""How well the start of a training predicts its end: L(D) fitted to the first part of a curve, extrapolated.
 
-A rate that is brought down lowers the loss below whatever the part at a constant rate foretells. So where a
+A rate that is brought down lowers the loss below what the part at a constant rate predicts. So where a
 curve knows its learning rate and holds it, the target is the last loss before the rate falls. Else the target
 is the last loss, and `target` says what that means. Beside the forms stands a guess that needs no fit: the
 last loss seen.
@@ -221,7 +221,7 @@ def extrapolate_curves(
             raise InputError(f"the curves have no column {column!r}; they have {', '.join(curves.columns)}")
     if not shares or not all(0 < share < 1 for share in shares):
         raise InputError(f"shares are {shares}: give numbers between 0 and 1")
-    found: list[Extrapolation] = []
+    extrapolations: list[Extrapolation] = []
     left_out: list[UnusedCurve] = []
     for run, curve in curves.groupby("run", sort=True):
         D, L, target = _usable_part(curve.sort_values(tokens), tokens, loss, learning_rate, warmup_tokens)
@@ -233,16 +233,18 @@ def extrapolate_curves(
         for share in shares:
             seen = share * D[-1] >= D
             if seen.any():
-                found.append(_extrapolate(str(run), share, D, L, seen, target, delta, resamples, seed))
+                extrapolations.append(
+                    _extrapolate(str(run), share, D, L, seen, target, delta, resamples, seed)
+                )
             else:
                 reason = f"no point after warm-up within {100 * share:g} % of its tokens"
                 left_out.append(UnusedCurve(run=str(run), reason=reason))
-    scores = tuple(_score(share, [one for one in found if one.share == share]) for share in shares)
+    scores = tuple(_score(share, [run for run in extrapolations if run.share == share]) for share in shares)
     return CurveExtrapolation(
-        extrapolations=tuple(found),
+        extrapolations=tuple(extrapolations),
         scores=scores,
         left_out=tuple(left_out),
-        sentence=_sentence(scores, sorted({one.target for one in found})),
+        sentence=_sentence(scores, sorted({run.target for run in extrapolations})),
     )
 
 
@@ -287,7 +289,9 @@ def _extrapolate(
         )
         for form in FORMS
     ]
-    predicted = {one.form: one.loss for one in predictions if one.loss is not None}
+    predicted = {
+        prediction.form: prediction.loss for prediction in predictions if prediction.loss is not None
+    }
     predicted[LAST_LOSS] = float(L[seen][-1])
     return Extrapolation(
         run=run,
@@ -299,29 +303,29 @@ def _extrapolate(
         target=target,
         predicted=predicted,
         relative_error={name: value / float(L[-1]) - 1 for name, value in predicted.items()},
-        refused={one.form: one.reason for one in predictions if one.loss is None},
+        refused={prediction.form: prediction.reason for prediction in predictions if prediction.loss is None},
         interval=predictions[0].interval,
     )
 
 
 def _score(share: float, runs: list[Extrapolation]) -> ShareScore:
     names = [form.form for form in FORMS]
-    compared = [one for one in runs if not one.refused]
+    compared = [run for run in runs if not run.refused]
     errors = (
-        {name: _mean([abs(one.relative_error[name]) for one in compared]) for name in (*names, LAST_LOSS)}
+        {name: _mean([abs(run.relative_error[name]) for run in compared]) for name in (*names, LAST_LOSS)}
         if compared
         else {}
     )
     bounded = [
-        (one.interval[0], one.actual, one.interval[1])
-        for one in runs
-        if one.interval is not None and None not in one.interval
+        (run.interval[0], run.actual, run.interval[1])
+        for run in runs
+        if run.interval is not None and None not in run.interval
     ]
     best = min(errors, key=lambda name: errors[name]) if errors else LAST_LOSS
     return ShareScore(
         share=share,
         n_compared=len(compared),
-        n_refused={name: sum(name in one.refused for one in runs) for name in names},
+        n_refused={name: sum(name in run.refused for run in runs) for name in names},
         mean_absolute_error=errors,
         n_intervals=len(bounded),
         n_covered=sum(low <= actual <= high for low, actual, high in bounded),  # type: ignore[operator]
@@ -341,13 +345,15 @@ def _sentence(scores: tuple[ShareScore, ...], targets: list[str]) -> str:
             continue
         errors = score.mean_absolute_error
         # The interval is that of the first form: it comes last, where "its" is read.
-        told = ", ".join(f"{name} {100 * errors[name]:.2g} %" for name in reversed(list(errors)))
+        means = ", ".join(f"{name} {100 * errors[name]:.2g} %" for name in reversed(list(errors)))
         verdict = "" if score.winner else " (no form beats the last loss seen)"
         if score.n_intervals:
             verdict += (
                 f", its {100 * LEVEL:g} % interval holding {score.n_covered} of {score.n_intervals} times"
             )
-        parts.append(f"from {100 * score.share:g} % of the tokens ({score.n_compared} runs): {told}{verdict}")
+        parts.append(
+            f"from {100 * score.share:g} % of the tokens ({score.n_compared} runs): {means}{verdict}"
+        )
     if not targets:
         return "No curve has enough points."
     return f"Mean error {'; '.join(parts)}. The target: {'; or '.join(targets)}."

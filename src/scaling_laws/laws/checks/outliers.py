@@ -210,7 +210,7 @@ def _of_leverage(names: list[str], fit: Fit[Any]) -> Iterator[Flag]:
     without_one = _exponents(fit, every)
     at_fit = _exponents(fit, np.zeros((1, n), dtype=bool))
     largest_set = int(np.clip(np.floor(LARGEST_SET_SHARE * n), 1, LARGEST_SET))
-    found: dict[int, Flag] = {}
+    flags: dict[int, Flag] = {}
     for name, exponents in without_one.items():
         error = _standard_error(getattr(draws, name))
         if error < ROUNDING:
@@ -226,11 +226,11 @@ def _of_leverage(names: list[str], fit: Fit[Any]) -> Iterator[Flag]:
             for i in map(int, np.flatnonzero(left_out)):
                 flag = _leverage_flag(names, i, left_out, name, float(at_fit[name][0]), without, error)
                 # One flag a run: that of the largest shift in standard errors.
-                if i not in found or abs(found[i].value / found[i].threshold) < abs(
+                if i not in flags or abs(flags[i].value / flags[i].threshold) < abs(
                     flag.value / flag.threshold
                 ):
-                    found[i] = flag
-    yield from (found[i] for i in sorted(found))
+                    flags[i] = flag
+    yield from (flags[i] for i in sorted(flags))
 
 
 def _leverage_flag(

@@ -98,12 +98,12 @@ def roll_out(
             windows.append(window)
     joint = [form.form for form in FITTED_JOINT_FORMS]
     single = [form.form for form in FORMS_OF_ONE_VARIABLE[axis]]
-    asked = [_in_subset(window) for window in windows if window.in_subset.any()]
+    of_subset = [_in_subset(window) for window in windows if window.in_subset.any()]
     return Rollout(
         axis=axis,
         windows=tuple(windows),
         joint=compare(axis, "joint", "all runs above the cut", joint, windows),
-        single=compare(axis, "single", sentence, [*single, *joint], asked),
+        single=compare(axis, "single", sentence, [*single, *joint], of_subset),
     )
 
 
@@ -127,7 +127,7 @@ def _groups(values: FloatArray) -> NDArray[np.intp]:
 def _subset(runs: pd.DataFrame, axis: Axis) -> tuple[pd.DataFrame, str]:
     """The runs that the laws of the axis alone are asked about, and a sentence that says which.
 
-    On the axis of C they are the envelope of *all* runs: the best losses are what a law of C foretells.
+    On the axis of C they are the envelope of *all* runs: a law of C predicts the best losses.
     """
     if axis == "N":
         return at_common_horizon(runs)
@@ -147,17 +147,17 @@ def _window(
     delta: float,
 ) -> Window:
     below, above = runs[seen], runs[ahead]
-    asked = in_subset[ahead]
+    ahead_in_subset = in_subset[ahead]
     # The envelope of what was seen: which of its runs lie on it must not depend on the runs ahead.
     of_axis = on_envelope(below, envelope(size_curves(below)))[0] if axis == "C" else runs[seen & in_subset]
     predicted: dict[str, FloatArray] = {}
     refused: dict[str, str] = {}
     for form in FITTED_JOINT_FORMS:
         _predict(form, below, above, delta, predicted, refused)
-    for form in FORMS_OF_ONE_VARIABLE[axis] if asked.any() else ():
+    for form in FORMS_OF_ONE_VARIABLE[axis] if ahead_in_subset.any() else ():
         _predict(form, of_axis, above, delta, predicted, refused)
         if form.form in predicted:
-            predicted[form.form] = np.where(asked, predicted[form.form], np.nan)
+            predicted[form.form] = np.where(ahead_in_subset, predicted[form.form], np.nan)
     predicted[LOWEST_LOSS] = np.full(len(above), below["loss"].min())
     predicted[MOST_COMPUTE] = np.full(len(above), below["loss"].iloc[int(below["C"].argmax())])
     cut = float(below[axis].max())
@@ -167,7 +167,7 @@ def _window(
         runs=tuple(str(run) for run in above["run"]),
         reach=above[axis].to_numpy(dtype=np.float64) / cut,
         actual=above["loss"].to_numpy(dtype=np.float64),
-        in_subset=asked,
+        in_subset=ahead_in_subset,
         predicted=predicted,
         refused=refused,
     )

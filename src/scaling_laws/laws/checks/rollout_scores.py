@@ -183,21 +183,21 @@ def _sentence(
     guess = min(score.error for score in scores if score.form in BASELINES and score.error is not None)
     where = f"{len(common)} of {n_windows} windows"
     if winner is None:
-        told = (
+        text = (
             f"no form beats the baseline ({_percent(guess)}) over {where};"
             f" the best is {errors[0][1]} ({_percent(errors[0][0])})"
         )
     else:
-        told = (
+        text = (
             f"{winner} predicts best, mean error {_percent(errors[0][0])} over {where}, best in"
             f" {errors[0][2]} of them; the better baseline errs by {_percent(guess)}"
         )
     if winner is not None and len(errors) > 1:
-        told += f", {errors[1][1]}, the next form, by {_percent(errors[1][0])}"
+        text += f", {errors[1][1]}, the next form, by {_percent(errors[1][0])}"
     refusing = [f"{score.form} ({score.n_refused})" for score in forms if score.error is None]
     if refusing:
-        told += f". Not compared, since they refused more than half of the windows: {', '.join(refusing)}"
-    return told
+        text += f". Not compared, since they refused more than half of the windows: {', '.join(refusing)}"
+    return text
 
 
 def _percent(share: float) -> str:

@@ -148,8 +148,8 @@ def without_each_training(fit: Fit[Chinchilla]) -> Sensitivity:
         theta = refit(fit, replace(problem, weights=np.where(kept, fit.weights, 0.0)), len(trainings))
         usable = np.array(
             [
-                _enough(fit, rows) and not fit.coordinates.on_bound(one)
-                for one, rows in zip(theta, kept, strict=True)
+                _enough(fit, rows) and not fit.coordinates.on_bound(parameters)
+                for parameters, rows in zip(theta, kept, strict=True)
             ]
         )
         if not usable.all():

@@ -131,18 +131,18 @@ class PowerSumCoordinates:
 
     @property
     def free(self) -> dict[str, Free]:
-        found = {}
+        free = {}
         for k, term in enumerate(self.form.terms):
             if self.form.raised is None:
                 if term.variable is None:
-                    found[term.coefficient] = Free(self.coefficient_column(k), np.exp)
+                    free[term.coefficient] = Free(self.coefficient_column(k), np.exp)
                 elif term.gamma is None:
                     of_exponent = np.reciprocal if self.form.notation == "inverse" else np.asarray
-                    found[term.exponent] = Free(self.exponent_column(term.exponent), of_exponent)
+                    free[term.exponent] = Free(self.exponent_column(term.exponent), of_exponent)
         if self.form.raised is not None:
             last = self.n_coefficients + len(self.exponents)
-            found[self.form.raised.removeprefix("1/")] = Free(last, self._power)
-        return found
+            free[self.form.raised.removeprefix("1/")] = Free(last, self._power)
+        return free
 
     def _power(self, log_power: FloatArray) -> FloatArray:
         return np.asarray(np.exp(-log_power if self.form.raised.startswith("1/") else log_power))
@@ -156,12 +156,12 @@ class PowerSumCoordinates:
 
     def _parameters(self, theta: FloatArray, group: int) -> dict[str, FloatArray]:
         form, parameters = self.form, {}
-        one = np.ones(theta.shape[:-1])
-        power = np.exp(theta[..., -1]) if form.raised else one
+        ones = np.ones(theta.shape[:-1])
+        power = np.exp(theta[..., -1]) if form.raised else ones
         if form.raised:
             parameters[form.raised.removeprefix("1/")] = self._power(theta[..., -1])
         for k, term in enumerate(form.terms):
-            gamma = one * (term.gamma or 0.0)
+            gamma = ones * (term.gamma or 0.0)
             if term.variable is not None and term.gamma is None:
                 gamma = theta[..., self.exponent_column(term.exponent)]
             log_coefficient = theta[..., self.coefficient_column(k, group)]
@@ -177,21 +177,21 @@ class PowerSumCoordinates:
     def on_bound(self, theta: FloatArray) -> dict[str, str]:
         share = self.model.predict(theta[None]).share[0]
         largest = LARGEST_INVERSE_EXPONENT if self.form.notation == "inverse" else LARGEST_EXPONENT
-        found = {}
+        reasons = {}
         for k, term in enumerate(self.form.terms):
             if share[:, k].max() < SMALLEST_SHARE:
-                found[term.coefficient] = f"{term.coefficient} -> 0: the rows do not show this term"
+                reasons[term.coefficient] = f"{term.coefficient} -> 0: the rows do not show this term"
             if term.exponent and not 0 < theta[self.exponent_column(term.exponent)] < largest:
                 why = f"{term.exponent} left its range of 0 to {largest:g}: the rows show no such power law"
-                found[term.exponent] = why
-        return found
+                reasons[term.exponent] = why
+        return reasons
 
     def starts(self, problem: Problem) -> FloatArray:
         """A grid over the exponents (and the power), the coefficients by linear least squares: (S, p).
 
         Given exponents and power, L^(1/power) is linear in the coefficients: variable projection.
         """
-        model, log_loss, found = self.model, problem.log_loss[0], []
+        model, log_loss, starts = self.model, problem.log_loss[0], []
         n_coefficients, n_exponents = self.n_coefficients, len(self.exponents)
         grid = START_RAISED_EXPONENTS if model.free_power and n_exponents > 1 else START_EXPONENTS
         if self.form.notation == "inverse":
@@ -209,5 +209,5 @@ class PowerSumCoordinates:
             coefficients = np.linalg.lstsq(columns, np.ones(len(log_loss)), rcond=None)[0]
             coefficients = np.maximum(coefficients, SMALLEST_START_SHARE / columns.mean(axis=0))
             theta = [*np.log(coefficients), *exponents]
-            found.append([*theta, np.log(power)] if model.free_power else theta)
-        return np.array(found)
+            starts.append([*theta, np.log(power)] if model.free_power else theta)
+        return np.array(starts)

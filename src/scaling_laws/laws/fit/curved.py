@@ -81,14 +81,14 @@ class CurvedCoordinates:
 
     def curvature(self, theta: FloatArray, prediction: Prediction, pull: FloatArray) -> FloatArray:
         """sum_i pull_i d2(ln L_i)/dtheta2, (S, p, p), by central differences of the Jacobian."""
-        found = np.empty((len(theta), self.n_parameters, self.n_parameters))
+        curvature = np.empty((len(theta), self.n_parameters, self.n_parameters))
         for j in range(self.n_parameters):
             step = np.zeros(self.n_parameters)
             step[j] = DIFFERENCE
             ahead = np.einsum("snp,sn->sp", self.model.predict(theta + step).jacobian, pull)
             behind = np.einsum("snp,sn->sp", self.model.predict(theta - step).jacobian, pull)
-            found[:, j] = (ahead - behind) / (2 * DIFFERENCE)
-        return (found + np.swapaxes(found, 1, 2)) / 2
+            curvature[:, j] = (ahead - behind) / (2 * DIFFERENCE)
+        return (curvature + np.swapaxes(curvature, 1, 2)) / 2
 
     def law_of(self, theta: FloatArray, **parameters: FloatArray) -> Any:
         if theta.ndim == 1:

@@ -59,38 +59,38 @@ class GammaCoordinates(CurvedCoordinates):
             slope = prediction.jacobian / share[..., None]  # of v, but for the first entry
             w = slope[..., 1] / gamma
             slope[..., 0] = -1.0  # of -ln E
-            one = np.ones_like(x)
-            d = np.stack([0 * one, one, -one, -x, y, 0 * one], axis=1)
-            found = gram(slope, pull * share * (1 - share))
-            found += gram(np.broadcast_to(d, slope.shape), pull * share * gamma * w * (1 - w))
+            ones = np.ones_like(x)
+            d = np.stack([0 * ones, ones, -ones, -x, y, 0 * ones], axis=1)
+            curvature = gram(slope, pull * share * (1 - share))
+            curvature += gram(np.broadcast_to(d, slope.shape), pull * share * gamma * w * (1 - w))
             through = np.einsum("snp,sn->sp", slope, pull * share)
-        found[:, 5, 1:] += through[:, 1:]
-        found[:, 1:5, 5] += through[:, 1:5]
-        return found
+        curvature[:, 5, 1:] += through[:, 1:]
+        curvature[:, 1:5, 5] += through[:, 1:5]
+        return curvature
 
     def starts(self, problem: Problem) -> FloatArray:
         simpler = PowerSumCoordinates(Chinchilla, self.rows)
         grid = simpler.starts(problem)[::N_GRID_APART]
-        found = []
+        starts = []
         for theta, gammas in (
             (simpler_minima(Chinchilla, self.rows, problem), START_GAMMAS),
             (grid, (1.0,)),
         ):
             for (e, *rest), gamma in product(theta, gammas):
-                found.append([e, *(value / gamma for value in rest), np.log(gamma)])
-        return np.array(found)
+                starts.append([e, *(value / gamma for value in rest), np.log(gamma)])
+        return np.array(starts)
 
     def law(self, theta: FloatArray) -> Any:
         return self.law_of(theta, **_additive(self, theta), gamma=np.exp(theta[..., 5]))
 
     def on_bound(self, theta: FloatArray) -> dict[str, str]:
-        found = no_constant(self, theta, "E")
+        reasons = no_constant(self, theta, "E")
         for name, index in (("alpha", 3), ("beta", 4)):
             if theta[index] <= 0:
-                found[name] = f"{name} <= 0: the rows show no such power law"
+                reasons[name] = f"{name} <= 0: the rows show no such power law"
         if abs(theta[5]) > np.log(20):
-            found["gamma"] = "gamma left its range of 1/20 to 20"
-        return found
+            reasons["gamma"] = "gamma left its range of 1/20 to 20"
+        return reasons
 
 
 class MuennighoffCoordinates(CurvedCoordinates):
@@ -136,29 +136,31 @@ class MuennighoffCoordinates(CurvedCoordinates):
         return log_loss, np.stack(columns, axis=2)
 
     def starts(self, problem: Problem) -> FloatArray:
-        found = []
+        starts = []
         for theta in simpler_minima(Chinchilla, self.rows, problem):
             # ln R away from the simpler law's optimum; alpha and beta must stay positive.
             base = [*theta[:3], *np.maximum(theta[3:5], 0.05)]
-            found += [[*base, np.log(R_D), np.log(R_N)] for R_D, R_N in product(START_REPEATS, START_REPEATS)]
-        return np.array(found)
+            starts += [
+                [*base, np.log(R_D), np.log(R_N)] for R_D, R_N in product(START_REPEATS, START_REPEATS)
+            ]
+        return np.array(starts)
 
     def law(self, theta: FloatArray) -> Any:
         repeats = {"R_D_star": np.exp(theta[..., 5]), "R_N_star": np.exp(theta[..., 6])}
         return self.law_of(theta, **_additive(self, theta), **repeats)
 
     def on_bound(self, theta: FloatArray) -> dict[str, str]:
-        found = no_constant(self, theta, "E")
+        reasons = no_constant(self, theta, "E")
         jacobian = self.model.predict(theta[None]).jacobian[0]
         if theta[5] > np.log(LARGEST_REPEATS):
-            found["R_D_star"] = "R_D_star -> infinity: repeated tokens are as good as new ones"
+            reasons["R_D_star"] = "R_D_star -> infinity: repeated tokens are as good as new ones"
         if not np.abs(jacobian[:, 6]).max() > SMALLEST_SHARE * 1e-2:
-            found["R_N_star"] = (
+            reasons["R_N_star"] = (
                 "no row has more parameters than its unique tokens are worth: R_N_star is free"
             )
         elif theta[6] > np.log(LARGEST_REPEATS):
-            found["R_N_star"] = "R_N_star -> infinity: excess parameters are as good as others"
-        return found
+            reasons["R_N_star"] = "R_N_star -> infinity: excess parameters are as good as others"
+        return reasons
 
 
 def _saturating(

@@ -77,13 +77,13 @@ class BrokenCoordinates(CurvedCoordinates):
         """Given E, d_1 and f_1, ln(L - E) is linear in the others: variable projection over a grid."""
         x, loss = self.x, np.exp(problem.log_loss[0])
         breaks = np.quantile(x, START_BREAKS)
-        found = []
+        starts = []
         for share, log_d, f in product(START_IRREDUCIBLE, breaks, START_WIDTHS):
             E = share * loss.min()
             columns = np.stack([np.ones_like(x), -x, -f * np.logaddexp(0.0, (x - log_d) / f)], axis=1)
             b, c_0, c_1 = np.linalg.lstsq(columns, np.log(loss - E), rcond=None)[0]
-            found.append([np.log(E), b, c_0, c_1, log_d, np.log(f)])
-        return np.array(found)
+            starts.append([np.log(E), b, c_0, c_1, log_d, np.log(f)])
+        return np.array(starts)
 
     def law(self, theta: FloatArray) -> Any:
         centre = self.rows.centre(self.form.variables[0])
@@ -100,11 +100,11 @@ class BrokenCoordinates(CurvedCoordinates):
 
     def on_bound(self, theta: FloatArray) -> dict[str, str]:
         x = self.x
-        found = no_constant(self, theta, "E")
+        reasons = no_constant(self, theta, "E")
         if not x.min() < theta[4] < x.max():
-            found["d_1"] = "d_1 lies outside the rows: they show no break"
+            reasons["d_1"] = "d_1 lies outside the rows: they show no break"
         elif abs(theta[3]) < SMALLEST_BEND:
-            found["c_1"] = "c_1 -> 0: the rows show no break"
+            reasons["c_1"] = "c_1 -> 0: the rows show no break"
         elif theta[5] < np.log(np.diff(np.unique(x)).min() / 4):
-            found["f_1"] = "f_1 -> 0: the break is narrower than the distance between rows"
-        return found
+            reasons["f_1"] = "f_1 -> 0: the break is narrower than the distance between rows"
+        return reasons

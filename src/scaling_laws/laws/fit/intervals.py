@@ -133,9 +133,9 @@ def bootstrap_draws(
 
 def refit(fit: Fit[L], problem: Problem, resamples: int) -> FloatArray:
     """The optima of a batch of resampled problems, (resamples, p), each the best from the fit's minima."""
-    found = [minimise(problem, np.tile(theta, (resamples, 1)), RESAMPLE_ITERATIONS) for theta in fit.minima]
-    best = np.argmin([minimum.objective for minimum in found], axis=0)
-    return np.asarray(np.stack([minimum.theta for minimum in found])[best, np.arange(resamples)])
+    minima = [minimise(problem, np.tile(theta, (resamples, 1)), RESAMPLE_ITERATIONS) for theta in fit.minima]
+    best = np.argmin([minimum.objective for minimum in minima], axis=0)
+    return np.asarray(np.stack([minimum.theta for minimum in minima])[best, np.arange(resamples)])
 
 
 def _training_weights(

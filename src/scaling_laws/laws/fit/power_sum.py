@@ -97,14 +97,14 @@ class PowerSum:
         outer = np.einsum("nka,nkb->nkab", self.design, self.design).reshape(n * K, q * q)
         pulled_share = (pull[..., None] * prediction.share).reshape(-1, n * K)
         slope = prediction.jacobian[..., :q]
-        found = np.zeros((len(theta), self.n_parameters, self.n_parameters))
-        found[:, :q, :q] = (pulled_share @ outer).reshape(-1, q, q) * power[:, None, None]
-        found[:, :q, :q] -= gram(slope, pull) / power[:, None, None]
+        curvature = np.zeros((len(theta), self.n_parameters, self.n_parameters))
+        curvature[:, :q, :q] = (pulled_share @ outer).reshape(-1, q, q) * power[:, None, None]
+        curvature[:, :q, :q] -= gram(slope, pull) / power[:, None, None]
         if self.free_power:  # m = exp(theta_q), so that d2/dtheta_q dx is the slope once more
             gradient = np.einsum("snp,sn->sp", prediction.jacobian, pull)
-            found[:, q, :] += gradient
-            found[:, :q, q] += gradient[:, :q]
-        return found
+            curvature[:, q, :] += gradient
+            curvature[:, :q, q] += gradient[:, :q]
+        return curvature
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,8 +78,8 @@ def _crossing(
     pinned = replace(
         problem, model=Pinned(model=problem.model, held=column, values=optimum[column] + distance)
     )
-    found = minimise(pinned, np.tile(np.delete(optimum, column), (len(distance), 1)))
-    rise = np.concatenate([[0.0], found.objective - lowest])
+    minimum = minimise(pinned, np.tile(np.delete(optimum, column), (len(distance), 1)))
+    rise = np.concatenate([[0.0], minimum.objective - lowest])
     above = np.flatnonzero(rise > threshold)
     if not len(above):
         return None

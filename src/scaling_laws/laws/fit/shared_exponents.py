@@ -155,13 +155,13 @@ def _multipliers(
 
     A_f/N^a = A/(m_N N)^a, so that m_N = (A/A_f)^(1/a).
     """
-    found = {}
+    multipliers = {}
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a draw's scale may underflow
         log_A, a, log_B, b = coordinates.law(theta, 0).bracket()
         for g in range(1, coordinates.n_groups):
             of_A, _, of_B, _ = coordinates.law(theta, g).bracket()
-            found[g] = (np.asarray(np.exp((log_A - of_A) / a)), np.asarray(np.exp((log_B - of_B) / b)))
-    return found
+            multipliers[g] = (np.asarray(np.exp((log_A - of_A) / a)), np.asarray(np.exp((log_B - of_B) / b)))
+    return multipliers
 
 
 def _separate(form: type[JointLaw], runs: pd.DataFrame, delta: float) -> float | None:
