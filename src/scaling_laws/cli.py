@@ -122,7 +122,7 @@ def _study(options: argparse.Namespace) -> None:
 
     plan = plan_of(options)
     failed = train(plan, options)
-    write_study_report(load_study(plan.folder))
+    write_study_report(load_study(plan.folder), plan.folder)
     refuse(failed)
 
 

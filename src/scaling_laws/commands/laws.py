@@ -49,7 +49,10 @@ RUNS_WORTH_PROCESSES = 40
 def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the verb."""
     parser.add_argument(
-        "runs", type=Path, metavar="RUNS", help="a study's folder, or a CSV with one row a run"
+        "runs",
+        type=Path,
+        metavar="RUNS",
+        help="a study's folder, or an exported one, or a CSV with one row a run",
     )
     parser.add_argument("-o", "--output", type=Path, help="where to write laws.json (default: beside RUNS)")
     parser.add_argument(
@@ -80,9 +83,7 @@ def laws(options: argparse.Namespace) -> None:
 
     is_folder = options.runs.is_dir()
     _check_options(options, is_folder)
-    output = options.output or (
-        options.runs / "laws.json" if is_folder else options.runs.with_suffix(".laws.json")
-    )
+    output = options.output or _default_output(options.runs)
     _check_output(output, options.runs)
     settings = Settings(
         n=(options.n or "N") if is_folder else "N",
@@ -98,6 +99,15 @@ def laws(options: argparse.Namespace) -> None:
 
         print(forms_text(found) if options.form else study_text(found, is_folder=is_folder))
         print(f"laws: {output}")
+
+
+def _default_output(runs: Path) -> Path:
+    """Beside the runs; the laws that were exported with them know more, and stay."""
+    from scaling_laws.study.runs import EXPORTED_RUNS, is_export
+
+    if runs.is_dir() and not is_export(runs):
+        return runs / "laws.json"
+    return (runs / EXPORTED_RUNS if runs.is_dir() else runs).with_suffix(".laws.json")
 
 
 def _check_options(options: argparse.Namespace, is_folder: bool) -> None:
@@ -134,9 +144,11 @@ def _check_output(output: Path, runs: Path) -> None:
 def fit_folder(study: Study, **settings: Any) -> Laws:
     """Every law of a study's folder."""
     from scaling_laws.laws.results.study import fit_study
+    from scaling_laws.study.runs import NOT_EXPORTED
 
     tables = study.runs, study.positions(), study.left_out, study.curves()
-    return fit_study(study.name, *tables, **settings, processes=_processes_for(study.runs))
+    laws = fit_study(study.name, *tables, **settings, processes=_processes_for(study.runs))
+    return laws | {"warnings": [NOT_EXPORTED, *laws["warnings"]]} if study.exported else laws
 
 
 def _processes_for(runs: pd.DataFrame) -> int:

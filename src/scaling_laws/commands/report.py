@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import PLAN_FILE, QUESTION_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,13 +22,21 @@ if TYPE_CHECKING:
 
 LARGEST_EXPORT_BYTES = 20_000_000
 POINTS_A_CURVE = 60
-KEPT_FILES = ("runs.csv", "laws.json", "headline.md", "plan.json")
+REPORT_FILES = ("laws.json", "headline.md")
+STUDY_FILES = (PLAN_FILE, QUESTION_FILE)
 FIGURES = "figures"
 
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """What `report` takes."""
-    parser.add_argument("study", type=Path, metavar="STUDY", help="a study's folder")
+    parser.add_argument("study", type=Path, metavar="STUDY", help="a study's folder, or an exported one")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where to write the report (default: the study's folder; report/ in an exported one)",
+    )
     parser.add_argument(
         "--export",
         type=Path,
@@ -41,12 +50,13 @@ def report(options: argparse.Namespace) -> None:
     from scaling_laws.study.runs import load_study
 
     study = load_study(options.study)
-    write_study_report(study)
+    output = options.output or (study.folder / "report" if study.exported else study.folder)
+    write_study_report(study, output)
     if options.export is not None:
-        print(f"export: {export(study, options.export)}")
+        print(f"export: {export(study, options.export, output)}")
 
 
-def write_study_report(study: Study) -> None:
+def write_study_report(study: Study, output: Path) -> None:
     """Fit, draw and write everything that a study's folder can tell; print the headline table."""
     from scaling_laws.commands.laws import fit_folder
     from scaling_laws.report.content import content_of
@@ -57,41 +67,44 @@ def write_study_report(study: Study) -> None:
     from scaling_laws.study.records import write_atomically
 
     laws = no_laws(study) if study.runs.empty else fit_folder(study)
-    write_atomically(study.folder / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
-    write_atomically(study.folder / "runs.csv", study.runs.to_csv(index=False))
-    write_atomically(study.folder / "headline.md", headline(laws).markdown() + "\n")
+    write_atomically(output / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
+    write_atomically(output / "runs.csv", study.runs.to_csv(index=False))
+    write_atomically(output / "headline.md", headline(laws).markdown() + "\n")
     content = content_of(study, laws)
-    page = write_content(content, study.folder / "report.html")
-    write_study_summary(content, study.folder)
+    page = write_content(content, output / "report.html")
+    write_study_summary(content, output)
     print(headline_text(laws))
     print(f"report: {page.resolve()}")
 
 
-def export(study: Study, folder: Path) -> str:
-    """Copy a study's small results, and say how large they are.
+def export(study: Study, folder: Path, report: Path) -> str:
+    """Copy a study's small results, and say how large they are; `load_study` reads the copy.
 
-    `runs.csv`, `laws.json`, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of
-    each run) and the figures, as SVG and as PNG of fewer pixels. The same study gives the same bytes.
+    `runs.csv`, `laws.json`, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of each run) and
+    the figures, as PNG of fewer pixels. The same study gives the same bytes.
 
     Args:
+        report: the folder that the study's report was written to.
         folder: made where it is missing; figures of an earlier export that are no longer drawn are removed.
 
     Raises:
         InputError: the results are larger than `LARGEST_EXPORT_BYTES`, or the folder cannot be written to.
     """
-    small = {name: study.folder / name for name in KEPT_FILES}
-    content = {name: path.read_bytes() for name, path in small.items() if path.is_file()}
-    content["curves.csv.gz"] = gzip.compress(thinned(study.curves()).to_csv(index=False).encode(), mtime=0)
-    return export_files(content | figures_to_keep(study.folder), folder)
+    from scaling_laws.study.runs import EXPORTED_CURVES, EXPORTED_RUNS
+
+    small = [report / name for name in REPORT_FILES] + [study.folder / name for name in STUDY_FILES]
+    content = {path.name: path.read_bytes() for path in small if path.is_file()}
+    content[EXPORTED_RUNS] = study.runs.to_csv(index=False).encode()
+    curves = thinned(study.curves()).to_csv(index=False)
+    content[EXPORTED_CURVES] = gzip.compress(curves.encode(), mtime=0)
+    return export_files(content | figures_to_keep(report), folder)
 
 
 def figures_to_keep(folder: Path) -> dict[str, bytes]:
-    """The contents of a page's figures, as SVG and as PNG of fewer pixels, by name."""
+    """The contents of a page's figures, as PNG of fewer pixels, by name."""
     from scaling_laws.report.pictures import smaller_png
 
     content = {}
-    for path in sorted((folder / FIGURES).glob("*.svg")):
-        content[f"{FIGURES}/{path.name}"] = path.read_bytes()
     for path in sorted((folder / FIGURES).glob("*.png")):
         content[f"{FIGURES}/{path.name}"] = smaller_png(path.read_bytes())
     return content
@@ -122,7 +135,7 @@ def export_files(content: Mapping[str, bytes], folder: Path) -> str:
 
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:
     """Of each run's evaluations at most `POINTS_A_CURVE`, evenly spaced in order, the last among them."""
-    from scaling_laws.study.records import CURVE, MAIN_CORPUS, loss_column
+    from scaling_laws.study.records import CURVE, LOSS_SUFFIX, MAIN_CORPUS, loss_column
 
     main_loss = loss_column(MAIN_CORPUS)
     if main_loss not in curves.columns:
@@ -130,6 +143,6 @@ def thinned(curves: pd.DataFrame) -> pd.DataFrame:
     evaluated = curves.dropna(subset=[main_loss])
     place = evaluated.groupby("run").cumcount(ascending=False)
     every = -(-evaluated.groupby("run")["step"].transform("size") // POINTS_A_CURVE)
-    chosen = {"run", *(column.name for column in CURVE if column.exported), main_loss}
-    columns = [column for column in curves.columns if column in chosen]
+    chosen = {"run", *(column.name for column in CURVE if column.exported)}
+    columns = [column for column in curves.columns if column in chosen or column.endswith(LOSS_SUFFIX)]
     return evaluated.loc[place % every == 0, columns]

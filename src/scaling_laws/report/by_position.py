@@ -21,7 +21,10 @@ from scaling_laws.study.records import MAIN_CORPUS
 POSITION_LABEL = "position T in the context (from 1)"
 POSITION_COLOURS = "plasma"
 """Of positions: viridis is of sizes."""
-NEEDS_POSITIONS = "Needs runs that left position_losses.csv: `scaling-laws sweep configs/sweeps/size.yaml`."
+NEEDS_POSITIONS = (
+    "Needs losses by position, position_losses.csv in each run's folder (an export has none): "
+    "`scaling-laws sweep configs/sweeps/size.yaml`."
+)
 
 RESAMPLES = 200
 BINS_PER_OCTAVE = 2

@@ -28,6 +28,8 @@ PAGE_DPI = 120
 """Of pixels in the page, and of what a drawing itself holds as pixels."""
 KEPT_DPI, KEPT_STEP = 100, 8
 """Of exported pixels; their channels are off by half a step at most, and take half the bytes."""
+LARGEST_KEPT_BYTES = 100_000
+"""A drawing of more than this is exported with fewer pixels."""
 LARGEST_SVG_BYTES = 300_000
 """A drawing of more than this is embedded as pixels."""
 RUNS_WORTH_PROCESSES = 200
@@ -138,8 +140,11 @@ def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
 
 def smaller_png(png: bytes) -> bytes:
     """A drawing's pixels at `KEPT_DPI`, with fewer levels a channel: what is kept in a repository."""
-    levels = [255 - KEPT_STEP * round((255 - value) / KEPT_STEP) for value in range(256)]
-    return _saved(_at(png, KEPT_DPI).point([max(level, 0) for level in levels] * 3), "png", optimize=True)
+    levels = [max(255 - KEPT_STEP * round((255 - value) / KEPT_STEP), 0) for value in range(256)]
+    dpi = float(KEPT_DPI)
+    while len(kept := _saved(_at(png, dpi).point(levels * 3), "png", optimize=True)) > LARGEST_KEPT_BYTES:
+        dpi *= 0.9
+    return kept
 
 
 def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mapping[str, str]:
@@ -166,7 +171,7 @@ def _webp(png: bytes) -> bytes:
     return _saved(_at(png, PAGE_DPI), "webp", lossless=True)
 
 
-def _at(png: bytes, dpi: int) -> Image.Image:
+def _at(png: bytes, dpi: float) -> Image.Image:
     with Image.open(io.BytesIO(png)) as image:
         width, height = (round(pixels * dpi / PNG_DPI) for pixels in image.size)
         return image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)

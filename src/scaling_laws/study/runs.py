@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
+from scaling_laws.study.conventions import C_CONVENTIONS, compute_flops, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.recipe import OWN_SHAPE
 from scaling_laws.study.records import (
@@ -30,6 +31,12 @@ from scaling_laws.study.records import (
 if TYPE_CHECKING:
     import pandas as pd
 
+EXPORTED_RUNS, EXPORTED_CURVES, EXPORTED_LAWS = "runs.csv", "curves.csv.gz", "laws.json"
+"""Files of a folder that `report --export` wrote."""
+NOT_EXPORTED = (
+    "These runs are read from an export: learning curves are thinned; losses by position and token, spending "
+    "and networks' parts stayed in the runs' own folders."
+)
 OF_A_SEARCH = "a trial of a shape study: chosen by its loss, it is data of no law; shape.md has the result"
 NAMES_AND_MACHINE = {"schema", "run_id", "study", "status", "reason", "files", "tags", "host", "git_revision"}
 RENAMED = {"name", "trunk", "family", "parameters", "flops_per_token", "tokens", "losses", "train_loss_nats"}
@@ -47,7 +54,7 @@ class Study:
     Attributes:
         name: the study's name (its folder's).
         question: what the study is to find out, from its sweep file; empty where nobody said.
-        records: every readable record, in order of name.
+        records: every readable record, in order of name; none of an export.
         runs: one row a *complete* run: run, trunk, experiments (that ask for it, by commas), family, seed,
             n_layer, d_model, n_ctx, n_reuse, dropout, N and C (FLOPs) by every convention
             (`conventions.py`), D, unique_tokens, train_halvings, noise_suffix_tokens, batch_tokens, steps,
@@ -56,6 +63,7 @@ class Study:
             train_loss, elapsed_s, trained_tokens, tokens_per_s; and whatever else the records say of how the
             runs were trained (`settings_of`).
         left_out: run, status, reason: runs that no fit may use, and why.
+        exported: whether the folder is what `report --export` wrote, which holds `NOT_EXPORTED` no more.
     """
 
     name: str
@@ -64,17 +72,29 @@ class Study:
     records: tuple[RunRecord, ...]
     runs: pd.DataFrame
     left_out: pd.DataFrame
+    exported: bool = False
 
     def curves(self) -> pd.DataFrame:
         """Every run's `curve.csv` below one another, with a first column `run`.
 
         Columns that a curve lacks are empty there, but for those that `records.CURVE` requires.
         """
+        if self.exported and (self.folder / EXPORTED_CURVES).exists():
+            return self._exported_curves()
         required = tuple(column.name for column in CURVE if column.required)
         curves = self._tables("curve.csv", CURVE_COLUMNS, required)
         if len(curves) and not any(column.endswith(LOSS_SUFFIX) for column in curves.columns):
             raise InputError(f"{self.folder}: no curve has a column of losses, `<corpus>{LOSS_SUFFIX}`")
         return curves
+
+    def _exported_curves(self) -> pd.DataFrame:
+        """The same columns as those of curves: FLOPs are in proportion to tokens, the others empty."""
+        curves = _read_csv(self.folder / EXPORTED_CURVES)
+        for name in C_CONVENTIONS:
+            of_run = dict(zip(self.runs["run"], self.runs[name] / self.runs["D"], strict=True))
+            curves[name] = curves["tokens"] * curves["run"].map(of_run)
+        known = ["run", *CURVE_COLUMNS]
+        return curves.reindex(columns=known + [column for column in curves.columns if column not in known])
 
     def positions(self, final_only: bool = True) -> pd.DataFrame:
         """Every run's `position_losses.csv`, with a first column `run`; by default the final evaluations.
@@ -233,15 +253,18 @@ def study_of_table(name: str, runs: pd.DataFrame) -> Study:
 def load_study(folder: Path) -> Study:
     """Read every `record.json`, and every `failure.json` without one, one level below `folder`.
 
-    A damaged record is left out with its reason, so that one bad file does not hide the others.
+    A damaged record is left out with its reason, so that one bad file does not hide the others. A folder
+    without runs' folders that holds what `report --export` wrote is read from its tables.
 
     Raises:
-        InputError: the folder is missing, or holds no record.
+        InputError: the folder is missing, or holds neither a record nor an export.
     """
     import pandas as pd
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; a study's folder is lightning_logs/<study>")
+    if is_export(folder):
+        return _load_export(folder)
     records: list[RunRecord] = []
     left_out: list[dict[str, str]] = []
     for path in sorted(folder.glob("*/record.json")):
@@ -274,3 +297,55 @@ def load_study(folder: Path) -> Study:
         ),
         left_out=pd.DataFrame(left_out, columns=["run", "status", "reason"]),
     )
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds what `report --export` wrote, and no run's own folder."""
+    return (folder / EXPORTED_RUNS).is_file() and next(folder.glob("*/record.json"), None) is None
+
+
+def _load_export(folder: Path) -> Study:
+    """The study of `runs.csv` and `curves.csv.gz`; runs that are not there, as its `laws.json` names them.
+
+    Raises:
+        InputError: a file cannot be read, or `runs.csv` is not a study's.
+    """
+    import pandas as pd
+
+    runs = _read_csv(folder / EXPORTED_RUNS)
+    if missing := [column for column in ("run", "trunk", "experiments", "family", "D", *C_CONVENTIONS) if column not in runs]:
+        raise InputError(
+            f"{folder / EXPORTED_RUNS}: lacks the column {missing[0]!r} of an exported study; "
+            f"for any table of runs: scaling-laws laws {folder / EXPORTED_RUNS}"
+        )
+    runs["experiments"] = runs["experiments"].fillna("")
+    left_out = pd.DataFrame(columns=["run", "status", "reason"])
+    if (folder / EXPORTED_LAWS).exists():
+        try:
+            laws = json.loads((folder / EXPORTED_LAWS).read_text(encoding="utf-8"))
+            left_out = pd.DataFrame(laws["left_out"], columns=left_out.columns)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder / EXPORTED_LAWS}: not a readable laws.json ({error!r})") from error
+    return Study(
+        name=folder.resolve().name,
+        question=read_question(folder),
+        folder=folder,
+        records=(),
+        runs=runs,
+        left_out=left_out[~left_out["run"].isin(runs["run"])].reset_index(drop=True),
+        exported=True,
+    )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A table of an export, each number as it was written.
+
+    Raises:
+        InputError: it is not a CSV.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a readable table ({' '.join(str(error).split())})") from error
