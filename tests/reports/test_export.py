@@ -108,7 +108,7 @@ def exported(synthetic: FittedStudy, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_an_export_is_read_as_the_study(synthetic: FittedStudy, exported: Path) -> None:
     study, again = synthetic.study, load_study(exported)
-    pd.testing.assert_frame_equal(again.runs, study.runs, check_dtype=False)
+    pd.testing.assert_frame_equal(again.runs, study.runs.fillna(np.nan), check_dtype=False)
     pd.testing.assert_frame_equal(again.left_out, study.left_out)
     curves, kept = again.curves(), thinned(study.curves()).reset_index(drop=True)
     assert set(curves.columns) == set(study.curves().columns) and "val_loss_nats" in kept.columns

@@ -313,7 +313,11 @@ def _load_export(folder: Path) -> Study:
     import pandas as pd
 
     runs = _read_csv(folder / EXPORTED_RUNS)
-    if missing := [column for column in ("run", "trunk", "experiments", "family", "D", *C_CONVENTIONS) if column not in runs]:
+    if missing := [
+        column
+        for column in ("run", "trunk", "experiments", "family", "D", *C_CONVENTIONS)
+        if column not in runs
+    ]:
         raise InputError(
             f"{folder / EXPORTED_RUNS}: lacks the column {missing[0]!r} of an exported study; "
             f"for any table of runs: scaling-laws laws {folder / EXPORTED_RUNS}"
@@ -346,6 +350,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, dtype=dict.fromkeys(("run", "trunk", "family", "manifest"), str))
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not a readable table ({' '.join(str(error).split())})") from error
