@@ -1,6 +1,6 @@
 """How time and memory grow: with runs planned, rows fitted, tokens on disk, context, and layers.
 
-    python benchmarks/growth.py        -> results/bench/growth.json, growth.png, growth.svg  (two minutes)
+    python benchmarks/growth.py        -> results/bench/growth.json, growth.png  (two minutes)
 
 Each point is measured in a process of its own: processor seconds of the work alone (the median of a few), and
 the process's largest memory. The exponent printed is the slope between the last two points in log-log: what
@@ -207,6 +207,7 @@ def _draw(content: dict[str, Any]) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
+    from scaling_laws.report.pictures import PNG_DPI, smaller_png
     from scaling_laws.report.style import INK, STYLE, rendered
 
     with matplotlib.rc_context(STYLE):
@@ -223,9 +224,7 @@ def _draw(content: dict[str, Any]) -> None:
             panels[1, column].set_xlabel(LABELS[what])
         panels[0, 0].set_ylabel("processor seconds")
         panels[1, 0].set_ylabel("peak memory, MiB")
-    for format in ("png", "svg"):
-        options: dict[str, Any] = {"dpi": 150} if format == "png" else {"metadata": {"Date": None}}
-        TARGET.with_suffix(f".{format}").write_bytes(rendered(figure, format, **options))
+    TARGET.with_suffix(".png").write_bytes(smaller_png(rendered(figure, "png", dpi=PNG_DPI)))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from scaling_laws.cli import main
+from scaling_laws.report.pictures import LARGEST_KEPT_BYTES
 from scaling_laws.report.text import with_interval
 from scaling_laws.study.records import read_record
 from scaling_laws.training.module import LanguageModel
@@ -65,6 +67,15 @@ def test_links_lead_somewhere() -> None:
             assert target.startswith("https://") or (document.parent / target).exists(), (
                 f"{document}: {target}"
             )
+
+
+def test_recorded_results_are_small() -> None:
+    """At every commit: a repository's history keeps each version of them."""
+    listed = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True).stdout
+    sizes = {name: (ROOT / name).stat().st_size for name in listed.splitlines() if (ROOT / name).exists()}
+    assert 0 < sum(sizes.values()) <= 8_000_000
+    assert not [name for name, size in sizes.items() if name.endswith(".png") and size > LARGEST_KEPT_BYTES]
+    assert not [name for name in sizes if name.endswith(".svg")]
 
 
 def test_the_headline_table_is_that_of_the_recorded_study() -> None:
