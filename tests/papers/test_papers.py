@@ -21,6 +21,7 @@ from scaling_laws.report.claims import Finding, findings
 from scaling_laws.report.figure import figures_of
 from scaling_laws.report.paper import Paper, all_papers
 from scaling_laws.report.text import NOTHING
+from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.reading import load_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -88,3 +89,9 @@ def test_the_simulation_shows_kaplans_exponent(tmp_path: Path, capsys: pytest.Ca
     assert "claims: 1 confirmed" in capsys.readouterr().out
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "| Besiroglu 2024 | 0.51 | 0.78 | 0.069 |" in text
+
+
+def test_a_study_that_moved_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError, match=r"the study 'paper' is configs/papers/kaplan2020.yaml now"):
+        load_sweep(Path("configs/sweeps/paper.yaml"))
