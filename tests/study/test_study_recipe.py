@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from scaling_laws.laws.fit.noise import seed_noise
+from scaling_laws.laws.runs_csv import doubts
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.recipe import for_training_time, head_counts, of_one_recipe
 from scaling_laws.study.records import RunRecord
@@ -248,3 +249,10 @@ def test_laws_say_which_numbers_of_heads_they_mix() -> None:
     (sentence,) = head_counts(runs_table([record(0), record(1, shape__n_heads=1)]))
     assert "1 and 2 heads; one head may do worse" in sentence
     assert not head_counts(runs_table([record(0), record(1)]))
+
+
+def test_a_table_of_several_recipes_says_so() -> None:
+    """Nothing of anybody's table is left out: `--where` is theirs to say."""
+    runs = table({"n_ctx": 8}, {"batch_tokens": 512})[["run", "family", "N", "D", "C", "loss", "n_ctx"]]
+    assert any("differ in n_ctx, too" in sentence for sentence in doubts(runs))
+    assert not any("differ in" in sentence for sentence in doubts(table()))

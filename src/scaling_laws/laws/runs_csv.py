@@ -21,6 +21,7 @@ import numpy as np
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.recipe import recipe_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,6 +168,11 @@ def doubts(runs: pd.DataFrame) -> list[str]:
     ratio = float(np.exp(np.median(np.log(runs["C"].to_numpy(dtype=np.float64)) - np.log(six_N_D))))
     if not 1 / COMPUTE_RATIO < ratio < COMPUTE_RATIO:
         sentences.append(f"C is {ratio:.3g} times 6 N D in the middle run: are the units FLOPs and tokens?")
+    by_family = runs.groupby("family")[recipe_columns(runs)].nunique().max()
+    if mixed := sorted(by_family[by_family > 1].index):
+        sentences.append(
+            f"The runs of one law differ in {', '.join(mixed)}, too: keep those of one recipe with --where."
+        )
     if n_copies := int(runs.duplicated(["family", "N", "D", "C", "loss"]).sum()):
         rows = "row repeats" if n_copies == 1 else "rows repeat"
         sentences.append(f"{n_copies} {rows} the N, D, C and loss of another: copies count as measurements.")

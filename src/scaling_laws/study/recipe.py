@@ -88,8 +88,7 @@ def of_one_recipe(table: pd.DataFrame, *, in_time: bool = False) -> tuple[pd.Dat
     """
     if "train_halvings" not in table.columns:
         return table, {}
-    compared = [column for column in table.columns if column not in MAY_DIFFER and _of_recipe(column)]
-    compared = sorted(compared, key=lambda column: list(SAYS).index(column) if column in SAYS else len(SAYS))
+    compared = recipe_columns(table)
     if in_time:
         compared = [column for column in compared if column not in MAY_DIFFER_IN_TIME]
     reasons: dict[str, str] = {}
@@ -117,9 +116,19 @@ def for_training_time(table: pd.DataFrame) -> pd.DataFrame:
     return of_one_recipe(table, in_time=True)[0]
 
 
+def recipe_columns(table: pd.DataFrame) -> list[str]:
+    """The columns in which the runs of one law are alike, in the order in which they are compared."""
+    columns = [column for column in replicate_columns(table) if column not in {*MAY_DIFFER, "family"}]
+    return sorted(columns, key=lambda column: list(SAYS).index(column) if column in SAYS else len(SAYS))
+
+
 def replicate_columns(table: pd.DataFrame) -> list[str]:
     """The columns in which replicates agree: runs that agree in all of them differ in their seed alone."""
-    return [column for column in table.columns if _of_recipe(column)]
+    return [
+        column
+        for column in table.columns
+        if column not in MAY_DIFFER_BETWEEN_REPLICATES and not column.startswith(RESULTS)
+    ]
 
 
 def usual_shape(table: pd.DataFrame) -> pd.Series[bool]:
@@ -140,10 +149,6 @@ def head_counts(table: pd.DataFrame) -> list[str]:
             alone = "; one head may do worse than several at the same N" if others[0] == 1 else ""
             sentences.append(f"{family}: the laws mix networks of {counts} heads{alone}.")
     return sentences
-
-
-def _of_recipe(column: str) -> bool:
-    return column not in MAY_DIFFER_BETWEEN_REPLICATES and not column.startswith(RESULTS)
 
 
 def _usual(rows: pd.DataFrame, column: str) -> Any:

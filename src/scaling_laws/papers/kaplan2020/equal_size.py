@@ -20,8 +20,9 @@ from scaling_laws.report.evidence import Laws, StudyTables, find_fit
 EXPERIMENTS = ("depth", "size")
 """Those that vary the depth at one N."""
 FAMILY = "transformer"
-SAME_SIZE = 1.25
-"""Sizes that a sweep asks for are apart by at least 2; those of one are apart by less than this factor."""
+NEAR_SIZE = 1.25
+"""Sizes that a sweep asks for are apart by at least 2; shapes of one are apart by less than this factor. It
+is wider than `selection.SAME_SIZE`: whole layers miss a wished N, and losses are corrected to one N."""
 FEWEST_SHAPES = 3
 COLUMNS = ("N", "D", "n_layer", "d_model", "aspect_ratio", "loss", "corrected_loss", "increase_percent")
 
@@ -56,7 +57,7 @@ def shapes_at_equal_N(tables: StudyTables, laws: Laws) -> pd.DataFrame:
         return empty
     runs = runs[(runs["n_layer"] >= 1) & runs["d_model"].notna()].sort_values("N")
     runs = runs.assign(
-        group=_clusters(runs["N"], math.log(SAME_SIZE)), horizon=_clusters(runs["D"], SAME_HORIZON)
+        group=_clusters(runs["N"], math.log(NEAR_SIZE)), horizon=_clusters(runs["D"], SAME_HORIZON)
     )
     alpha_N = exponent_of_N(laws).alpha_N
     found = [_group(rows, alpha_N) for _, rows in runs.groupby("group")]

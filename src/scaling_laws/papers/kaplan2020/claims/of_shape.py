@@ -8,21 +8,20 @@ import numpy as np
 
 from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import line_through, mean_interval
+from scaling_laws.laws.selection import SAME_SIZE
 from scaling_laws.papers.kaplan2020.equal_size import shapes_at_equal_N
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
 from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.study.recipe import LEAST_ASPECT_RATIO, usual_shape
 from scaling_laws.study.records import MAIN_CORPUS
 
-LEAST_ASPECT_RATIO = 3.5
-"""d_model / n_layer: the paper's deepest network, 207 layers of width 768, has 3.7."""
 FEWEST_SHAPES = 3
 DRAWS = 1000
-SAME_SIZE = 1.05
 
 
 def _shape(tables: StudyTables, laws: Laws) -> Measured | Finding:
     shapes = shapes_at_equal_N(tables, laws)
-    usual = shapes[(shapes["n_layer"] >= 2) & (shapes["aspect_ratio"] >= LEAST_ASPECT_RATIO)]
+    usual = shapes[usual_shape(shapes)]
     counts = usual.groupby("N")["aspect_ratio"].nunique()
     if counts.empty or counts.max() < FEWEST_SHAPES:
         return not_measured("fewer than three usual shapes of one size")
@@ -88,7 +87,7 @@ def _differences(tables: StudyTables, counted: str) -> np.ndarray:
             continue
         log_N, log_loss = np.log(line.index.to_numpy(dtype=float)), np.log(line.to_numpy(dtype=float))
         at = np.log(reused[counted].to_numpy(dtype=float))
-        inside = (at > log_N[0] - math.log(SAME_SIZE)) & (at < log_N[-1] + math.log(SAME_SIZE))
+        inside = (at > log_N[0] - SAME_SIZE) & (at < log_N[-1] + SAME_SIZE)
         found += list((np.log(reused["loss"].to_numpy(dtype=float)) - np.interp(at, log_N, log_loss))[inside])
     return np.array(found)
 
