@@ -149,3 +149,9 @@ def test_published_numbers_stand_beside_the_rungs():
     row = ladder_table(list(rungs.values()))[0]
     assert row["parabola"]["a"] == rungs["kaplan"].parabola.a
     assert row["published"][0]["data"] == "RefinedWeb"
+
+
+def test_runs_of_one_recipe_all_count():
+    """What the ladder adds to a study's table is no setting of its runs."""
+    of_a_study = synthetic().assign(train_halvings=0, n_layer=2, d_model=64)
+    assert [rung.n_runs for rung in ladder(of_a_study)] == [rung.n_runs for rung in ladder(synthetic())]

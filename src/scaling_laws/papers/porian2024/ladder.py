@@ -255,8 +255,8 @@ def _common_rate(runs: pd.DataFrame) -> float | None:
 def _count(runs: pd.DataFrame, n: str, c: str | None, delta: float) -> _Counted:
     """The usable runs with N and C of one counting, and Chinchilla's law in this N."""
     if c is None:
-        c = "six_ND"
-        runs = runs.assign(six_ND=FLOPS_PER_PARAMETER_TOKEN * runs[n] * runs["D"])
+        c = "C"
+        runs = runs.assign(C=FLOPS_PER_PARAMETER_TOKEN * runs[n] * runs["D"])
     table, _ = usable_runs(runs, n=n, c=c)
     rows = make_rows({"N": table["N"], "D": table["D"]}, table["loss"], table["trunk"])
     return table, fit_law(Chinchilla, rows, delta=delta)
