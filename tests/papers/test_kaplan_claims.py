@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.support.fitted_studies import FittedStudy
 
 from scaling_laws.papers.kaplan2020 import PAPER
-from scaling_laws.papers.kaplan2020.claims.of_learning_rates import best_rates
+from scaling_laws.papers.kaplan2020.claims import of_learning_rates
 from scaling_laws.report.claims import Finding, findings
 from scaling_laws.report.evidence import StudyTables, no_laws
+from scaling_laws.report.figures import rate_and_batch
 
 CLAIMS = PAPER.claims
 
@@ -115,9 +117,25 @@ def test_a_small_study_says_little(synthetic: FittedStudy, one_run: FittedStudy)
     assert "contradicted" not in {finding.verdict for finding in alone.values()}
 
 
-def test_a_best_rate_on_the_edge_is_none() -> None:
+def test_the_claim_has_the_best_rates_of_the_figure() -> None:
+    """Of losses with a steep wall at high rates, which a parabola through all would follow."""
+    rates = np.geomspace(0.25, 8.0, 6)
+    log = np.log(rates)
+    loss = np.exp(0.01 * log**2 + 0.004 * np.clip(log, 0, None) ** 4)
+    runs = pd.DataFrame({"N": 1e4, "batch_tokens": 512, "learning_rate": rates, "loss": loss})
+    assert of_learning_rates.best_rates is rate_and_batch.best_rates
+    best = of_learning_rates.best_rates(runs)
+    near = slice(0, 5)  # five rates about the lowest loss, which is that of 1
+    c2, c1, _ = np.polyfit(log[near], np.log(loss[near]), 2)
+    assert best["inside"].all()
+    assert best["learning_rate"].iloc[0] == pytest.approx(np.exp(-c1 / (2 * c2)), rel=0.01)
+
+
+def test_a_best_rate_on_the_edge_is_not_inside() -> None:
     rates = [0.25, 0.5, 1.0, 2.0, 4.0]
     inside = [(1e4, 512, rate, math.exp(0.01 * math.log(rate / 0.8) ** 2)) for rate in rates]
     edge = [(1e5, 512, rate, math.exp(0.01 * math.log(rate / 9.0) ** 2)) for rate in rates]
-    found = best_rates(pd.DataFrame(inside + edge, columns=["N", "batch_tokens", "learning_rate", "loss"]))
-    assert found["N"].tolist() == [1e4] and found["rate"].iloc[0] == pytest.approx(0.8)
+    losses = pd.DataFrame(inside + edge, columns=["N", "batch_tokens", "learning_rate", "loss"])
+    best = of_learning_rates.best_rates(losses)
+    assert best["inside"].tolist() == [True, False]
+    assert best["learning_rate"].iloc[0] == pytest.approx(0.8, rel=0.01)

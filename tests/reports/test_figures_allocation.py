@@ -11,6 +11,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.optimize import minimize_scalar
 from tests.support.batch_study import BATCH_TOKENS, LAW, SIZES, STEPS, batch_study, tables_of
+from tests.support.drawn import figures_in, prepared, said, shown
 
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.published import KAPLAN_FIGURE_14_NAIVE_N, KAPLAN_TABLE_6
@@ -24,11 +25,15 @@ from scaling_laws.papers.kaplan2020.training_time import (
 )
 from scaling_laws.report.batches import law_curves
 from scaling_laws.report.evidence import StudyTables, no_laws
-from scaling_laws.report.figures import allocation, slices
+from scaling_laws.report.figures import isoflop_slices, three_approaches
 from scaling_laws.study.units import PF_DAY_FLOPS
 
-MODULES = (allocation, frontier, sizes, slices)
-ENTRIES = [entry for module in MODULES for entry in module.FIGURES]
+ENTRIES = [
+    *figures_in(three_approaches),
+    *figures_in(isoflop_slices),
+    *frontier.FIGURES,
+    *sizes.FIGURES,
+]
 Timed = tuple[StudyTables, dict[str, Any]]
 
 
@@ -203,7 +208,7 @@ def test_a_batch_beyond_all_is_compute_as_spent() -> None:
 
 def test_minima_of_slices_are_the_laws(timed: Timed) -> None:
     tables, laws = timed
-    minima = slices.slice_minima(laws, "transformer")
+    minima = prepared(isoflop_slices.isoflop_slices, tables, laws).minima
     inside = [entry for entry in laws["isoflop"] if entry["N_opt"] is not None]
     assert len(minima) == len(inside) >= 3
     for row, entry in zip(
@@ -213,7 +218,7 @@ def test_minima_of_slices_are_the_laws(timed: Timed) -> None:
         assert [row["N_low"], row["N_high"]] == entry["N_opt_interval"]
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
         assert best_of(row["C"])[0] == pytest.approx(row["N"], rel=0.3)
-    valleys = slices.draw(tables, laws).axes[0]
+    valleys = shown(isoflop_slices.isoflop_slices, tables, laws).axes[0]
     drawn = sorted(
         float(line.get_xdata()[0])
         for line in valleys.lines
@@ -232,30 +237,30 @@ def test_a_slice_without_its_minimum_is_shown_but_not_counted(timed: Timed) -> N
             "N_opt_interval": None,
             "D_opt_interval": None,
         }
-    figure = slices.draw(timed[0], laws)
+    figure = shown(isoflop_slices.isoflop_slices, timed[0], laws)
     assert "No slice holds its minimum" in figure.axes[1].texts[0].get_text().replace("\n", " ")
-    assert slices.describe(timed[0], laws).startswith("Transformer: 0 of")
-    assert slices.slice_minima(laws, "transformer").empty
+    assert said(isoflop_slices.isoflop_slices, timed[0], laws).startswith("Transformer: 0 of")
+    assert prepared(isoflop_slices.isoflop_slices, timed[0], laws).minima.empty
 
 
 def test_minima_without_noise_have_no_interval(timed: Timed) -> None:
     laws = copy.deepcopy(timed[1])
     for entry in laws["isoflop"]:
         entry |= {"N_opt_interval": None, "D_opt_interval": None}
-    assert slices.slice_minima(laws, "transformer")["N_low"].isna().all()
-    slices.draw(timed[0], laws)
-    assert "[" not in slices.describe(timed[0], laws)
+    assert prepared(isoflop_slices.isoflop_slices, timed[0], laws).minima["N_low"].isna().all()
+    shown(isoflop_slices.isoflop_slices, timed[0], laws)
+    assert "[" not in said(isoflop_slices.isoflop_slices, timed[0], laws)
 
 
 def test_approaches_are_those_of_the_laws(timed: Timed) -> None:
     tables, laws = timed
     answered = [one for one in laws["approaches"][0]["approaches"] if one["a"] is not None]
-    found = allocation.exponents(laws, "transformer")
+    found = prepared(three_approaches.three_approaches, tables, laws).exponents
     assert list(found["a"]) == [one["a"] for one in answered]
     assert {1, 2, 3} == set(found["approach"])
-    points = allocation.optima(laws, "transformer")
+    points = prepared(three_approaches.three_approaches, tables, laws).optima
     assert sorted(points["N"]) == sorted(at["N_opt"] for one in answered for at in one["optima"])
-    figure = allocation.draw(tables, laws)
+    figure = shown(three_approaches.three_approaches, tables, laws)
     x, y = line_named(figure.axes[0], "Kaplan 2020")
     np.testing.assert_allclose(y, KAPLAN_TABLE_6.N.at(x))
     marked = [float(line.get_xdata()[0]) for line in figure.axes[1].lines if len(line.get_xdata()) == 1]
@@ -271,11 +276,11 @@ def test_approaches_are_those_of_the_laws(timed: Timed) -> None:
 def test_nothing_to_draw_is_a_note_that_names_a_sweep(one_run: Any, entry: Any) -> None:
     empty = tables_of(pd.DataFrame(), pd.DataFrame())
     for tables, laws in ((empty, no_laws(empty.study)), (one_run.tables, one_run.laws)):
-        figure = entry.draw(tables, laws)
+        figure = shown(entry, tables, laws)
         texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
         words = " ".join(text.get_text().replace("\n", " ") for text in texts)
         assert "configs/sweeps/" in words
-        assert entry.describe(tables, laws).endswith(".")
+        assert said(entry, tables, laws).endswith(".")
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -284,13 +289,13 @@ def test_a_study_without_curves_or_batches(synthetic: Any, timed: Timed, entry: 
     without = tables_of(tables.complete, pd.DataFrame())
     no_time = laws | {"critical_batch": [], "training_time": []}
     for some_tables, some_laws in ((without, no_time), (tables, no_time), (synthetic.tables, synthetic.laws)):
-        entry.draw(some_tables, some_laws)
-        assert entry.describe(some_tables, some_laws).endswith(".")
+        shown(entry, some_tables, some_laws)
+        assert said(entry, some_tables, some_laws).endswith(".")
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_axes_are_labelled_and_nothing_sticks_out(timed: Timed, entry: Any) -> None:
-    figure = entry.draw(*timed)
+    figure = shown(entry, *timed)
     FigureCanvasAgg(figure).draw()
     width, height = figure.bbox.width, figure.bbox.height
     for axes in figure.axes:

@@ -20,15 +20,21 @@ from tests.support.batch_study import (
     best_rate,
     tables_of,
 )
+from tests.support.drawn import figures_in, said, shown
 
+from scaling_laws.laws.fit.best_rates import best_rates, rate_losses
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.papers.kaplan2020.figures import schedules, steps_and_tokens
 from scaling_laws.report.batches import all_curves, batch_draws, batch_law, batch_levels
 from scaling_laws.report.evidence import StudyTables, no_laws
-from scaling_laws.report.figures import batch, learning_rate
+from scaling_laws.report.figures import batch_and_noise, rate_and_batch
 
-MODULES = (batch, learning_rate, schedules, steps_and_tokens)
-ENTRIES = [entry for module in MODULES for entry in module.FIGURES]
+ENTRIES = [
+    *figures_in(batch_and_noise),
+    *figures_in(rate_and_batch),
+    *schedules.FIGURES,
+    *steps_and_tokens.FIGURES,
+]
 Timed = tuple[StudyTables, dict[str, Any]]
 
 
@@ -62,7 +68,7 @@ def test_levels_are_the_known_critical_batch(timed: Timed) -> None:
 
 def test_figure_10_draws_the_fitted_law(timed: Timed) -> None:
     tables, laws = timed
-    axes = batch.draw_critical(tables, laws).axes[0]
+    axes = shown(batch_and_noise.critical_batch, tables, laws).axes[0]
     loss, B = line_named(axes, "$B_* /")
     law, draws = batch_law(laws, "transformer"), batch_draws(laws, "transformer")
     assert law is not None and draws is not None
@@ -78,16 +84,16 @@ def test_figure_10_draws_the_fitted_law(timed: Timed) -> None:
 def test_the_papers_line_is_there_for_its_own_vocabulary_alone(synthetic: Any, timed: Timed) -> None:
     tables, laws = timed
     with pytest.raises(StopIteration):
-        line_named(batch.draw_critical(tables, laws).axes[0], "Kaplan 2020")
+        line_named(shown(batch_and_noise.critical_batch, tables, laws).axes[0], "Kaplan 2020")
     shape = synthetic.study.records[0].shape | {"n_vocab": 50257}
     record = replace(synthetic.study.records[0], shape=shape)
     of_gpt2 = replace(tables, study=replace(tables.study, records=(record,)))
-    loss, B = line_named(batch.draw_critical(of_gpt2, laws).axes[0], "Kaplan 2020")
+    loss, B = line_named(shown(batch_and_noise.critical_batch, of_gpt2, laws).axes[0], "Kaplan 2020")
     np.testing.assert_allclose(B, 2.1e8 / loss ** (1 / 0.21))
     np.testing.assert_allclose(B, KAPLAN_SINGLE.efficient.critical_batch(loss))
     mixed = replace(tables, study=replace(tables.study, records=(record, synthetic.study.records[0])))
     with pytest.raises(StopIteration):
-        line_named(batch.draw_critical(mixed, laws).axes[0], "Kaplan 2020")
+        line_named(shown(batch_and_noise.critical_batch, mixed, laws).axes[0], "Kaplan 2020")
 
 
 def test_figure_18_is_of_the_scanned_sizes_and_obeys_5_1(timed: Timed) -> None:
@@ -137,37 +143,37 @@ def test_figure_19_has_the_law_under_its_points(timed: Timed) -> None:
 
 def test_noise_scale_is_of_every_batch_at_a_constant_rate(timed: Timed) -> None:
     tables, laws = timed
-    found = batch.noise_scales(all_curves(tables, laws, "transformer"))
+    found = batch_and_noise.noise_scales(all_curves(tables, laws, "transformer"))
     np.testing.assert_allclose(
         found["noise_scale"], NOISE_SCALE_RATIO * LAW.critical_batch(found["loss"]), rtol=1e-9
     )
     assert set(found["batch_tokens"]) == set(tables.complete["batch_tokens"])
-    by_batch = batch.draw_noise(tables, laws).axes[1]
+    by_batch = shown(batch_and_noise.noise_scale, tables, laws).axes[1]
     _, ours = line_named(by_batch, "0.7")
     _, equal = line_named(by_batch, "equal")
     np.testing.assert_allclose(ours / equal, NOISE_SCALE_RATIO, rtol=0.1)
-    assert "rank correlation" in batch.describe_noise(tables, laws)
+    assert "rank correlation" in said(batch_and_noise.noise_scale, tables, laws)
 
 
 def test_no_noise_scale_without_a_measurement(timed: Timed) -> None:
     tables, laws = timed
     without = replace(tables, curves=tables.curves.assign(noise_scale_tokens=np.nan))
-    assert batch.noise_scales(all_curves(without, laws, "transformer")).empty
-    assert "batch.yaml" in batch.draw_noise(without, laws).texts[1].get_text()
+    assert batch_and_noise.noise_scales(all_curves(without, laws, "transformer")).empty
+    assert "batch.yaml" in shown(batch_and_noise.noise_scale, without, laws).texts[1].get_text()
 
 
 # --- learning rates -------------------------------------------------------------------------------
 
 
 def test_best_rates_are_those_known(timed: Timed) -> None:
-    losses = learning_rate.rate_losses(timed[0].of_experiment("lr"))
-    best = learning_rate.best_rates(losses)
+    losses = rate_losses(timed[0].of_experiment("lr"))
+    best = best_rates(losses)
     assert len(best) == len(RATE_SIZES) * len(RATE_BATCHES)
     assert best["inside"].all()
     expected = [best_rate(N, B) for N, B in zip(best["N"], best["batch_tokens"], strict=True)]
     np.testing.assert_allclose(best["learning_rate"], expected, rtol=0.05)
     assert (losses.groupby("N")["excess_percent"].min() == 0).all()
-    rule = learning_rate.rate_rule(best)
+    rule = rate_and_batch.rate_rule_of_batches(best)
     assert rule is not None
     assert rule["exponent"] == pytest.approx(-0.3, abs=0.01)
     assert rule["exponent_B"] == pytest.approx(0.5, abs=0.02)
@@ -179,9 +185,9 @@ def test_a_best_rate_at_the_edge_is_not_believed() -> None:
     tried = pd.DataFrame(
         {"N": 1e5, "batch_tokens": 1024, "learning_rate": rates, "loss": [4.0, 3.9, 3.8, 3.7]}
     )
-    best = learning_rate.best_rates(tried)
+    best = best_rates(tried)
     assert list(best["inside"]) == [False] and best["learning_rate"].iloc[0] == pytest.approx(1e-2)
-    assert learning_rate.rate_rule(best) is None
+    assert rate_and_batch.rate_rule_of_batches(best) is None
 
 
 def test_replicates_are_averaged_and_horizons_not_mixed() -> None:
@@ -196,7 +202,7 @@ def test_replicates_are_averaged_and_horizons_not_mixed() -> None:
             )
         ]
     )
-    found = learning_rate.rate_losses(runs)
+    found = rate_losses(runs)
     assert list(found["loss"]) == pytest.approx([4.1, 3.9])
     assert list(found["excess_percent"]) == pytest.approx([100 * (4.1 / 3.9 - 1), 0])
 
@@ -204,9 +210,11 @@ def test_replicates_are_averaged_and_horizons_not_mixed() -> None:
 def test_rates_on_one_line_have_no_contours(timed: Timed) -> None:
     tables, laws = timed
     one_batch = tables.complete[tables.complete["batch_tokens"] == RATE_BATCHES[0]]
-    figure = learning_rate.draw(replace(tables, complete=one_batch), laws)
+    figure = shown(rate_and_batch.learning_rate_and_batch, replace(tables, complete=one_batch), laws)
     assert isinstance(figure, Figure) and len(figure.axes) == len(RATE_SIZES) + 1  # and no colour bar
-    assert "do not determine a rule" in learning_rate.describe(replace(tables, complete=one_batch), laws)
+    assert "do not determine a rule" in said(
+        rate_and_batch.learning_rate_and_batch, replace(tables, complete=one_batch), laws
+    )
 
 
 # --- schedules ------------------------------------------------------------------------------------
@@ -297,19 +305,19 @@ def test_figure_22_of_a_whole_study(paper: Any) -> None:
 def test_nothing_to_draw_is_a_note_that_names_a_sweep(one_run: Any, synthetic: Any, entry: Any) -> None:
     empty = tables_of(pd.DataFrame(), pd.DataFrame())
     if entry.name == "noise_scale":  # that study's curves hold one
-        entry.draw(synthetic.tables, synthetic.laws)
+        shown(entry, synthetic.tables, synthetic.laws)
         studies = [(empty, no_laws(empty.study))]
     else:
         studies = [(empty, no_laws(empty.study)), one_run[:0:-1], (synthetic.tables, synthetic.laws)]
     for tables, laws in studies:
-        figure = entry.draw(tables, laws)
+        figure = shown(entry, tables, laws)
         assert "configs/sweeps/" in " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
-        assert entry.describe(tables, laws).endswith(".")
+        assert said(entry, tables, laws).endswith(".")
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_axes_are_labelled_and_nothing_sticks_out(paper: Any, entry: Any) -> None:
-    figure = entry.draw(paper.tables, paper.laws)
+    figure = shown(entry, paper.tables, paper.laws)
     FigureCanvasAgg(figure).draw()
     width, height = figure.bbox.width, figure.bbox.height
     for axes in figure.axes:
@@ -319,4 +327,4 @@ def test_axes_are_labelled_and_nothing_sticks_out(paper: Any, entry: Any) -> Non
             if artist is not None:
                 box = artist.get_window_extent()
                 assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
-    assert entry.describe(paper.tables, paper.laws).endswith(".")
+    assert said(entry, paper.tables, paper.laws).endswith(".")

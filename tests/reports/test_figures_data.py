@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from tests.support.by_hand import laws_with, study_of, tables_of
+from tests.support.drawn import said, shown
 
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
@@ -215,8 +216,8 @@ def test_one_size_does_not_make_a_law() -> None:
 def test_a_study_without_the_experiment_says_which_sweep_has_it(one_run: Any) -> None:
     for tables, laws in ((one_run.tables, one_run.laws), (tables_of(study_of()), laws_with())):
         for entry in FIGURES:
-            assert "configs/sweeps/data.yaml" in words(entry.draw(tables, laws)), entry.name
-            assert "\n" not in entry.describe(tables, laws)
+            assert "configs/sweeps/data.yaml" in words(shown(entry, tables, laws)), entry.name
+            assert "\n" not in said(entry, tables, laws)
 
 
 def test_the_papers_own_laws_come_back(paper: Any) -> None:
@@ -234,6 +235,6 @@ def test_the_papers_own_laws_come_back(paper: Any) -> None:
     losses = runs.set_index("run")["loss"]
     np.testing.assert_allclose(kept["test"], losses[kept["run"]], rtol=0.02)
     for entry in FIGURES:
-        figure = entry.draw(paper.tables, paper.laws)
+        figure = shown(entry, paper.tables, paper.laws)
         assert len(figure.axes) >= 2 and not words(figure), entry.name
-        assert "nan" not in entry.describe(paper.tables, paper.laws)
+        assert "nan" not in said(entry, paper.tables, paper.laws)

@@ -13,6 +13,7 @@ import pytest
 from matplotlib.axes import Axes
 from scipy.stats import t as student_t
 from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
+from tests.support.drawn import figures_in, prepared, said, shown
 
 from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.shapes import (
@@ -34,12 +35,17 @@ from scaling_laws.papers.kaplan2020.equal_size import (
 )
 from scaling_laws.papers.kaplan2020.figures import aspect_ratio, reuse
 from scaling_laws.papers.kaplan2020.figures.reuse import reuse_gains, reuse_losses
-from scaling_laws.report.figures import families, family_worth
+from scaling_laws.report.figures import compared_families, family_efficiency
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.figures.family_worth import efficiencies
+from scaling_laws.report.figures.family_efficiency import family_efficiency as efficiency_figure
 from scaling_laws.report.figures.shape_search import shape_search
 
-FIGURES = (*families.FIGURES, *family_worth.FIGURES, *reuse.FIGURES, *aspect_ratio.FIGURES)
+FIGURES = (
+    *figures_in(compared_families),
+    *figures_in(family_efficiency),
+    *reuse.FIGURES,
+    *aspect_ratio.FIGURES,
+)
 GAIN = 0.4
 """A block used r times is worth r^0.4 as many parameters."""
 
@@ -98,9 +104,9 @@ def test_families_of_several_depths_are_told_apart_and_a_user_s_own_is_shown() -
     ]
     rows += [{**row, "experiments": "size", "D": 8e6} for row in rows if row["family"] != "lstm"]
     tables = tables_of(study_of(rows))
-    runs = families.compared_runs(tables)
+    runs = compared_families.compared_runs(tables)
     assert set(runs["D"]) == {2e6} and set(runs["family"]) == {"transformer", "lstm", "My$Net"}
-    figure = families.draw(tables, laws_with())
+    figure = shown(compared_families.compared_families, tables, laws_with())
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert "LSTM of 1 layer" in labels and "LSTM of 4 layers" in labels
     assert r"My\$Net: not identified" in labels
@@ -118,19 +124,32 @@ def shared_law(form: str, m_N: float, m_D: float) -> dict[str, Any]:
         "intervals": interval,
         "parameters": {},
     }
-    return {"form": form, "formula": form, "reference": "transformer", "efficiencies": [one], "reason": ""}
+    return {
+        "form": form,
+        "formula": form,
+        "reference": "transformer",
+        "efficiencies": [one],
+        "reason": "",
+        **BLANK,
+    }
+
+
+BLANK = {
+    **{"parameters": {}, "objective": None, "separate_objective": None},
+    **{"n_rows": 0, "interval_method": ""},
+}
 
 
 def test_efficiencies_stand_where_they_were_fitted() -> None:
     laws = laws_with(families=[shared_law("kaplan_nd", 0.5, 3.0), shared_law("chinchilla", 0.4, 2.0)])
-    table = efficiencies(laws)
+    table = prepared(efficiency_figure, tables_of(study_of()), laws).table
     assert len(table) == 6
-    figure = family_worth.draw_efficiencies(tables_of(study_of()), laws)
+    figure = shown(family_efficiency.family_efficiency, tables_of(study_of()), laws)
     for axes, expected in zip(figure.axes, ((0.5, 0.4), (3.0, 2.0), (1.5, 0.8)), strict=True):
         marks = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]
         assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx(expected)
         assert [float(line.get_ydata()[0]) for line in marks] == [0, 1]
-    sentence = family_worth.describe_efficiencies(tables_of(study_of()), laws)
+    sentence = said(family_efficiency.family_efficiency, tables_of(study_of()), laws)
     assert "one FLOP spent on LSTMs is worth 1.50 [0.750, 3.00] spent on Transformers" in sentence
 
 
@@ -273,14 +292,14 @@ def test_the_paper_study_gives_back_its_truth(paper: Any) -> None:
     shapes = shapes_at_equal_N(paper.tables, paper.laws)
     assert shapes["N"].nunique() == 4 and shapes["n_layer"].max() == 32
     for entry in FIGURES:
-        entry.draw(paper.tables, paper.laws)
-        assert entry.describe(paper.tables, paper.laws).endswith(".")
+        shown(entry, paper.tables, paper.laws)
+        assert said(entry, paper.tables, paper.laws).endswith(".")
 
 
 @pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.name)
 def test_what_cannot_be_drawn_names_its_sweep(entry: Entry, one_run: Any) -> None:
     for tables, laws in ((tables_of(study_of()), laws_with()), (one_run.tables, one_run.laws)):
-        figure = entry.draw(tables, laws)
+        figure = shown(entry, tables, laws)
         words = " ".join(text.get_text() for text in figure.texts)
         assert "Needs" in words and ("configs/sweeps/" in words or "make shape" in words)
-        assert entry.describe(tables, laws).endswith(".")
+        assert said(entry, tables, laws).endswith(".")

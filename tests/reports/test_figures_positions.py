@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.support.by_hand import laws_with, study_of, tables_of
+from tests.support.drawn import figures_in, said, shown
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.positions import PositionLosses
@@ -25,12 +26,12 @@ from scaling_laws.report.by_position import (
     exponents_of_N,
     over_training,
 )
-from scaling_laws.report.figures import position_sizes, positions
+from scaling_laws.report.figures import loss_by_position, position_exponents
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.study.records import write_record
 from scaling_laws.study.runs import load_study
 
-FIGURES = (*positions.FIGURES, *position_sizes.FIGURES, *size_at_positions.FIGURES)
+FIGURES = (*figures_in(loss_by_position), *figures_in(position_exponents), *size_at_positions.FIGURES)
 T = np.arange(1, 129, dtype=float)
 
 
@@ -105,12 +106,15 @@ def test_the_surface_says_when_half_of_the_fall_is_done(trained: Any) -> None:
         "identified": False,
         "reason": "",
         "intervals": {},
+        "interval_method": "",
+        "corpus": "test",
+        "parameters": {},
     }
     measured = losses_by_law(1e5, np.zeros_like)
     tables = tables_of(tables.study, {run: measured})
-    sentence = positions.describe_surface(tables, laws_with(positions=[entry]))
+    sentence = said(loss_by_position.position_surface, tables, laws_with(positions=[entry]))
     assert "after 40 of 160 steps at position 1" in sentence
-    figure = positions.draw_surface(tables, laws_with(positions=[entry]))
+    figure = shown(loss_by_position.position_surface, tables, laws_with(positions=[entry]))
     assert figure.axes[0].get_xlabel() == "step"
 
 
@@ -152,7 +156,7 @@ def test_a_short_context_is_compared_at_equal_size_and_tokens() -> None:
 
 
 def test_figure_20_prints_the_fits_and_draws_the_largest_network(synthetic: Any) -> None:
-    figure = positions.draw(synthetic.tables, synthetic.laws)
+    figure = shown(loss_by_position.position, synthetic.tables, synthetic.laws)
     entries = [entry for entry in synthetic.laws["positions"] if entry["family"] == "transformer"]
     fitted, during = figure.axes[:2]
     labels = [text.get_text() for text in fitted.get_legend().get_texts()]
@@ -167,7 +171,7 @@ def test_the_paper_study_improves_where_its_truth_does(paper: Any) -> None:
     sentence = size_at_positions.describe_sizes(paper.tables, paper.laws)
     assert "n_ctx = 8" in sentence
     for entry in FIGURES:
-        entry.draw(paper.tables, paper.laws)
+        shown(entry, paper.tables, paper.laws)
 
 
 @pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.name)
@@ -176,8 +180,8 @@ def test_without_runs_or_with_one_there_is_a_note(entry: Entry, one_run: Any) ->
         (tables_of(study_of()), laws_with()),
         (one_run.tables, one_run.laws),
     ):
-        figure = entry.draw(tables, laws)
+        figure = shown(entry, tables, laws)
         assert figure.axes or any("Needs" in text.get_text() for text in figure.texts)
-        assert entry.describe(tables, laws).endswith(".")
-    empty = entry.draw(tables_of(study_of()), laws_with())
+        assert said(entry, tables, laws).endswith(".")
+    empty = shown(entry, tables_of(study_of()), laws_with())
     assert any("configs/sweeps/" in text.get_text() for text in empty.texts)

@@ -10,13 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
+from tests.support.drawn import figures_in, said, shown
 
 from scaling_laws.laws.forms.single import KaplanN, LogN
 from scaling_laws.papers.kaplan2020.figures import counting, power_or_logarithm
-from scaling_laws.report.figures import compute, scale
+from scaling_laws.report.figures import learning_curves, power_laws
 from scaling_laws.study.units import PF_DAY_FLOPS
 
-FIGURES = (*scale.FIGURES, *power_or_logarithm.FIGURES, *compute.FIGURES, *counting.FIGURES)
+FIGURES = (
+    *figures_in(power_laws),
+    *power_or_logarithm.FIGURES,
+    *figures_in(learning_curves),
+    *counting.FIGURES,
+)
 POWER = {"alpha_N": 0.08, "N_c": 1e12}
 LOGARITHM = {"a": 8.0, "b": 0.4}
 SIZES = (1e4, 3e4, 1e5, 3e5, 1e6)
@@ -43,7 +49,7 @@ def words(figure: Figure) -> str:
 
 def test_figure_1_plots_the_runs_of_each_law(synthetic: Any) -> None:
     runs = synthetic.study.runs.query("family == 'transformer'")
-    figure = scale.draw_power_laws(synthetic.tables, synthetic.laws)
+    figure = shown(power_laws.power_laws, synthetic.tables, synthetic.laws)
     by_compute, by_data, by_size = figure.axes[:3]
     assert points_of(by_compute) == sorted(zip(runs["C"] / PF_DAY_FLOPS, runs["loss"], strict=True))
     assert by_compute.get_xlabel() == "C = 6ND, PF-days"
@@ -55,7 +61,7 @@ def test_figure_1_plots_the_runs_of_each_law(synthetic: Any) -> None:
 
 
 def test_figure_1_draws_the_fitted_laws(synthetic: Any) -> None:
-    figure = scale.draw_power_laws(synthetic.tables, synthetic.laws)
+    figure = shown(power_laws.power_laws, synthetic.tables, synthetic.laws)
     fits = {fit["form"]: fit for fit in synthetic.laws["fits"] if fit["family"] == "transformer"}
     for axes, form, x_c, exponent, unit in (
         (figure.axes[0], "kaplan_c", "C_c", "alpha_C", PF_DAY_FLOPS),
@@ -69,7 +75,7 @@ def test_figure_1_draws_the_fitted_laws(synthetic: Any) -> None:
 
 
 def test_figure_1_has_the_papers_exponents_through_our_points(synthetic: Any) -> None:
-    figure = scale.draw_power_laws(synthetic.tables, synthetic.laws)
+    figure = shown(power_laws.power_laws, synthetic.tables, synthetic.laws)
     for axes, exponent in zip(figure.axes[:3], (0.057, 0.095, 0.076), strict=True):
         line = line_named(axes, "Kaplan 2020")
         assert f"{exponent}" in line.get_label()
@@ -79,15 +85,15 @@ def test_figure_1_has_the_papers_exponents_through_our_points(synthetic: Any) ->
 
 def test_a_slope_goes_through_the_middle_of_the_points() -> None:
     x, loss = np.array([1e3, 1e5]), np.array([4.0, 1.0])
-    assert scale.slope_through(x, loss, 0.3, [1e4])[0] == pytest.approx(2.0)
-    assert scale.slope_through(x, loss, 0.3, [1e5])[0] == pytest.approx(2.0 * 10**-0.3)
-    own = scale.slope_through(SIZES, KaplanN(**POWER).loss(SIZES), 0.08, SIZES)
+    assert power_laws.slope_through(x, loss, 0.3, [1e4])[0] == pytest.approx(2.0)
+    assert power_laws.slope_through(x, loss, 0.3, [1e5])[0] == pytest.approx(2.0 * 10**-0.3)
+    own = power_laws.slope_through(SIZES, KaplanN(**POWER).loss(SIZES), 0.08, SIZES)
     np.testing.assert_allclose(own, KaplanN(**POWER).loss(SIZES))
 
 
 def test_compute_during_training_grows_with_tokens(synthetic: Any) -> None:
     runs = synthetic.tables.of("transformer")
-    curves = compute.curves_by_compute(synthetic.tables, runs)
+    curves = learning_curves.curves_by_compute(synthetic.tables, runs)
     ends = curves.groupby("run").last()
     at_end = runs.set_index("run").loc[ends.index]
     np.testing.assert_allclose(ends["pf_days"], at_end["C"] / PF_DAY_FLOPS)
@@ -97,13 +103,13 @@ def test_compute_during_training_grows_with_tokens(synthetic: Any) -> None:
 
 def test_learning_curves_end_at_the_runs(synthetic: Any) -> None:
     runs = synthetic.study.runs.query("family == 'transformer'").set_index("run")
-    figure = compute.draw(synthetic.tables, synthetic.laws)
+    figure = shown(learning_curves.learning_curves, synthetic.tables, synthetic.laws)
     for axes, x in ((figure.axes[0], runs["D"]), (figure.axes[1], runs["C"] / PF_DAY_FLOPS)):
         lines = [line for line in axes.lines if len(line.get_xdata()) > 2 and line.get_color() != "#B3123B"]
         ends = sorted((float(line.get_xdata()[-1]), round(float(line.get_ydata()[-1]), 3)) for line in lines)
         expected = sorted(zip(x.astype(float), runs["loss"].round(3), strict=True))
         np.testing.assert_allclose(ends, expected, rtol=1e-6)
-    sentence = compute.describe(synthetic.tables, synthetic.laws)
+    sentence = said(learning_curves.learning_curves, synthetic.tables, synthetic.laws)
     points = next(e for e in synthetic.laws["frontier"] if e["family"] == "transformer")["points"]
     assert f"{min(point['C'] for point in points) / PF_DAY_FLOPS:.1e}" in sentence
 
@@ -203,10 +209,10 @@ def test_networks_without_a_layer_have_no_place_among_non_embedding_parameters()
 def test_small_studies_get_a_note_or_a_figure(one_run: Any) -> None:
     for tables, laws in ((one_run.tables, one_run.laws), (tables_of(study_of()), laws_with())):
         for entry in FIGURES:
-            figure = entry.draw(tables, laws)
+            figure = shown(entry, tables, laws)
             if not figure.axes:
                 assert "configs/sweeps/size.yaml" in words(figure), entry.name
-            assert "nan" not in entry.describe(tables, laws), entry.name
+            assert "nan" not in said(entry, tables, laws), entry.name
     assert "configs/sweeps/size.yaml" in words(
         power_or_logarithm.draw_power_or_logarithm(one_run.tables, one_run.laws)
     )
@@ -217,9 +223,9 @@ def test_runs_without_curves_are_drawn_at_their_ends(fitted: Any, tmp_path: Any)
     study, laws, tables = fitted(
         tmp_path / "s", families=("lstm",), max_sizes=2, curves=False, positions=False
     )
-    assert points_of(scale.draw_power_laws(tables, laws).axes[0])
-    assert "left learning curves" in words(compute.draw(tables, laws))
-    assert len(study.runs) and "nan" not in scale.describe_power_laws(tables, laws)
+    assert points_of(shown(power_laws.power_laws, tables, laws).axes[0])
+    assert "with learning curves" in words(shown(learning_curves.learning_curves, tables, laws))
+    assert len(study.runs) and "nan" not in said(power_laws.power_laws, tables, laws)
 
 
 def test_the_paper_is_recognised(paper: Any) -> None:
@@ -231,5 +237,5 @@ def test_the_paper_is_recognised(paper: Any) -> None:
         deep["N_total"], deep["loss"]
     )
     for entry in FIGURES:
-        assert not words(entry.draw(paper.tables, paper.laws)), entry.name
-        assert "nan" not in entry.describe(paper.tables, paper.laws)
+        assert not words(shown(entry, paper.tables, paper.laws)), entry.name
+        assert "nan" not in said(entry, paper.tables, paper.laws)

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
+from tests.support.drawn import figures_in, prepared, said, shown
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.report.evidence import StudyTables
-from scaling_laws.report.figures import sensitivity, spending
+from scaling_laws.report.figures import exponent_sensitivity, spending
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.figures.sensitivity import bootstrap_draws, ladder_points
+from scaling_laws.report.figures.exponent_sensitivity import bootstrap_draws
 from scaling_laws.report.figures.spending import by_experiment, by_outcome, spent_by_run
+from scaling_laws.report.formulas import as_fit
 from scaling_laws.study.records import RunRecord
 from scaling_laws.study.runs import load_study
 from scaling_laws.study.units import PF_DAY_FLOPS
 
-FIGURES = (*sensitivity.FIGURES, *spending.FIGURES)
+FIGURES = (*figures_in(exponent_sensitivity), *figures_in(spending))
 ONE = tables_of(study_of([{"N": 1e5, "D": 1e6, "loss": 3.0}]))
 
 
@@ -30,7 +32,8 @@ def change(name: str, **values: Any) -> dict[str, Any]:
     empty: dict[str, Any] = dict.fromkeys(
         ("alpha", "beta", "a_opt", "envelope_exponent", "isoflop_exponent", "alpha_range", "beta_range")
     )
-    return {"family": "transformer", "change": name, "n_rows": 9, **empty, "a_opt_range": None, **values}
+    empty |= {"a_opt_range": None, "most_influential": None, "reason": ""}
+    return {"family": "transformer", "change": name, "n_rows": 9, **empty, **values}
 
 
 LADDER = [
@@ -43,9 +46,9 @@ LADDER = [
 
 
 def test_the_ladder_has_a_mark_for_each_identified_exponent() -> None:
-    points = ladder_points(laws_with(sensitivity=LADDER), "transformer")
+    points = prepared(exponent_sensitivity.sensitivity, ONE, laws_with(sensitivity=LADDER)).table
     assert len(points) == 5 + 3 + 0 + 2
-    figure = sensitivity.draw_ladder(ONE, laws_with(sensitivity=LADDER))
+    figure = shown(exponent_sensitivity.sensitivity, ONE, laws_with(sensitivity=LADDER))
     left, alpha, beta = figure.axes[:3]
     names = [label.get_text() for label in left.get_yticklabels()]
     assert names == [f"{entry['change']} (9)" for entry in LADDER[:4]]
@@ -55,7 +58,7 @@ def test_the_ladder_has_a_mark_for_each_identified_exponent() -> None:
     bars = [segment for found in left.collections for segment in found.get_segments()]
     assert [0.4, 0.7] in [[float(x) for x in segment[:, 0]] for segment in bars if len(segment)]
     assert np.ptp(alpha.get_xlim()) == pytest.approx(np.ptp(beta.get_xlim()))  # to one scale
-    sentence = sensitivity.describe_ladder(ONE, laws_with(sensitivity=LADDER))
+    sentence = said(exponent_sensitivity.sensitivity, ONE, laws_with(sensitivity=LADDER))
     assert "0.40 to 0.70 by Chinchilla's L(N, D)" in sentence and "0.60 to 0.60 by envelope" in sentence
 
 
@@ -74,19 +77,23 @@ def chinchilla(n_draws: int = 200) -> dict[str, Any]:
         resamples=resamples,
         intervals={"alpha": [0.31, 0.37]},
         interval_method="bootstrap over 12 trainings (200 resamples)",
-        certificate={"profile": {"alpha": [0.33, None], "E": [1.4, 1.6]}},
+        certificate={
+            **{"starts": 1, "share_at_best": 1.0, "gradient_norm": 0.0, "condition_number": 1.0},
+            **{"on_bound": [], "rms_log_residual": 0.0},
+            "profile": {"alpha": [0.33, None], "E": [1.4, 1.6]},
+        },
     )
 
 
 def test_draws_are_those_of_the_law_with_its_derived_exponent() -> None:
-    draws = bootstrap_draws(chinchilla())
+    draws = bootstrap_draws(as_fit(chinchilla()))
     assert {len(values) for values in draws.values()} == {199}
     np.testing.assert_allclose(draws["a_opt"], draws["beta"] / (draws["alpha"] + draws["beta"]))
 
 
 def test_each_parameter_has_its_draws_its_estimate_and_its_profile() -> None:
     laws = laws_with(fits=[chinchilla()])
-    figure = sensitivity.draw_bootstrap(ONE, laws)
+    figure = shown(exponent_sensitivity.bootstrap, ONE, laws)
     panels = dict(zip(("E", "A", "B", "alpha", "beta", "a_opt"), figure.axes, strict=True))
     assert panels["A"].get_xscale() == "log" and panels["B"].get_xscale() == "linear"
     for name, panel in panels.items():
@@ -97,7 +104,7 @@ def test_each_parameter_has_its_draws_its_estimate_and_its_profile() -> None:
     profile = next(line for line in panels["alpha"].lines if str(line.get_label()).startswith("90 % profile"))
     assert float(np.asarray(profile.get_xdata())[0]) == 0.33
     assert [line.get_marker() for line in panels["alpha"].lines if line.get_marker() in "<|>"] == ["|", ">"]
-    sentence = sensitivity.describe_bootstrap(ONE, laws)
+    sentence = said(exponent_sensitivity.bootstrap, ONE, laws)
     assert "alpha = 0.340 [0.310, 0.370] (profile [0.330, ?])" in sentence
 
 
@@ -139,7 +146,7 @@ def test_what_is_shared_is_borne_in_equal_parts(spent: StudyTables) -> None:
     outcomes, counted = by_outcome(spent)
     assert counted == "runs" and outcomes["outcome"].tolist() == ["diverged", "complete"]
     assert outcomes["device_hours"].tolist() == [4, 3]
-    assert f"{100 * 4 / 7:.1f} % of the time of all runs" in spending.describe(spent, laws_with())
+    assert f"{100 * 4 / 7:.1f} % of the time of all runs" in said(spending.spending, spent, laws_with())
 
 
 def test_the_plan_knows_who_asked_later(spent: StudyTables) -> None:
@@ -160,17 +167,17 @@ def test_the_ledger_counts_attempts_that_left_no_record(spent: StudyTables) -> N
     assert outcomes["outcome"].tolist() == ["done", "killed"] and outcomes["n"].tolist() == [1, 1]
     assert outcomes["device_hours"].tolist() == [3, 1]
     assert outcomes["pf_days"].tolist() == pytest.approx([2, 1])
-    left, right = spending.draw(spent, laws_with()).axes
+    left, right = shown(spending.spending, spent, laws_with()).axes
     assert [label.get_text() for label in right.get_yticklabels()] == ["done (1)", "killed (1)"]
     assert [bar.get_width() for bar in right.patches] == [3, 1]
     assert sum(bar.get_width() for bar in left.patches) == pytest.approx(7)
-    assert "25.0 % of the time of all attempts" in spending.describe(spent, laws_with())
+    assert "25.0 % of the time of all attempts" in said(spending.spending, spent, laws_with())
 
 
 def test_the_synthetic_paper_is_drawn_and_said(paper: Any) -> None:
     for entry in FIGURES:
-        entry.draw(paper.tables, paper.laws)
-        assert entry.describe(paper.tables, paper.laws).endswith(".")
+        shown(entry, paper.tables, paper.laws)
+        assert said(entry, paper.tables, paper.laws).endswith(".")
     shares = by_experiment(spent_by_run(paper.tables))
     assert shares["device_hours"].sum() == pytest.approx(
         sum(record.elapsed_s for record in paper.study.records) / 3600
@@ -180,8 +187,8 @@ def test_the_synthetic_paper_is_drawn_and_said(paper: Any) -> None:
 
 @pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.name)
 def test_without_runs_there_is_a_note(entry: Entry, one_run: Any) -> None:
-    figure = entry.draw(tables_of(study_of()), laws_with())
+    figure = shown(entry, tables_of(study_of()), laws_with())
     assert any("Needs" in text.get_text() for text in figure.texts)
-    assert entry.describe(tables_of(study_of()), laws_with()).endswith(".")
-    entry.draw(one_run.tables, one_run.laws)
-    assert entry.describe(one_run.tables, one_run.laws).endswith(".")
+    assert said(entry, tables_of(study_of()), laws_with()).endswith(".")
+    shown(entry, one_run.tables, one_run.laws)
+    assert said(entry, one_run.tables, one_run.laws).endswith(".")

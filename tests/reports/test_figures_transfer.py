@@ -11,6 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tests.support.by_hand import laws_with, study_of, tables_of
+from tests.support.drawn import said, shown
 from tests.support.synthetic_study import FOREIGN_LOSSES
 
 from scaling_laws.papers.kaplan2020.figures import transfer
@@ -128,5 +129,5 @@ def test_depth_and_training_do_not_matter_in_the_paper_but_may_elsewhere(paper: 
     assert np.ptp(differing["prose"] - differing["test"]) > 0.5
     for study in (paper, flat):
         for entry in transfer.FIGURES:
-            assert not words(entry.draw(study.tables, study.laws)), entry.name
-            assert "nan" not in entry.describe(study.tables, study.laws)
+            assert not words(shown(entry, study.tables, study.laws)), entry.name
+            assert "nan" not in said(entry, study.tables, study.laws)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
+from tests.support.drawn import figures_in, prepared, said, shown
 from tests.support.synthetic_study import LAWS
 
 from scaling_laws.laws.forms.joint import KaplanND
+from scaling_laws.report.evidence import as_laws
 from scaling_laws.report.figures import fit_quality, held_out
 from scaling_laws.study.units import PF_DAY_FLOPS
 
-FIGURES = (*fit_quality.FIGURES, *held_out.FIGURES)
+FIGURES = (*figures_in(fit_quality), *figures_in(held_out))
 PARAMETERS = {"alpha_N": 0.08, "alpha_D": 0.11, "N_c": 3e11, "D_c": 2e11}
 LAW = KaplanND(**PARAMETERS)
 
@@ -35,7 +37,7 @@ def grid(trend: float) -> Any:
 
 
 def test_residuals_are_those_of_the_known_law(synthetic: Any) -> None:
-    table = fit_quality.predicted_losses(synthetic.tables, synthetic.laws)
+    table = fit_quality.predicted_losses(synthetic.tables, as_laws(synthetic.laws))
     assert not table.duplicated(["form", "run", "held_out"]).any()
     fitted = table[(table["form"] == "chinchilla") & ~table["held_out"] & (table["family"] == "transformer")]
     assert np.abs(np.log(fitted["loss"] / fitted["predicted"])).max() < 0.02
@@ -48,16 +50,16 @@ def test_residuals_are_those_of_the_known_law(synthetic: Any) -> None:
 @pytest.mark.parametrize("trend", [0.0, 3.0])
 def test_a_trend_in_the_residuals_is_found(trend: float) -> None:
     laws = laws_with(fits=[fit_of("kaplan_nd", PARAMETERS)])
-    slopes = fit_quality.residual_slopes(grid(trend), laws).iloc[0]
+    slopes = prepared(fit_quality.residuals, grid(trend), laws).slopes.iloc[0]
     assert slopes["N"] == pytest.approx(trend, abs=1e-9) and slopes["D"] == pytest.approx(0, abs=1e-9)
     assert slopes["C"] == pytest.approx(trend * 2 / (2 + 0.75), rel=0.2, abs=1e-9)
-    assert f"{trend:+.2f} % a decade of N, +0.00 % of D" in fit_quality.describe_residuals(grid(trend), laws)
+    assert f"{trend:+.2f} % a decade of N, +0.00 % of D" in said(fit_quality.residuals, grid(trend), laws)
 
 
 def test_residuals_stand_against_size_data_and_compute(synthetic: Any) -> None:
-    table = fit_quality.predicted_losses(synthetic.tables, synthetic.laws)
+    table = fit_quality.predicted_losses(synthetic.tables, as_laws(synthetic.laws))
     fitted = table[~table["held_out"] & (table["family"] == "lstm")]
-    figure = fit_quality.draw_residuals(synthetic.tables, synthetic.laws)
+    figure = shown(fit_quality.residuals, synthetic.tables, synthetic.laws)
     for row, form in enumerate(("kaplan_nd", "chinchilla")):
         of_form = fitted[fitted["form"] == form]
         for column, x in enumerate((of_form["N"], of_form["D"], of_form["C"] / PF_DAY_FLOPS)):
@@ -70,8 +72,8 @@ def test_residuals_stand_against_size_data_and_compute(synthetic: Any) -> None:
 
 
 def test_held_out_predictions_stand_beside_the_truth(synthetic: Any) -> None:
-    figure = held_out.draw(synthetic.tables, synthetic.laws)
-    sentence = held_out.describe(synthetic.tables, synthetic.laws)
+    figure = shown(held_out.held_out, synthetic.tables, synthetic.laws)
+    sentence = said(held_out.held_out, synthetic.tables, synthetic.laws)
     runs = synthetic.study.runs.set_index("run")
     for axes, family in zip(figure.axes, ("transformer", "lstm"), strict=True):
         entry = next(
@@ -79,8 +81,8 @@ def test_held_out_predictions_stand_beside_the_truth(synthetic: Any) -> None:
         )
         lines = {str(line.get_label()).partition(":")[0]: line for line in axes.lines}
         measured = runs.loc[entry["held_out"]].sort_values("D")
-        shown = sorted(zip(*lines["measured"].get_data(), strict=True))
-        np.testing.assert_allclose(shown, measured[["D", "loss"]].to_numpy(dtype=float))
+        points = sorted(zip(*lines["measured"].get_data(), strict=True))
+        np.testing.assert_allclose(points, measured[["D", "loss"]].to_numpy(dtype=float))
         predicted = dict(zip(entry["held_out"], entry["predicted"], strict=True))
         expected = [predicted[run] for run in measured.index]
         np.testing.assert_allclose(lines["Chinchilla's L(N, D)"].get_ydata(), expected)
@@ -94,14 +96,14 @@ def test_held_out_predictions_stand_beside_the_truth(synthetic: Any) -> None:
 def test_studies_without_a_law_say_what_it_takes(one_run: Any) -> None:
     for tables, laws in ((one_run.tables, one_run.laws), (tables_of(study_of()), laws_with())):
         for entry in FIGURES:
-            assert "configs/sweeps/size.yaml" in words(entry.draw(tables, laws)), entry.name
-            assert "nan" not in entry.describe(tables, laws), entry.name
+            assert "configs/sweeps/size.yaml" in words(shown(entry, tables, laws)), entry.name
+            assert "nan" not in said(entry, tables, laws), entry.name
 
 
 def test_a_form_that_is_not_identified_says_why_in_its_panel() -> None:
     not_identified = fit_of("chinchilla", {}, identified=False, reason="only 2 different D")
     laws = laws_with(fits=[fit_of("kaplan_nd", PARAMETERS), not_identified])
-    figure = fit_quality.draw_predicted(grid(1.0), laws)
+    figure = shown(fit_quality.predicted_and_measured, grid(1.0), laws)
     assert "only 2 different D" in figure.axes[1].texts[0].get_text().replace("\n", " ")
-    assert len(fit_quality.draw_residuals(grid(1.0), laws).axes) == 3
-    assert "rms" in fit_quality.describe_predicted(grid(1.0), laws)
+    assert len(shown(fit_quality.residuals, grid(1.0), laws).axes) == 3
+    assert "rms" in said(fit_quality.predicted_and_measured, grid(1.0), laws)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from tests.support.drawn import figures_in, said, shown
 
 from scaling_laws.papers.kaplan2020.figures import (
     counting,
@@ -22,26 +23,26 @@ from scaling_laws.papers.kaplan2020.figures import (
     transfer,
 )
 from scaling_laws.report.figures import (
-    compute,
-    families,
+    compared_families,
     fit_quality,
     held_out,
-    position_sizes,
-    positions,
-    scale,
+    learning_curves,
+    loss_by_position,
+    position_exponents,
+    power_laws,
 )
 from scaling_laws.report.style import SizeColours, log_x
 from scaling_laws.report.text import short, tex
 
 FIGURES = (
-    *compute.FIGURES,
+    *figures_in(learning_curves),
     *counting.FIGURES,
-    *families.FIGURES,
-    *fit_quality.FIGURES,
-    *held_out.FIGURES,
-    *positions.FIGURES,
-    *position_sizes.FIGURES,
-    *scale.FIGURES,
+    *figures_in(compared_families),
+    *figures_in(fit_quality),
+    *figures_in(held_out),
+    *figures_in(loss_by_position),
+    *figures_in(position_exponents),
+    *figures_in(power_laws),
     *power_or_logarithm.FIGURES,
     *size_at_positions.FIGURES,
     *transfer.FIGURES,
@@ -62,29 +63,29 @@ def line_named(axes: Axes, start: str) -> Any:
 
 @pytest.fixture(scope="module")
 def drawn(synthetic: Any) -> dict[str, Figure]:
-    return _drawn({entry.name: entry.draw(synthetic.tables, synthetic.laws) for entry in FIGURES})
+    return _drawn({entry.name: shown(entry, synthetic.tables, synthetic.laws) for entry in FIGURES})
 
 
 def _drawn(figures: dict[str, Figure]) -> dict[str, Figure]:
     """Those that are more than a note, their texts in their places."""
-    shown = {name: figure for name, figure in figures.items() if figure.axes}
-    for figure in shown.values():
+    full = {name: figure for name, figure in figures.items() if figure.axes}
+    for figure in full.values():
         FigureCanvasAgg(figure).draw()
-    return shown
+    return full
 
 
 def test_family_comparison_is_at_one_horizon(synthetic: Any, drawn: dict[str, Figure]) -> None:
     runs = synthetic.study.runs
     common = set.intersection(*(set(group["D"]) for _, group in runs.groupby(["family", "N"])))
     expected = runs[runs["D"] == max(common)]
-    lines = [line for line in drawn["fig07_families"].axes[0].lines if line.get_linestyle() == "None"]
-    shown = sorted((x, y) for line in lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True))
-    assert shown == sorted(zip(expected["N"], expected["loss"], strict=True))
+    lines = [line for line in drawn["families"].axes[0].lines if line.get_linestyle() == "None"]
+    points = sorted((x, y) for line in lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True))
+    assert points == sorted(zip(expected["N"], expected["loss"], strict=True))
 
 
 def test_position_bins_pool_sums_exactly(synthetic: Any) -> None:
     pair = synthetic.laws["late_positions"]["pairs"][-1]
-    at, transformer, lstm = families.resampled_pair(
+    at, transformer, lstm = compared_families.resampled_pair(
         synthetic.tables, pair["transformer_run"], pair["lstm_run"]
     )
     table = synthetic.study.positions()
@@ -113,10 +114,10 @@ def test_legends_and_titles_stay_inside_the_figure(drawn: dict[str, Figure]) -> 
 
 
 def test_the_figures_of_a_whole_paper_are_readable(paper: Any) -> None:
-    shown = _drawn({entry.name: entry.draw(paper.tables, paper.laws) for entry in OF_THE_WHOLE_PAPER})
-    assert len(shown) == len(OF_THE_WHOLE_PAPER)
-    check_axes(shown)
-    check_legends_and_titles(shown)
+    figures = _drawn({entry.name: shown(entry, paper.tables, paper.laws) for entry in OF_THE_WHOLE_PAPER})
+    assert len(figures) == len(OF_THE_WHOLE_PAPER)
+    check_axes(figures)
+    check_legends_and_titles(figures)
 
 
 def check_axes(drawn: dict[str, Figure]) -> None:
@@ -154,7 +155,9 @@ def check_legends_and_titles(drawn: dict[str, Figure]) -> None:
 
 def test_descriptions_state_what_was_measured(synthetic: Any) -> None:
     largest = max(synthetic.laws["late_positions"]["pairs"], key=lambda pair: pair["N_transformer"])
-    assert f"{largest['difference_nats']:+.3f}" in families.describe(synthetic.tables, synthetic.laws)
+    assert f"{largest['difference_nats']:+.3f}" in said(
+        compared_families.compared_families, synthetic.tables, synthetic.laws
+    )
 
 
 @pytest.mark.parametrize(

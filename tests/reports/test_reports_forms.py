@@ -3,11 +3,13 @@
 import copy
 
 import pytest
+from tests.support.drawn import said, shown
 
 from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.report import findings
-from scaling_laws.report.figures import allocation, families
+from scaling_laws.report.evidence import as_laws
+from scaling_laws.report.figures import compared_families, three_approaches
 from scaling_laws.report.formulas import form_name
 
 OTHERS = {form.form for form in FITTED_JOINT_FORMS} - {"kaplan_nd", "chinchilla"}
@@ -21,9 +23,9 @@ def test_another_form_is_drawn_and_said(synthetic, form):
             fit["identified"] = fit["form"] == form
     believed, _ = best_joint_fit(laws, "transformer")
     assert believed["form"] == form
-    for module in (allocation, families):
-        module.draw(synthetic.tables, laws)
-        assert module.describe(synthetic.tables, laws)
-    answer = findings.answer(synthetic.tables, laws)[0]
+    for figure in (three_approaches.three_approaches, compared_families.compared_families):
+        shown(figure, synthetic.tables, laws)
+        assert said(figure, synthetic.tables, laws)
+    answer = findings.answer(synthetic.tables, as_laws(laws))[0]
     assert form_name(form) in answer and believed["formula"] in answer
     assert "Kaplan's coupled" not in answer

@@ -233,7 +233,7 @@ GAPS: dict[str, dict[str, Any]] = {
     ("gap", "says"),
     [
         ("one family, no curves", "nothing to compare"),
-        ("one horizon, no positions", "No run left losses by position."),
+        ("one horizon, no positions", "Needs losses by position, position_losses.csv"),
     ],
 )
 def test_gaps_are_said_in_words(gap: str, says: str, fitted: Any, tmp_path: Path) -> None:
@@ -259,6 +259,6 @@ def test_a_study_without_a_complete_run(tmp_path: Path) -> None:
 
 
 def test_laws_of_another_kind_are_refused(synthetic: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="lack conventions, "):
+    with pytest.raises(InputError, match="not a laws"):
         write_report(synthetic.study, {"study": "x", "fits": []}, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()

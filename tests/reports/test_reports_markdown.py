@@ -39,9 +39,9 @@ def test_chapters_in_order_with_every_sentence(content: Content) -> None:
     for picture in content.pictures:
         assert plain(picture.description) in text
         assert plain(picture.note) in text
-    for warning in content.laws["warnings"]:
+    for warning in content.laws.warnings:
         assert f"- {plain(warning)}\n" in text
-    assert f": {content.laws['manifest']['input_sha256']}\n" in text
+    assert f": {content.laws.manifest.input_sha256}\n" in text
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from tests.support.synthetic_study import LAWS
 
 from scaling_laws.laws.plan.planner import plan_from_laws
 from scaling_laws.report import findings, tables
+from scaling_laws.report.evidence import as_laws
 from scaling_laws.report.text import interval_text, number
 
 
@@ -48,7 +49,7 @@ def test_what_is_not_identified_has_no_number(synthetic: Any) -> None:
             fit |= {"identified": False, "reason": "only one N", "intervals": {}, "resamples": {}}
     cells = row(tables.headline(laws), "α_N of L(N)")
     assert cells["Transformer, this study"] == cells["LSTM, this study"] == "not identified"
-    assert any("no: only one N" in cells for cells in tables.fits(laws).rows)
+    assert any("no: only one N" in cells for cells in tables.fits(as_laws(laws)).rows)
 
 
 def test_text_is_aligned_and_markdown_is_escaped() -> None:
@@ -64,7 +65,7 @@ def test_headline_text_counts_what_was_left_out(synthetic: Any) -> None:
 
 
 def test_runs_and_left_out(synthetic: Any) -> None:
-    table = tables.runs(synthetic.tables, synthetic.laws)
+    table = tables.runs(synthetic.tables, as_laws(synthetic.laws))
     assert len(table.rows) == len(synthetic.study.runs)
     by_name = synthetic.study.runs.set_index("run")
     for cells in table.rows:
@@ -76,9 +77,9 @@ def test_runs_and_left_out(synthetic: Any) -> None:
 
 
 def test_answer_and_plans(synthetic: Any) -> None:
-    paragraphs = findings.answer(synthetic.tables, synthetic.laws)
+    paragraphs = findings.answer(synthetic.tables, as_laws(synthetic.laws))
     assert [paragraph.split(":")[0] for paragraph in paragraphs] == ["Transformer", "LSTM"]
-    plans = findings.next_runs(synthetic.tables, synthetic.laws).table
+    plans = findings.next_runs(synthetic.tables, as_laws(synthetic.laws)).table
     runs = synthetic.study.runs.query("family == 'transformer'")
     plan = plan_from_laws(synthetic.laws, 10 * float((6 * runs["N"] * runs["D"]).max()), family="transformer")
     assert plans.rows[1][0] == "Transformer"

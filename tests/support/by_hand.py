@@ -69,5 +69,7 @@ def fit_of(
         "derived": {},
         "resamples": {},
         "certificate": None,
+        **{"n_rows": 0, "n_clusters": 0, "n_left_out": 0, "rows": "", "objective": None, "delta": 0.001},
+        **{"ranges": {}, "row_sd": None},
         **more,
     }

@@ -1,20 +1,20 @@
-"""Losses by position as tables: binned, over training, against N. `figures/positions.py` draws them.
+"""Losses by position as tables: binned, over training, against N. `figures/loss_by_position.py` draws them.
 
 Positions are 1-based. Losses are means over tokens, in nats per token, pooled from sums and counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.laws.positions import PositionLosses
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.laws.results.types import Laws, PositionFit
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.formulas import LEVELS
 from scaling_laws.study.records import MAIN_CORPUS
 
@@ -65,13 +65,13 @@ def drawn_folds(n_folds: int, resamples: int = RESAMPLES) -> NDArray[np.float64]
     return np.vstack([np.ones(n_folds), drawn]).astype(np.float64)
 
 
-def over_training(tables: StudyTables, run: str) -> Surface | None:
+def over_training(study: StudyTables, run: str) -> Surface | None:
     """The loss of one run by position at each evaluation on the main corpus; None where it left none.
 
     The evaluation at the end reads more text than those before it. Where there are two of these, it is left
     out: another text has other losses at its first positions.
     """
-    one = replace(tables.study, runs=tables.study.runs[tables.study.runs["run"] == run])
+    one = replace(study.study, runs=study.study.runs[study.study.runs["run"] == run])
     table = one.positions(final_only=False)
     table = table[table["corpus"] == MAIN_CORPUS]
     if table.empty:
@@ -89,7 +89,7 @@ def over_training(tables: StudyTables, run: str) -> Surface | None:
     return Surface(step=step, T=bins.T, loss=bins.loss_sum / bins.count)
 
 
-def exponents_of_N(tables: StudyTables, runs: pd.DataFrame) -> pd.DataFrame:
+def exponents_of_N(study: StudyTables, runs: pd.DataFrame) -> pd.DataFrame:
     """T, alpha, low, high: L ~ N^-alpha at each bin of positions, by least squares of ln L on ln N.
 
     low and high are 90 % intervals over resampled folds of documents: the trained networks are held fixed.
@@ -99,9 +99,9 @@ def exponents_of_N(tables: StudyTables, runs: pd.DataFrame) -> pd.DataFrame:
         runs: columns run, N; of one context.
     """
     measured = [
-        (N, binned(tables.position_losses[run]))
+        (N, binned(study.position_losses[run]))
         for run, N in runs[["run", "N"]].itertuples(index=False)
-        if run in tables.position_losses
+        if run in study.position_losses
     ]
     shapes = {losses.loss_sum.shape for _, losses in measured}
     if len({N for N, _ in measured}) < FEWEST_SIZES or len(shapes) > 1:
@@ -115,8 +115,7 @@ def exponents_of_N(tables: StudyTables, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"T": measured[0][1].T, "alpha": alpha[0], "low": low, "high": high})
 
 
-def position_entries(tables: StudyTables, laws: Laws, family: str | None) -> Sequence[Mapping[str, Any]]:
-    """The family's position laws by N, those whose run left its losses."""
-    measured = tables.position_losses
-    entries = [e for e in laws["positions"] if e["family"] == family and e["run"] in measured]
-    return sorted(entries, key=lambda entry: entry["N"])
+def position_fits(study: StudyTables, laws: Laws, family: str | None) -> list[PositionFit]:
+    """The family's position laws by N, of runs that left their losses."""
+    fits = (fit for fit in laws.positions if fit.family == family and fit.run in study.position_losses)
+    return sorted(fits, key=lambda fit: fit.N)

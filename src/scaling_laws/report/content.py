@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-from scaling_laws.report import figures, findings, law_tables, tables
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.laws.results.types import Laws
+from scaling_laws.report import figures, findings, tables
+from scaling_laws.report.evidence import Laws as JsonLaws
+from scaling_laws.report.evidence import StudyTables, as_laws
 from scaling_laws.report.figure import CHAPTERS, ChapterName, figures_of
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import Picture, draw_pictures
@@ -95,12 +96,9 @@ class Content(Page):
     tables: StudyTables
 
 
-def content_of(study: Study, laws: Mapping[str, Any]) -> Content:
-    """Read the study's tables, draw its figures, say what they show.
-
-    Raises:
-        InputError: the laws lack a key of `laws.json`.
-    """
+def content_of(study: Study, laws: Laws | JsonLaws) -> Content:
+    """Read the study's tables, draw its figures, say what they show."""
+    laws = as_laws(laws)
     study_tables = StudyTables.read(study, laws)
     pictures = draw_pictures(figures_of(figures), study_tables, laws)
     chapters = (
@@ -131,17 +129,17 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
         return replace(
             chapter,
             tables=filled(
-                Titled("Every approach side by side", law_tables.approaches(laws), "ladder"),
+                Titled("Every approach side by side", tables.approaches(laws), "ladder"),
             ),
         )
     if name == "family":
-        worth = Titled("How much compute is another architecture worth?", law_tables.efficiencies(laws))
+        worth = Titled("How much compute is another architecture worth?", tables.efficiencies(laws))
         return replace(
             chapter,
             tables=filled(Titled("Late positions", tables.late_positions(laws), symbols=False), worth),
         )
     if name == "batch":
-        batches = law_tables.critical_batch(laws)
+        batches = tables.critical_batch(laws)
         return replace(
             chapter,
             sentences=() if batches.rows or not batches.caption else (batches.caption,),
@@ -152,7 +150,7 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
             chapter,
             sentences=tuple(_trust_sentences(laws)),
             list_heading="Warnings",
-            listed=tuple(laws["warnings"]),
+            listed=laws.warnings,
             tables=_trust_tables(laws),
         )
     if name == "next":
@@ -167,32 +165,32 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
 
 
 def _trust_sentences(laws: Laws) -> Iterator[str]:
-    noise = laws["noise"]
-    if noise["sd_log_loss"] is None:
-        reason = noise["reason"] or "no run was repeated with another seed"
+    noise = laws.noise
+    if noise.sd_log_loss is None:
+        reason = noise.reason or "no run was repeated with another seed"
         yield f"The noise between seeds is not known: {reason}."
     else:
         yield (
             "Between runs that differ in their seed alone, ln loss has a standard deviation of "
-            f"{100 * noise['sd_log_loss']:.2f} % ({noise['n_runs']} runs in {noise['n_groups']} groups)."
+            f"{100 * noise.sd_log_loss:.2f} % ({noise.n_runs} runs in {noise.n_groups} groups)."
         )
-    identified = sum(fit["identified"] for fit in laws["fits"])
-    yield f"{identified} of {len(laws['fits'])} fits are identified."
+    fits = [fit for family in laws.families for fit in laws.of(family).fits]
+    yield f"{sum(fit.identified for fit in fits)} of {len(fits)} fits are identified."
 
 
 def _trust_tables(laws: Laws) -> tuple[Titled, ...]:
     return filled(
         Titled("The largest size, predicted from the smaller ones", tables.holdout(laws), symbols=False),
         Titled(
-            "Every form, fitted below a cut and asked about the runs beyond it",
-            law_tables.rollout(laws, "joint"),
+            "Every form, fitted below a cut, and its predictions of the runs beyond it",
+            tables.rollout(laws, "joint"),
         ),
         Titled(
             "Laws of one variable, beside the joint laws on the same runs",
-            law_tables.rollout(laws, "single"),
+            tables.rollout(laws, "single"),
         ),
-        Titled("The end of a run, predicted from its beginning", law_tables.learning_curves(laws)),
-        Titled("Outliers: flagged, not dropped", law_tables.outliers(laws), "wrapped", symbols=False),
+        Titled("The end of a run, predicted from its beginning", tables.learning_curves(laws)),
+        Titled("Outliers: flagged, not dropped", tables.outliers(laws), "wrapped", symbols=False),
         Titled("How the exponents move with the choices of the analysis", tables.sensitivity(laws)),
     )
 

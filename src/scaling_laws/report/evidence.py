@@ -10,22 +10,23 @@ import pandas as pd
 
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.noise import SeedNoise
+from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.positions import PositionLosses, losses_by_run
 from scaling_laws.laws.results.family_tables import Settings
 from scaling_laws.laws.results.skeleton import blank_laws
+from scaling_laws.laws.results.types import FittedLaw
+from scaling_laws.laws.results.types import Laws as TypedLaws
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report import style as st
-from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import MAIN_CORPUS, loss_column
 from scaling_laws.study.runs import Study
 
 Laws = Mapping[str, Any]
-"""The content of `laws.json` (docs/laws-json.md)."""
+"""The content of laws.json, until the papers read typed laws."""
 
-LAWS_KEYS = frozenset(
-    ("study", "schema", "conventions", "fits", "frontier", "isoflop", "positions", "noise", "holdout")
-    + ("late_positions", "left_out", "warnings", "manifest")
-)
+
+def as_laws(laws: TypedLaws | Laws) -> TypedLaws:
+    return laws if isinstance(laws, TypedLaws) else TypedLaws.from_json(laws, str(laws.get("study")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,34 +51,19 @@ class StudyTables:
     position_losses: Mapping[str, PositionLosses]
 
     @classmethod
-    def read(cls, study: Study, laws: Laws) -> StudyTables:
-        """Read the tables of `study` that go with `laws`.
-
-        Raises:
-            InputError: the laws lack a key of `laws.json`.
-        """
-        if missing := sorted(LAWS_KEYS - laws.keys()):
-            raise InputError(f"the laws of {study.name} lack {', '.join(missing)}; fit them again")
+    def read(cls, study: Study, laws: TypedLaws | Laws) -> StudyTables:
+        """Read the tables of `study` that go with `laws`."""
         empty = pd.DataFrame()
+        tables: dict[str, Any] = {"study": study, "name": study.name, "complete": study.runs}
         if study.runs.empty:
-            return cls(
-                name=study.name,
-                complete=study.runs,
-                runs=empty,
-                curves=empty,
-                position_losses={},
-                study=study,
-            )
-        conventions = laws["conventions"]
+            return cls(**tables, runs=empty, curves=empty, position_losses={})
         positions = study.positions()
-        runs, _ = usable_runs(study.runs, n=conventions["N"], c=conventions["C"])
+        runs, _ = usable_runs(study.runs, n=as_laws(laws).conventions.N, c=as_laws(laws).conventions.C)
         return cls(
-            name=study.name,
-            complete=study.runs,
+            **tables,
             runs=runs,
             curves=study.curves(),
             position_losses=losses_by_run(positions, MAIN_CORPUS) if len(positions) else {},
-            study=study,
         )
 
     @property
@@ -115,29 +101,50 @@ class StudyTables:
         return self.runs if self.runs.empty else self.runs[self.runs["family"] == family]
 
 
-def no_laws(study: Study) -> dict[str, Any]:
-    """The laws of a study without a complete run, for which there is nothing to fit: empty lists."""
-    reason = "no run is complete"
-    settings = Settings(n="N", c="C", delta=DEFAULT_DELTA, resamples=0, seed=0)
-    noise = SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason=reason)
-    laws = blank_laws(study.name, settings, noise, study.left_out, [], reason)
-    return laws | {"warnings": [f"There is no law: {reason}."], "manifest": {}}
-
-
-def n_label(laws: Laws) -> str:
+def n_label(laws: TypedLaws | Laws) -> str:
     """What N counts in these laws."""
-    return st.PARAMETER_LABELS[laws["conventions"]["N"]]
+    return st.PARAMETER_LABELS[as_laws(laws).conventions.N]
 
 
-def c_label(laws: Laws) -> str:
+def c_label(laws: TypedLaws | Laws) -> str:
     """What C counts in these laws."""
-    return st.COMPUTE_LABELS[laws["conventions"]["C"]]
+    return st.COMPUTE_LABELS[as_laws(laws).conventions.C]
 
 
 def d_label(tables: StudyTables) -> str:
     """What D counts in these runs."""
     once = (tables.runs["unique_tokens"] == tables.runs["D"]).all()
     return "D, unique tokens in one pass" if once else "D, training tokens, some repeated"
+
+
+def envelope_points(laws: TypedLaws, family: str | None) -> pd.DataFrame:
+    """C, N, loss: the points of the family's lower envelope, by compute."""
+    points = [(point.C, point.N, point.loss) for point in as_laws(laws).of(family).frontier.points]
+    return pd.DataFrame(points, columns=["C", "N", "loss"], dtype=float).sort_values("C")
+
+
+def best_joint_law(laws: TypedLaws | Laws, family: str | None) -> tuple[FittedLaw | None, str]:
+    """The law of N and D to believe, and why (see `best_joint_fit`); None where none is identified."""
+    of_family = as_laws(laws).of(family)
+    fits = [
+        {"form": fit.form, "family": family, "identified": fit.identified, "reason": fit.reason}
+        for fit in of_family.fits
+    ]
+    holdout = [
+        {"form": entry.form, "family": family, "mean_absolute_error": entry.mean_absolute_error}
+        for entry in of_family.holdout
+    ]
+    fit, why = best_joint_fit({"fits": fits, "holdout": holdout}, family)
+    return (None if fit is None else of_family.fit(fit["form"])), why
+
+
+def training_losses(tables: StudyTables, corpus: str = MAIN_CORPUS) -> pd.DataFrame:
+    """Losses on `corpus` during training: run, tokens, loss; empty where the runs left no such curves."""
+    column = loss_column(corpus)
+    if column not in tables.curves.columns:
+        return pd.DataFrame(columns=["run", "tokens", "loss"])
+    curves = tables.curves.dropna(subset=[column])
+    return curves[["run", "tokens", column]].rename(columns={column: "loss"}).reset_index(drop=True)
 
 
 def find_fit(laws: Laws, form: str, family: str | None) -> dict[str, Any] | None:
@@ -160,10 +167,10 @@ def find_allocation(laws: Laws, method: str, family: str | None) -> dict[str, An
     return next(matches, {"exponent": None, "exponent_interval": None, "reason": "not measured"})
 
 
-def training_losses(tables: StudyTables, corpus: str = MAIN_CORPUS) -> pd.DataFrame:
-    """Losses on `corpus` during training: run, tokens, loss; empty where the runs left no such curves."""
-    column = loss_column(corpus)
-    if column not in tables.curves.columns:
-        return pd.DataFrame(columns=["run", "tokens", "loss"])
-    curves = tables.curves.dropna(subset=[column])
-    return curves[["run", "tokens", column]].rename(columns={column: "loss"}).reset_index(drop=True)
+def no_laws(study: Study) -> dict[str, Any]:
+    """The laws of a study without a complete run, for which there is nothing to fit: empty lists."""
+    reason = "no run is complete"
+    settings = Settings(n="N", c="C", delta=DEFAULT_DELTA, resamples=0, seed=0)
+    noise = SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason=reason)
+    laws = blank_laws(study.name, settings, noise, study.left_out, [], reason)
+    return laws | {"warnings": [f"There is no law: {reason}."], "manifest": {}}

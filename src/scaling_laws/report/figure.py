@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from matplotlib.figure import Figure
 
-from scaling_laws.report.evidence import Laws
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.style import styled
 
 Data = TypeVar("Data")

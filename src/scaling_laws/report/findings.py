@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
-from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.plan.planner import plan_from_laws
 from scaling_laws.laws.plan.question import Plan
 from scaling_laws.laws.published import (
@@ -16,8 +15,9 @@ from scaling_laws.laws.published import (
     KAPLAN_TABLE_2,
     KAPLAN_TABLE_6,
 )
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws, StudyTables, find_fit
+from scaling_laws.report.evidence import StudyTables, best_joint_law
 from scaling_laws.report.formulas import form_name, value_with_interval
 from scaling_laws.report.text import NOTHING, Table, interval_text, number, short
 from scaling_laws.study.errors import InputError
@@ -39,7 +39,7 @@ def answer(tables: StudyTables, laws: Laws) -> tuple[str, ...]:
     The main family's paragraph comes first and says it all; every other family has a short one.
     """
     if tables.runs.empty:
-        n_left_out = len(laws["left_out"])
+        n_left_out = len(laws.left_out)
         return (
             f"No run of this study can enter a law ({n_left_out} left out): it says nothing about scaling.",
         )
@@ -75,7 +75,7 @@ def _exponents(laws: Laws, family: str) -> Iterator[str]:
             ("kaplan_d", "alpha_D", "α_D", KAPLAN_SINGLE.of_D.alpha_D),
             ("kaplan_c", "alpha_C", "α_C", KAPLAN_SINGLE.of_C_naive.alpha_C),
         )
-        if (fit := find_fit(laws, form, family)) is not None and fit["identified"]
+        if (fit := laws.of(family).fit(form)) is not None and fit.identified
     ]
     if single:
         yield f"The loss falls as a power of size, data or compute alone with {', '.join(single)}."
@@ -83,21 +83,21 @@ def _exponents(laws: Laws, family: str) -> Iterator[str]:
 
 def _joint_law(laws: Laws, family: str) -> Iterator[str]:
     """The law of N and D to believe, and how the best size grows, beside both papers."""
-    fit, why = best_joint_fit(laws, family)
+    fit, why = best_joint_law(laws, family)
     if fit is None:
         yield f"No joint law L(N, D) is identified: {why}."
         return
-    if fit["form"] == "chinchilla":
+    if fit.form == "chinchilla":
         law = (
             "They follow L(N, D) = E + A/N^α + B/D^β with "
             f"α = {value_with_interval(fit, 'alpha')} (Chinchilla 2022: {HOFFMANN.alpha:.3g}), "
             f"β = {value_with_interval(fit, 'beta')} ({HOFFMANN.beta:.3g}) and "
             f"E = {value_with_interval(fit, 'E')}"
         )
-    elif fit["form"] != "kaplan_nd":
-        exponents = [name for name in fit["parameters"] if fit["units"][name] == "1"]
+    elif fit.form != "kaplan_nd":
+        exponents = [name for name in fit.parameters if fit.units[name] == "1"]
         values = ", ".join(f"{name} = {value_with_interval(fit, name)}" for name in exponents)
-        law = f"They follow {form_name(fit['form'])}, {fit['formula']}, with {values}"
+        law = f"They follow {form_name(fit.form)}, {fit.formula}, with {values}"
     else:
         law = (
             "They follow Kaplan's coupled L(N, D) (equation 1.5 of the paper) with "
@@ -115,7 +115,7 @@ def _plans(tables: StudyTables, laws: Laws, family: str) -> Iterator[str]:
     sentences: list[str] = []
     for multiple in MULTIPLES[1:]:
         try:
-            plan = plan_from_laws(laws, multiple * _largest_C(tables, family), family=family)
+            plan = plan_from_laws(laws.to_json(), multiple * _largest_C(tables, family), family=family)
         except InputError:
             return  # no joint law: said above, and in the chapter of plans
         of_what = "the compute of the largest run " if not sentences else ""
@@ -130,11 +130,11 @@ def _plans(tables: StudyTables, laws: Laws, family: str) -> Iterator[str]:
 def _trust(laws: Laws, family: str) -> Iterator[str]:
     """What the laws predicted that they were not fitted to, the noise, and how much is not known."""
     yield from _held_out(laws, family)
-    if (noise := laws["noise"]["sd_log_loss"]) is not None:
+    if (noise := laws.noise.sd_log_loss) is not None:
         yield f"Runs that differ in their seed alone differ by {100 * noise:.2f} % (one standard deviation)."
-    fits = [fit for fit in laws["fits"] if fit["family"] in (family, "all")]
-    identified = sum(fit["identified"] for fit in fits)
-    warnings = len(laws["warnings"])
+    fits = laws.of(family).fits
+    identified = sum(fit.identified for fit in fits)
+    warnings = len(laws.warnings)
     yield (
         f"{identified} of its {_count(len(fits), 'fit')} are identified; "
         f"{_count(warnings, 'warning') if warnings else 'no warning'} in all "
@@ -151,7 +151,7 @@ def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
         largest_C = _largest_C(tables, family)
         for multiple in MULTIPLES:
             try:
-                plan = plan_from_laws(laws, multiple * largest_C, family=family)
+                plan = plan_from_laws(laws.to_json(), multiple * largest_C, family=family)
             except InputError as error:
                 caveats.append(f"{st.family_name(family)}: no plan. {error}.")
                 break
@@ -186,11 +186,11 @@ def _plan_row(family: str, multiple: int, plan: Plan) -> tuple[str, ...]:
 
 def _held_out(laws: Laws, family: str) -> Iterator[str]:
     """How well the law to believe predicted the largest size, fitted without it."""
-    fit, _ = best_joint_fit(laws, family)
-    for entry in laws["holdout"]:
-        if fit and entry["form"] == fit["form"] and entry["family"] == family and entry["relative_error"]:
-            worst = 100 * max(abs(error) for error in entry["relative_error"])
-            baseline = 100 * max(abs(error) for error in entry["baseline_relative_error"])
+    fit, _ = best_joint_law(laws, family)
+    for entry in laws.of(family).holdout:
+        if fit is not None and entry.form == fit.form and entry.relative_error:
+            worst = 100 * max(abs(error) for error in entry.relative_error)
+            baseline = 100 * max(abs(error) for error in entry.baseline_relative_error)
             yield (
                 "Fitted without the largest size, it predicts that size's losses within "
                 f"{number(worst, 2)} % (no-fit guess: {number(baseline, 2)} %)."

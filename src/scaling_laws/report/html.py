@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.content import Content, Page, content_of
+from scaling_laws.report.evidence import Laws as JsonLaws
 from scaling_laws.report.interactive import explorer_of
 from scaling_laws.report.markdown import markdown
 from scaling_laws.report.pictures import embedded, write_pictures
@@ -21,16 +21,13 @@ GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 FIGURES_FOLDER = "figures"
 
 
-def write_report(study: Study, laws: Mapping[str, Any], output: Path | None = None) -> Path:
+def write_report(study: Study, laws: Laws | JsonLaws, output: Path | None = None) -> Path:
     """Write the report of a study, and return its path.
 
     Args:
         study: the runs.
-        laws: the content of `laws.json` (docs/laws-json.md).
+        laws: the study's.
         output: the HTML file; by default `report.html` in the study's folder.
-
-    Raises:
-        InputError: the laws lack a key of `laws.json`.
     """
     return write_content(content_of(study, laws), output or study.folder / "report.html")
 

@@ -20,8 +20,9 @@ from markupsafe import Markup
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws, StudyTables, c_label, n_label, training_losses
+from scaling_laws.report.evidence import StudyTables, c_label, n_label, training_losses
 from scaling_laws.report.pictures import embedded_figure
 
 CURVE_POINTS = 36_000
@@ -69,8 +70,8 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
         experiments=tuple(data["experiments"]),
         conventions_N={key: words.removeprefix("N, ") for key, words in st.PARAMETER_LABELS.items()},
         conventions_C=st.COMPUTE_LABELS,
-        chosen_N=laws["conventions"]["N"],
-        chosen_C=laws["conventions"]["C"],
+        chosen_N=laws.conventions.N,
+        chosen_C=laws.conventions.C,
         still=embedded_figure(draw_still(tables, laws)),
         has_curves=any(data["curves"]),
     )
@@ -121,7 +122,7 @@ def script_json(data: Any) -> Markup:
 @st.styled
 def draw_still(tables: StudyTables, laws: Laws) -> Figure:
     """Every complete run: loss against size and against compute, families by marker, N by colour."""
-    N, C = laws["conventions"]["N"], laws["conventions"]["C"]
+    N, C = laws.conventions.N, laws.conventions.C
     runs = tables.complete
     runs = runs[(runs[N] > 0) & (runs[C] > 0)]
     figure, axes = st.panels(2)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scaling_laws.report.evidence import Laws
+from scaling_laws.laws.results.types import Laws
+from scaling_laws.report.evidence import Laws as JsonLaws
+from scaling_laws.report.evidence import as_laws
 from scaling_laws.study.runs import Study
 
 
-def manifest(study: Study, laws: Laws) -> Iterator[tuple[str, str]]:
+def manifest(study: Study, laws: Laws | JsonLaws) -> Iterator[tuple[str, str]]:
     """Keys and values as text: conventions, forms, settings and input of the fits; versions of the runs."""
-    yield "schema of laws.json", str(laws["schema"])
-    yield from _flat("conventions", laws["conventions"])
-    yield from _flat("fits", laws["manifest"])
+    laws = as_laws(laws)
+    plain = laws.to_json()
+    yield "schema of laws.json", str(laws.schema)
+    yield from _flat("conventions", plain["conventions"])
+    yield from _flat("fits", plain["manifest"])
     for name in ("git_revision", "host", "schedule", "corpus", "versions"):
         values = sorted({_line(getattr(record, name)) for record in study.records})
         if values:

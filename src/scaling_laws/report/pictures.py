@@ -17,8 +17,10 @@ from typing import Any, TypeAlias
 from matplotlib.figure import Figure
 from PIL import Image
 
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.evidence import Laws as JsonLaws
+from scaling_laws.report.evidence import StudyTables, as_laws
 from scaling_laws.report.figure import ChapterName, StudyFigure
 from scaling_laws.report.figures.entry import Entry
 from scaling_laws.study.processes import clean_pool, n_cores
@@ -78,12 +80,15 @@ class Picture:
         return self.pixels[0] / PNG_DPI
 
 
-def draw_pictures(figures: Sequence[AnyFigure], study: StudyTables, laws: Laws) -> tuple[Picture, ...]:
+def draw_pictures(
+    figures: Sequence[AnyFigure], study: StudyTables, laws: Laws | JsonLaws
+) -> tuple[Picture, ...]:
     """Every one of these figures, in this order."""
     n_processes = min(n_cores(), len(figures))
+    typed = as_laws(laws)
     if n_processes == 1 or len(study.complete) < RUNS_WORTH_PROCESSES:
-        return tuple(picture_of(figure, study, laws) for figure in figures)
-    with clean_pool(n_processes, _receive, study, laws) as pool:
+        return tuple(picture_of(figure, study, typed, laws) for figure in figures)
+    with clean_pool(n_processes, _receive, study, typed, laws) as pool:
         return tuple(pool.map(_received_picture, figures))
 
 
@@ -91,18 +96,20 @@ _received: list[Any] = []
 """In a process that draws: tables and laws."""
 
 
-def _receive(study: StudyTables, laws: Laws) -> None:
-    _received[:] = [study, laws]
+def _receive(*received: Any) -> None:
+    _received[:] = received
 
 
 def _received_picture(figure: AnyFigure) -> Picture:
     return picture_of(figure, *_received)
 
 
-def picture_of(figure: AnyFigure, study: StudyTables, laws: Laws) -> Picture:
+def picture_of(
+    figure: AnyFigure, study: StudyTables, laws: Laws, json_laws: Laws | JsonLaws | None = None
+) -> Picture:
     """One figure, prepared, drawn and described."""
     if isinstance(figure, Entry):
-        return _picture_of_entry(figure, study, laws)
+        return _picture_of_entry(figure, study, json_laws)
     data = figure.prepare(study, laws)
     missing = data if isinstance(data, str) else ""
     drawn = st.note(figure.title, missing) if missing else figure.draw(data)
@@ -117,7 +124,7 @@ def picture_of(figure: AnyFigure, study: StudyTables, laws: Laws) -> Picture:
     )
 
 
-def _picture_of_entry(entry: Entry, study: StudyTables, laws: Laws) -> Picture:
+def _picture_of_entry(entry: Entry, study: StudyTables, laws: Any) -> Picture:
     drawn = entry.draw(study, laws)
     return Picture(
         name=entry.name,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from scaling_laws.laws.checks.rollout_scores import Comparison, FormScore
+from scaling_laws.laws.checks.sensitivity import Sensitivity
 from scaling_laws.laws.published import (
     HOFFMANN,
     HOFFMANN_ENVELOPE,
@@ -17,21 +18,38 @@ from scaling_laws.laws.published import (
     KAPLAN_TABLE_6,
     ReportedExponent,
 )
+from scaling_laws.laws.results.types import NOT_MEASURED, FittedLaw, LawCertificate, Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws, StudyTables, find_allocation, find_fit
+from scaling_laws.report.evidence import Laws as JsonLaws
+from scaling_laws.report.evidence import StudyTables, as_laws
 from scaling_laws.report.formulas import FORM_NAMES, value_with_interval
-from scaling_laws.report.text import NOTHING, Table, interval_text, number, short
+from scaling_laws.report.text import (
+    NOTHING,
+    Table,
+    decimals,
+    interval_text,
+    number,
+    percent,
+    short,
+    with_interval,
+)
 
 SHOWN_WARNINGS = 5
 """In the terminal; the report lists all."""
+AXIS_NAMES = {"N": "larger N", "D": "larger D", "C": "more compute"}
+ROUTES = {"envelope": "envelope of final losses", "learning_curves": "envelope of learning curves"}
+ROUTES |= {"parabola": "slices, parabola", "akima": "slices, Akima"}
+CURVE_FORMS = ("power_d", "kaplan_d", "last loss seen")
+LEVEL_QUANTITIES = ("S_min", "E_min", "B_crit")
 
 
-def headline(laws: Laws) -> Table:
+def headline(laws: Laws | JsonLaws) -> Table:
     """This study by family, Kaplan 2020 and Chinchilla 2022, with 90 % intervals."""
-    families = st.families_of(fit["family"] for fit in laws["fits"])
+    laws = as_laws(laws)
+    families = st.families_of(family for family in laws.families if laws.of(family).fits)
 
     def row(name: str, form: str, parameter: str, kaplan: Any, chinchilla: Any) -> tuple[str, ...]:
-        ours = [value_with_interval(find_fit(laws, form, family), parameter) for family in families]
+        ours = [value_with_interval(laws.of(family).fit(form), parameter) for family in families]
         return (name, *ours, _published(kaplan), _published(chinchilla))
 
     def error(name: str, forms: tuple[str, ...], key: str) -> tuple[str, ...]:
@@ -76,21 +94,21 @@ def headline(laws: Laws) -> Table:
     )
 
 
-def headline_text(laws: Laws) -> str:
+def headline_text(laws: Laws | JsonLaws) -> str:
     """The headline table for the terminal, with how many runs were left out and the fit's warnings."""
-    lines = [f"{laws['study']}: scaling laws with 90 % intervals", "", headline(laws).text()]
-    if left_out := laws["left_out"]:
+    laws = as_laws(laws)
+    lines = [f"{laws.study}: scaling laws with 90 % intervals", "", headline(laws).text()]
+    if left_out := laws.left_out:
         lines += ["", f"left out of the fits: {len(left_out)} (reasons in the report)"]
-    lines += [f"warning: {warning}" for warning in laws["warnings"][:SHOWN_WARNINGS]]
-    if (more := len(laws["warnings"]) - SHOWN_WARNINGS) > 0:
+    lines += [f"warning: {warning}" for warning in laws.warnings[:SHOWN_WARNINGS]]
+    if (more := len(laws.warnings) - SHOWN_WARNINGS) > 0:
         lines.append(f"and {more} more warnings in the report")
     return "\n".join(lines)
 
 
-def runs(tables: StudyTables, laws: Laws) -> Table:
+def runs(study: StudyTables, laws: Laws) -> Table:
     """One row a complete run, by family, N and D."""
-    conventions = laws["conventions"]
-    n, c = conventions["N"], conventions["C"]
+    n, c = laws.conventions.N, laws.conventions.C
     columns = (
         "run",
         "family",
@@ -103,7 +121,7 @@ def runs(tables: StudyTables, laws: Laws) -> Table:
         "tokens/s",
         "s",
     )
-    if tables.complete.empty:
+    if study.complete.empty:
         return Table(columns=columns, rows=())
     rows = [
         (
@@ -113,12 +131,12 @@ def runs(tables: StudyTables, laws: Laws) -> Table:
             short(run["D"]),
             f"{run[c]:.2e}",
             f"{run['loss']:.4f}",
-            _decimals(run.get("bits_per_byte_test"), 4),
-            NOTHING if pd.isna(run["learning_rate"]) else f"{run['learning_rate']:.2g}",
+            decimals(run.get("bits_per_byte_test"), 4),
+            NOTHING if np.isnan(run["learning_rate"]) else f"{run['learning_rate']:.2g}",
             short(run["tokens_per_s"]),
-            _decimals(run["elapsed_s"], 0),
+            decimals(run["elapsed_s"], 0),
         )
-        for _, run in tables.complete.sort_values(["family", n, "D", "seed"]).iterrows()
+        for _, run in study.complete.sort_values(["family", n, "D", "seed"]).iterrows()
     ]
     caption = (
         "loss on held-out files of the training distribution, final weights; s: seconds of its own steps"
@@ -126,72 +144,69 @@ def runs(tables: StudyTables, laws: Laws) -> Table:
     return Table(columns=columns, rows=tuple(rows), caption=caption)
 
 
-def left_out(laws: Laws) -> Table:
+def left_out(laws: Laws | JsonLaws) -> Table:
     """Runs that no fit used, and why."""
-    rows = tuple((str(row["run"]), str(row["status"]), str(row["reason"])) for row in laws["left_out"])
+    rows = tuple((each.run, each.status, each.reason) for each in as_laws(laws).left_out)
     return Table(columns=("run", "status", "reason"), rows=rows)
 
 
 def fits(laws: Laws) -> Table:
     """Every fit with its parameters, what it was fitted to, and its certificate."""
     columns = ("fit", "family", "parameters", "rows", "certificate", "identified", "intervals")
-    rows = []
-    for fit in laws["fits"]:
-        certificate = fit["certificate"]
-        quantities = {**fit["parameters"], **fit["derived"]} if fit["identified"] else {}
-        rows.append(
-            (
-                fit["formula"],
-                st.family_name(fit["family"]),
-                "; ".join(_parameter(fit, name) for name in quantities) or NOTHING,
-                f"{fit['n_rows']} rows of {fit['n_clusters']} trainings: {fit['rows']}",
-                _certificate(certificate),
-                "yes" if fit["identified"] else f"no: {fit['reason']}",
-                fit["interval_method"] or NOTHING,
-            )
+    rows = tuple(
+        (
+            fit.formula,
+            st.family_name(family),
+            "; ".join(_parameter(fit, name) for name in quantities if fit.identified) or NOTHING,
+            f"{fit.n_rows} rows of {fit.n_clusters} trainings: {fit.rows}",
+            _certificate(fit.certificate),
+            "yes" if fit.identified else f"no: {fit.reason}",
+            fit.interval_method or NOTHING,
         )
-    return Table(columns=columns, rows=tuple(rows))
+        for family in laws.families
+        for fit in laws.of(family).fits
+        for quantities in [[*fit.parameters, *fit.derived]]
+    )
+    return Table(columns=columns, rows=rows)
 
 
-def _parameter(fit: Mapping[str, Any], name: str) -> str:
-    unit = fit["units"].get(name, "1")
+def _parameter(fit: FittedLaw, name: str) -> str:
+    unit = fit.units.get(name, "1")
     words = f"{name} = {value_with_interval(fit, name)}"
     return words if unit in ("", "1") else f"{words} {unit}"
 
 
-def _certificate(certificate: Mapping[str, Any]) -> str:
-    if not certificate:
+def _certificate(certificate: LawCertificate | None) -> str:
+    if certificate is None:
         return NOTHING
-    on_bound = certificate["on_bound"]
-    return (
-        f"{certificate['starts']} starts, {100 * (certificate['share_at_best'] or 0):.0f} % at the best; "
-        f"gradient {number(certificate['gradient_norm'], 2)}; "
-        f"condition {number(certificate['condition_number'], 2)}; "
-        f"rms {_decimals(100 * (certificate['rms_log_residual'] or 0), 2)} %"
-        + (f"; on a bound: {', '.join(on_bound)}" if on_bound else "")
-        + "".join(
-            f"; profile of {name} {interval_text(ends)}"
-            for name, ends in certificate.get("profile", {}).items()
-        )
-    )
+    words = [
+        f"{certificate.starts} starts, {100 * (certificate.share_at_best or 0):.0f} % at the best",
+        f"gradient {number(certificate.gradient_norm, 2)}",
+        f"condition {number(certificate.condition_number, 2)}",
+        f"rms {decimals(100 * (certificate.rms_log_residual or 0), 2)} %",
+    ]
+    if certificate.on_bound:
+        words.append(f"on a bound: {', '.join(certificate.on_bound)}")
+    words += [f"profile of {name} {interval_text(ends)}" for name, ends in certificate.profile.items()]
+    return "; ".join(words)
 
 
 def _held_out(laws: Laws, family: str, forms: tuple[str, ...], key: str) -> str:
     """Mean absolute error in per cent, by the first of the forms that could be fitted."""
-    entries = [entry for entry in laws["holdout"] if entry["family"] in (family, "all")]
+    entries = laws.of(family).holdout
     for form in forms:
         for entry in entries:
-            if entry["form"] == form and entry[key]:
-                return f"{100 * np.abs(np.asarray(entry[key], dtype=float)).mean():.1f} %"
+            if entry.form == form and getattr(entry, key):
+                return f"{100 * np.abs(np.asarray(getattr(entry, key), dtype=float)).mean():.1f} %"
     return "not identified" if entries else NOTHING
 
 
 def measured_exponent(laws: Laws, method: str, family: str) -> str:
     """a of N_opt ~ C^a through measured optima, with its interval."""
-    entry = find_allocation(laws, method, family)
-    if entry["exponent"] is None:
+    entry = laws.of(family).allocation_by(method)
+    if entry.exponent is None:
         return "not identified"
-    return f"{number(entry['exponent'])} {interval_text(entry['exponent_interval'])}".strip()
+    return with_interval(entry.exponent, entry.exponent_interval)
 
 
 def sensitivity(laws: Laws) -> Table:
@@ -200,61 +215,205 @@ def sensitivity(laws: Laws) -> Table:
     names = ("alpha", "beta", "a_opt", "isoflop_exponent", "envelope_exponent")
     rows = tuple(
         (
-            st.family_name(entry["family"]),
-            entry["change"],
-            str(entry["n_rows"]),
+            st.family_name(family),
+            entry.change,
+            str(entry.n_rows),
             *(_value_or_range(entry, name) for name in names),
         )
-        for entry in laws.get("sensitivity", ())
+        for family in laws.families
+        for entry in laws.of(family).sensitivity
     )
     return Table(columns=columns, rows=rows, caption="Point estimates; a dash: not identified.")
 
 
-def _value_or_range(entry: Mapping[str, Any], name: str) -> str:
-    if entry.get(f"{name}_range"):
-        low, high = entry[f"{name}_range"]
-        return f"{number(low)} to {number(high)}"
-    return number(entry[name])
+def _value_or_range(entry: Sensitivity, name: str) -> str:
+    if ends := getattr(entry, f"{name}_range", None):
+        return f"{number(ends[0])} to {number(ends[1])}"
+    return number(getattr(entry, name))
 
 
 def _published(value: Any) -> str:
     return NOTHING if value is None else f"{float(value):.3g}"
 
 
-def _decimals(value: Any, digits: int) -> str:
-    return NOTHING if value is None or pd.isna(value) else f"{value:.{digits}f}"
-
-
 def holdout(laws: Laws) -> Table:
     """Predicted and measured loss of every held-out run."""
-    rows = []
-    for entry in laws["holdout"]:
-        name = (st.family_name(entry["family"]), FORM_NAMES[entry["form"]])
-        if not entry["predicted"]:
-            rows.append(
-                (st.family_name(entry["family"]), FORM_NAMES[entry["form"]], entry["reason"], *(NOTHING,) * 3)
-            )
-            continue
-        for run, predicted, actual, error in zip(
-            entry["held_out"], entry["predicted"], entry["actual"], entry["relative_error"], strict=True
-        ):
-            cells = run, f"{predicted:.4f}", f"{actual:.4f}", f"{100 * error:+.2f} %"
-            rows.append((*name, *cells))
+    rows: list[tuple[str, ...]] = []
+    for family in laws.families:
+        for entry in laws.of(family).holdout:
+            name = (st.family_name(family), FORM_NAMES[entry.form])
+            if not entry.predicted:
+                rows.append((*name, entry.reason, NOTHING, NOTHING, NOTHING))
+            rows += [
+                (*name, run, f"{predicted:.4f}", f"{actual:.4f}", f"{100 * error:+.2f} %")
+                for run, predicted, actual, error in zip(
+                    entry.held_out,
+                    entry.predicted,
+                    entry.actual,
+                    entry.relative_error,
+                    strict=bool(entry.predicted),
+                )
+            ]
     return Table(columns=("family", "form", "run", "predicted", "measured", "error"), rows=tuple(rows))
 
 
 def late_positions(laws: Laws) -> Table:
     """LSTM less Transformer at late positions, one row a matched pair."""
-    late = laws["late_positions"]
+    late = laws.late_positions
     rows = tuple(
         (
-            short(pair["N_lstm"]),
-            short(pair["N_transformer"]),
-            f"{pair['difference_nats']:+.4f}",
-            interval_text(pair["interval"]) or NOTHING,
+            short(pair.N_lstm),
+            short(pair.N_transformer),
+            f"{pair.difference_nats:+.4f}",
+            interval_text(pair.interval) or NOTHING,
         )
-        for pair in late["pairs"]
+        for pair in late.pairs
     )
-    caption = f"mean over positions from {late['position_from']} on; above 0 the Transformer is better"
+    caption = f"mean over positions from {late.position_from} on; above 0 the Transformer is better"
     columns = ("N of the LSTM", "N of the Transformer", "LSTM less Transformer, nats", "90 % interval")
     return Table(columns=columns, rows=rows, caption=caption)
+
+
+def rollout(laws: Laws, kind: str) -> Table:
+    """How well each form, fitted below a cut, predicts the runs beyond it: one row a form.
+
+    Args:
+        kind: `joint` for the laws of N and D on all runs; `single` for those of one variable, beside the
+            joint laws on the runs that those predict.
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    sentences = []
+    for family in laws.families:
+        name = st.family_name(family)
+        for entry in laws.of(family).rollout:
+            if entry.kind != kind or not entry.scores:
+                continue
+            for score in entry.scores:
+                cells.setdefault((name, score.form), {})[entry.axis] = _rollout_cell(score, entry)
+            sentences += [f"{name}, {AXIS_NAMES[entry.axis]}: {entry.sentence}"] if entry.sentence else []
+    rows = [
+        (name, form, *(by_axis.get(axis, NOTHING) for axis in AXIS_NAMES))
+        for (name, form), by_axis in cells.items()
+    ]
+    caption = (
+        "Mean |predicted/measured - 1| over the windows that every compared form predicted; in brackets, "
+        "over those that it did. " + " ".join(sentences)
+    )
+    columns = ("family", "form", *(f"on {words}" for words in AXIS_NAMES.values()))
+    return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
+
+
+def _rollout_cell(score: FormScore, entry: Comparison) -> str:
+    if score.n_refused == entry.n_windows:
+        return "not identified in any window" if entry.n_windows > 1 else "not identified"
+    refused = f"; {score.n_refused} of {entry.n_windows} refused" if score.n_refused else ""
+    return f"{percent(score.error)} ({percent(score.own_error)}{refused})"
+
+
+def approaches(laws: Laws | JsonLaws) -> Table:
+    """The exponents of N_opt and D_opt by every approach, and N_opt at the largest compute."""
+    laws = as_laws(laws)
+    rows = []
+    for family in laws.families:
+        for each in laws.of(family).approaches.approaches:
+            at = next((optimum for optimum in reversed(each.optima) if not optimum.extrapolated), None)
+            rows.append(
+                (
+                    st.family_name(family),
+                    f"{each.approach}: {ROUTES.get(each.method, each.method)}",
+                    with_interval(each.a, each.a_interval),
+                    with_interval(each.b, each.b_interval),
+                    NOTHING if at is None else with_interval(at.N_opt, at.N_opt_interval),
+                    NOTHING if at is None else f"{at.C:.2e}",
+                    each.reason or NOTHING,
+                )
+            )
+    columns = ("family", "approach", "a: N_opt ~ C^a", "b: D_opt ~ C^b", "N_opt", "at C, FLOPs", "why not")
+    return Table(
+        columns=columns,
+        rows=tuple(rows),
+        caption="Approaches of Hoffmann 2022: 1 envelope, 2 slices of equal compute, 3 a law of N and D.",
+    )
+
+
+def efficiencies(laws: Laws) -> Table:
+    """What another family's parameters, tokens and compute are worth in the reference's."""
+    rows = [
+        (
+            f"{st.family_name(each.family)} in {st.family_name(shared.reference)}s",
+            shared.formula,
+            *(with_interval(getattr(each, name), each.intervals[name]) for name in ("m_C", "m_N", "m_D")),
+        )
+        for shared in laws.shared
+        for each in shared.efficiencies
+    ]
+    columns = ("worth of", "shared law", "one FLOP", "one parameter", "one token")
+    caption = (
+        "One law for all families, with shared exponents: with C FLOPs the first family reaches what the "
+        "second reaches with (one FLOP) x C, both at their best sizes. 90 % intervals."
+    )
+    return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
+
+
+def learning_curves(laws: Laws) -> Table:
+    """How well the end of a run is predicted from its first part."""
+    rows = [
+        (
+            st.family_name(family),
+            f"{100 * score.share:.0f} %",
+            str(score.n_compared),
+            *(percent(score.mean_absolute_error.get(name)) for name in CURVE_FORMS),
+            f"{score.n_covered} of {score.n_intervals}",
+        )
+        for family in laws.families
+        for score in laws.of(family).learning_curves.scores
+    ]
+    columns = ("family", "seen", "runs", "E + B/D^β", "(D_c/D)^α_D", "last loss seen", "in its 90 % interval")
+    caption = (
+        "Mean error of the last loss at a constant learning rate. The intervals take a curve's points as "
+        "independent and are too narrow where they are not."
+    )
+    return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
+
+
+def outliers(laws: Laws) -> Table:
+    """Runs that a rule caught; none is dropped."""
+    rows = [
+        (st.family_name(family), flag.run, flag.rule, flag.words)
+        for family in laws.families
+        for flag in laws.of(family).outliers.flags
+    ]
+    return Table(columns=("family", "run", "rule", "why"), rows=tuple(rows))
+
+
+def critical_batch(laws: Laws) -> Table:
+    """Steps and tokens to each loss in the limits of a large and of a small batch."""
+    rows = [
+        (
+            st.family_name(family),
+            short(level.N),
+            f"{level.loss:.3f}",
+            *(with_interval(getattr(level, name), level.intervals.get(name)) for name in LEVEL_QUANTITIES),
+            level.warning or NOTHING,
+        )
+        for family in laws.families
+        for level in laws.of(family).critical_batch.levels
+        if level.B_crit is not None
+    ]
+    columns = ("family", "N", "loss", "S_min, steps", "E_min, tokens", "B_crit, tokens", "warning")
+    return Table(columns=columns, rows=tuple(rows), caption=" ".join(_batch_sentences(laws)))
+
+
+def _batch_sentences(laws: Laws) -> Iterator[str]:
+    for family in laws.families:
+        law, name = laws.of(family).critical_batch, st.family_name(family)
+        if law.reason == NOT_MEASURED:
+            continue
+        if law.reason:
+            yield f"{name}: no critical batch: {law.reason}."
+        elif law.size_dependence is not None:
+            values = ", ".join(
+                f"{key} = {with_interval(value, law.intervals.get(key))}"
+                for key, value in law.parameters.items()
+            )
+            yield f"{name}: B_crit = B_star/L^(1/alpha_B) with {values}. {law.size_dependence.sentence}"

@@ -56,10 +56,10 @@ def percent(share: float | None, digits: int = 2) -> str:
 
 
 def interval_text(interval: Sequence[float | None] | None, digits: int = 3) -> str:
-    """`[0.098, 0.109]`; an end that the draws do not bound is `?`; empty without an interval."""
-    if not interval:
+    """`[0.098, 0.109]`; an end that the draws do not bound is `?`; empty without an interval (or of NaN)."""
+    if not interval or all(end is not None and math.isnan(end) for end in interval):
         return ""
-    low, high = ("?" if end is None else number(end, digits) for end in interval)
+    low, high = ("?" if end is None or math.isnan(end) else number(end, digits) for end in interval)
     return f"[{low}, {high}]"
 
 

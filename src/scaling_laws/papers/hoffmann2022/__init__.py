@@ -14,9 +14,9 @@ from scaling_laws.laws.published import (
 )
 from scaling_laws.report.claims import Claim, Finding, Measured, not_measured
 from scaling_laws.report.evidence import Laws, StudyTables, find_allocation
-from scaling_laws.report.law_tables import approaches
 from scaling_laws.report.paper import Paper
 from scaling_laws.report.style import family_name
+from scaling_laws.report.tables import approaches
 from scaling_laws.report.text import NOTHING, Table, with_interval
 
 THEIRS: Mapping[int, tuple[str, tuple[str, ...], ReportedExponent]] = {

@@ -1,104 +1,117 @@
-"""What did the laws say about the largest size before they had seen it?"""
+"""What did the laws predict of the largest size, fitted without it?"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scaling_laws.laws.checks.holdout import Holdout
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws, StudyTables, d_label
-from scaling_laws.report.figures.entry import Entry
+from scaling_laws.report.evidence import StudyTables, d_label
+from scaling_laws.report.figure import figure
 from scaling_laws.report.figures.fit_quality import NEEDS_GRID, predicted_losses
 from scaling_laws.report.formulas import FORM_NAMES
 from scaling_laws.report.text import short
 
 MOST_COLUMNS = 3
+LOOKS: tuple[dict[str, Any], ...] = ({"marker": "^", "linestyle": "-"}, {"marker": "s", "linestyle": "--"})
 
 
-@st.styled
-def draw(tables: StudyTables, laws: Laws) -> Figure:
-    """A panel a family: the largest size's losses, and what laws fitted to the other sizes said of them."""
-    predictions = predicted_losses(tables, laws)
-    held_out = predictions[predictions["held_out"]]
-    families = [family for family in tables.families if (held_out["family"] == family).any()]
-    if not families:
-        return st.note("The largest size, predicted", _why_none_held_out(laws))
-    n_rows = math.ceil(len(families) / MOST_COLUMNS)
-    n_columns = math.ceil(len(families) / n_rows)
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The largest size of each family, predicted from the smaller ones.
+
+    Attributes:
+        table: held-out runs: form, family, run, N, D, loss, predicted.
+        scores: by family and form.
+    """
+
+    table: pd.DataFrame
+    scores: Mapping[str, Mapping[str, Holdout]]
+    D_label: str
+
+
+def _describe(data: HeldOut) -> str:
+    """Mean errors on the largest size, beside the guess that needs no fit."""
+    family, *others = data.scores
+    words = [f"{FORM_NAMES[form]} {_percent(score)}" for form, score in data.scores[family].items()]
+    errors = [score.mean_absolute_error or 0.0 for other in others for score in data.scores[other].values()]
+    of_others = f"; of the other families, at most {100 * max(errors):.1f} %" if errors else ""
+    guess = next(iter(data.scores[family].values())).baseline_mean_absolute_error
+    return (
+        f"{st.family_name(family)}: mean error of the losses of the largest size, fitted without it: "
+        f"{' and '.join(words)}, where a guess without a fit errs by {100 * (guess or 0):.1f} %{of_others}."
+    )
+
+
+def _draw(data: HeldOut) -> Figure:
+    """A panel a family: the largest size's losses, and what laws fitted to the other sizes predicted."""
+    n_rows = math.ceil(len(data.scores) / MOST_COLUMNS)
+    n_columns = math.ceil(len(data.scores) / n_rows)
     figure, axes = st.panels(n_columns, n_rows, width=max(5.5, 4.0 * n_columns), height=4.9 * n_rows)
-    for panel in axes[len(families) :]:
+    for panel in axes[len(data.scores) :]:
         panel.set_axis_off()
-    for panel, family in zip(axes, families, strict=False):
-        _draw_family(panel, held_out[held_out["family"] == family], laws)
-        st.log_x(panel, held_out.loc[held_out["family"] == family, "D"], d_label(tables))
+    for panel, (family, scores) in zip(axes, data.scores.items(), strict=False):
+        _draw_family(panel, data.table[data.table["family"] == family], scores)
+        st.log_x(panel, data.table.loc[data.table["family"] == family, "D"], data.D_label)
         panel.set_ylabel(st.LOSS_LABEL if panel in axes[::n_columns] else "")
     return figure
 
 
-def _draw_family(axes: Axes, held_out: pd.DataFrame, laws: Laws) -> None:
-    family = held_out["family"].iloc[0]
-    truth = held_out.drop_duplicates("run")
+@figure(
+    "held_out",
+    "The largest size, predicted by laws fitted without it",
+    "trust",
+    order=3,
+    draw=_draw,
+    describe=_describe,
+)
+def held_out(study: StudyTables, laws: Laws) -> HeldOut | str:
+    """Of all families that have one."""
+    predictions = predicted_losses(study, laws)
+    scores = {
+        family: {score.form: score for score in laws.of(family).holdout if score.predicted}
+        for family in study.families
+    }
+    scores = {
+        family: {form: of_family[form] for form in FORM_NAMES if form in of_family}
+        for family, of_family in scores.items()
+    }
+    scores = {family: of_family for family, of_family in scores.items() if of_family}
+    if not scores:
+        entries = [entry for family in laws.families for entry in laws.of(family).holdout]
+        reasons = sorted({entry.reason for entry in entries if entry.reason})
+        return " ".join([NEEDS_GRID, *(f"Held out: {reason}." for reason in reasons)])
+    table = predictions[predictions["held_out"]].drop(columns="held_out")
+    return HeldOut(table=table, scores=scores, D_label=d_label(study))
+
+
+def _draw_family(axes: Axes, table: pd.DataFrame, scores: Mapping[str, Holdout]) -> None:
+    truth = table.drop_duplicates("run")
     axes.plot(truth["D"], truth["loss"], "o", color=st.INK, zorder=4, label="measured")
-    values = [*truth["loss"], *held_out["predicted"]]
-    looks = (
-        {"marker": "^", "linestyle": "-"},
-        {"marker": "s", "linestyle": "--"},
-    )
     for place, form in enumerate(FORM_NAMES):
-        of_form = held_out[held_out["form"] == form].sort_values("D")
-        if of_form.empty:
+        if form not in scores:
             continue
-        error = _entry(laws, family, form)["mean_absolute_error"]
-        label = f"{FORM_NAMES[form]}: mean error {100 * error:.1f} %"
-        look: dict[str, Any] = {**looks[place], "mfc": "none", "color": st.FAMILY_COLOURS[place], "lw": 1.2}
+        of_form = table[table["form"] == form].sort_values("D")
+        label = f"{FORM_NAMES[form]}: mean error {_percent(scores[form])}"
+        look = {**LOOKS[place], "mfc": "none", "color": st.FAMILY_COLOURS[place], "lw": 1.2}
         axes.plot(of_form["D"], of_form["predicted"], **look, label=label)
-    entry = _entry(laws, family, held_out["form"].iloc[0])
-    label = f"lowest loss that was fitted: {100 * entry['baseline_mean_absolute_error']:.1f} %"
-    axes.axhline(entry["baseline"], color=st.GREY, linewidth=1.0, linestyle=":", zorder=1, label=label)
-    st.log_y(axes, [*values, entry["baseline"]], "", margin=0.1)
-    axes.set_title(f"{st.plain(st.family_name(family))}, N = {short(truth['N'].max())} held out")
+    first = next(iter(scores.values()))
+    baseline, error = first.baseline or math.nan, first.baseline_mean_absolute_error or math.nan
+    label = f"lowest loss that was fitted: {100 * error:.1f} %"
+    axes.axhline(baseline, color=st.GREY, linewidth=1.0, linestyle=":", zorder=1, label=label)
+    st.log_y(axes, [*truth["loss"], *table["predicted"], baseline], "", margin=0.1)
+    family = st.plain(st.family_name(table["family"].iloc[0]))
+    axes.set_title(f"{family}, N = {short(truth['N'].max())} held out")
     st.legend_below(axes, columns=1)
 
 
-def describe(tables: StudyTables, laws: Laws) -> str:
-    """Mean errors on the largest size, beside the guess that needs no fit."""
-    scored = [entry for entry in laws["holdout"] if entry["form"] in FORM_NAMES and entry["predicted"]]
-    if not scored:
-        return _why_none_held_out(laws)
-    family = st.families_of(entry["family"] for entry in scored)[0]
-    of_family = [entry for entry in scored if entry["family"] == family]
-    words = [f"{FORM_NAMES[entry['form']]} {100 * entry['mean_absolute_error']:.1f} %" for entry in of_family]
-    others = [entry["mean_absolute_error"] for entry in scored if entry["family"] != family]
-    of_others = f"; of the other families, at most {100 * max(others):.1f} %" if others else ""
-    return (
-        f"{st.family_name(family)}: mean error of the losses of the largest size, fitted without it: "
-        f"{' and '.join(words)}, where a guess without a fit errs by "
-        f"{100 * of_family[0]['baseline_mean_absolute_error']:.1f} %{of_others}."
-    )
-
-
-def _entry(laws: Laws, family: str, form: str) -> Mapping[str, Any]:
-    entries: list[Mapping[str, Any]] = laws["holdout"]
-    return next(entry for entry in entries if (entry["family"], entry["form"]) == (family, form))
-
-
-def _why_none_held_out(laws: Laws) -> str:
-    reasons = sorted({entry["reason"] for entry in laws["holdout"] if entry["reason"]})
-    return " ".join([NEEDS_GRID, *(f"Held out: {reason}." for reason in reasons)])
-
-
-FIGURES: tuple[Entry, ...] = (
-    Entry(
-        name="held_out",
-        title="The largest size, predicted by laws that had not seen it",
-        paper="",
-        question="trust",
-        draw=draw,
-        describe=describe,
-    ),
-)
+def _percent(score: Holdout) -> str:
+    return f"{100 * (score.mean_absolute_error or 0.0):.1f} %"

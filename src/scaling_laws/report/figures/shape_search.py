@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.shapes import RATIOS, Importance, RatioBin, ShapeResult, read_shape_result
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import figure
 from scaling_laws.report.text import short
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
+from scaling_laws.laws.fit.best_rates import best_rates, rate_losses
 from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import line_through
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
@@ -14,7 +14,6 @@ SCHEDULE = ("decay", "cooldown_share", "learning_rate")
 ENOUGH = 0.5
 """Of the largest summed learning rate at the best peak rate."""
 DRAWS = 1000
-FEWEST_RATES = 4
 
 
 def _schedules(tables: StudyTables, laws: Laws) -> Measured | Finding:
@@ -42,34 +41,15 @@ def _schedules(tables: StudyTables, laws: Laws) -> Measured | Finding:
     return Measured(value=value, interval=interval, context=context)
 
 
-def best_rates(runs: pd.DataFrame) -> pd.DataFrame:
-    """N, batch_tokens, rate: the minimum of a parabola of ln loss in ln rate, where it lies among the rates.
-
-    Args:
-        runs: columns N, batch_tokens, learning_rate, loss.
-    """
-    rows = []
-    for (N, batch), tried in runs.groupby(["N", "batch_tokens"]):
-        mean = tried.groupby("learning_rate")["loss"].mean()
-        if len(mean) < FEWEST_RATES:
-            continue
-        log_rate = np.log(mean.index.to_numpy(dtype=float))
-        centre = log_rate.mean()
-        curvature, slope, _ = np.polyfit(log_rate - centre, np.log(mean.to_numpy(dtype=float)), 2)
-        best = centre - slope / (2 * curvature) if curvature > 0 else np.inf
-        if log_rate.min() <= best <= log_rate.max():
-            rows.append((N, batch, float(np.exp(best))))
-    return pd.DataFrame(rows, columns=["N", "batch_tokens", "rate"])
-
-
 def _rate_falls(tables: StudyTables, laws: Laws) -> Measured | Finding:
     runs = tables.of_experiment("lr", tables.main_family)
     if runs.empty:
         return not_measured("no sizes with several learning rates")
-    best = best_rates(runs)
+    best = best_rates(rate_losses(runs))
+    best = best[best["inside"]]
     if best["N"].nunique() < 3 or len(best) - best["batch_tokens"].nunique() < 2:
         return inconclusive(f"{len(best)} sizes and batches have their best rate among those tried")
-    line = line_through(np.log(best["N"]), np.log(best["rate"]), best["batch_tokens"])
+    line = line_through(np.log(best["N"]), np.log(best["learning_rate"]), best["batch_tokens"])
     context = (
         f"{len(best)} best rates at {best['N'].nunique()} sizes and {best['batch_tokens'].nunique()} batches"
     )

@@ -13,7 +13,7 @@ from scaling_laws.laws.selection import at_common_horizon
 from scaling_laws.report import style as st
 from scaling_laws.report.evidence import Laws, StudyTables, find_fit, n_label
 from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.figures.scale import KAPLAN_EXPONENTS, NEEDS_SIZES
+from scaling_laws.report.figures.power_laws import KAPLAN_EXPONENTS, NEEDS_SIZES
 from scaling_laws.report.formulas import (
     fitted_band,
     law_of,

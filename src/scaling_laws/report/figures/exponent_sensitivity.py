@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from scaling_laws.laws.plan.choice import best_joint_fit
+from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.published import HOFFMANN, HOFFMANN_ISOFLOP, KAPLAN_TABLE_2, KAPLAN_TABLE_6
+from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws, StudyTables
-from scaling_laws.report.figures.entry import Entry
-from scaling_laws.report.formulas import LEVELS, draws_of, form_name
-from scaling_laws.report.text import NIL, interval_text, number, short
+from scaling_laws.report.evidence import StudyTables, best_joint_law
+from scaling_laws.report.figure import figure
+from scaling_laws.report.formulas import LEVELS, form_name
+from scaling_laws.report.text import NIL, interval_text, short, with_interval
 
-TITLE_LADDER = "How the exponents move with choices of the analysis"
-TITLE_BOOTSTRAP = "What the runs say about the joint law's parameters"
 ALLOCATIONS = {
     "a_opt": "Chinchilla's L(N, D)",
     "isoflop_exponent": "slices of equal compute",
@@ -47,54 +47,84 @@ PUBLISHED: dict[str, tuple[str, dict[str, float]]] = {
 """Exponents, which have no unit; scales depend on the vocabulary."""
 
 
-def ladder_points(laws: Laws, family: str | None) -> pd.DataFrame:
-    """change, n_rows, exponent, value, low, high: one row a change and exponent that was identified.
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How the exponents of one family move with one change of the analysis at a time.
 
-    `value` is a point estimate; where a change is a series of fits it is NaN, and `low` and `high` are the
-    series' ends.
+    Attributes:
+        table: change, n_rows, exponent, value, low, high: a row a change and exponent that was identified.
+            `value` is a point estimate; where a change is a series of fits it is NaN, and `low` and `high`
+            are the series' ends.
+        n_rows: rows that were fitted, by change, in order.
     """
-    rows = []
-    for entry in laws.get("sensitivity", ()):
-        if entry["family"] != family:
-            continue
-        for exponent in (*ALLOCATIONS, *EXPONENTS):
-            value, ends = entry[exponent], entry.get(f"{exponent}_range")
-            if value is not None or ends:
-                low, high = ends or (np.nan, np.nan)
-                at = np.nan if value is None else value
-                rows.append((entry["change"], entry["n_rows"], exponent, at, low, high))
-    return pd.DataFrame(rows, columns=["change", "n_rows", "exponent", "value", "low", "high"])
+
+    family: str
+    table: pd.DataFrame
+    n_rows: Mapping[str, int]
 
 
-@st.styled
-def draw_ladder(tables: StudyTables, laws: Laws) -> Figure:
+def _describe_choices(data: Choices) -> str:
+    """How far each way to N_opt moves over all changes."""
+    moved = []
+    for exponent, name in ALLOCATIONS.items():
+        values = data.table.loc[data.table["exponent"] == exponent, ["value", "low", "high"]]
+        if values.notna().to_numpy().any():
+            low, high = np.nanmin(values.to_numpy(dtype=float)), np.nanmax(values.to_numpy(dtype=float))
+            moved.append(f"{low:.2f} to {high:.2f} by {name}")
+    if not moved:
+        return "No exponent of N_opt(C) is identified, whatever the analysis chooses."
+    return f"Over all choices a of N_opt ~ C^a moves from {', from '.join(moved)}."
+
+
+def _draw_choices(data: Choices) -> Figure:
     """A row a change. Left: a of N_opt ~ C^a, three ways. Middle, right: exponents of Chinchilla's law."""
-    family = tables.main_family
-    points = ladder_points(laws, family)
-    if points.empty:
-        needs = "an exponent that is identified: `scaling-laws sweep configs/sweeps/size.yaml`."
-        return st.note(TITLE_LADDER, f"Needs {needs}")
-    changes = [entry["change"] for entry in laws["sensitivity"] if entry["family"] == family]
+    changes = list(data.n_rows)
     figure, axes = st.panels(3, width=12.0, height=1.9 + 0.3 * len(changes))
-    _ladder(axes[0], points, changes, ALLOCATIONS)
+    _ladder(axes[0], data.table, changes, ALLOCATIONS)
     _published_a(axes[0])
     axes[0].set_xlabel(r"$a$ of $N_{opt} \propto C^a$")
     for panel, (name, label) in zip(axes[1:], EXPONENTS.items(), strict=True):
-        of_law = points[points["exponent"] == name]
         panel.set_yticks(range(len(changes)), [""] * len(changes))
-        if of_law.empty:
+        if not (data.table["exponent"] == name).any():
             st.note_in(panel, "Chinchilla's law is not identified.")
             continue
-        _ladder(panel, points, changes, {name: "Chinchilla's L(N, D)"})
+        _ladder(panel, data.table, changes, {name: "Chinchilla's L(N, D)"})
         panel.set_xlabel(label)
-    rows = {entry["change"]: entry["n_rows"] for entry in laws["sensitivity"] if entry["family"] == family}
-    names = [f"{st.plain(change)} ({rows[change]})" for change in changes]
+    names = [f"{st.plain(change)} ({n_rows})" for change, n_rows in data.n_rows.items()]
     axes[0].set_yticks(range(len(changes)), names, fontsize=8.5)
-    title = f"{st.plain(st.family_name(str(family)))}: one change at a time (runs)"
+    title = f"{st.plain(st.family_name(data.family))}: one change at a time (runs)"
     figure.suptitle(title, color=st.INK, fontsize=10.5)
     _equal_spans(axes[1:])
     figure.legend(handles=_legend_of(axes[:1]), loc="outside lower center", ncols=5, fontsize=8.5)
     return figure
+
+
+@figure(
+    "sensitivity",
+    "How the exponents move with choices of the analysis",
+    "trust",
+    order=4,
+    draw=_draw_choices,
+    describe=_describe_choices,
+)
+def sensitivity(study: StudyTables, laws: Laws) -> Choices | str:
+    """Of the main family."""
+    of_family = laws.of(study.main_family)
+    rows = [
+        (entry.change, entry.n_rows, exponent, getattr(entry, exponent))
+        + (getattr(entry, f"{exponent}_range", None) or (None, None))
+        for entry in of_family.sensitivity
+        for exponent in (*ALLOCATIONS, *EXPONENTS)
+        if getattr(entry, exponent) is not None or getattr(entry, f"{exponent}_range", None)
+    ]
+    if not rows:
+        return "Needs an exponent that is identified: `scaling-laws sweep configs/sweeps/size.yaml`."
+    table = pd.DataFrame(rows, columns=["change", "n_rows", "exponent", "value", "low", "high"])
+    return Choices(
+        family=of_family.family,
+        table=table.astype({"value": float, "low": float, "high": float}),
+        n_rows={entry.change: entry.n_rows for entry in of_family.sensitivity},
+    )
 
 
 def _ladder(axes: Axes, points: pd.DataFrame, changes: Sequence[str], exponents: Mapping[str, str]) -> None:
@@ -134,61 +164,89 @@ def _published_a(axes: Axes) -> None:
         )
 
 
-def describe_ladder(tables: StudyTables, laws: Laws) -> str:
-    """How far each way to N_opt moves over all changes."""
-    points = ladder_points(laws, tables.main_family)
-    moved = []
-    for exponent, name in ALLOCATIONS.items():
-        values = points.loc[points["exponent"] == exponent, ["value", "low", "high"]].to_numpy(dtype=float)
-        if np.isfinite(values).any():
-            moved.append(f"{np.nanmin(values):.2f} to {np.nanmax(values):.2f} by {name}")
-    if not moved:
-        return "No exponent of N_opt(C) is identified, whatever the analysis chooses."
-    return f"Over all choices a of N_opt ~ C^a moves from {', from '.join(moved)}."
+# --- bootstrap ------------------------------------------------------------------------------------
 
 
-def bootstrap_draws(fit: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
-    """By name the bootstrap's draws of each parameter, and of a_opt where the law has it; all are finite."""
-    law = draws_of(fit)
-    if law is None:
-        return {}
-    draws = {name: np.asarray(fit["resamples"][name], dtype=np.float64) for name in fit["parameters"]}
-    if "a_opt" in fit["derived"]:
-        draws["a_opt"] = np.broadcast_to(
-            np.asarray(law.a_opt, dtype=np.float64), (len(next(iter(draws.values()))),)
-        )
-    finite = np.all([np.isfinite(values) for values in draws.values()], axis=0)
-    return {name: values[finite] for name, values in draws.items()} if finite.any() else {}
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """The joint law to believe, and the bootstrap's draws of its parameters: all finite, by name."""
+
+    family: str
+    fit: FittedLaw
+    draws: Mapping[str, NDArray[np.float64]]
 
 
-@st.styled
-def draw_bootstrap(tables: StudyTables, laws: Laws) -> Figure:
+def _describe_draws(data: Draws) -> str:
+    """Estimate, bootstrap interval and profile interval of every parameter without a unit."""
+    fit, profiles = data.fit, _profiles(data.fit)
+    words = []
+    for name, value in {**fit.parameters, **fit.derived}.items():
+        if fit.units.get(name, "1") != "1" or name == "b_opt":
+            continue
+        profile = f" (profile {interval_text(profiles[name])})" if name in profiles else ""
+        words.append(f"{name} = {with_interval(value, fit.interval(name))}{profile}")
+    return f"{form_name(fit.form)}, {fit.interval_method or 'no bootstrap'}: {'; '.join(words)}."
+
+
+def _draw_draws(data: Draws) -> Figure:
     """A panel a parameter: the bootstrap's draws, their 90 %, the profile's interval, and the estimate."""
-    fit, why = best_joint_fit(laws, tables.main_family)
-    draws = bootstrap_draws(fit) if fit else {}
-    if fit is None or not draws:
-        reason = why if fit is None else "its fit has no bootstrap"
-        needs = "a law of N and D that is identified: `scaling-laws sweep configs/sweeps/size.yaml`"
-        return st.note(TITLE_BOOTSTRAP, f"Needs {needs} ({reason}).")
+    fit, draws = data.fit, data.draws
     columns = 3
     rows = -(-len(draws) // columns)
     figure, axes = st.panels(columns, rows, width=11.5, height=0.7 + 2.5 * rows)
-    published = PUBLISHED.get(fit["form"], ("", {}))
+    source, published = PUBLISHED.get(fit.form, ("", {}))
     for panel, (name, values) in zip(axes, draws.items(), strict=False):
         _distribution(panel, name, values, fit)
-        if name in published[1]:
-            at = published[1][name]
-            panel.axvline(at, color=st.GREY, linestyle="--", linewidth=1.1, label=published[0])
+        if name in published:
+            panel.axvline(published[name], color=st.GREY, linestyle="--", linewidth=1.1, label=source)
     for place, panel in enumerate(axes[len(draws) :]):
         _pair(panel, draws, fit) if place == 0 else panel.set_axis_off()
     figure.legend(handles=_legend_of(axes[: len(draws)]), loc="outside lower center", ncols=5, fontsize=8.5)
-    title = f"{st.plain(st.family_name(fit['family']))}: {form_name(fit['form'])}, {fit['interval_method']}"
+    title = f"{st.plain(st.family_name(data.family))}: {form_name(fit.form)}, {fit.interval_method}"
     figure.suptitle(title, color=st.INK, fontsize=10.5)
     return figure
 
 
-def _distribution(axes: Axes, name: str, values: NDArray[np.float64], fit: Mapping[str, Any]) -> None:
-    estimate = {**fit["parameters"], **fit["derived"]}[name]
+@figure(
+    "bootstrap",
+    "What the runs say about the joint law's parameters",
+    "trust",
+    order=5,
+    draw=_draw_draws,
+    describe=_describe_draws,
+)
+def bootstrap(study: StudyTables, laws: Laws) -> Draws | str:
+    """Of the main family."""
+    fit, why = best_joint_law(laws, study.main_family)
+    draws = {} if fit is None else bootstrap_draws(fit)
+    if fit is None or not draws:
+        reason = why if fit is None else "its fit has no bootstrap"
+        return (
+            "Needs a law of N and D that is identified: "
+            f"`scaling-laws sweep configs/sweeps/size.yaml` ({reason})."
+        )
+    return Draws(family=str(study.main_family), fit=fit, draws=draws)
+
+
+def bootstrap_draws(fit: FittedLaw) -> dict[str, NDArray[np.float64]]:
+    """By name the bootstrap's draws of each parameter, and of a_opt where the law has it; all are finite."""
+    law = fit.draws
+    if law is None:
+        return {}
+    draws = {name: np.asarray(getattr(law, name), dtype=np.float64) for name in fit.parameters}
+    if "a_opt" in fit.derived:
+        n_draws = len(next(iter(draws.values())))
+        draws["a_opt"] = np.broadcast_to(np.asarray(law.a_opt, dtype=np.float64), (n_draws,))
+    finite = np.all([np.isfinite(values) for values in draws.values()], axis=0)
+    return {name: values[finite] for name, values in draws.items()} if finite.any() else {}
+
+
+def _profiles(fit: FittedLaw) -> Mapping[str, Interval]:
+    return {} if fit.certificate is None else fit.certificate.profile
+
+
+def _distribution(axes: Axes, name: str, values: NDArray[np.float64], fit: FittedLaw) -> None:
+    estimate = fit.value(name) or 0.0
     low, high = np.percentile(values, LEVELS)
     logarithmic = values.min() > NIL and high > WIDE * low
     shown = np.log(values) if logarithmic else values
@@ -201,8 +259,8 @@ def _distribution(axes: Axes, name: str, values: NDArray[np.float64], fit: Mappi
         low, high, color=st.FAMILY_COLOURS[0], alpha=st.BAND_ALPHA, linewidth=0, label="90 % of them"
     )
     axes.axvline(estimate, color=st.FIT, linewidth=1.6, label="estimate")
-    profile = (fit["certificate"] or {}).get("profile", {}).get(name)
-    unit = fit["units"].get(name, "1").replace(" * ", " · ")
+    profile = _profiles(fit).get(name)
+    unit = fit.units.get(name, "1").replace(" * ", " · ")
     label = SYMBOLS.get(name, f"${name}$") + (f", {unit}" if unit != "1" else "")
     if logarithmic:
         st.log_x(axes, [*edges, estimate, *(end for end in profile or () if end)], label)
@@ -217,15 +275,15 @@ def _distribution(axes: Axes, name: str, values: NDArray[np.float64], fit: Mappi
     axes.spines["left"].set_visible(False)
 
 
-def _pair(axes: Axes, draws: Mapping[str, NDArray[np.float64]], fit: Mapping[str, Any]) -> None:
+def _pair(axes: Axes, draws: Mapping[str, NDArray[np.float64]], fit: FittedLaw) -> None:
     """The two exponents of the law against one another: what one draw trades for the other."""
-    exponents = [name for name in fit["parameters"] if fit["units"].get(name) == "1"]
+    exponents = [name for name in fit.parameters if fit.units.get(name) == "1"]
     if len(exponents) < 2:
         axes.set_axis_off()
         return
     x, y = exponents[:2]
     axes.plot(draws[x], draws[y], color=st.FAMILY_COLOURS[0], marker=".", alpha=0.5, linestyle="none")
-    axes.plot([fit["parameters"][x]], [fit["parameters"][y]], color=st.FIT, marker="o", linestyle="none")
+    axes.plot([fit.value(x) or 0.0], [fit.value(y) or 0.0], color=st.FIT, marker="o", linestyle="none")
     axes.set_xlabel(SYMBOLS.get(x, x))
     axes.set_ylabel(SYMBOLS.get(y, y))
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -250,39 +308,3 @@ def _legend_of(axes: Sequence[Axes]) -> list[Any]:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     return list(found.values())
-
-
-def describe_bootstrap(tables: StudyTables, laws: Laws) -> str:
-    """Estimate, bootstrap interval and profile interval of every parameter without a unit."""
-    fit, why = best_joint_fit(laws, tables.main_family)
-    if fit is None:
-        return f"No law of N and D is identified: {why}."
-    profiles = (fit["certificate"] or {}).get("profile", {})
-    words = []
-    for name, value in {**fit["parameters"], **fit["derived"]}.items():
-        if fit["units"].get(name, "1") != "1" or name == "b_opt":
-            continue
-        interval = f"{name} = {number(value)} {interval_text(fit['intervals'].get(name))}"
-        profile = f" (profile {interval_text(profiles[name])})" if name in profiles else ""
-        words.append(interval + profile)
-    return f"{form_name(fit['form'])}, {fit['interval_method'] or 'no bootstrap'}: {'; '.join(words)}."
-
-
-FIGURES = (
-    Entry(
-        name="sensitivity",
-        title=TITLE_LADDER,
-        paper="",
-        question="trust",
-        draw=draw_ladder,
-        describe=describe_ladder,
-    ),
-    Entry(
-        name="bootstrap",
-        title=TITLE_BOOTSTRAP,
-        paper="",
-        question="trust",
-        draw=draw_bootstrap,
-        describe=describe_bootstrap,
-    ),
-)
