@@ -79,6 +79,19 @@ STILL_TO_MOVE = {
 NO_TORCH = ("--help", "plan", "laws", "report", "paper", "sweep")
 
 
+def table() -> str:
+    """`LAYERS` as CONTRIBUTING.md shows it: `PYTHONPATH=. python -m tests.test_layers` prints it."""
+    rows = ["| layer | may import of this project | third party |", "|---|---|---|"]
+    for layer, (own, third_party) in LAYERS.items():
+        if layer:
+            cells = (
+                ", ".join(f"`{name}`" for name in sorted(names)) if names - {""} else none
+                for names, none in ((own, "everything" if "" in own else "nothing"), (third_party, "–"))
+            )
+            rows.append(f"| `{layer}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def layer_of(module: str) -> str:
     """The longest name in `LAYERS` that `module` (relative to the package) is or lies in."""
     return max((name for name in LAYERS if within(module, name)), key=len)
@@ -120,6 +133,10 @@ def test_arrows_point_down(path: Path) -> None:
             assert package in third_party, f"{module} imports {name}"
 
 
+def test_contributing_shows_this_table() -> None:
+    assert table() in (SOURCE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
 def test_the_rules_can_fail() -> None:
     own, third_party = LAYERS[layer_of("laws.fit")]
     assert not any(within("runs.load_study", allowed) for allowed in own)
@@ -141,3 +158,7 @@ def test_verbs_that_must_be_fast_do_not_import_torch(verb: str) -> None:
         "assert not {'torch', 'pytorch_lightning'} & set(sys.modules), 'torch was imported'"
     )
     subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    print(table())
