@@ -72,7 +72,6 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "": (set(), set()),
 }
 STILL_TO_MOVE = {
-    "laws.results.allocation_entries",
     "laws.results.time_entries",
 }
 """Modules of the core that still import a paper."""

@@ -48,7 +48,7 @@ def table(kind, seed):
 @pytest.mark.parametrize("seed", [1, 5])
 def test_any_table_is_answered(kind, seed):
     runs = table(kind, seed)
-    laws = fit_study("random", runs, resamples=10)
+    laws = fit_study("random", runs, resamples=10).to_json()
     json.dumps(laws, allow_nan=False)
     for fit in laws["fits"]:
         assert fit["identified"] or fit["reason"]
@@ -65,4 +65,4 @@ def test_shared_out_among_processes_it_is_the_same():
     runs = table("additive", 1)
     laws = fit_study("random", runs, resamples=5)
     assert runs["family"].nunique() == 2
-    assert json.dumps(fit_study("random", runs, resamples=5, processes=2)) == json.dumps(laws)
+    assert fit_study("random", runs, resamples=5, processes=2) == laws

@@ -2,11 +2,13 @@
 
 import json
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scaling_laws.laws.forms.joint import KaplanND
+from scaling_laws.laws.results.schema import laws_schema, schema_text
 from scaling_laws.laws.results.types import NOT_MEASURED, OPTIONAL, Laws, family_keys
 from scaling_laws.study.errors import InputError
 
@@ -123,3 +125,12 @@ def test_other_schemas_and_second_entries_are_refused(quick):
     twice = quick | {"frontier": [quick["frontier"][0], quick["frontier"][0]]}
     with pytest.raises(InputError, match=r"frontier\[1\]: a second entry of one family"):
         Laws.from_json(twice, "laws.json")
+
+
+def test_the_schema_is_what_the_types_say(quick):
+    assert Path("docs/laws.schema.json").read_text(encoding="utf-8") == schema_text()
+    schema = laws_schema()
+    assert set(schema["required"]) == set(Laws.from_json(quick, "laws.json").to_json())
+    assert set(schema["required"]) == set(quick) - set(GONE)
+    certificate = schema["$defs"]["LawCertificate"]
+    assert set(certificate["required"]) == set(certificate["properties"]) - {"profile"}

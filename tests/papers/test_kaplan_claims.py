@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from tests.support.fitted_studies import FittedStudy
 
+from scaling_laws.laws.results.study import no_laws
 from scaling_laws.papers.kaplan2020 import PAPER
 from scaling_laws.papers.kaplan2020.claims import of_learning_rates
 from scaling_laws.report.claims import Finding, findings
-from scaling_laws.report.evidence import StudyTables, no_laws
+from scaling_laws.report.evidence import StudyTables, plain_of
 from scaling_laws.report.figures import rate_and_batch
 
 CLAIMS = PAPER.claims
@@ -93,7 +94,7 @@ def test_where_nothing_scales_claims_are_contradicted(flat: FittedStudy) -> None
 
 def test_without_a_run_nothing_was_measured(paper: FittedStudy) -> None:
     empty = replace(paper.study, runs=paper.study.runs.iloc[:0])
-    laws = no_laws(empty)
+    laws = plain_of(no_laws(empty))
     tables = StudyTables.read(empty, laws)
     assert {finding.verdict for _, finding in findings(CLAIMS, tables, laws)} == {"not measured"}
 

@@ -18,8 +18,8 @@ from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.cli import main
 from scaling_laws.commands import report
-from scaling_laws.commands.laws import fit_folder
 from scaling_laws.commands.report import POINTS_A_CURVE, export, thinned
+from scaling_laws.laws.results.study import fit_folder
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report.pictures import KEPT_DPI, KEPT_STEP, LARGEST_KEPT_BYTES, PNG_DPI, smaller_png
 from scaling_laws.study.errors import InputError
@@ -104,7 +104,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """One family of four sizes, with its laws."""
     folder = tmp_path_factory.mktemp("study") / "small"
     study = load_study(write_synthetic_study(folder, families=("transformer",), max_sizes=4))
-    (folder / "laws.json").write_text(json.dumps(fit_folder(study, resamples=20)), encoding="utf-8")
+    (folder / "laws.json").write_text(json.dumps(fit_folder(study, resamples=20).to_json()), encoding="utf-8")
     return study
 
 

@@ -15,6 +15,7 @@ from tests.support.drawn import figures_in, prepared, said, shown
 
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.published import KAPLAN_FIGURE_14_NAIVE_N, KAPLAN_TABLE_6
+from scaling_laws.laws.results.study import no_laws
 from scaling_laws.papers.kaplan2020.figures import frontier, sizes
 from scaling_laws.papers.kaplan2020.training_time import (
     efficient_law,
@@ -24,7 +25,7 @@ from scaling_laws.papers.kaplan2020.training_time import (
     losses_at,
 )
 from scaling_laws.report.batches import law_curves
-from scaling_laws.report.evidence import StudyTables, no_laws
+from scaling_laws.report.evidence import StudyTables, plain_of
 from scaling_laws.report.figures import isoflop_slices, three_approaches
 from scaling_laws.study.units import PF_DAY_FLOPS
 
@@ -275,7 +276,7 @@ def test_approaches_are_those_of_the_laws(timed: Timed) -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_nothing_to_draw_is_a_note_that_names_a_sweep(one_run: Any, entry: Any) -> None:
     empty = tables_of(pd.DataFrame(), pd.DataFrame())
-    for tables, laws in ((empty, no_laws(empty.study)), (one_run.tables, one_run.laws)):
+    for tables, laws in ((empty, plain_of(no_laws(empty.study))), (one_run.tables, one_run.laws)):
         figure = shown(entry, tables, laws)
         texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
         words = " ".join(text.get_text().replace("\n", " ") for text in texts)

@@ -17,9 +17,10 @@ from scaling_laws.laws.published import (
     KAPLAN_TABLE_3,
     KAPLAN_TABLE_6,
 )
+from scaling_laws.laws.results.study import no_laws
 from scaling_laws.papers.kaplan2020.figures import growth, sizes
 from scaling_laws.papers.kaplan2020.training_time import PF_DAYS
-from scaling_laws.report.evidence import StudyTables, no_laws
+from scaling_laws.report.evidence import StudyTables, plain_of
 from scaling_laws.study.runs import Study
 from scaling_laws.study.units import PF_DAY_FLOPS
 
@@ -29,7 +30,7 @@ def nothing() -> tuple[StudyTables, dict[str, Any]]:
     """A study without a complete run, and its laws."""
     left_out = pd.DataFrame(columns=["run", "status", "reason"])
     study = Study(name="n", question="", folder=Path("n"), records=(), runs=pd.DataFrame(), left_out=left_out)
-    return tables_of(pd.DataFrame(), pd.DataFrame()), no_laws(study)
+    return tables_of(pd.DataFrame(), pd.DataFrame()), plain_of(no_laws(study))
 
 
 def line_named(axes: Any, start: str) -> tuple[np.ndarray, np.ndarray]:

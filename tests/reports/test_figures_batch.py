@@ -24,9 +24,10 @@ from tests.support.drawn import figures_in, said, shown
 
 from scaling_laws.laws.fit.best_rates import best_rates, rate_losses
 from scaling_laws.laws.published import KAPLAN_SINGLE
+from scaling_laws.laws.results.study import no_laws
 from scaling_laws.papers.kaplan2020.figures import schedules, steps_and_tokens
 from scaling_laws.report.batches import all_curves, batch_draws, batch_law, batch_levels
-from scaling_laws.report.evidence import StudyTables, no_laws
+from scaling_laws.report.evidence import StudyTables, plain_of
 from scaling_laws.report.figures import batch_and_noise, rate_and_batch
 
 ENTRIES = [
@@ -306,9 +307,10 @@ def test_nothing_to_draw_is_a_note_that_names_a_sweep(one_run: Any, synthetic: A
     empty = tables_of(pd.DataFrame(), pd.DataFrame())
     if entry.name == "noise_scale":  # that study's curves hold one
         shown(entry, synthetic.tables, synthetic.laws)
-        studies = [(empty, no_laws(empty.study))]
+        studies = [(empty, plain_of(no_laws(empty.study)))]
     else:
-        studies = [(empty, no_laws(empty.study)), one_run[:0:-1], (synthetic.tables, synthetic.laws)]
+        none = (empty, plain_of(no_laws(empty.study)))
+        studies = [none, one_run[:0:-1], (synthetic.tables, synthetic.laws)]
     for tables, laws in studies:
         figure = shown(entry, tables, laws)
         assert "configs/sweeps/" in " ".join(text.get_text().replace("\n", " ") for text in figure.texts)

@@ -15,10 +15,9 @@ from markupsafe import escape
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.plan.choice import best_joint_fit
-from scaling_laws.laws.results.study import fit_study
+from scaling_laws.laws.results.study import fit_study, no_laws
 from scaling_laws.report import figures
 from scaling_laws.report.content import Content, content_of
-from scaling_laws.report.evidence import no_laws
 from scaling_laws.report.figure import CHAPTERS, figures_of
 from scaling_laws.report.findings import next_runs
 from scaling_laws.report.formulas import value_with_interval

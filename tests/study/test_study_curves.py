@@ -34,7 +34,13 @@ def test_a_study_without_a_newer_column_is_read(tmp_path: Path) -> None:
     curves = study.curves()
     assert list(curves.columns[:3]) == ["run", "step", "tokens"] and loss_column("test") in curves.columns
     laws = fit_study("old", study.runs, curves=curves, resamples=10)
-    assert laws["fits"] and list(thinned(curves).columns) == ["run", "step", "tokens", "test_loss_nats"]
+    assert laws.by_family[0].fits
+    assert list(thinned(curves).columns) == [
+        "run",
+        "step",
+        "tokens",
+        "test_loss_nats",
+    ]
 
 
 def test_a_study_with_an_unknown_column_is_read(tmp_path: Path) -> None:

@@ -19,14 +19,12 @@ import pandas as pd
 
 from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
 from scaling_laws.laws.fit.noise import seed_noise
-from scaling_laws.laws.results.allocation_entries import allocation_entries
-from scaling_laws.laws.results.entries import plain_json
-from scaling_laws.laws.results.family_tables import FamilyTables, Settings
-from scaling_laws.laws.results.fit_entries import fit_entries, fit_family
-from scaling_laws.laws.results.skeleton import blank_laws
+from scaling_laws.laws.results.family import FamilyTables, laws_of
+from scaling_laws.laws.results.fitted import Settings
 from scaling_laws.laws.results.time_entries import time_entries
+from scaling_laws.laws.results.types import Conventions, LatePositions, Laws, plain_json
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.evidence import StudyTables, plain_of
 from scaling_laws.study.runs import Study
 
 LAW = ComputeEfficient(alpha_N=0.09, N_c=3e11, alpha_S=0.7, S_c=120.0, alpha_B=0.25, B_star=5e6)
@@ -99,17 +97,15 @@ def batch_study() -> tuple[StudyTables, dict[str, Any]]:
         noise=noise,
         settings=settings,
     )
-    found = fit_family(of_family)
-    laws = blank_laws("batch_study", settings, noise, None, [])
-    for entries in (
-        fit_entries(of_family, found),
-        allocation_entries(of_family, found.curves, found.points, found.joint),
-        time_entries(of_family, found.of_D),
-    ):
-        for key, of_key in entries.items():
-            laws[key] = [{"family": "transformer", **entry} for entry in of_key]
-    laws = plain_json(laws) | {"warnings": [], "manifest": {}}
-    return tables, laws
+    laws = Laws(
+        study="batch_study",
+        conventions=Conventions(N="N", C="C", loss="loss"),
+        by_family=(laws_of(of_family),),
+        noise=noise,
+        late_positions=LatePositions(reason=""),
+        training_time=(plain_json(time_entries(of_family)),),
+    )
+    return tables, plain_of(laws)
 
 
 def tables_of(runs: pd.DataFrame, curves: pd.DataFrame) -> StudyTables:

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from scaling_laws.laws.positions import PositionLosses
-from scaling_laws.report.evidence import StudyTables, no_laws
+from scaling_laws.laws.results.study import no_laws
+from scaling_laws.report.evidence import StudyTables, plain_of
 from scaling_laws.study.records import RunRecord
 from scaling_laws.study.runs import Study
 
@@ -49,7 +50,7 @@ def tables_of(study: Study, position_losses: Mapping[str, PositionLosses] | None
 
 def laws_with(**entries: Any) -> dict[str, Any]:
     """The laws of a study without any, and these entries."""
-    return no_laws(study_of()) | entries
+    return plain_of(no_laws(study_of())) | entries
 
 
 def fit_of(

@@ -10,19 +10,17 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.processes import n_cores
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scaling_laws.laws.results.family_tables import Settings
-    from scaling_laws.study.runs import Study
-
-Laws = dict[str, Any]
+    from scaling_laws.laws.results.fitted import Settings
+    from scaling_laws.laws.results.types import Conventions, Laws
 
 CSV_COLUMNS = {
     "n": "column of N, parameters (default: N; of a study also N_total, N_with_head)",
@@ -42,8 +40,6 @@ MORE_COLUMNS = {"unique": ("unique_tokens", "U"), "batch": ("batch_tokens", "B")
 DEFAULT_DELTA = 1e-3
 DEFAULT_RESAMPLES = 400
 MOST_RESAMPLES = 100_000
-RUNS_WORTH_PROCESSES = 40
-"""From here on fitting takes longer than starting processes that share it."""
 
 
 def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +74,7 @@ def laws(options: argparse.Namespace) -> None:
     Raises:
         InputError: whatever is wrong with the arguments, with RUNS, or with where the output should go.
     """
-    from scaling_laws.laws.results.family_tables import Settings
+    from scaling_laws.laws.results.fitted import Settings
     from scaling_laws.study.records import write_atomically
 
     is_folder = options.runs.is_dir()
@@ -93,7 +89,7 @@ def laws(options: argparse.Namespace) -> None:
         seed=0,
     )
     found = _laws_of_folder(options, settings) if is_folder else _laws_of_csv(options, settings)
-    write_atomically(output, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    write_atomically(output, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     if not options.quiet:
         from scaling_laws.commands.laws_text import forms_text, study_text
 
@@ -116,7 +112,7 @@ def _check_options(options: argparse.Namespace, is_folder: bool) -> None:
     if not 1 <= options.bootstrap <= MOST_RESAMPLES:
         raise InputError(f"--bootstrap is {options.bootstrap}; it must be 1 to {MOST_RESAMPLES}")
     if options.form:
-        from scaling_laws.laws.results.single_fit import check_form
+        from scaling_laws.laws.results.chosen_forms import check_form
 
         for form in options.form:
             check_form(form)
@@ -141,20 +137,6 @@ def _check_output(output: Path, runs: Path) -> None:
         raise InputError(f"{output}: no permission to write in {folder}; give another place with -o")
 
 
-def fit_folder(study: Study, **settings: Any) -> Laws:
-    """Every law of a study's folder."""
-    from scaling_laws.laws.results.study import fit_study
-    from scaling_laws.study.runs import NOT_EXPORTED
-
-    tables = study.runs, study.positions(), study.left_out, study.curves()
-    laws = fit_study(study.name, *tables, **settings, processes=_processes_for(study.runs))
-    return laws | {"warnings": [NOT_EXPORTED, *laws["warnings"]]} if study.exported else laws
-
-
-def _processes_for(runs: pd.DataFrame) -> int:
-    return n_cores() if len(runs) >= RUNS_WORTH_PROCESSES else 1
-
-
 def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
     from scaling_laws.study.runs import OF_A_SEARCH, load_study
 
@@ -162,8 +144,10 @@ def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
     if study.runs.empty and OF_A_SEARCH in set(study.left_out["reason"]):
         raise InputError(f"{options.runs}: no run feeds a law; each is {OF_A_SEARCH}")
     if not options.form:
+        from scaling_laws.laws.results.study import fit_folder
+
         return fit_folder(study, **vars(settings))
-    from scaling_laws.laws.results.single_fit import SCANNED, fit_forms
+    from scaling_laws.laws.results.chosen_forms import SCANNED, fit_forms
 
     if scanned := [form for form in options.form if form in SCANNED]:
         raise InputError(
@@ -183,27 +167,27 @@ def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
     more = _more_columns(options)
     runs = read_runs_csv(options.runs, **columns, more=more)
     if options.form:
-        from scaling_laws.laws.results.single_fit import fit_forms
+        from scaling_laws.laws.results.chosen_forms import fit_forms
 
         laws = fit_forms(options.runs.name, runs, options.form, settings=settings)
     else:
-        from scaling_laws.laws.results.study import fit_study
+        from scaling_laws.laws.results.study import fit_study, processes_for
 
-        laws = fit_study(options.runs.name, runs, **vars(settings), processes=_processes_for(runs))
-    laws["conventions"] = _conventions(columns, runs)
-    laws["warnings"] = [*doubts(runs), *laws["warnings"]]
+        laws = fit_study(options.runs.name, runs, **vars(settings), processes=processes_for(runs))
+    conventions = _conventions(columns, runs)
+    warnings = (*doubts(runs), *laws.warnings)
     if "batch_tokens" in more and "token" not in more["batch_tokens"]:
         unit = f"The batch is in the unit of {more['batch_tokens']}: so are E_min, B_crit and B_star."
-        laws["warnings"].insert(0, unit)
-    laws["manifest"] |= {"conventions": laws["conventions"], "columns": {**columns, **more}}
-    return laws
+        warnings = (unit, *warnings)
+    manifest = replace(laws.manifest, conventions=conventions, columns={**columns, **more})
+    return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest)
 
 
 def _more_columns(options: argparse.Namespace) -> dict[str, str]:
     """Columns besides N, D, C and loss: those that were named, and those that a form needs."""
     needed: set[str] = set()
     if options.form:
-        from scaling_laws.laws.results.single_fit import NEEDED
+        from scaling_laws.laws.results.chosen_forms import NEEDED
 
         needed = {variable for form in options.form for variable in NEEDED.get(form, ())}
     more = {}
@@ -215,11 +199,12 @@ def _more_columns(options: argparse.Namespace) -> dict[str, str]:
     return more
 
 
-def _conventions(columns: Mapping[str, str], runs: pd.DataFrame) -> dict[str, str]:
+def _conventions(columns: Mapping[str, str], runs: pd.DataFrame) -> Conventions:
     """What N and C are, by the names that the user gave them."""
     from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
+    from scaling_laws.laws.results.types import Conventions
 
     C = columns.get("c", "C")
     if "c" not in columns and (runs["C"] == FLOPS_PER_PARAMETER_TOKEN * runs["N"] * runs["D"]).all():
         C = "6 N D"
-    return {"N": columns.get("n", "N"), "C": C, "loss": columns.get("loss", "loss")}
+    return Conventions(N=columns.get("n", "N"), C=C, loss=columns.get("loss", "loss"))

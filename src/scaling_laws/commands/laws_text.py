@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-Laws = Mapping[str, Any]
-"""The content of laws.json."""
+from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.results.types import FittedLaw, LawCertificate, Laws, PositionFit
 
 SHOWN_REASONS = 8
 SHOWN_WARNINGS = 5
@@ -18,51 +17,57 @@ NIL = 1e-10
 
 def study_text(laws: Laws, *, is_folder: bool) -> str:
     """The headline table, what could not be fitted, and the warnings."""
-    from dataclasses import replace
-
     from scaling_laws.report.tables import headline
 
     table = headline(laws)
     if not is_folder:
         columns = tuple(column.replace("this study", "this table") for column in table.columns)
         table = replace(table, columns=columns)
-    lines = [f"{laws['study']}: scaling laws with 90 % intervals", "", table.text()]
+    lines = [f"{laws.study}: scaling laws with 90 % intervals", "", table.text()]
     lines += _winners(laws)
     if reasons := _not_fitted(laws):
         lines += ["", "Not fitted:"]
         lines += [f"  {reason}" for reason in reasons[:SHOWN_REASONS]]
         if (more := len(reasons) - SHOWN_REASONS) > 0:
             lines.append(f"  and {more} more (`reason` in laws.json)")
-    if left_out := laws["left_out"]:
+    if left_out := laws.left_out:
         lines += ["", f"Left out of the fits: {len(left_out)} runs (`left_out` in laws.json)"]
-    told = [sentence for sentence in laws["warnings"] if ": not identified: " not in sentence]
+    told = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
     lines += [""] * bool(told) + _warnings_text(told)
     return "\n".join(lines)
 
 
 def _winners(laws: Laws) -> list[str]:
     """Which form predicts the runs beyond a cut best, one line a family and axis."""
-    told = [
-        f"  {'' if entry['family'] == 'all' else entry['family'] + ': '}{entry['sentence'].split('. ')[0]}"
-        for entry in laws["rollout"]
-        if entry["kind"] == "joint" and entry["winner"]
+    winners = [
+        f"  {'' if family.family == 'all' else family.family + ': '}{comparison.sentence.split('. ')[0]}"
+        for family in laws.by_family
+        for comparison in family.rollout
+        if comparison.kind == "joint" and comparison.winner
     ]
-    return ["", "Fitted below a cut and asked about the runs beyond it:", *told] if told else []
+    return ["", "Fitted below a cut and asked about the runs beyond it:", *winners] if winners else []
 
 
 def _not_fitted(laws: Laws) -> list[str]:
     """`family, laws: reason`, one line a family and reason."""
+    reasons = [
+        *(
+            (of.family, fit.reason, fit.form)
+            for of in laws.by_family
+            for fit in of.fits
+            if not fit.identified
+        ),
+        *(
+            (of.family, one.reason, f"N_opt(C) by {one.method}")
+            for of in laws.by_family
+            for one in of.allocation
+        ),
+        *((of.family, one.reason, f"held-out {one.form}") for of in laws.by_family for one in of.holdout),
+    ]
     grouped: dict[tuple[str, str], list[str]] = {}
-    for fit in laws["fits"]:
-        if not fit["identified"]:
-            grouped.setdefault((fit["family"], fit["reason"]), []).append(fit["form"])
-    for entry in laws["allocation"]:
-        if entry["reason"]:
-            name = f"N_opt(C) by {entry['method']}"
-            grouped.setdefault((entry["family"], entry["reason"]), []).append(name)
-    for entry in laws["holdout"]:
-        if entry["reason"]:
-            grouped.setdefault((entry["family"], entry["reason"]), []).append(f"held-out {entry['form']}")
+    for family, reason, name in reasons:
+        if reason:
+            grouped.setdefault((family, reason), []).append(name)
     families = {family for family, _ in grouped}
     return [
         ("" if families == {"all"} else f"{family}: ") + f"{', '.join(dict.fromkeys(names))}: {reason}"
@@ -72,73 +77,71 @@ def _not_fitted(laws: Laws) -> list[str]:
 
 def forms_text(laws: Laws) -> str:
     """Every chosen fit as a table of its parameters, with how far it can be believed."""
-    blocks = [f"{laws['study']}: fits with 90 % intervals"]
-    blocks += [_fit_text(fit) for fit in laws["fits"]]
-    blocks += [_position_text(entry) for entry in laws["positions"]]
-    told = [sentence for sentence in laws["warnings"] if ": not identified: " not in sentence]
+    blocks = [f"{laws.study}: fits with 90 % intervals"]
+    blocks += [_fit_text(fit, of.family) for of in laws.by_family for fit in of.fits]
+    blocks += [_position_text(entry) for entry in laws.positions]
+    told = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
     if told:
         blocks.append("\n".join(_warnings_text(told)))
     return "\n\n".join(blocks)
 
 
-def _fit_text(fit: Mapping[str, Any]) -> str:
+def _fit_text(fit: FittedLaw, of: str) -> str:
     from scaling_laws.report.text import Table
 
-    family = "" if fit["family"] == "all" else f", {fit['family']}"
-    lines = [f"{fit['form']}{family}: {fit['formula']}"]
-    if fit["identified"]:
+    family = "" if of == "all" else f", {of}"
+    lines = [f"{fit.form}{family}: {fit.formula}"]
+    if fit.identified:
         rows = [
             (
                 name,
                 _number(value),
-                _interval(fit["intervals"].get(name)),
-                DERIVED.get(name) or fit["units"][name],
+                _interval(fit.intervals.get(name)),
+                DERIVED.get(name) or fit.units[name],
             )
-            for name, value in {**fit["parameters"], **fit["derived"]}.items()
+            for name, value in {**fit.parameters, **fit.derived}.items()
         ]
         table = Table(columns=("parameter", "value", "90 % interval", "unit"), rows=tuple(rows))
         lines += ["  " + line for line in table.text().splitlines()]
-        lines.append(f"identified; intervals by {fit['interval_method']}")
+        lines.append(f"identified; intervals by {fit.interval_method}")
     else:
-        lines.append(f"not identified: {fit['reason']}")
-    trainings = "1 training" if fit["n_clusters"] == 1 else f"{fit['n_clusters']} trainings"
-    lines.append(f"{fit['n_rows']} rows of {trainings} ({fit['rows']}): {_ranges(fit)}")
-    if fit["objective"] is not None:
-        lines.append(
-            f"objective {fit['objective']:.7g}: sum of Huber(ln L_hat - ln L), delta {fit['delta']:g}"
-        )
-    if fit["certificate"]:
-        lines.append(f"certificate: {_certificate(fit['certificate'])}")
+        lines.append(f"not identified: {fit.reason}")
+    trainings = "1 training" if fit.n_clusters == 1 else f"{fit.n_clusters} trainings"
+    lines.append(f"{fit.n_rows} rows of {trainings} ({fit.rows}): {_ranges(fit)}")
+    if fit.objective is not None:
+        lines.append(f"objective {fit.objective:.7g}: sum of Huber(ln L_hat - ln L), delta {fit.delta:g}")
+    if fit.certificate:
+        lines.append(f"certificate: {_certificate(fit.certificate)}")
     return "\n".join(lines)
 
 
-def _certificate(certificate: Mapping[str, Any]) -> str:
+def _certificate(certificate: LawCertificate) -> str:
     """How far the optimum can be believed to be one, in words."""
-    starts, share = certificate["starts"], certificate["share_at_best"] or 0.0
-    condition = certificate["condition_number"]
+    starts, share = certificate.starts, certificate.share_at_best
+    condition = certificate.condition_number
     words = [
         f"{round(share * starts)} of {starts} starts ended at this optimum",
-        f"gradient {certificate['gradient_norm']:.1e}",
+        f"gradient {certificate.gradient_norm:.1e}",
         f"condition number {'infinite' if condition is None else f'{condition:.3g}'}",
-        f"rms residual of ln L {certificate['rms_log_residual']:.2e}",
+        f"rms residual of ln L {certificate.rms_log_residual:.2e}",
     ]
-    if certificate["on_bound"]:
-        words.append(f"on a bound: {', '.join(certificate['on_bound'])}")
+    if certificate.on_bound:
+        words.append(f"on a bound: {', '.join(certificate.on_bound)}")
     return "; ".join(words)
 
 
-def _position_text(entry: Mapping[str, Any]) -> str:
-    if not entry["identified"]:
-        return f"position, {entry['run']}: not identified: {entry['reason']}"
+def _position_text(entry: PositionFit) -> str:
+    if not entry.identified:
+        return f"position, {entry.run}: not identified: {entry.reason}"
     values = ", ".join(
-        f"{name} = {_number(value)} {_interval(entry['intervals'].get(name))}"
-        for name, value in entry["parameters"].items()
+        f"{name} = {_number(value)} {_interval(entry.intervals.get(name))}"
+        for name, value in entry.parameters.items()
     )
-    return f"position, {entry['run']} (N = {entry['N']:.4g}): {values}"
+    return f"position, {entry.run} (N = {entry.N:.4g}): {values}"
 
 
-def _ranges(fit: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in fit["ranges"].items())
+def _ranges(fit: FittedLaw) -> str:
+    return ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in fit.ranges.items())
 
 
 def _number(value: float | None) -> str:
@@ -147,7 +150,7 @@ def _number(value: float | None) -> str:
     return "0" if abs(value) < NIL else f"{value:.4g}"
 
 
-def _interval(interval: Any) -> str:
+def _interval(interval: Interval | None) -> str:
     """`[0.34, 0.35]`; an end that the draws do not bound is `?`."""
     if not interval:
         return "–"

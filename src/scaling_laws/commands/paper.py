@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scaling_laws.commands.sweep import add_training_arguments
 from scaling_laws.study.errors import InputError
@@ -122,16 +122,16 @@ def _study_of(runs: Path) -> Study:
 
 
 def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
-    from scaling_laws.commands.laws import fit_folder
+    from scaling_laws.laws.results.study import fit_folder
     from scaling_laws.report.claims import counted
-    from scaling_laws.report.evidence import no_laws
+    from scaling_laws.report.evidence import plain_of
     from scaling_laws.report.paper import write_paper
     from scaling_laws.study.records import write_atomically
 
-    laws: Any = no_laws(study) if study.runs.empty else fit_folder(study)
+    laws = fit_folder(study)
     folder = options.output or options.logs / "papers" / chosen.name
-    found = write_paper(chosen, study, laws, folder)
-    write_atomically(folder / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
+    found = write_paper(chosen, study, plain_of(laws), folder)
+    write_atomically(folder / "laws.json", json.dumps(laws.to_json(), indent=1, allow_nan=False) + "\n")
     if found:
         print(f"claims: {counted(found)}")
     print(f"page: {(folder / 'page.html').resolve()}")

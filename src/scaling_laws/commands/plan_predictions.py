@@ -123,7 +123,7 @@ def read_laws(path: Path) -> dict[str, Any]:
     Raises:
         InputError: not readable, of another schema, or lacking what a plan needs.
     """
-    from scaling_laws.laws.results.skeleton import SCHEMA
+    from scaling_laws.laws.results.types import SCHEMA
 
     laws = read_json(path, "laws.json", "make one with: scaling-laws laws")
     if laws.get("schema") != SCHEMA:

@@ -58,16 +58,15 @@ def report(options: argparse.Namespace) -> None:
 
 def write_study_report(study: Study, output: Path) -> None:
     """Fit, draw and write everything that a study's folder can tell; print the headline table."""
-    from scaling_laws.commands.laws import fit_folder
+    from scaling_laws.laws.results.study import fit_folder
     from scaling_laws.report.content import content_of
-    from scaling_laws.report.evidence import no_laws
     from scaling_laws.report.html import write_content
     from scaling_laws.report.tables import headline, headline_text
     from scaling_laws.report.tensorboard import write_study_summary
     from scaling_laws.study.records import write_atomically
 
-    laws = no_laws(study) if study.runs.empty else fit_folder(study)
-    write_atomically(output / "laws.json", json.dumps(laws, indent=1, allow_nan=False) + "\n")
+    laws = fit_folder(study)
+    write_atomically(output / "laws.json", json.dumps(laws.to_json(), indent=1, allow_nan=False) + "\n")
     write_atomically(output / "runs.csv", study.runs.to_csv(index=False))
     write_atomically(output / "headline.md", headline(laws).markdown() + "\n")
     content = content_of(study, laws)

@@ -8,12 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA
-from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.positions import PositionLosses, losses_by_run
-from scaling_laws.laws.results.family_tables import Settings
-from scaling_laws.laws.results.skeleton import blank_laws
 from scaling_laws.laws.results.types import FittedLaw
 from scaling_laws.laws.results.types import Laws as TypedLaws
 from scaling_laws.laws.selection import usable_runs
@@ -27,6 +23,11 @@ Laws = Mapping[str, Any]
 
 def as_laws(laws: TypedLaws | Laws) -> TypedLaws:
     return laws if isinstance(laws, TypedLaws) else TypedLaws.from_json(laws, str(laws.get("study")))
+
+
+def plain_of(laws: TypedLaws) -> Laws:
+    """The laws for the papers' readers of their JSON."""
+    return laws.to_json() | {"training_time": list(laws.training_time)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +166,3 @@ def find_allocation(laws: Laws, method: str, family: str | None) -> dict[str, An
     """N_opt = coefficient C^exponent through the `envelope` or the minima of the `isoflop` slices."""
     matches = (e for e in laws.get("allocation", ()) if e["family"] == family and e["method"] == method)
     return next(matches, {"exponent": None, "exponent_interval": None, "reason": "not measured"})
-
-
-def no_laws(study: Study) -> dict[str, Any]:
-    """The laws of a study without a complete run, for which there is nothing to fit: empty lists."""
-    reason = "no run is complete"
-    settings = Settings(n="N", c="C", delta=DEFAULT_DELTA, resamples=0, seed=0)
-    noise = SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason=reason)
-    laws = blank_laws(study.name, settings, noise, study.left_out, [], reason)
-    return laws | {"warnings": [f"There is no law: {reason}."], "manifest": {}}

@@ -1,35 +1,93 @@
-"""From a study's tables to the content of `laws.json` (docs/laws-json.md): every law of every family."""
+"""From a study's tables to its laws (docs/laws-json.md): every law of every family."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from scaling_laws.laws.checks.rollout_scores import Comparison
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
-from scaling_laws.laws.fit.shared_exponents import SHARED_FORMS, fit_families
-from scaling_laws.laws.positions import PositionLosses, losses_by_run
-from scaling_laws.laws.results.allocation_entries import allocation_entries
-from scaling_laws.laws.results.check_entries import check_entries, rollout_entries
-from scaling_laws.laws.results.entries import (
-    POSITION_CORPUS,
-    Entry,
-    late_positions_entry,
-    position_entries,
-)
-from scaling_laws.laws.results.family_tables import FamilyTables, Settings
-from scaling_laws.laws.results.fit_entries import fit_entries, fit_family
-from scaling_laws.laws.results.skeleton import FAMILY_LISTS, blank_laws, finished_laws
+from scaling_laws.laws.fit.shared_exponents import SHARED_FORMS, SharedLaw, fit_families
+from scaling_laws.laws.positions import PositionLosses, late_pairs, losses_by_run
+from scaling_laws.laws.results.family import FamilyTables, checks_of, laws_of, roll_outs
+from scaling_laws.laws.results.fitted import POSITION_CORPUS, Settings, position_fits
+from scaling_laws.laws.results.manifest import finished_laws, left_out_of
 from scaling_laws.laws.results.time_entries import time_entries
+from scaling_laws.laws.results.types import (
+    Conventions,
+    FamilyLaws,
+    LatePositions,
+    Laws,
+    PositionFit,
+    plain_json,
+)
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.study.processes import clean_pool
-from scaling_laws.study.records import CURVE_COLUMNS, MAIN_CORPUS, loss_column
+from scaling_laws.study.processes import clean_pool, n_cores
+from scaling_laws.study.runs import NOT_EXPORTED
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from scaling_laws.study.runs import Study
+
+CURVE_COLUMNS = ("run", "step", "tokens", "learning_rate", "noise_scale_tokens")
+"""What the laws read of learning curves, beside the test loss."""
+RUNS_WORTH_PROCESSES = 40
+"""From here on fitting takes longer than starting processes that share it."""
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def fit_folder(
+    study: Study,
+    *,
+    n: str = "N",
+    c: str = "C",
+    delta: float = DEFAULT_DELTA,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> Laws:
+    """Every law of a study: `fit_study` of its tables. One without a complete run has none, and says so."""
+    if study.runs.empty:
+        return no_laws(study)
+    laws = fit_study(
+        study.name,
+        study.runs,
+        study.positions(),
+        study.left_out,
+        study.curves(),
+        n=n,
+        c=c,
+        delta=delta,
+        resamples=resamples,
+        seed=seed,
+        processes=processes_for(study.runs),
+    )
+    return replace(laws, warnings=(NOT_EXPORTED, *laws.warnings)) if study.exported else laws
+
+
+def processes_for(runs: pd.DataFrame) -> int:
+    """How many processes are worth starting."""
+    return n_cores() if len(runs) >= RUNS_WORTH_PROCESSES else 1
+
+
+def no_laws(study: Study) -> Laws:
+    """Of a study without a complete run, for which there is nothing to fit."""
+    reason = "no run is complete"
+    return Laws(
+        study=study.name,
+        conventions=Conventions(N="N", C="C", loss="loss"),
+        noise=SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason=reason),
+        late_positions=LatePositions(reason=reason),
+        left_out=left_out_of(study.left_out),
+        warnings=(f"There is no law: {reason}.",),
+    )
 
 
 def fit_study(
@@ -45,7 +103,7 @@ def fit_study(
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
     processes: int = 1,
-) -> Entry:
+) -> Laws:
     """Fit every law of `docs/laws-json.md`, family by family.
 
     Args:
@@ -61,9 +119,6 @@ def fit_study(
         seed: of the bootstraps.
         processes: that share the work out (`processes.clean_pool`); the result is the same.
 
-    Returns:
-        Plain JSON values: no NaN, no infinity; `null` for what is not known.
-
     Raises:
         InputError: there are no runs, a column is missing, or a value is not a finite positive number.
     """
@@ -71,61 +126,64 @@ def fit_study(
     usable, unusable = usable_runs(runs, n=n, c=c)
     noise = seed_noise(usable)
     losses = {} if positions is None else losses_by_run(positions, POSITION_CORPUS)
-    work: list[Callable[[], Entry]] = []
-    # The largest family first, so that no process is left alone with it at the end.
-    for family in usable["family"].value_counts().index:
-        complete = runs[runs["family"] == family]
-        tables = FamilyTables(
-            family=family,
-            complete=complete,
-            runs=usable[usable["family"] == family],
-            curves=_curves_of(curves, complete),
+    with clean_pool(processes) if processes > 1 else nullcontext() as pool:
+
+        def start(
+            part: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
+        ) -> Callable[[], Result]:
+            """The part's result, to be waited for; without processes it is made then."""
+            if pool is None:
+                return partial(part, *arguments, **named)
+            return pool.submit(part, *arguments, **named).result
+
+        # The largest family first, so that no process is left alone with it at the end.
+        started, routes = [], []
+        for family in usable["family"].value_counts().index:
+            complete = runs[runs["family"] == family]
+            tables = FamilyTables(
+                family=family,
+                complete=complete,
+                runs=usable[usable["family"] == family],
+                curves=_curves_of(curves, complete),
+                noise=noise,
+                settings=settings,
+            )
+            started.append((start(roll_outs, tables), start(checks_of, tables), start(laws_of, tables)))
+            routes.append(start(time_entries, tables))
+        shared = start(_shared_laws, usable, noise, settings)
+        by_position = start(_by_position, usable, losses, settings)
+        by_family = [_together(rollout(), checks(), laws()) for rollout, checks, laws in started]
+        position_laws, late_positions = by_position()
+        laws = Laws(
+            study=name,
+            conventions=Conventions(N=n, C=c, loss="loss"),
+            by_family=tuple(sorted(by_family, key=lambda laws: laws.family)),
+            shared=shared(),
+            positions=position_laws,
             noise=noise,
-            settings=settings,
+            late_positions=late_positions,
+            left_out=left_out_of(left_out, unusable),
         )
-        work += [partial(_of_family, part, tables) for part in (rollout_entries, check_entries, _law_entries)]
-    work.append(partial(_shared_entries, usable, noise, settings))
-    work.append(partial(_position_entries, usable, losses, settings))
-    *of_families, shared, by_position = _all_of(work, processes)
-    laws = blank_laws(name, settings, noise, left_out, unusable) | shared | by_position
-    for found in of_families:
-        for key, entries in found.items():
-            laws[key] += entries
-    for key in FAMILY_LISTS:
-        laws[key].sort(key=lambda entry: entry["family"])
-    return finished_laws(laws, usable, runs, positions, settings)
+        training_time = sorted((route() for route in routes), key=lambda entry: str(entry["family"]))
+    laws = finished_laws(laws, usable, runs, positions, settings)
+    return replace(laws, training_time=tuple(plain_json(training_time)))
 
 
-def _all_of(parts: Sequence[Callable[[], Entry]], n_processes: int) -> list[Entry]:
-    """What each part returns, in their order."""
-    if n_processes <= 1:
-        return [part() for part in parts]
-    with clean_pool(n_processes) as pool:
-        return [future.result() for future in [pool.submit(part) for part in parts]]
+def _together(rollout: tuple[Comparison, ...], checks: FamilyLaws, laws: FamilyLaws) -> FamilyLaws:
+    return replace(
+        laws,
+        rollout=rollout,
+        holdout=checks.holdout,
+        learning_curves=checks.learning_curves,
+        outliers=checks.outliers,
+        bracketing=checks.bracketing,
+        sensitivity=checks.sensitivity,
+    )
 
 
-def _of_family(
-    part: Callable[[FamilyTables], dict[str, list[Entry]]], tables: FamilyTables
-) -> dict[str, list[Entry]]:
-    return {
-        key: [{"family": tables.family, **entry} for entry in entries]
-        for key, entries in part(tables).items()
-    }
-
-
-def _law_entries(tables: FamilyTables) -> dict[str, list[Entry]]:
-    """One family's laws, and where they say that compute should go."""
-    found = fit_family(tables)
-    return {
-        **fit_entries(tables, found),
-        **allocation_entries(tables, found.curves, found.points, found.joint),
-        **time_entries(tables, found.of_D),
-    }
-
-
-def _shared_entries(usable: pd.DataFrame, noise: SeedNoise, settings: Settings) -> Entry:
-    """What one law of all families together says of each: `families`."""
-    fits = (
+def _shared_laws(usable: pd.DataFrame, noise: SeedNoise, settings: Settings) -> tuple[SharedLaw, ...]:
+    """What one law of all families together says of each."""
+    return tuple(
         fit_families(
             form,
             usable,
@@ -136,20 +194,20 @@ def _shared_entries(usable: pd.DataFrame, noise: SeedNoise, settings: Settings) 
         )
         for form in SHARED_FORMS
     )
-    return {"families": [asdict(fit) for fit in fits]}
 
 
-def _position_entries(usable: pd.DataFrame, losses: dict[str, PositionLosses], settings: Settings) -> Entry:
-    return {
-        "positions": position_entries(usable, losses, settings.delta, settings.seed),
-        "late_positions": late_positions_entry(usable, losses, settings.seed),
-    }
+def _by_position(
+    usable: pd.DataFrame, losses: dict[str, PositionLosses], settings: Settings
+) -> tuple[tuple[PositionFit, ...], LatePositions]:
+    position_from, pairs, reason = late_pairs(usable, losses, seed=settings.seed)
+    late = LatePositions(position_from=position_from, pairs=tuple(pairs), reason=reason)
+    return position_fits(usable, losses, settings), late
 
 
 def _curves_of(curves: pd.DataFrame | None, runs: pd.DataFrame) -> pd.DataFrame | None:
     """The learning curves of some runs, with the test loss as `loss`; None where it was not measured."""
-    if curves is None or loss_column(MAIN_CORPUS) not in curves.columns:
+    if curves is None or "test_loss_nats" not in curves.columns:
         return None
-    known = [column for column in ("run", *CURVE_COLUMNS) if column in curves.columns]
-    of_runs = curves.loc[curves["run"].isin(runs["run"]), known].assign(loss=curves[loss_column(MAIN_CORPUS)])
+    known = [column for column in CURVE_COLUMNS if column in curves.columns]
+    of_runs = curves.loc[curves["run"].isin(runs["run"]), known].assign(loss=curves["test_loss_nats"])
     return None if of_runs["loss"].isna().all() else of_runs.dropna(subset=["loss"])

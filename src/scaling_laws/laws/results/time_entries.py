@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-
-import numpy as np
+from typing import Any
 
 from scaling_laws.laws.batch.constant_rate import curves_of_study
-from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from_curves
-from scaling_laws.laws.fit.fit import Fit
+from scaling_laws.laws.batch.critical_batch import critical_batch_from_curves
+from scaling_laws.laws.fit.fit import Fit, fit_law
+from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import KaplanD
-from scaling_laws.laws.forms.steps import CriticalBatch
-from scaling_laws.laws.results.entries import KEPT_RESAMPLES, Entry, describe
-from scaling_laws.laws.results.family_tables import FamilyTables
+from scaling_laws.laws.results.family import FamilyTables
+from scaling_laws.laws.results.fitted import KEPT_RESAMPLES
+from scaling_laws.laws.selection import of_largest_size
 from scaling_laws.papers.kaplan2020.route import KaplanRoute, kaplan_route, route_crossing
 from scaling_laws.study.recipe import for_training_time
 
+Entry = dict[str, Any]
 ROUTE_RESAMPLES = 200
-NOT_IN_THE_LEVEL = {"fit", "draws"}
 
 
-def time_entries(tables: FamilyTables, of_D: Fit[KaplanD] | None) -> dict[str, list[Entry]]:
-    """`critical_batch` and `training_time` of one family.
-
-    Args:
-        tables: all complete runs of one recipe count, those of a lesser learning rate too: they belong to a
-            batch scan.
-        of_D: the family's L(D), for the crossing point (6.8).
-    """
+def time_entries(tables: FamilyTables) -> dict[str, Any]:
+    """The route of one family, for the readers that do not make it themselves yet."""
     if tables.curves is None or tables.curves.empty:
-        reason = "the table has no learning curves"
-        return {"critical_batch": [{"reason": reason}], "training_time": [{"reason": reason}]}
+        return {"family": tables.family, "reason": "the table has no learning curves"}
     settings = tables.settings
-    runs = for_training_time(tables.complete)
-    curves = curves_of_study(tables.curves, runs, loss="loss", n=settings.n)
+    table, _ = of_largest_size(tables.runs)
+    of_D = fit_law(KaplanD, make_rows({"D": table["D"]}, table["loss"], table["trunk"]), delta=settings.delta)
+    curves = curves_of_study(tables.curves, for_training_time(tables.complete), loss="loss", n=settings.n)
     batch = critical_batch_from_curves(curves, resamples=settings.resamples, seed=settings.seed)
     route = kaplan_route(
         curves,
@@ -42,33 +36,21 @@ def time_entries(tables: FamilyTables, of_D: Fit[KaplanD] | None) -> dict[str, l
         resamples=min(settings.resamples, ROUTE_RESAMPLES),
         seed=settings.seed,
     )
-    return {
-        "critical_batch": [critical_batch_entry(batch)],
-        "training_time": [training_time_entry(route) | {"crossing": _crossing_entry(route, of_D)}],
-    }
+    entry = training_time_entry(route) | {"crossing": _crossing_entry(route, of_D)}
+    return {"family": tables.family, **entry}
 
 
-def critical_batch_entry(law: BatchLaw) -> Entry:
-    levels = [
-        {key: value for key, value in vars(level).items() if key not in NOT_IN_THE_LEVEL}
-        for level in law.levels
-    ]
-    draws = vars(law.draws) if law.draws else {}
+def describe(fit: Fit[Any]) -> Entry:
     return {
-        "levels": levels,
-        "form": CriticalBatch.form,
-        "formula": CriticalBatch.formula,
-        "parameters": vars(law.law) if law.law else dict.fromkeys(CriticalBatch.units),
-        "units": CriticalBatch.units,
-        "intervals": law.intervals,
-        "interval_method": law.interval_method,
-        "ranges": {} if law.loss_range is None else {"L": law.loss_range},
-        "size_dependence": asdict(law.size),
-        "noise_scale": asdict(law.noise_scale),
-        "warnings": law.warnings,
-        "identified": law.law is not None,
-        "reason": law.reason,
-        "resamples": {name: np.asarray(values)[:KEPT_RESAMPLES] for name, values in draws.items()},
+        "form": fit.form.form,
+        "formula": fit.form.formula,
+        "parameters": vars(fit.law) if fit.law is not None else dict.fromkeys(fit.form.units),
+        "units": fit.form.units,
+        "n_rows": fit.rows.n,
+        "n_clusters": fit.rows.n_clusters,
+        "identified": fit.identified,
+        "reason": fit.reason,
+        "certificate": asdict(fit.certificate) if fit.certificate else None,
     }
 
 

@@ -31,6 +31,7 @@ from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.shared_exponents import SharedLaw
 from scaling_laws.laws.forms.catalogue import FORMS
+from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.positions import LatePair
 from scaling_laws.study.errors import InputError
@@ -107,11 +108,11 @@ class FittedLaw:
     delta: float
     n_left_out: int
     ranges: Mapping[str, tuple[float, float]]
-    intervals: Mapping[str, Interval]
-    interval_method: str
-    row_sd: float | None
-    derived: Parameters
-    resamples: Draws
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    interval_method: str = ""
+    row_sd: float | None = None
+    derived: Parameters = field(default_factory=dict)
+    resamples: Draws = field(default_factory=dict)
 
     @cached_property
     def law(self) -> Any:
@@ -164,15 +165,19 @@ class CriticalBatchLaw:
     """
 
     levels: tuple[BatchLevel, ...] = ()
-    form: str = "critical_batch"
-    formula: str = ""
-    parameters: Parameters = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
+    form: str = CriticalBatch.form
+    formula: str = CriticalBatch.formula
+    parameters: Parameters = field(default_factory=lambda: dict.fromkeys(CriticalBatch.units))
+    units: Mapping[str, str] = field(default_factory=lambda: CriticalBatch.units)
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     interval_method: str = ""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    size_dependence: SizeDependence | None = None
-    noise_scale: NoiseScale | None = None
+    size_dependence: SizeDependence = field(
+        default=SizeDependence(exponent=None, interval=None, by_model=(), sentence="")
+    )
+    noise_scale: NoiseScale = field(
+        default=NoiseScale(n_points=0, ratio=None, rank_correlation=None, sentence="")
+    )
     warnings: tuple[str, ...] = ()
     identified: bool = False
     reason: str
@@ -322,6 +327,8 @@ class Laws:
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
     manifest: Manifest = Manifest()
+    training_time: tuple[dict[str, Any], ...] = field(default=(), compare=False)
+    """Not of the file: until the paper makes its route itself."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -335,7 +342,7 @@ class Laws:
     def to_json(self) -> dict[str, Any]:
         """The content of `laws.json`: plain JSON values, null for what is not known."""
         content = {KEYS.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
-        del content["by_family"]
+        del content["by_family"], content["training_time"]
         start = {key: content.pop(key) for key in ("schema", "study", "conventions")}
         plain: dict[str, Any] = plain_json(start | self._family_lists() | content)
         return plain
@@ -368,7 +375,7 @@ class Laws:
                 f"{source}: not a laws.json of schema {SCHEMA}; make one with: scaling-laws laws"
             )
         hints = get_type_hints(cls)
-        del hints["by_family"]
+        del hints["by_family"], hints["training_time"]
         names = {KEYS.get(name, name): name for name in hints}
         if missing := [key for key in (*names, *family_keys()) if key not in plain]:
             raise InputError(f"{source}: lacks {', '.join(missing)}; {REMEDY}")

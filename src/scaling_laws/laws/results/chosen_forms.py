@@ -7,6 +7,7 @@ schema is that of laws.json; the lists that are not fits stay empty.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +21,15 @@ from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.positions import losses_by_run
-from scaling_laws.laws.results.entries import (
+from scaling_laws.laws.results.fitted import (
     KEPT_RESAMPLES,
     POSITION_CORPUS,
-    Entry,
-    fit_entry,
-    position_entries,
+    Settings,
+    fitted_law,
+    position_fits,
 )
-from scaling_laws.laws.results.family_tables import Settings
-from scaling_laws.laws.results.skeleton import blank_laws, finished_laws
+from scaling_laws.laws.results.manifest import finished_laws, left_out_of
+from scaling_laws.laws.results.types import Conventions, FamilyLaws, FittedLaw, LatePositions, Laws
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.errors import InputError
 
@@ -67,7 +68,7 @@ def fit_forms(
     left_out: pd.DataFrame | None = None,
     *,
     settings: Settings,
-) -> Entry:
+) -> Laws:
     """Fit the named forms, family by family, each to all rows that a law may use.
 
     Args:
@@ -80,7 +81,7 @@ def fit_forms(
             `critical_batch.py`, by their own delta.
 
     Returns:
-        The content of laws.json: only `fits` (and `positions` for the form position) are not empty.
+        Laws of which only the fits (and `positions` for the form position) are measured.
 
     Raises:
         InputError: an unknown form; a column that a form needs is missing; what `usable_runs` refuses.
@@ -90,19 +91,27 @@ def fit_forms(
         _check_columns(form, runs, positions)
     usable, unusable = usable_runs(runs, n=settings.n, c=settings.c)
     noise = seed_noise(usable)
-    laws = blank_laws(name, settings, noise, left_out, unusable, reason="only chosen forms were fitted")
-    if "position" in forms and positions is not None:
-        losses = losses_by_run(positions, POSITION_CORPUS)
-        laws["positions"] = position_entries(usable, losses, settings.delta, settings.seed)
+    by_family = []
     for family in sorted(usable["family"].unique()):
         of_family = usable[usable["family"] == family]
         n_runs = int((runs["family"] == family).sum())
-        for form in dict.fromkeys(forms):
-            entries = _entries(form, of_family, n_runs, noise, settings)
-            laws["fits"] += [{"family": family, **entry} for entry in entries]
+        fits = [
+            fit for form in dict.fromkeys(forms) for fit in _fits(form, of_family, n_runs, noise, settings)
+        ]
+        by_family.append(FamilyLaws(family=family, fits=tuple(fits)))
+    losses = {} if "position" not in forms or positions is None else losses_by_run(positions, POSITION_CORPUS)
+    laws = Laws(
+        study=name,
+        conventions=Conventions(N=settings.n, C=settings.c, loss="loss"),
+        by_family=tuple(by_family),
+        positions=position_fits(usable, losses, settings),
+        noise=noise,
+        late_positions=LatePositions(reason="only chosen forms were fitted"),
+        left_out=left_out_of(left_out, unusable),
+    )
     laws = finished_laws(laws, usable, runs, positions, settings)
-    laws["manifest"]["weights"] = "weight" if "weight" in runs.columns else None
-    return laws
+    weights = "weight" if "weight" in runs.columns else None
+    return replace(laws, manifest=replace(laws.manifest, weights=weights))
 
 
 def _check_columns(form: str, runs: pd.DataFrame, positions: pd.DataFrame | None) -> None:
@@ -120,62 +129,65 @@ def _check_columns(form: str, runs: pd.DataFrame, positions: pd.DataFrame | None
             )
 
 
-def _entries(form: str, runs: pd.DataFrame, n_runs: int, noise: SeedNoise, settings: Settings) -> list[Entry]:
-    """One form's entries for one family: several for a law of each model and loss."""
+def _fits(
+    form: str, runs: pd.DataFrame, n_runs: int, noise: SeedNoise, settings: Settings
+) -> list[FittedLaw]:
+    """One form's fits for one family: several for a law of each model and loss."""
     if form == "position":
         return []
     delta, resamples, seed = settings.delta, settings.resamples, settings.seed
     if form in SCANNED:
         batch_law = critical_batch_from_table(runs, batch="batch_tokens", resamples=resamples, seed=seed)
         if form == "time_data":
-            return [_level_entry(level, settings) for level in batch_law.levels]
+            return [_of_level(level, settings) for level in batch_law.levels]
         if form == "critical_batch":
-            return [_batch_entry(batch_law, settings)]
-        return [_far_entry(form, runs, batch_law, n_runs, noise, settings)]
+            return [_of_batches(batch_law, settings)]
+        return [_far(form, runs, batch_law, n_runs, noise, settings)]
     values = {variable: runs[COLUMNS[variable]] for variable in FORMS[form].variables}
     weights = runs["weight"] if "weight" in runs.columns else None
     rows = make_rows(values, runs["loss"], runs["trunk"])
     fit: Any = fit_law(FORMS[form], rows, weights=weights, delta=delta)
     sentence = "all rows" if weights is None else "all rows, weighted"
-    return [fit_entry(fit, sentence, n_runs, noise, resamples, seed)]
+    return [fitted_law(fit, sentence, n_runs, noise, settings)]
 
 
-def _level_entry(level: LevelScan, settings: Settings) -> Entry:
+def _of_level(level: LevelScan, settings: Settings) -> FittedLaw:
     """S(B) of one model to one loss."""
     sentence = f"{level.model}, steps to the loss {level.loss:.4g}, {level.n_batches} batches"
     if level.fit is None:
-        return {**_no_fit("time_data", level.reason, LEAST_SQUARES), "rows": sentence}
-    entry = fit_entry(level.fit, sentence, level.fit.rows.n, NO_NOISE, settings.resamples, settings.seed)
-    entry["ranges"]["S"] = entry["ranges"].pop("loss")
-    entry["n_left_out"] = level.n_missed
+        return replace(_no_fit("time_data", level.reason, LEAST_SQUARES), rows=sentence)
+    law = fitted_law(level.fit, sentence, level.fit.rows.n, NO_NOISE, settings)
+    ranges = {"S" if name == "loss" else name: ends for name, ends in law.ranges.items()}
+    law = replace(law, ranges=ranges, n_left_out=level.n_missed)
     if level.reason:
-        return entry | {"identified": False, "reason": level.reason, "intervals": {}, "resamples": {}}
-    entry["derived"] = {"B_crit": level.B_crit}
-    entry["intervals"] = level.intervals
-    entry["interval_method"] = (
-        f"parametric bootstrap, one error of ln S a training ({settings.resamples} resamples)"
+        return replace(law, identified=False, reason=level.reason, intervals={}, resamples={})
+    return replace(
+        law,
+        derived={"B_crit": level.B_crit},
+        intervals=level.intervals,
+        interval_method="parametric bootstrap, one error of ln S a training"
+        f" ({settings.resamples} resamples)",
     )
-    return entry
 
 
-def _batch_entry(law: BatchLaw, settings: Settings) -> Entry:
+def _of_batches(law: BatchLaw, settings: Settings) -> FittedLaw:
     """B_crit(L) through the critical batches of all models and losses."""
     if law.fit is None:
         return _no_fit("critical_batch", law.reason, LEAST_SQUARES)
     sentence = f"the critical batches of {law.fit.rows.n} models and losses"
-    entry = fit_entry(law.fit, sentence, law.fit.rows.n, NO_NOISE, settings.resamples, settings.seed)
-    entry["ranges"] = {"L": entry["ranges"]["L"], "B": entry["ranges"]["loss"]}
+    fitted = fitted_law(law.fit, sentence, law.fit.rows.n, NO_NOISE, settings)
+    fitted = replace(fitted, ranges={"L": fitted.ranges["L"], "B": fitted.ranges["loss"]})
     if law.draws is None:
-        return entry
+        return fitted
     draws = {name: np.asarray(getattr(law.draws, name), dtype=np.float64) for name in law.draws.units}
     finite = np.all([np.isfinite(values) & (values > 0) for values in draws.values()], axis=0)
-    kept = {name: values[finite][:KEPT_RESAMPLES] for name, values in draws.items()}
-    return entry | {"intervals": law.intervals, "interval_method": law.interval_method, "resamples": kept}
+    kept = {name: tuple(values[finite][:KEPT_RESAMPLES]) for name, values in draws.items()}
+    return replace(fitted, intervals=law.intervals, interval_method=law.interval_method, resamples=kept)
 
 
-def _far_entry(
+def _far(
     form: str, runs: pd.DataFrame, batch_law: BatchLaw, n_runs: int, noise: SeedNoise, settings: Settings
-) -> Entry:
+) -> FittedLaw:
     """A law of S_min or C_min: steps and compute brought to batches far above and far below the critical."""
     if batch_law.law is None:
         reason = f"S_min and C_min need the critical batch, and there is none: {batch_law.reason}"
@@ -191,11 +203,11 @@ def _far_entry(
     )
     fit: Any = fit_law(FORMS[form], rows, delta=settings.delta)
     sentence = "all rows, brought to batches far from the critical by the law fitted to them"
-    return fit_entry(fit, sentence, n_runs, noise, settings.resamples, settings.seed)
+    return fitted_law(fit, sentence, n_runs, noise, settings)
 
 
-def _no_fit(form: str, reason: str, delta: float) -> Entry:
-    """The entry of a law that had no rows to be fitted to."""
+def _no_fit(form: str, reason: str, delta: float) -> FittedLaw:
+    """A law that had no rows to be fitted to."""
     fit: Any = fit_law(FORMS[form], make_rows({name: [] for name in FORMS[form].variables}, []), delta=delta)
-    entry = fit_entry(fit, "none", 0, NO_NOISE, 1, 0)
-    return entry | {"reason": reason}
+    settings = Settings(n="N", c="C", delta=delta, resamples=1, seed=0)
+    return replace(fitted_law(fit, "none", 0, NO_NOISE, settings), reason=reason)

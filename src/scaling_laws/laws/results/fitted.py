@@ -1,0 +1,136 @@
+"""From the fitter's results to the types of `laws.json`: what is kept of a fit, and its intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scaling_laws.laws.batch.batch_scan import BatchLevel
+from scaling_laws.laws.batch.critical_batch import BatchLaw
+from scaling_laws.laws.fit.fit import Fit
+from scaling_laws.laws.fit.intervals import bootstrap, parameter_intervals
+from scaling_laws.laws.fit.noise import SeedNoise
+from scaling_laws.laws.fit.profile import profile_intervals
+from scaling_laws.laws.forms.joint import JointLaw
+from scaling_laws.laws.forms.steps import CriticalBatch
+from scaling_laws.laws.positions import PositionLosses, fit_positions
+from scaling_laws.laws.results.types import CriticalBatchLaw, FittedLaw, LawCertificate, PositionFit
+from scaling_laws.laws.selection import longest_of_each_size
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POSITION_CORPUS = "test"
+KEPT_RESAMPLES = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What one analysis chose: see `study.fit_study`."""
+
+    n: str
+    c: str
+    delta: float
+    resamples: int
+    seed: int
+
+
+def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings: Settings) -> FittedLaw:
+    """A fit with its intervals.
+
+    Args:
+        rows: which runs it was fitted to, a sentence.
+        n_runs: runs of its family.
+    """
+    parameters = vars(fit.law) if fit.law is not None else dict.fromkeys(fit.form.units)
+    law = FittedLaw(
+        form=fit.form.form,
+        formula=fit.form.formula,
+        parameters=parameters,
+        units=fit.form.units,
+        n_rows=fit.rows.n,
+        n_clusters=fit.rows.n_clusters,
+        identified=fit.identified,
+        reason=fit.reason,
+        certificate=LawCertificate(**vars(fit.certificate)) if fit.certificate else None,
+        rows=rows,
+        objective=fit.objective,
+        delta=fit.delta,
+        n_left_out=n_runs - fit.rows.n,
+        ranges={
+            name: (float(values.min()), float(values.max()))
+            for name, values in {**fit.rows.values, "loss": fit.rows.loss}.items()
+            if len(values)
+        },
+    )
+    if not fit.identified:
+        return law
+    if not all(_is_number(name, value) for name, value in parameters.items()):
+        return replace(law, identified=False, reason="an exponent is so near 0 that its scale is no number")
+    assert law.certificate is not None
+    result = bootstrap(fit, noise=noise, resamples=settings.resamples, seed=settings.seed)
+    draws = {name: np.asarray(values) for name, values in vars(result.draws).items()}
+    finite = np.all([_is_number(name, values) for name, values in draws.items()], axis=0)
+    joint = fit.law if isinstance(fit.law, JointLaw) else None
+    return replace(
+        law,
+        certificate=replace(law.certificate, profile=profile_intervals(fit)),
+        intervals=parameter_intervals(result),
+        interval_method=result.method,
+        row_sd=result.row_sd,
+        derived={"a_opt": float(joint.a_opt), "b_opt": float(joint.b_opt)} if joint else {},
+        resamples={name: tuple(values[finite][:KEPT_RESAMPLES]) for name, values in draws.items()},
+    )
+
+
+def _is_number(name: str, values: Any) -> Any:
+    """Whether a parameter has not over- or underflowed: all are positive, but E may have gone to zero."""
+    return np.isfinite(values) & ((np.asarray(values) > 0) | (name == "E"))
+
+
+def critical_batch_law(law: BatchLaw) -> CriticalBatchLaw:
+    draws = vars(law.draws) if law.draws else {}
+    return CriticalBatchLaw(
+        levels=tuple(
+            BatchLevel(**{item.name: getattr(level, item.name) for item in fields(BatchLevel)})
+            for level in law.levels
+        ),
+        parameters=vars(law.law) if law.law else dict.fromkeys(CriticalBatch.units),
+        intervals=law.intervals,
+        interval_method=law.interval_method,
+        ranges={} if law.loss_range is None else {"L": law.loss_range},
+        size_dependence=law.size,
+        noise_scale=law.noise_scale,
+        warnings=law.warnings,
+        identified=law.law is not None,
+        reason=law.reason,
+        resamples={name: tuple(np.asarray(values)[:KEPT_RESAMPLES]) for name, values in draws.items()},
+    )
+
+
+def position_fits(
+    runs: pd.DataFrame, losses: Mapping[str, PositionLosses], settings: Settings
+) -> tuple[PositionFit, ...]:
+    """Loss by position of the longest run of each size."""
+    fits = []
+    for _, run in longest_of_each_size(runs).sort_values(["family", "N"]).iterrows():
+        if run["run"] not in losses:
+            continue
+        law = fit_positions(losses[run["run"]], delta=settings.delta, seed=settings.seed)
+        fits.append(
+            PositionFit(
+                family=run["family"],
+                run=run["run"],
+                N=run["N"],
+                corpus=POSITION_CORPUS,
+                parameters=vars(law.fit.law) if law.fit.law else dict.fromkeys("abc"),
+                intervals=law.intervals,
+                identified=law.fit.identified,
+                reason=law.fit.reason,
+                interval_method=law.interval_method,
+            )
+        )
+    return tuple(fits)
