@@ -17,6 +17,7 @@ from tests.support.drawn import said, shown
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
 from scaling_laws.laws.published import KAPLAN_TABLE_2
+from scaling_laws.laws.results.types import CriticalBatchLaw, plain_json
 from scaling_laws.papers.kaplan2020.figures import data, stopping
 from scaling_laws.papers.kaplan2020.limited_data import (
     data_needed,
@@ -59,10 +60,16 @@ def tables_with(runs: Sequence[Mapping[str, Any]], stop_step: float | None = 100
     return replace(tables, runs=study.runs.iloc[:0])
 
 
+def of_batch(family: str, **known: Any) -> dict[str, Any]:
+    """An entry of `critical_batch`."""
+    law = CriticalBatchLaw(**({"reason": "", "size_dependence": None} | known))
+    return {"family": family, **plain_json(law)}
+
+
 def known_laws() -> dict[str, Any]:
     """The laws of training time as they stand in laws.json."""
     return laws_with(
-        critical_batch=[{"family": "transformer", "identified": True, "parameters": vars(BATCH)}],
+        critical_batch=[of_batch("transformer", identified=True, parameters=vars(BATCH))],
         training_time=[
             {"family": "transformer", "steps": {"identified": True, "parameters": vars(STEPS)}, "reason": ""}
         ],
@@ -162,10 +169,10 @@ def test_gaps_are_of_the_largest_size_at_the_kept_weights() -> None:
 def test_laws_of_training_time_are_read_or_missing() -> None:
     assert batch_law(known_laws(), "transformer") == BATCH and steps_law(known_laws(), "transformer") == STEPS
     assert batch_law(known_laws(), "lstm") is None and steps_law(known_laws(), "lstm") is None
-    reason_only = {"critical_batch": [{"family": "lstm", "reason": "no curves"}]}
+    reason_only = laws_with(critical_batch=[of_batch("lstm", reason="no curves")])
     reason_only["training_time"] = [{"family": "lstm", "reason": "no curves"}]
     assert batch_law(reason_only, "lstm") is None and steps_law(reason_only, "lstm") is None
-    assert batch_law({}, "lstm") is None and steps_law({}, "lstm") is None
+    assert batch_law(laws_with(), "lstm") is None and steps_law({}, "lstm") is None
 
 
 def test_figure_9_shows_the_excess_of_every_run() -> None:
