@@ -26,8 +26,7 @@ ORANGE = (0.96, 0.49, 0.0)
 
 @pytest.fixture(scope="module")
 def study(tiny_study: Path) -> Study:
-    (plan,) = (tiny_study / "lightning_logs").glob("*/plan.json")
-    return load_study(plan.parent)
+    return load_study(tiny_study / "lightning_logs" / "tiny")
 
 
 @pytest.fixture(scope="module")
