@@ -25,8 +25,11 @@ ORANGE = (0.96, 0.49, 0.0)
 
 
 @pytest.fixture(scope="module")
-def study(tiny_study: Path) -> Study:
-    return load_study(tiny_study / "lightning_logs" / "tiny")
+def study(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A copy, alone in its folder: README's commands leave other studies beside it."""
+    folder = tmp_path_factory.mktemp("logs") / "tiny"
+    shutil.copytree(tiny_study / "lightning_logs" / "tiny", folder)
+    return load_study(folder)
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,7 @@ def test_an_export_is_read_as_the_study(study: Study, exported: Path) -> None:
 def test_laws_of_an_export_are_the_studys(study: Study, exported: Path) -> None:
     """All but what needs losses by position; the note says so."""
     of_study = json.loads((study.folder / "laws.json").read_text(encoding="utf-8"))
-    of_export = fit_folder(load_study(exported), resamples=20)
+    of_export = fit_folder(load_study(exported), resamples=20).to_json()
     assert of_export["warnings"][0] == NOT_EXPORTED and NOT_EXPORTED not in of_study["warnings"]
     for laws in (of_study, of_export):
         for key in ("positions", "late_positions", "warnings", "manifest"):

@@ -62,7 +62,7 @@ def tables_with(runs: Sequence[Mapping[str, Any]], stop_step: float | None = 100
 
 def of_batch(family: str, **known: Any) -> dict[str, Any]:
     """An entry of `critical_batch`."""
-    law = CriticalBatchLaw(**({"reason": "", "size_dependence": None} | known))
+    law = CriticalBatchLaw(**({"reason": ""} | known))
     return {"family": family, **plain_json(law)}
 
 
