@@ -71,10 +71,6 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "__main__": ({"cli"}, set()),
     "": (set(), set()),
 }
-STILL_TO_MOVE = {
-    "laws.results.time_entries",
-}
-"""Modules of the core that still import a paper."""
 NO_TORCH = ("--help", "plan", "laws", "report", "paper", "sweep")
 
 
@@ -124,8 +120,7 @@ def test_arrows_point_down(path: Path) -> None:
         package, _, rest = name.partition(".")
         if package == "scaling_laws":
             version = rest == "__version__"
-            still = module in STILL_TO_MOVE and within(rest, "papers")
-            assert version or still or any(within(rest, allowed) for allowed in own), (
+            assert version or any(within(rest, allowed) for allowed in own), (
                 f"{module or 'package'} imports {name}"
             )
         elif package not in STANDARD_LIBRARY:

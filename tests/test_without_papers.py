@@ -24,10 +24,7 @@ for each in pkgutil.walk_packages(scaling_laws.__path__, "scaling_laws."):
         importlib.import_module(each.name)
 """
 
-pytestmark = [
-    pytest.mark.systems,
-    pytest.mark.xfail(strict=False, reason="laws/results and tests of Kaplan's figures still import a paper"),
-]
+pytestmark = pytest.mark.systems
 
 
 def test_the_rest_is_whole(tmp_path: Path) -> None:

@@ -45,6 +45,18 @@ def batch_scan(noise_sd=0.0, seed=0, sizes=(1e5, 3e6), tokens=3e8):
     )
 
 
+def sweep(noise_sd=0.0, seed=0, sizes=8, batches=((16384.0, 3e4), (65536.0, 1e4))):
+    random = np.random.default_rng(seed) if noise_sd else None
+    return pd.concat(
+        [
+            training(f"a{N:.3e}-{batch:.0f}", N, batch, last_step, noise_sd, random)
+            for N in np.geomspace(1e4, 1e7, sizes)
+            for batch, last_step in batches
+        ],
+        ignore_index=True,
+    )
+
+
 def critical(loss):
     return TRUTH["B_star"] * loss ** (-1 / TRUTH["alpha_B"])
 

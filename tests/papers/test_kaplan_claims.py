@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from tests.papers.kaplan_study import kaplan
 from tests.support.fitted_studies import FittedStudy
 
 from scaling_laws.laws.results.study import no_laws
 from scaling_laws.papers.kaplan2020 import PAPER
 from scaling_laws.papers.kaplan2020.claims import of_learning_rates
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report.claims import Finding, findings
-from scaling_laws.report.evidence import StudyTables, plain_of
+from scaling_laws.report.evidence import plain_of
 from scaling_laws.report.figures import rate_and_batch
 
 CLAIMS = PAPER.claims
@@ -27,7 +29,8 @@ TOO_WIDE = {
 
 
 def by_slug(fitted: FittedStudy) -> dict[str, Finding]:
-    return {claim.slug: finding for claim, finding in findings(CLAIMS, fitted.tables, fitted.laws)}
+    evidence = kaplan(fitted.tables, fitted.laws)
+    return {claim.slug: finding for claim, finding in findings(CLAIMS, evidence, fitted.laws)}
 
 
 def test_what_is_true_of_the_synthetic_paper_is_confirmed(paper: FittedStudy) -> None:
@@ -95,7 +98,7 @@ def test_where_nothing_scales_claims_are_contradicted(flat: FittedStudy) -> None
 def test_without_a_run_nothing_was_measured(paper: FittedStudy) -> None:
     empty = replace(paper.study, runs=paper.study.runs.iloc[:0])
     laws = plain_of(no_laws(empty))
-    tables = StudyTables.read(empty, laws)
+    tables = KaplanTables.read(empty, laws)
     assert {finding.verdict for _, finding in findings(CLAIMS, tables, laws)} == {"not measured"}
 
 

@@ -7,22 +7,21 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests.support.batch_study import batch_study, tables_of
+from tests.papers.kaplan_study import by_hand, kaplan, timed_study
 
-from scaling_laws.laws.results.study import no_laws
 from scaling_laws.models.lstm_config import LSTMConfig
 from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.papers.kaplan2020 import tables as paper_tables
 from scaling_laws.papers.kaplan2020.accounting import TOTAL, accounting, table_1
-from scaling_laws.report.evidence import plain_of
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 SHAPE = {"n_vocab": 1000, "n_ctx": 64, "n_layer": 3, "d_model": 32, "n_heads": 2, "d_ff": 96, "d_attn": 48}
 
 
 @pytest.fixture(scope="module")
-def timed() -> tuple[Any, dict[str, Any]]:
-    return batch_study()
+def timed() -> KaplanTables:
+    return timed_study()
 
 
 def record_of(synthetic: Any, config: Any, shape: dict[str, Any]) -> Any:
@@ -124,7 +123,7 @@ def test_table_1_shows_the_largest_network_of_every_family(synthetic: Any) -> No
         totals = [row for row in text.rows if row[0].startswith(f"{name}, N = ") and row[1] == TOTAL]
         assert len(totals) == 1
         assert f"{N:,.0f}" in totals[0]
-    assert not table_1(tables_of(pd.DataFrame(), pd.DataFrame())).rows
+    assert not table_1(by_hand()).rows
 
 
 # --- Tables 2 to 6 --------------------------------------------------------------------------------
@@ -164,8 +163,8 @@ TABLE_6 = {
 def test_the_papers_columns_are_as_printed(
     synthetic: Any, timed: Any, table: Any, printed: dict[str, float]
 ) -> None:
-    for laws in (timed[1], synthetic.laws):
-        values = table(laws)
+    for study in (timed, kaplan(synthetic.tables, synthetic.laws)):
+        values = table(study)
         for _, of_family in values.groupby("family"):
             found = dict(zip(of_family["quantity"], of_family["paper"], strict=True))
             assert found == pytest.approx(printed, rel=1e-12)
@@ -176,50 +175,49 @@ def ours(table: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
     return {str(row["quantity"]): tuple(row[name] for name in columns) for row in table.to_dict("records")}
 
 
-def test_our_columns_are_the_laws(timed: Any) -> None:
-    laws = timed[1]
-    fits = {fit["form"]: fit for fit in laws["fits"]}
-    route, batch = laws["training_time"][0], laws["critical_batch"][0]
-    two, three = (ours(table(laws)) for table in (paper_tables.joint_of_data, paper_tables.joint_of_steps))
-    five, six = (ours(table(laws)) for table in (paper_tables.fitted_values, paper_tables.efficient_training))
-    for name in TABLE_2:
-        assert two[name] == (fits["kaplan_nd"]["parameters"][name], *fits["kaplan_nd"]["intervals"][name])
-    for name in TABLE_3:
-        assert three[name] == (route["steps"]["parameters"][name], *route["steps"]["intervals"][name])
-    assert five["alpha_N"][0] == fits["kaplan_n"]["parameters"]["alpha_N"]
-    assert five["C_c"][0] * PF_DAY_FLOPS == pytest.approx(fits["kaplan_c"]["parameters"]["C_c"])
-    frontier = route["frontier"][0]
-    assert five["alpha_C_min"] == (
-        frontier["parameters"]["alpha_C_min"],
-        *frontier["intervals"]["alpha_C_min"],
+def test_our_columns_are_the_laws(timed: KaplanTables) -> None:
+    of_family, route = timed.laws.of("transformer"), timed.route()
+    fits = {fit.form: fit for fit in of_family.fits}
+    two, three = (ours(table(timed)) for table in (paper_tables.joint_of_data, paper_tables.joint_of_steps))
+    five, six = (
+        ours(table(timed)) for table in (paper_tables.fitted_values, paper_tables.efficient_training)
     )
-    assert five["C_c_min"][1] * PF_DAY_FLOPS == pytest.approx(frontier["intervals"]["C_c_min"][0])
-    assert five["B_star"] == (batch["parameters"]["B_star"], *batch["intervals"]["B_star"])
+    for name in TABLE_2:
+        assert two[name] == (fits["kaplan_nd"].parameters[name], *fits["kaplan_nd"].intervals[name])
+    for name in TABLE_3:
+        assert three[name] == (getattr(route.law_of_steps, name), *route.interval(name))
+    assert five["alpha_N"][0] == fits["kaplan_n"].parameters["alpha_N"]
+    assert five["C_c"][0] * PF_DAY_FLOPS == pytest.approx(fits["kaplan_c"].parameters["C_c"])
+    assert route.law_of_C_min is not None
+    assert five["alpha_C_min"] == (route.law_of_C_min.alpha_C_min, *route.interval("alpha_C_min"))
+    assert five["C_c_min"][1] * PF_DAY_FLOPS == pytest.approx(route.interval("C_c_min")[0])
+    batch = of_family.critical_batch
+    assert five["B_star"] == (batch.parameters["B_star"], *batch.intervals["B_star"])
     for letter, name in (("N", "N"), ("B", "B"), ("S", "S_min"), ("D", "D")):
-        optimal = route["optimal"][name]
-        assert six[f"p_{letter}"] == (optimal["exponent"], *optimal["exponent_interval"])
-        at_a_day = optimal["coefficient"] * PF_DAY_FLOPS ** optimal["exponent"]
-        assert six[f"{letter}_e"][0] == pytest.approx(at_a_day)
+        optimal = route.optimal(name)
+        assert optimal is not None
+        assert six[f"p_{letter}"] == (optimal.exponent, *optimal.exponent_interval)
+        assert six[f"{letter}_e"][0] == pytest.approx(float(optimal.at(PF_DAY_FLOPS)))
     assert six["N_e"][0] * six["B_e"][0] * six["S_e"][0] * 6 == pytest.approx(PF_DAY_FLOPS)
 
 
 def test_what_is_not_fitted_says_why(synthetic: Any) -> None:
     """That study has no batch scan: nothing is known of training time, and the cells are dashes."""
+    study = kaplan(synthetic.tables, synthetic.laws)
     for table, values in (
         (paper_tables.table_3, paper_tables.joint_of_steps),
         (paper_tables.table_6, paper_tables.efficient_training),
     ):
-        assert values(synthetic.laws)["value"].isna().all()
-        assert values(synthetic.laws)["reason"].astype(bool).all()
-        text = table(synthetic.laws)
+        assert values(study)["value"].isna().all()
+        assert values(study)["reason"].astype(bool).all()
+        text = table(study)
         assert {row[2] for row in text.rows} == {"–"}
-        reason = next(entry["reason"] for entry in synthetic.laws["training_time"])
-        assert reason in text.caption
-        assert text.caption.count(reason) == len(text.columns) - 3  # once a family
+        assert study.route().reason in text.caption
+        assert text.caption.count(study.route().reason) == len(text.columns) - 3  # once a family
 
 
-def test_table_4_has_the_six_laws(timed: Any) -> None:
-    table = paper_tables.table_4(timed[1])
+def test_table_4_has_the_six_laws(timed: KaplanTables) -> None:
+    table = paper_tables.table_4(timed)
     assert [row[:4] for row in table.rows] == [
         ("N", "∞", "∞", "fixed"),
         ("∞", "D", "early stop", "fixed"),
@@ -228,18 +226,17 @@ def test_table_4_has_the_six_laws(timed: Any) -> None:
         ("N", "D", "early stop", "fixed"),
         ("N", "∞", "S steps", "B"),
     ]
-    fits = {fit["form"]: fit for fit in timed[1]["fits"]}
-    assert table.rows[0][5] == f"α_N = {fits['kaplan_n']['parameters']['alpha_N']:.4f}"
-    steps = timed[1]["training_time"][0]["steps"]["parameters"]
-    assert table.rows[5][5] == f"α_N = {steps['alpha_N']:.4f}, α_S = {steps['alpha_S']:.3f}"
+    of_N, steps = timed.laws.of("transformer").fit("kaplan_n"), timed.route().law_of_steps
+    assert of_N is not None and steps is not None
+    assert table.rows[0][5] == f"α_N = {of_N.parameters['alpha_N']:.4f}"
+    assert table.rows[5][5] == f"α_N = {steps.alpha_N:.4f}, α_S = {steps.alpha_S:.3f}"
 
 
-def test_every_table_of_every_study(synthetic: Any, one_run: Any, timed: Any) -> None:
-    empty = tables_of(pd.DataFrame(), pd.DataFrame())
-    studies = ((synthetic.tables, synthetic.laws), (one_run.tables, one_run.laws), timed)
-    for tables, laws in (*studies, (empty, plain_of(no_laws(empty.study)))):
-        found = paper_tables.all_tables(tables, laws)
-        assert list(found) == [f"Table {number}" for number in range(1, 7)]
-        for table in found.values():
+def test_every_table_of_every_study(synthetic: Any, one_run: Any, timed: KaplanTables) -> None:
+    others = (kaplan(study.tables, study.laws) for study in (synthetic, one_run))
+    for study in (timed, by_hand(), *others):
+        tables = paper_tables.all_tables(study, study.laws)
+        assert list(tables) == [f"Table {number}" for number in range(1, 7)]
+        for table in tables.values():
             assert all(len(row) == len(table.columns) for row in table.rows)
             assert "nan" not in table.text() and table.markdown()

@@ -1,4 +1,4 @@
-"""Slices, approaches and Figures 11 to 14: what is drawn, against the laws that it was drawn from."""
+"""Slices and approaches: what is drawn, against the laws that it was drawn from."""
 
 from __future__ import annotations
 
@@ -10,30 +10,17 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.optimize import minimize_scalar
-from tests.support.batch_study import BATCH_TOKENS, LAW, SIZES, STEPS, batch_study, tables_of
+from tests.support.batch_study import BATCH_TOKENS, LAW, batch_study, tables_of
 from tests.support.drawn import figures_in, prepared, said, shown
 
-from scaling_laws.laws.forms.steps import CriticalBatch
-from scaling_laws.laws.published import KAPLAN_FIGURE_14_NAIVE_N, KAPLAN_TABLE_6
+from scaling_laws.laws.published import KAPLAN_TABLE_6
 from scaling_laws.laws.results.study import no_laws
-from scaling_laws.papers.kaplan2020.figures import frontier, sizes
-from scaling_laws.papers.kaplan2020.training_time import (
-    efficient_law,
-    even_values,
-    least_resources,
-    loss_levels,
-    losses_at,
-)
-from scaling_laws.report.batches import law_curves
 from scaling_laws.report.evidence import StudyTables, plain_of
 from scaling_laws.report.figures import isoflop_slices, three_approaches
-from scaling_laws.study.units import PF_DAY_FLOPS
 
 ENTRIES = [
     *figures_in(three_approaches),
     *figures_in(isoflop_slices),
-    *frontier.FIGURES,
-    *sizes.FIGURES,
 ]
 Timed = tuple[StudyTables, dict[str, Any]]
 
@@ -58,150 +45,6 @@ def best_of(C: float) -> tuple[float, float]:
         method="bounded",
     )
     return float(np.exp(found.x)), float(found.fun)
-
-
-# --- Figure 11 ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("axis", ["step", "C"])
-def test_losses_at_fixed_compute_and_steps(timed: Timed, axis: str) -> None:
-    curves = law_curves(timed[0], "transformer")
-    values = even_values(curves, axis, 5)
-    measured = losses_at(curves, axis, values)
-    for value in values[1:]:
-        at_value = measured[np.isclose(measured[axis], value)]
-        assert len(at_value) >= 3
-        expected = sizes.loss_at_fixed(LAW, at_value["N"].to_numpy(), axis, value, BATCH_TOKENS)
-        np.testing.assert_allclose(at_value["loss"], expected, rtol=0.005)
-
-
-def test_a_law_at_fixed_compute_takes_fewer_steps_with_more_parameters() -> None:
-    N = np.array([1e4, 1e5])
-    expected = [float(LAW.loss_at_batch(n, 1e13 / (6 * n * 2048), 2048)) for n in N]
-    np.testing.assert_allclose(sizes.loss_at_fixed(LAW, N, "C", 1e13, 2048), expected)
-    np.testing.assert_allclose(
-        sizes.loss_at_fixed(LAW, N, "step", 500, 2048), [float(LAW.loss_at_batch(n, 500, 2048)) for n in N]
-    )
-
-
-def test_values_that_three_sizes_reached(timed: Timed) -> None:
-    curves = law_curves(timed[0], "transformer")
-    steps = even_values(curves, "step", 6)
-    assert np.allclose(np.diff(np.log(steps)), np.log(steps[1] / steps[0]))
-    assert steps[-1] <= STEPS  # all sizes train as long
-    at_most = 6 * SIZES[-3] * BATCH_TOKENS * STEPS
-    computes = even_values(curves, "C", 6)
-    assert 0.7 * at_most < computes[-1] <= at_most * (1 + 1e-9)
-    assert not len(even_values(curves[curves["N"] < SIZES[2]], "C", 6))
-
-
-# --- Figure 12 ------------------------------------------------------------------------------------
-
-
-def test_measured_costs_are_those_of_appendix_b() -> None:
-    """(B.16) and (B.17) by the law's own compute to each loss, on a fine grid of sizes."""
-    N = np.geomspace(2e3, 1e7, 60)
-    table = pd.concat(
-        [pd.DataFrame({"N": N, "loss": loss, "C_min": LAW.compute_to_reach(N, loss)}) for loss in (5.0, 5.5)]
-    )
-    costs = sizes.measured_costs(table[np.isfinite(table["C_min"])])
-    assert set(costs["loss"]) == {5.0, 5.5}
-    for loss in (5.0, 5.5):
-        of_loss = costs[(costs["loss"] == loss) & costs["size_ratio"].between(0.4, 10)]
-        np.testing.assert_allclose(
-            of_loss["compute_ratio"], LAW.compute_ratio(of_loss["size_ratio"]), rtol=0.01
-        )
-        np.testing.assert_allclose(of_loss["steps_ratio"], LAW.steps_ratio(of_loss["size_ratio"]), rtol=0.01)
-
-
-def test_no_cost_where_the_cheapest_size_is_at_the_edge() -> None:
-    N = np.geomspace(1e6, 1e7, 5)  # all larger than the best
-    table = pd.DataFrame({"N": N, "loss": 5.5, "C_min": LAW.compute_to_reach(N, 5.5)})
-    assert sizes.measured_costs(table).empty
-
-
-def test_least_resources_are_those_of_the_law(timed: Timed) -> None:
-    curves = law_curves(timed[0], "transformer")
-    levels = loss_levels(curves, 6)
-    found = least_resources(curves, LAW.of_batch, levels)
-    assert len(found) > 15
-    gap = found["loss"] - LAW.converged_loss(found["N"])
-    S_min = LAW.S_c * gap ** (-1 / LAW.alpha_S)
-    np.testing.assert_allclose(found["S_min"], S_min, rtol=0.06)
-    np.testing.assert_allclose(found["E_min"], S_min * LAW.critical_batch(found["loss"]), rtol=0.06)
-    np.testing.assert_allclose(found["C_min"], 6 * found["N"] * found["E_min"], rtol=1e-12)
-    np.testing.assert_allclose(
-        found["S_min"] / found["steps"] + found["E_min"] / found["tokens"], 1, rtol=1e-9
-    )
-
-
-def test_the_study_finds_its_law(timed: Timed) -> None:
-    """What the red lines of Figures 11, 12 and 19 are drawn from."""
-    law = efficient_law(timed[1], "transformer")
-    assert law is not None
-    assert law.alpha_S == pytest.approx(LAW.alpha_S, rel=0.02)
-    assert law.alpha_B == pytest.approx(LAW.alpha_B, rel=0.02)
-    np.testing.assert_allclose(law.compute_ratio([0.6, 3.0]), LAW.compute_ratio([0.6, 3.0]), rtol=0.03)
-    low, high = LAW.tolerated_sizes(0.2)
-    assert (
-        float(LAW.compute_ratio(low)) == pytest.approx(1.2) == pytest.approx(float(LAW.compute_ratio(high)))
-    )
-    x, y = line_named(sizes.draw_cost(*timed).axes[0], "this study's")
-    np.testing.assert_allclose(y, law.compute_ratio(x))
-
-
-# --- Figures 13 and 14 ----------------------------------------------------------------------------
-
-
-def test_envelope_as_spent_is_the_best_over_sizes(timed: Timed) -> None:
-    naive = frontier.naive_envelope(law_curves(timed[0], "transformer"))
-    assert len(naive) >= 5
-    best = np.array([best_of(C) for C in naive["C"]])
-    np.testing.assert_allclose(naive["loss"], best[:, 1], rtol=0.01)
-    np.testing.assert_allclose(naive["N"], best[:, 0], rtol=0.35)
-    np.testing.assert_allclose(naive["S"] * 6 * naive["N"] * BATCH_TOKENS, naive["C"], rtol=1e-9)
-
-
-def test_envelope_in_C_min_is_the_frontier(timed: Timed) -> None:
-    envelope = frontier.efficient_envelope(timed[1], "transformer")
-    assert len(envelope) >= 5
-    np.testing.assert_allclose(envelope["loss"], LAW.frontier_loss(envelope["C"]), rtol=0.015)
-    np.testing.assert_allclose(envelope["N"], LAW.optimal_N(envelope["C"]), rtol=0.4)
-    np.testing.assert_allclose(
-        envelope["C"], 6 * envelope["N"] * envelope["B_crit"] * envelope["S_min"], rtol=1e-9
-    )
-
-
-def test_a_power_is_found_exactly() -> None:
-    C = np.array([1e10, 3e11, 2e13])
-    found = frontier.power_of(C, KAPLAN_TABLE_6.N.at(C))
-    assert found is not None
-    assert (found.scale, found.exponent) == pytest.approx((1.3e9, 0.73))
-    assert frontier.power_of(C[:2], C[:2]) is None
-
-
-def test_figure_14_stands_beside_kaplan(timed: Timed) -> None:
-    tables, laws = timed
-    size_axes, step_axes = frontier.draw_size(tables, laws).axes[:2]
-    days, N = line_named(size_axes, "Kaplan 2020: $N")
-    np.testing.assert_allclose(N, 1.3e9 * days**0.73)
-    days, N = line_named(size_axes, "Kaplan 2020, as spent")
-    np.testing.assert_allclose(N, KAPLAN_FIGURE_14_NAIVE_N.at(days * PF_DAY_FLOPS))
-    days, S = line_named(step_axes, "Kaplan 2020")
-    np.testing.assert_allclose(S, 5.4e3 * days**0.03)
-    ours = laws["training_time"][0]["optimal"]["S_min"]
-    days, S = line_named(step_axes, "$ S_{min}")
-    np.testing.assert_allclose(S, ours["coefficient"] * (days * PF_DAY_FLOPS) ** ours["exponent"])
-    assert f"{number_of(ours['exponent'])}" in frontier.describe_size(tables, laws)
-
-
-def number_of(value: float) -> str:
-    return f"{value:#.2g}"
-
-
-def test_a_batch_beyond_all_is_compute_as_spent() -> None:
-    assert isinstance(frontier.AS_SPENT, CriticalBatch)
-    assert float(frontier.AS_SPENT.compute_min(1e20, 2**19, 3.0)) == pytest.approx(1e20, rel=1e-12)
 
 
 # --- slices and approaches ------------------------------------------------------------------------
@@ -288,7 +131,7 @@ def test_nothing_to_draw_is_a_note_that_names_a_sweep(one_run: Any, entry: Any) 
 def test_a_study_without_curves_or_batches(synthetic: Any, timed: Timed, entry: Any) -> None:
     tables, laws = timed
     without = tables_of(tables.complete, pd.DataFrame())
-    no_time = laws | {"critical_batch": [], "training_time": []}
+    no_time = laws | {"critical_batch": []}
     for some_tables, some_laws in ((without, no_time), (tables, no_time), (synthetic.tables, synthetic.laws)):
         shown(entry, some_tables, some_laws)
         assert said(entry, some_tables, some_laws).endswith(".")

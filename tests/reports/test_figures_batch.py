@@ -1,4 +1,4 @@
-"""Figures 10, 18, 19 and 22, the noise scale and the learning rates: what is drawn, against what is known."""
+"""Figure 10, the noise scale and the learning rates: what is drawn, against what is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tests.support.batch_study import (
     NOISE_SCALE_RATIO,
     RATE_BATCHES,
     RATE_SIZES,
-    SCANNED_SIZES,
     batch_study,
     best_rate,
     tables_of,
@@ -25,7 +24,6 @@ from tests.support.drawn import figures_in, said, shown
 from scaling_laws.laws.fit.best_rates import best_rates, rate_losses
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.results.study import no_laws
-from scaling_laws.papers.kaplan2020.figures import schedules, steps_and_tokens
 from scaling_laws.report.batches import all_curves, batch_draws, batch_law, batch_levels
 from scaling_laws.report.evidence import StudyTables, plain_of
 from scaling_laws.report.figures import batch_and_noise, rate_and_batch
@@ -33,8 +31,6 @@ from scaling_laws.report.figures import batch_and_noise, rate_and_batch
 ENTRIES = [
     *figures_in(batch_and_noise),
     *figures_in(rate_and_batch),
-    *schedules.FIGURES,
-    *steps_and_tokens.FIGURES,
 ]
 Timed = tuple[StudyTables, dict[str, Any]]
 
@@ -53,7 +49,7 @@ def line_named(axes: Any, start: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
 
 
-# --- Figures 10, 18 and 19 ------------------------------------------------------------------------
+# --- Figure 10 ------------------------------------------------------------------------
 
 
 def test_levels_are_the_known_critical_batch(timed: Timed) -> None:
@@ -95,48 +91,6 @@ def test_the_papers_line_is_there_for_its_own_vocabulary_alone(synthetic: Any, t
     mixed = replace(tables, study=replace(tables.study, records=(record, synthetic.study.records[0])))
     with pytest.raises(StopIteration):
         line_named(shown(batch_and_noise.critical_batch, mixed, laws).axes[0], "Kaplan 2020")
-
-
-def test_figure_18_is_of_the_scanned_sizes_and_obeys_5_1(timed: Timed) -> None:
-    tables, laws = timed
-    assert tuple(steps_and_tokens.scanned_sizes(laws, "transformer")) == SCANNED_SIZES
-    levels = batch_levels(laws, "transformer")
-    figure = steps_and_tokens.draw_scan(tables, laws)
-    n_points = 0
-    for axes, N in zip(figure.axes, SCANNED_SIZES, strict=False):
-        contours = [line for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) > 1]
-        assert 3 <= len(contours) <= steps_and_tokens.N_CONTOURS
-        of_size = levels[levels["N"] == N]
-        for contour in contours:
-            S, E = np.asarray(contour.get_xdata()), np.asarray(contour.get_ydata())
-            hyperbola = [
-                np.abs((S / row["S_min"] - 1) * (E / row["E_min"] - 1) - 1).max()
-                for row in of_size.to_dict("records")
-            ]
-            assert min(hyperbola) < 1e-6
-        for points in lines_of(axes, "o"):
-            S, E = np.asarray(points.get_xdata()), np.asarray(points.get_ydata())
-            n_points += len(S)
-            errors = [
-                np.abs(np.log(S / (row["S_min"] + row["E_min"] * S / E))).max()
-                for row in of_size.to_dict("records")
-            ]
-            assert min(errors) < 0.1
-    assert n_points > 40
-
-
-def test_figure_19_has_the_law_under_its_points(timed: Timed) -> None:
-    figure = steps_and_tokens.draw_resources(*timed)
-    for axes in figure.axes[:2]:
-        curves = {line.get_color(): line for line in axes.lines if line.get_linestyle() == "-"}
-        points = lines_of(axes, "o")
-        assert len(points) == steps_and_tokens.N_LEVELS
-        for of_loss in points:
-            curve = curves[of_loss.get_color()]
-            x, y = np.log(np.asarray(curve.get_xdata())), np.log(np.asarray(curve.get_ydata()))
-            expected = np.exp(np.interp(np.log(of_loss.get_xdata()), x, y))
-            reached = np.log(of_loss.get_xdata()) >= x[0]
-            np.testing.assert_allclose(np.asarray(of_loss.get_ydata())[reached], expected[reached], rtol=0.12)
 
 
 # --- noise scale ----------------------------------------------------------------------------------
@@ -216,87 +170,6 @@ def test_rates_on_one_line_have_no_contours(timed: Timed) -> None:
     assert "do not determine a rule" in said(
         rate_and_batch.learning_rate_and_batch, replace(tables, complete=one_batch), laws
     )
-
-
-# --- schedules ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("schedule", "name"),
-    [
-        ({"decay": "cosine", "final_share": 0.1}, "cosine to 10 %"),
-        ({"decay": "linear"}, "linear to 0 %"),
-        ({"decay": "cooldown", "cooldown_share": 0.2}, "cooldown over 20 %"),
-        ({"decay": "linear_cooldown", "cooldown_share": 0.5}, "linear cooldown over 50 %"),
-        ({"decay": "constant", "cooldown_share": 0.2}, "constant"),
-    ],
-)
-def test_schedules_in_words(schedule: dict[str, Any], name: str) -> None:
-    assert schedules.schedule_name(schedule) == name
-
-
-SCHEDULES = {
-    "a1": {"decay": "cosine"},
-    "a2": {"decay": "cosine"},
-    "b": {"decay": "constant"},
-    "c": {"decay": "linear"},
-}
-
-
-def schedule_runs() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "run": ["a1", "a2", "b", "c", "unknown"],
-            "family": "transformer",
-            "experiments": ["schedule", "seeds, schedule", "schedule", "schedule", "schedule"],
-            "N": 1e5,
-            "learning_rate": [1e-3, 1e-3, 1e-3, 2e-3, 1e-3],
-            "summed_learning_rate": [0.5, 0.7, 1.0, 1.0, 9.0],
-            "loss": [3.0, 3.2, 3.3, 2.9, 9.0],
-        }
-    )
-
-
-def test_seeds_of_a_schedule_are_one_point() -> None:
-    means = schedules.schedule_means(schedule_runs(), SCHEDULES).set_index("schedule")
-    assert set(means.index) == {"cosine to 0 %", "constant", "linear to 0 %"}
-    cosine = means.loc["cosine to 0 %"]
-    assert (cosine["summed"], cosine["loss"]) == pytest.approx((0.6, 3.1))
-    assert (cosine["low"], cosine["high"], cosine["n_seeds"]) == (3.0, 3.2, 2)
-    assert means.loc["linear to 0 %", "peak"] == 2e-3
-
-
-def test_figure_22_without_curves_has_the_losses(synthetic: Any, timed: Timed) -> None:
-    template = synthetic.study.records[0]
-    records = tuple(replace(template, name=run, schedule=schedule) for run, schedule in SCHEDULES.items())
-    tables = replace(
-        timed[0],
-        complete=schedule_runs(),
-        curves=pd.DataFrame(),
-        study=replace(timed[0].study, records=records),
-    )
-    figure = schedules.draw(tables, timed[1])
-    points = [line for line in figure.axes[1].lines if len(line.get_xdata())]
-    drawn = sorted((float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in points)
-    np.testing.assert_allclose(drawn, [(0.6, 3.1), (1.0, 2.9), (1.0, 3.3)])
-    sentence = schedules.describe(tables, timed[1])
-    assert "linear to 0 % is lowest with 2.900" in sentence and "constant highest with 3.300" in sentence
-
-
-def test_figure_22_of_a_whole_study(paper: Any) -> None:
-    """Seven schedules at three peaks; the left panel's areas are the sums of the right."""
-    runs = paper.tables.of_experiment("schedule", "transformer")
-    means = schedules.schedule_means(runs, {record.name: record.schedule for record in paper.study.records})
-    assert len(means) == 21 and (means["n_seeds"] == 3).all()
-    np.testing.assert_allclose(means["loss"].mean(), runs["loss"].mean())
-    rates, losses = schedules.draw(paper.tables, paper.laws).axes[:2]
-    assert len(rates.lines) == 7
-    middle = means[np.isclose(means["peak"], np.sort(means["peak"].unique())[1])]
-    for line in rates.lines:
-        step, rate = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
-        summed = middle.loc[middle["schedule"] == line.get_label(), "summed"].iloc[0]
-        assert np.trapezoid(rate, step) + rate[0] * step[0] == pytest.approx(summed, rel=0.08)
-    assert losses.get_legend() is not None
 
 
 # --- whatever the study ---------------------------------------------------------------------------

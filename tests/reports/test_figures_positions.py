@@ -15,12 +15,6 @@ from tests.support.drawn import figures_in, said, shown
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.positions import PositionLosses
-from scaling_laws.papers.kaplan2020.figures import size_at_positions
-from scaling_laws.papers.kaplan2020.figures.size_at_positions import (
-    at_positions,
-    context_gaps,
-    of_two_contexts,
-)
 from scaling_laws.report.by_position import (
     bin_starts,
     exponents_of_N,
@@ -31,7 +25,7 @@ from scaling_laws.report.figures.entry import Entry
 from scaling_laws.study.records import write_record
 from scaling_laws.study.runs import load_study
 
-FIGURES = (*figures_in(loss_by_position), *figures_in(position_exponents), *size_at_positions.FIGURES)
+FIGURES = (*figures_in(loss_by_position), *figures_in(position_exponents))
 T = np.arange(1, 129, dtype=float)
 
 
@@ -118,43 +112,6 @@ def test_the_surface_says_when_half_of_the_fall_is_done(trained: Any) -> None:
     assert figure.axes[0].get_xlabel() == "step"
 
 
-def two_contexts() -> Any:
-    """Sizes at n_ctx 128 and 8; the short context is lower by 0.1 T nats. One run of another horizon."""
-    rows = [
-        {"N": N, "D": D, "loss": 1.0, "n_ctx": n_ctx, "experiments": "size, context"}
-        for N in (1e4, 1e5)
-        for n_ctx in (128, 8)
-        for D in (1e6, 4e6)
-        if D == 1e6 or N == 1e4
-    ]
-    study = study_of(rows)
-    losses = {}
-    for row in study.runs.itertuples():
-        at = np.arange(1, row.n_ctx + 1, dtype=float)
-        mean = 6 - 0.1 * np.log(row.N) - (0.1 * at if row.n_ctx == 8 else 0 * at) + (row.D > 1e6)
-        losses[str(row.run)] = PositionLosses(
-            T=at, loss_sum=mean[None, :] * 3, count=np.full((1, len(at)), 3.0)
-        )
-    return tables_of(study, losses)
-
-
-def test_a_short_context_is_compared_at_equal_size_and_tokens() -> None:
-    tables, laws = two_contexts(), laws_with()
-    runs = of_two_contexts(tables, laws)
-    assert set(runs["D"]) == {1e6} and len(runs) == 4
-    table = at_positions(tables, runs)
-    assert sorted(table.loc[table["n_ctx"] == 128, "position"].unique()) == [1, 2, 4, 8, 16, 64, 128]
-    assert sorted(table.loc[table["n_ctx"] == 8, "position"].unique()) == [1, 2, 4, 8]
-    gaps = context_gaps(table)
-    np.testing.assert_allclose(gaps["gap"], -0.1 * gaps["position"])
-    assert len(gaps) == 8
-    sentence = size_at_positions.describe_sizes(tables, laws)
-    assert "-0.100 nats at T = 1 and -0.800 at T = 8, over 2 sizes" in sentence
-    axes = size_at_positions.draw_sizes(tables, laws).axes[0]
-    dashed = [line for line in axes.lines if line.get_linestyle() == "--" and len(line.get_xdata())]
-    assert len(dashed) == 4
-
-
 def test_figure_20_prints_the_fits_and_draws_the_largest_network(synthetic: Any) -> None:
     figure = shown(loss_by_position.position, synthetic.tables, synthetic.laws)
     entries = [entry for entry in synthetic.laws["positions"] if entry["family"] == "transformer"]
@@ -166,10 +123,7 @@ def test_figure_20_prints_the_fits_and_draws_the_largest_network(synthetic: Any)
     assert all(len(line.get_xdata()) == 2 for line in during.lines)  # both evaluations of the last run
 
 
-def test_the_paper_study_improves_where_its_truth_does(paper: Any) -> None:
-    """An LSTM's truth no longer improves after 16 tokens, a short context's is better at its own."""
-    sentence = size_at_positions.describe_sizes(paper.tables, paper.laws)
-    assert "n_ctx = 8" in sentence
+def test_the_whole_paper_is_drawn(paper: Any) -> None:
     for entry in FIGURES:
         shown(entry, paper.tables, paper.laws)
 

@@ -1,4 +1,4 @@
-"""Figures 1, 2, 6 and 23: what is drawn is what was measured, and says what the known laws say."""
+"""Figures 1 and 2: what is drawn is what was measured, and says what the known laws say."""
 
 from __future__ import annotations
 
@@ -9,22 +9,18 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
+from tests.support.by_hand import laws_with, study_of, tables_of
 from tests.support.drawn import figures_in, said, shown
 
-from scaling_laws.laws.forms.single import KaplanN, LogN
-from scaling_laws.papers.kaplan2020.figures import counting, power_or_logarithm
+from scaling_laws.laws.forms.single import KaplanN
 from scaling_laws.report.figures import learning_curves, power_laws
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 FIGURES = (
     *figures_in(power_laws),
-    *power_or_logarithm.FIGURES,
     *figures_in(learning_curves),
-    *counting.FIGURES,
 )
 POWER = {"alpha_N": 0.08, "N_c": 1e12}
-LOGARITHM = {"a": 8.0, "b": 0.4}
 SIZES = (1e4, 3e4, 1e5, 3e5, 1e6)
 
 
@@ -114,95 +110,6 @@ def test_learning_curves_end_at_the_runs(synthetic: Any) -> None:
     assert f"{min(point['C'] for point in points) / PF_DAY_FLOPS:.1e}" in sentence
 
 
-# --- Figure 23 ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("loss", "exact", "other"),
-    [(KaplanN(**POWER).loss, "kaplan_n", "log_n"), (LogN(**LOGARITHM).loss, "log_n", "kaplan_n")],
-)
-def test_the_true_form_leaves_nothing_over(loss: Any, exact: str, other: str) -> None:
-    tables = tables_of(study_of([{"N": N, "D": 1e6, "C": 6e6 * N, "loss": float(loss(N))} for N in SIZES]))
-    fits = [fit_of("kaplan_n", POWER), fit_of("log_n", LOGARITHM)]
-    table = power_or_logarithm.residuals_by_form(tables, laws_with(fits=fits))
-    residuals = {form: rows["residual_percent"].abs().max() for form, rows in table.groupby("form")}
-    assert residuals[exact] < 1e-9 < 0.1 < residuals[other]
-    assert list(table[table["form"] == exact]["N"]) == list(SIZES)
-
-
-def test_predictions_are_compared_where_both_made_them() -> None:
-    def entry(**error: float | None) -> dict[str, Any]:
-        scores = [{"form": form, "error": value} for form, value in error.items()]
-        return {"family": "transformer", "axis": "N", "kind": "single", "scores": scores}
-
-    both = laws_with(rollout=[entry(kaplan_n=0.01, log_n=0.03, power_n=0.5)])
-    assert power_or_logarithm.prediction_errors(both, "transformer") == {"kaplan_n": 0.01, "log_n": 0.03}
-    assert power_or_logarithm.prediction_errors(both, "lstm") == {}
-    one = laws_with(rollout=[entry(kaplan_n=0.01, log_n=None)])
-    assert power_or_logarithm.prediction_errors(one, "transformer") == {"kaplan_n": 0.01}
-    assert power_or_logarithm.prediction_errors({}, "transformer") == {}
-
-
-def test_figure_23_says_how_far_each_form_misses(synthetic: Any) -> None:
-    table = power_or_logarithm.residuals_by_form(synthetic.tables, synthetic.laws)
-    figure = power_or_logarithm.draw_power_or_logarithm(synthetic.tables, synthetic.laws)
-    sentence = power_or_logarithm.describe_power_or_logarithm(synthetic.tables, synthetic.laws)
-    for form, name in power_or_logarithm.RIVALS.items():
-        of_form = table[table["form"] == form]
-        rms = f"{np.sqrt((of_form['residual_percent'] ** 2).mean()):.2f} %"
-        line = line_named(figure.axes[1], name)
-        assert rms in line.get_label() and f"the {name} by {rms}" in sentence
-        np.testing.assert_allclose(line.get_ydata(), of_form["residual_percent"])
-    assert "predicting larger sizes" in sentence
-
-
-# --- Figure 6 -------------------------------------------------------------------------------------
-
-
-def depth_row(n_layer: int, N: float, embedding: float, D: float = 1e6, **more: Any) -> dict[str, Any]:
-    row = {"n_layer": n_layer, "N": N, "N_total": N + embedding, "D": D, "C": 6 * N * D}
-    loss = float(KaplanN(**POWER).loss(N))
-    return row | {"loss": loss, "after_cooldown": True, "experiments": "size"} | more
-
-
-def test_losses_lie_on_one_line_in_the_parameters_that_count() -> None:
-    runs = [
-        depth_row(n_layer, N, embedding=1e6 / n_layer**2 * (N / 1e5) ** 0.5, run=f"{n_layer}-{N:g}")
-        for n_layer in (2, 3, 6)
-        for N in SIZES
-    ]
-    sizes = counting.sizes_by_depth(tables_of(study_of(runs)))
-    assert len(sizes) == 15
-    assert counting.scatter_percent(sizes["N"], sizes["loss"]) < 1e-9
-    assert counting.scatter_percent(sizes["N_total"], sizes["loss"]) > 1
-    sentence = counting.describe(tables_of(study_of(runs)), laws_with())
-    assert (
-        "networks of 2, 3 and 6 layers lie 0.0 % (rms) off one power law in the parameters without"
-        in sentence
-    )
-
-
-def test_depths_are_compared_at_one_horizon_with_their_best_rate() -> None:
-    runs = [depth_row(n_layer, N, 1e5, D=5e5) for n_layer in (1, 2) for N in SIZES]
-    runs += [depth_row(2, N, 1e5, D=4e6) for N in SIZES]  # a longer horizon that one depth has
-    runs += [depth_row(2, SIZES[0], 1e5, D=5e5, learning_rate=1.0, loss=9.0)]
-    runs += [depth_row(3, SIZES[0], 1e5, D=5e5, after_cooldown=False)]
-    runs += [depth_row(6, SIZES[0], 1e5, D=5e5, experiments="depth")]
-    runs += [depth_row(4, SIZES[0], 1e5, D=5e5, family="lstm")]
-    sizes = counting.sizes_by_depth(tables_of(study_of(runs)))
-    assert set(sizes["D"]) == {5e5} and set(sizes["n_layer"]) == {1, 2} and len(sizes) == 10
-    assert sizes["loss"].max() == pytest.approx(KaplanN(**POWER).loss(SIZES[0]))
-
-
-def test_networks_without_a_layer_have_no_place_among_non_embedding_parameters() -> None:
-    runs = [depth_row(0, 32 + i, 1e4 * 2**i, loss=5.0 - 0.1 * i) for i in range(3)]
-    runs += [depth_row(2, N, 1e4) for N in SIZES]
-    figure = counting.draw(tables_of(study_of(runs)), laws_with())
-    every, without = (sorted(str(line.get_label()) for line in axes.lines) for axes in figure.axes[:2])
-    assert every == ["0 layers", "2 layers"] and without == ["2 layers"]
-    assert "Too few sizes" in counting.describe(tables_of(study_of(runs)), laws_with())
-
-
 # --- studies that cannot support them -------------------------------------------------------------
 
 
@@ -213,10 +120,6 @@ def test_small_studies_get_a_note_or_a_figure(one_run: Any) -> None:
             if not figure.axes:
                 assert "configs/sweeps/size.yaml" in words(figure), entry.name
             assert "nan" not in said(entry, tables, laws), entry.name
-    assert "configs/sweeps/size.yaml" in words(
-        power_or_logarithm.draw_power_or_logarithm(one_run.tables, one_run.laws)
-    )
-    assert "configs/sweeps/size.yaml" in words(counting.draw(one_run.tables, one_run.laws))
 
 
 def test_runs_without_curves_are_drawn_at_their_ends(fitted: Any, tmp_path: Any) -> None:
@@ -228,14 +131,7 @@ def test_runs_without_curves_are_drawn_at_their_ends(fitted: Any, tmp_path: Any)
     assert len(study.runs) and "nan" not in said(power_laws.power_laws, tables, laws)
 
 
-def test_the_paper_is_recognised(paper: Any) -> None:
-    """In a study of all experiments the losses of all depths collapse on N, and on nothing else."""
-    sizes = counting.sizes_by_depth(paper.tables)
-    assert {0, 1, 2, 3, 6} == set(sizes["n_layer"])
-    deep = sizes[sizes["n_layer"] >= 2]
-    assert counting.scatter_percent(deep["N"], deep["loss"]) < counting.scatter_percent(
-        deep["N_total"], deep["loss"]
-    )
+def test_the_whole_paper_is_drawn(paper: Any) -> None:
     for entry in FIGURES:
         assert not words(shown(entry, paper.tables, paper.laws)), entry.name
         assert "nan" not in said(entry, paper.tables, paper.laws)

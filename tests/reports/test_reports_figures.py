@@ -14,14 +14,6 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from tests.support.drawn import figures_in, said, shown
 
-from scaling_laws.papers.kaplan2020.figures import (
-    counting,
-    data,
-    power_or_logarithm,
-    size_at_positions,
-    stopping,
-    transfer,
-)
 from scaling_laws.report.figures import (
     compared_families,
     fit_quality,
@@ -36,19 +28,13 @@ from scaling_laws.report.text import short, tex
 
 FIGURES = (
     *figures_in(learning_curves),
-    *counting.FIGURES,
     *figures_in(compared_families),
     *figures_in(fit_quality),
     *figures_in(held_out),
     *figures_in(loss_by_position),
     *figures_in(position_exponents),
     *figures_in(power_laws),
-    *power_or_logarithm.FIGURES,
-    *size_at_positions.FIGURES,
-    *transfer.FIGURES,
 )
-OF_THE_WHOLE_PAPER = (*data.FIGURES, *stopping.FIGURES, *transfer.FIGURES, *counting.FIGURES)
-"""Those that a study of sizes and horizons alone cannot support."""
 
 
 def points_of(axes: Axes) -> list[tuple[float, float]]:
@@ -111,13 +97,6 @@ def test_every_axis_is_labelled_and_readable(drawn: dict[str, Figure]) -> None:
 
 def test_legends_and_titles_stay_inside_the_figure(drawn: dict[str, Figure]) -> None:
     check_legends_and_titles(drawn)
-
-
-def test_the_figures_of_a_whole_paper_are_readable(paper: Any) -> None:
-    figures = _drawn({entry.name: shown(entry, paper.tables, paper.laws) for entry in OF_THE_WHOLE_PAPER})
-    assert len(figures) == len(OF_THE_WHOLE_PAPER)
-    check_axes(figures)
-    check_legends_and_titles(figures)
 
 
 def check_axes(drawn: dict[str, Figure]) -> None:

@@ -21,8 +21,7 @@ from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
 from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.results.family import FamilyTables, laws_of
 from scaling_laws.laws.results.fitted import Settings
-from scaling_laws.laws.results.time_entries import time_entries
-from scaling_laws.laws.results.types import Conventions, LatePositions, Laws, plain_json
+from scaling_laws.laws.results.types import Conventions, LatePositions, Laws
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report.evidence import StudyTables, plain_of
 from scaling_laws.study.runs import Study
@@ -103,7 +102,6 @@ def batch_study() -> tuple[StudyTables, dict[str, Any]]:
         by_family=(laws_of(of_family),),
         noise=noise,
         late_positions=LatePositions(reason=""),
-        training_time=(plain_json(time_entries(of_family)),),
     )
     return tables, plain_of(laws)
 

@@ -27,7 +27,7 @@ def as_laws(laws: TypedLaws | Laws) -> TypedLaws:
 
 def plain_of(laws: TypedLaws) -> Laws:
     """The laws for the papers' readers of their JSON."""
-    return laws.to_json() | {"training_time": list(laws.training_time)}
+    return laws.to_json()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ def laws_schema() -> dict[str, Any]:
     import msgspec
 
     hints = get_type_hints(Laws)
-    del hints["by_family"], hints["training_time"]
+    del hints["by_family"]
     kinds = [kind for kind, _ in family_keys().values()]
     schemas, definitions = msgspec.json.schema_components([*hints.values(), *kinds], ref_template=WHERE)
     for definition in definitions.values():

@@ -17,14 +17,12 @@ from scaling_laws.laws.positions import PositionLosses, late_pairs, losses_by_ru
 from scaling_laws.laws.results.family import FamilyTables, checks_of, laws_of, roll_outs
 from scaling_laws.laws.results.fitted import POSITION_CORPUS, Settings, position_fits
 from scaling_laws.laws.results.manifest import finished_laws, left_out_of
-from scaling_laws.laws.results.time_entries import time_entries
 from scaling_laws.laws.results.types import (
     Conventions,
     FamilyLaws,
     LatePositions,
     Laws,
     PositionFit,
-    plain_json,
 )
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.processes import clean_pool, n_cores
@@ -137,7 +135,7 @@ def fit_study(
             return pool.submit(part, *arguments, **named).result
 
         # The largest family first, so that no process is left alone with it at the end.
-        started, routes = [], []
+        started = []
         for family in usable["family"].value_counts().index:
             complete = runs[runs["family"] == family]
             tables = FamilyTables(
@@ -149,7 +147,6 @@ def fit_study(
                 settings=settings,
             )
             started.append((start(roll_outs, tables), start(checks_of, tables), start(laws_of, tables)))
-            routes.append(start(time_entries, tables))
         shared = start(_shared_laws, usable, noise, settings)
         by_position = start(_by_position, usable, losses, settings)
         by_family = [_together(rollout(), checks(), laws()) for rollout, checks, laws in started]
@@ -164,9 +161,7 @@ def fit_study(
             late_positions=late_positions,
             left_out=left_out_of(left_out, unusable),
         )
-        training_time = sorted((route() for route in routes), key=lambda entry: str(entry["family"]))
-    laws = finished_laws(laws, usable, runs, positions, settings)
-    return replace(laws, training_time=tuple(plain_json(training_time)))
+    return finished_laws(laws, usable, runs, positions, settings)
 
 
 def _together(rollout: tuple[Comparison, ...], checks: FamilyLaws, laws: FamilyLaws) -> FamilyLaws:

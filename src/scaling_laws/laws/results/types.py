@@ -327,8 +327,6 @@ class Laws:
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
     manifest: Manifest = Manifest()
-    training_time: tuple[dict[str, Any], ...] = field(default=(), compare=False)
-    """Not of the file: until the paper makes its route itself."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -342,7 +340,7 @@ class Laws:
     def to_json(self) -> dict[str, Any]:
         """The content of `laws.json`: plain JSON values, null for what is not known."""
         content = {KEYS.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
-        del content["by_family"], content["training_time"]
+        del content["by_family"]
         start = {key: content.pop(key) for key in ("schema", "study", "conventions")}
         plain: dict[str, Any] = plain_json(start | self._family_lists() | content)
         return plain
@@ -375,7 +373,7 @@ class Laws:
                 f"{source}: not a laws.json of schema {SCHEMA}; make one with: scaling-laws laws"
             )
         hints = get_type_hints(cls)
-        del hints["by_family"], hints["training_time"]
+        del hints["by_family"]
         names = {KEYS.get(name, name): name for name in hints}
         if missing := [key for key in (*names, *family_keys()) if key not in plain]:
             raise InputError(f"{source}: lacks {', '.join(missing)}; {REMEDY}")

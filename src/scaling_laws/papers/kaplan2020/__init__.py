@@ -10,6 +10,7 @@ from scaling_laws.papers.kaplan2020.claims import (
     of_size_data_compute,
     of_training_time,
 )
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.papers.kaplan2020.tables import all_tables
 from scaling_laws.report.paper import Paper
 
@@ -54,4 +55,5 @@ PAPER = Paper(
         "fig24_depth": "Fig. 24",
     },
     tables=all_tables,
+    evidence=KaplanTables,
 )

@@ -6,16 +6,14 @@ As in the paper, what N differs by is taken out through L(N).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.selection import SAME_HORIZON
-from scaling_laws.report.evidence import Laws, StudyTables, find_fit
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 
 EXPERIMENTS = ("depth", "size")
 """Those that vary the depth at one N."""
@@ -27,22 +25,14 @@ FEWEST_SHAPES = 3
 COLUMNS = ("N", "D", "n_layer", "d_model", "aspect_ratio", "loss", "corrected_loss", "increase_percent")
 
 
-class Exponent(NamedTuple):
-    """alpha_N, and where it is from."""
-
-    alpha_N: float
-    source: str
-
-
-def exponent_of_N(laws: Laws) -> Exponent:
+def alpha_N_of_shapes(study: KaplanTables) -> float:
     """That of the Transformers' L(N), N non-embedding; Kaplan's where it is not identified."""
-    fit = find_fit(laws, "kaplan_n", FAMILY) if laws["conventions"]["N"] == "N" else None
-    if fit is None or not fit["identified"]:
-        return Exponent(float(KAPLAN_SINGLE.of_N.alpha_N), KAPLAN_SINGLE.source)
-    return Exponent(float(fit["parameters"]["alpha_N"]), "this study's L(N)")
+    fit = study.laws.of(FAMILY).fit("kaplan_n") if study.laws.conventions.N == "N" else None
+    law = KAPLAN_SINGLE.of_N if fit is None or not fit.identified else fit.law
+    return float(law.alpha_N)
 
 
-def shapes_at_equal_N(tables: StudyTables, laws: Laws) -> pd.DataFrame:
+def shapes_at_equal_N(study: KaplanTables) -> pd.DataFrame:
     """`COLUMNS`, a row a shape: Transformers of `depth` and `size` in groups of one N, by N and aspect ratio.
 
     N is the median of a group (non-embedding), D the horizon at which most of its shapes were trained, loss
@@ -51,15 +41,15 @@ def shapes_at_equal_N(tables: StudyTables, laws: Laws) -> pd.DataFrame:
     out.
     """
     empty = pd.DataFrame(columns=list(COLUMNS), dtype=float)
-    asked = [tables.of_experiment(name, FAMILY) for name in EXPERIMENTS if not tables.complete.empty]
-    runs = pd.concat(asked).drop_duplicates("run") if asked else pd.DataFrame()
+    runs = pd.concat([study.of_experiment(name, FAMILY) for name in EXPERIMENTS])
     if runs.empty:
         return empty
+    runs = runs.drop_duplicates("run")
     runs = runs[(runs["n_layer"] >= 1) & runs["d_model"].notna()].sort_values("N")
     runs = runs.assign(
         group=_clusters(runs["N"], math.log(NEAR_SIZE)), horizon=_clusters(runs["D"], SAME_HORIZON)
     )
-    alpha_N = exponent_of_N(laws).alpha_N
+    alpha_N = alpha_N_of_shapes(study)
     found = [_group(rows, alpha_N) for _, rows in runs.groupby("group")]
     found = [group for group in found if len(group) >= FEWEST_SHAPES]
     return pd.concat(found, ignore_index=True)[list(COLUMNS)] if found else empty
@@ -92,19 +82,3 @@ def _clusters(values: pd.Series[float], gap: float) -> NDArray[np.intp]:
     numbers = np.empty(len(logs), dtype=np.intp)
     numbers[order] = np.cumsum(np.diff(logs[order], prepend=logs[order[:1]]) > gap)
     return numbers
-
-
-def noise_band_percent(laws: Laws) -> float | None:
-    """See `SeedNoise.band_percent`."""
-    return SeedNoise(**laws["noise"]).band_percent
-
-
-def compute_for_loss(laws: Laws, percent: float = 1.0) -> float | None:
-    """How much more compute, in percent, a loss higher by `percent` is worth: (1 + p)^(1/alpha_C) - 1.
-
-    22 % in the paper, for 1 %. None where L(C) of the Transformers is not identified.
-    """
-    fit = find_fit(laws, "kaplan_c", FAMILY)
-    if fit is None or not fit["identified"]:
-        return None
-    return 100 * math.expm1(math.log1p(percent / 100) / fit["parameters"]["alpha_C"])

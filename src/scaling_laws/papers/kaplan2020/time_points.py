@@ -9,17 +9,15 @@ Shapes: k trainings, n points, m computes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from scaling_laws.laws.allocation.isoflop import merged
 from scaling_laws.laws.batch.constant_rate import constant_rate_part, falling_curve
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
 from scaling_laws.laws.fit.rows import Rows, make_rows
-from scaling_laws.laws.forms.joint import JointLaw
-from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
+from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
 
 if TYPE_CHECKING:
@@ -62,10 +60,16 @@ class TimePoints:
         N, B = self.N[self.training], self.batch_tokens[self.training]
         return batch.compute_min(FLOPS_PER_PARAMETER_TOKEN * N * B * self.steps, B, loss)
 
-    def rows(self, batch: CriticalBatch, loss: FloatArray) -> Rows:
-        """What L(N,S_min) is fitted to; a training is a cluster."""
-        N = self.N[self.training]
-        return make_rows({"N": N, "S_min": self.steps_min(batch, loss)}, loss, self.training)
+    def rows(self, batch: CriticalBatch, loss: FloatArray, chosen: NDArray[np.bool_] | None = None) -> Rows:
+        """What L(N,S_min) is fitted to, all points or those `chosen`; a training is a cluster."""
+        where = slice(None) if chosen is None else chosen
+        variables = {"N": self.N[self.training][where], "S_min": self.steps_min(batch, loss)[where]}
+        return make_rows(variables, loss[where], self.training[where])
+
+    def compute_grid(self, batch: CriticalBatch) -> FloatArray:
+        """C_min from the least to the most of any point, (m,)."""
+        C_min = self.compute_min(batch, self.loss)
+        return np.geomspace(C_min.min(), C_min.max(), N_COMPUTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,27 +142,6 @@ def _thinned(of_training: pd.DataFrame) -> pd.DataFrame:
     return of_training.iloc[nearest]
 
 
-def fit_loss_of_steps(
-    points: TimePoints, batch: CriticalBatch, *, delta: float = DEFAULT_DELTA
-) -> Fit[KaplanNS]:
-    """L(N,S_min) of (5.6), the batch law taken as given (as Kaplan's Table 3 took it)."""
-    return fit_law(KaplanNS, points.rows(batch, points.loss), delta=delta)
-
-
-def stop_step_bound(law: KaplanNS, joint: JointLaw, N: ArrayLike, D: ArrayLike) -> FloatArray:
-    """The fewest S_min after which N parameters on D tokens should stop: (5.7).
-
-    A lower bound: on limited data the loss falls more slowly. Infinite where D is as good as unlimited.
-    """
-    return law.stop_step_bound(joint.loss(N, D) - joint.loss(N, np.inf))
-
-
-def compute_grid(points: TimePoints, batch: CriticalBatch) -> FloatArray:
-    """C_min from the least to the most of any point, (m,)."""
-    C_min = points.compute_min(batch, points.loss)
-    return np.geomspace(C_min.min(), C_min.max(), N_COMPUTES)
-
-
 def envelope_of(
     points: TimePoints,
     batch: CriticalBatch,
@@ -227,8 +210,3 @@ def _why_no_envelope(n_sizes: int) -> str:
     if n_sizes < FEWEST_SIZES:
         return f"{n_sizes} sizes: an envelope over sizes needs at least {FEWEST_SIZES}"
     return "at no C_min does a size between two others have the lowest loss: train smaller or larger ones"
-
-
-def of_compute_min(form: type[Any], envelope: Envelope, *, delta: float) -> Fit[Any]:
-    """`KaplanCMin` or `PowerCMin` through the points of the envelope."""
-    return fit_law(form, make_rows({"C_min": envelope.C_min}, envelope.loss), delta=delta)

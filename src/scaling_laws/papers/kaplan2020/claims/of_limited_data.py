@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from scaling_laws.laws.fit.intervals import percentile_interval
-from scaling_laws.papers.kaplan2020.limited_data import data_runs, fit_data_law
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables, fit_data_law
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.evidence import Laws
 
 LEAST_EXCESS = 2.0
 """Per cent of the loss on the smallest part over that on the whole corpus: the tolerance of (4.4)."""
@@ -15,8 +15,8 @@ RESAMPLES = 100
 RMS = "rms distance from the law, per cent"
 
 
-def _collapse(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    runs = data_runs(tables, laws)
+def _collapse(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    runs = tables.data_runs()
     if runs["D"].nunique() < 3 or runs["N"].nunique() < 2:
         return not_measured("no networks of two sizes on three parts of the corpus")
     largest = runs[runs["N"] == runs["N"].max()].groupby("D")["loss"].mean()
@@ -26,7 +26,7 @@ def _collapse(tables: StudyTables, laws: Laws) -> Measured | Finding:
         return Finding(verdict="contradicted", why=why)
     law = fit_data_law(runs, resamples=RESAMPLES)
     if law.law is None or law.draws is None or law.fit.certificate is None:
-        return inconclusive(f"L(N, D) of unique tokens is not identified: {law.fit.reason}")
+        return inconclusive(law.reason)
     rms = 100 * law.fit.certificate.rms_log_residual
     value = float(law.law.alpha_N / law.law.alpha_D)
     interval = percentile_interval(np.asarray(law.draws.alpha_N) / np.asarray(law.draws.alpha_D))

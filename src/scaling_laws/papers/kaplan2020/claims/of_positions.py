@@ -8,6 +8,7 @@ from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import mean_interval
 from scaling_laws.laws.forms.single import Position
 from scaling_laws.laws.positions import PositionLosses
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.papers.kaplan2020.figures.size_at_positions import of_two_contexts
 from scaling_laws.report.by_position import drawn_folds
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
@@ -83,8 +84,8 @@ def _position_law(tables: StudyTables, laws: Laws) -> Measured | Finding:
     return Measured(value=value, interval=interval, context=context, limited=limited)
 
 
-def _short_context(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    runs = of_two_contexts(tables, laws)
+def _short_context(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    runs = of_two_contexts(tables)
     if runs.empty or runs["n_ctx"].nunique() < 2:
         return not_measured("the networks have one context")
     short, long = runs["n_ctx"].min(), runs["n_ctx"].max()

@@ -10,6 +10,7 @@ from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import line_through, mean_interval
 from scaling_laws.laws.selection import SAME_SIZE
 from scaling_laws.papers.kaplan2020.equal_size import shapes_at_equal_N
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
 from scaling_laws.report.evidence import Laws, StudyTables
 from scaling_laws.study.recipe import LEAST_ASPECT_RATIO, usual_shape
@@ -19,8 +20,8 @@ FEWEST_SHAPES = 3
 DRAWS = 1000
 
 
-def _shape(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    shapes = shapes_at_equal_N(tables, laws)
+def _shape(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    shapes = shapes_at_equal_N(tables)
     usual = shapes[usual_shape(shapes)]
     counts = usual.groupby("N")["aspect_ratio"].nunique()
     if counts.empty or counts.max() < FEWEST_SHAPES:

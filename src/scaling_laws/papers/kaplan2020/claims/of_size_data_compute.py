@@ -10,7 +10,7 @@ import pandas as pd
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.fit.straight_line import Line, line_through
 from scaling_laws.laws.selection import at_common_horizon
-from scaling_laws.papers.kaplan2020.limited_data import data_runs, fit_data_law
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables, fit_data_law
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
 from scaling_laws.report.evidence import Laws, StudyTables, envelope_of
 
@@ -53,8 +53,8 @@ def _of_N(tables: StudyTables, laws: Laws) -> Measured | Finding:
     return power_law(runs["N"], runs["loss"], "N")
 
 
-def _of_D(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    runs = data_runs(tables, laws)
+def _of_D(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    runs = tables.data_runs()
     if runs["D"].nunique() < 3:
         return not_measured("no runs on parts of the corpus")
     largest = runs[runs["N"] == runs["N"].max()]
@@ -64,7 +64,7 @@ def _of_D(tables: StudyTables, laws: Laws) -> Measured | Finding:
         return Finding(verdict="contradicted", why=why, value=value, interval=interval)
     law = fit_data_law(runs, resamples=RESAMPLES)
     if law.law is None or law.fit.certificate is None:
-        return inconclusive(f"L(N, D) of unique tokens is not identified: {law.fit.reason}")
+        return inconclusive(law.reason)
     span = math.log10(runs["D"].max() / runs["D"].min())
     rms = 100 * law.fit.certificate.rms_log_residual
     value, interval = float(law.law.alpha_D), law.intervals["alpha_D"]

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scaling_laws.laws.batch.batch_scan import FEWEST_BATCHES
 from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
-from scaling_laws.laws.batch.constant_rate import curves_of_study, falling_curve
+from scaling_laws.laws.batch.constant_rate import falling_curve
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.fit.straight_line import line_through, mean_interval
 from scaling_laws.laws.forms.single import PowerD
-from scaling_laws.laws.forms.steps import CriticalBatch
+from scaling_laws.laws.forms.steps import KaplanNS
+from scaling_laws.laws.results.types import CriticalBatchLaw
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
+from scaling_laws.papers.kaplan2020.route import KaplanRoute
 from scaling_laws.papers.kaplan2020.time_points import TimePoints, time_points
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import Laws, StudyTables
-from scaling_laws.study.recipe import for_training_time
-from scaling_laws.study.records import MAIN_CORPUS
+from scaling_laws.report.evidence import Laws
 
-TEST_LOSS = f"{MAIN_CORPUS}_loss_nats"
 FEWEST_SIZES = 3
 FEWEST_POINTS = 8
 """Of a size, for an alpha_S of its own."""
@@ -33,77 +32,57 @@ CHEAP_SIZES = (0.6, 2.2)
 HALF_WIDTH = "half the width of the interval over α_C_min"
 
 
-def _entry(laws: Laws, key: str, family: str | None) -> Mapping[str, Any]:
-    reason = "no learning curves"
-    return next((each for each in laws.get(key, ()) if each["family"] == family), {"reason": reason})
-
-
-def _interval(ends: Any) -> Interval:
-    return (None, None) if not ends else (ends[0], ends[1])
-
-
-def _inverse(ends: Any) -> Interval:
-    low, high = _interval(ends)
+def _inverse(ends: Interval) -> Interval:
+    low, high = ends
     return (0.0 if high is None else 1 / high), (None if not low else 1 / low)
 
 
-def _no_batch_law(law: Mapping[str, Any]) -> Finding:
+def _no_batch_law(law: CriticalBatchLaw) -> Finding:
     """Whether nobody scanned batches, or the scan did not suffice."""
-    why = f"no law of the critical batch: {law['reason']}"
-    scanned = any(level["n_batches"] >= FEWEST_BATCHES for level in law.get("levels", ()))
+    why = f"no law of the critical batch: {law.reason}"
+    scanned = any(level.n_batches >= FEWEST_BATCHES for level in law.levels)
     return inconclusive(why) if scanned else not_measured(why)
 
 
-def _batch_grows(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    law = _entry(laws, "critical_batch", tables.main_family)
-    if not law.get("identified"):
+def _batch_grows(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    law = tables.critical_batch()
+    if not law.identified:
         return _no_batch_law(law)
-    n_levels = sum(level["B_crit"] is not None for level in law["levels"])
-    context = f"{n_levels} losses and sizes"
-    interval = _inverse(law["intervals"]["alpha_B"])
-    return Measured(value=1 / law["parameters"]["alpha_B"], interval=interval, context=context)
+    n_levels = sum(level.B_crit is not None for level in law.levels)
+    interval = _inverse(law.intervals["alpha_B"])
+    return Measured(value=1 / law.law.alpha_B, interval=interval, context=f"{n_levels} losses and sizes")
 
 
-def _loss_alone(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    law = _entry(laws, "critical_batch", tables.main_family)
-    size = law.get("size_dependence") or {}
-    if not law.get("identified"):
+def _loss_alone(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    law, size = tables.critical_batch(), tables.critical_batch().size_dependence
+    if not law.identified:
         return _no_batch_law(law)
-    if size.get("exponent") is None:
-        return inconclusive(size.get("sentence") or "one size")
-    return Measured(value=size["exponent"], interval=_interval(size["interval"]))
+    if size is None or size.exponent is None:
+        return inconclusive("one size" if size is None else size.sentence)
+    return Measured(value=size.exponent, interval=size.interval or (None, None))
 
 
-def _noise_scale(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    law = _entry(laws, "critical_batch", tables.main_family)
-    levels = [each for each in law.get("levels", ()) if each["B_crit"] and each["noise_scale"]]
-    if not levels:
+def _noise_scale(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    levels = [(level.noise_scale, level.B_crit) for level in tables.critical_batch().levels]
+    ratios = [math.log(noise / batch) for noise, batch in levels if noise and batch]
+    if not ratios:
         return not_measured("no loss has both B_crit and a noise scale")
-    table = pd.DataFrame(levels)
-    table = table.assign(ratio=np.log(table["noise_scale"] / table["B_crit"]))
-    if len(table) < 3:
-        return inconclusive(f"{len(table)} losses", float(np.exp(table["ratio"].mean())))
-    value, (low, high) = mean_interval(table["ratio"])
-    interval = (None if low is None else float(np.exp(low))), (None if high is None else float(np.exp(high)))
-    context = f"{len(table)} losses and sizes"
-    return Measured(value=float(np.exp(value)), interval=interval, context=context)
+    if len(ratios) < 3:
+        return inconclusive(f"{len(ratios)} losses", math.exp(np.mean(ratios)))
+    value, (low, high) = mean_interval(ratios)
+    interval = (None if low is None else math.exp(low)), (None if high is None else math.exp(high))
+    return Measured(value=math.exp(value), interval=interval, context=f"{len(ratios)} losses and sizes")
 
 
-def _points(tables: StudyTables, laws: Laws) -> TimePoints | None:
+def _points(tables: KaplanTables) -> TimePoints | None:
     """Learning curves of the main family at a constant rate; None without any."""
-    runs = tables.complete
-    if runs.empty or TEST_LOSS not in tables.curves.columns:
-        return None
-    runs = for_training_time(runs[runs["family"] == tables.main_family])
-    curves = tables.curves[tables.curves["run"].isin(runs["run"])].dropna(subset=[TEST_LOSS])
-    if curves.empty:
-        return None
-    points = time_points(curves_of_study(curves, runs, loss=TEST_LOSS, n=laws["conventions"]["N"]))
-    return points if len(points.N) else None
+    curves = tables.curves_for_time()
+    points = None if curves.empty else time_points(curves)
+    return points if points is not None and len(points.N) else None
 
 
-def _sample_efficiency(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    points = _points(tables, laws)
+def _sample_efficiency(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    points = _points(tables)
     if points is None:
         return not_measured("no learning curves at a constant rate")
     batch = float(pd.Series(points.batch_tokens).mode().iloc[-1])
@@ -134,15 +113,14 @@ def _sample_efficiency(tables: StudyTables, laws: Laws) -> Measured | Finding:
     return Measured(value=line.slope, interval=line.interval, context=context)
 
 
-def _universal_steps(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    law = _entry(laws, "critical_batch", tables.main_family)
-    points = _points(tables, laws)
+def _universal_steps(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    law = tables.critical_batch()
+    points = _points(tables)
     if points is None:
         return not_measured("no learning curves at a constant rate")
-    if not law.get("identified"):
+    if not law.identified:
         return _no_batch_law(law)
-    batch = CriticalBatch(**law["parameters"])
-    S_min, N = points.steps_min(batch, points.loss), points.N[points.training]
+    S_min, N = points.steps_min(law.law, points.loss), points.N[points.training]
     exponents = {}
     for size in np.unique(N):
         of_size = size == N
@@ -161,74 +139,72 @@ def _universal_steps(tables: StudyTables, laws: Laws) -> Measured | Finding:
     return Measured(value=line.slope, interval=line.interval, context=context)
 
 
-def _route(tables: StudyTables, laws: Laws) -> Mapping[str, Any] | Finding:
-    """The family's laws of training time, or what there is to say without them."""
-    batch = _entry(laws, "critical_batch", tables.main_family)
-    if not batch.get("identified"):
-        return _no_batch_law(batch)
-    entry = _entry(laws, "training_time", tables.main_family)
-    steps = entry.get("steps")
-    if not steps or not steps["identified"]:
-        return inconclusive(entry["reason"])
-    return entry
+def _route(tables: KaplanTables) -> tuple[KaplanRoute, KaplanNS] | Finding:
+    """The family's route with L(N,S_min), or what there is to say without them."""
+    if not tables.critical_batch().identified:
+        return _no_batch_law(tables.critical_batch())
+    route = tables.route()
+    return inconclusive(route.reason) if route.law_of_steps is None else (route, route.law_of_steps)
 
 
-def _above_converged(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    route = _route(tables, laws)
-    if isinstance(route, Finding):
-        return route
-    law, draws = route["steps"]["parameters"], route["resamples"]
-    ratio = np.asarray(draws["alpha_N"], dtype=float) / np.asarray(draws["alpha_S"], dtype=float)
-    interval = percentile_interval(100 * ratio)
-    reached = [
-        100 * (point["loss"] / (law["N_c"] / point["N"]) ** law["alpha_N"] - 1) for point in route["envelope"]
-    ]
-    context = f"on the envelope it is {np.median(reached):.0f} %" if reached else "there is no envelope"
-    return Measured(value=100 * law["alpha_N"] / law["alpha_S"], interval=interval, context=context)
+def _above_converged(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    known = _route(tables)
+    if isinstance(known, Finding):
+        return known
+    route, law = known
+    interval = percentile_interval(100 * route.draws["alpha_N"] / route.draws["alpha_S"])
+    context = "there is no envelope"
+    if route.envelope is not None and len(route.envelope.N):
+        above = route.envelope.loss / (law.N_c / route.envelope.N) ** law.alpha_N - 1
+        context = f"on the envelope it is {100 * np.median(above):.0f} %"
+    return Measured(value=float(100 * law.alpha_N / law.alpha_S), interval=interval, context=context)
 
 
-def _wrong_size(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    route = _route(tables, laws)
-    if isinstance(route, Finding):
-        return route
+def _wrong_size(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    known = _route(tables)
+    if isinstance(known, Finding):
+        return known
+    route, law = known
 
     def cost(alpha_N: float, alpha_S: float) -> float:
         law = ComputeEfficient(alpha_N=alpha_N, N_c=1.0, alpha_S=alpha_S, S_c=1.0, alpha_B=1.0, B_star=1.0)
         return 100 * (float(np.max(law.compute_ratio(CHEAP_SIZES))) - 1)
 
-    law, draws = route["steps"]["parameters"], route["resamples"]
-    costs = [cost(*pair) for pair in zip(draws["alpha_N"], draws["alpha_S"], strict=True) if None not in pair]
-    value = cost(law["alpha_N"], law["alpha_S"])
+    draws = route.columns("alpha_N", "alpha_S") or {}
+    costs = [cost(alpha_N, alpha_S) for alpha_N, alpha_S in np.hstack(list(draws.values())).tolist()]
+    value = cost(float(law.alpha_N), float(law.alpha_S))
     return Measured(value=value, interval=percentile_interval(costs), context="by (B.16)")
 
 
-def _optimal(name: str, tables: StudyTables, laws: Laws) -> Measured | Finding:
-    route = _route(tables, laws)
-    if isinstance(route, Finding):
-        return route
-    if name not in route["optimal"]:
-        return inconclusive(route["reason"])
-    power = route["optimal"][name]
-    C = [point["C_min"] for point in route["envelope"]]
-    context = f"{len(C)} points over {np.log10(max(C) / min(C)):.1f} decades of C_min"
-    return Measured(value=power["exponent"], interval=_interval(power["exponent_interval"]), context=context)
+def _optimal(name: str, tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    known = _route(tables)
+    if isinstance(known, Finding):
+        return known
+    route, _ = known
+    power = route.optimal(name)
+    if power is None or route.envelope is None:
+        return inconclusive(route.reason)
+    C = route.envelope.C_min
+    context = f"{len(C)} points over {np.log10(C.max() / C.min()):.1f} decades of C_min"
+    return Measured(value=power.exponent, interval=power.exponent_interval, context=context)
 
 
-def _identity(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    route = _route(tables, laws)
-    if isinstance(route, Finding):
-        return route
-    difference = route["difference"]
+def _identity(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    known = _route(tables)
+    if isinstance(known, Finding):
+        return known
+    route, _ = known
+    difference = route.estimate("difference")
     if difference is None:
-        return inconclusive(route["reason"])
-    low, high = _interval(difference["interval"])
-    measured, predicted = route["alpha_C_min"]["value"], route["predicted_alpha_C_min"]["value"]
+        return inconclusive(route.reason)
+    low, high = difference.interval
+    measured, predicted = route.numbers["alpha_C_min"], route.numbers["predicted alpha_C_min"]
     context = f"{predicted:.3f} by (1.8), {measured:.3f} measured"
     if low is None or high is None:
-        return inconclusive(context, difference["value"])
+        return inconclusive(context, difference.value)
     share = (high - low) / 2 / measured
     return Measured(
-        value=difference["value"], interval=(low, high), context=context, limited={HALF_WIDTH: share}
+        value=difference.value, interval=(low, high), context=context, limited={HALF_WIDTH: share}
     )
 
 

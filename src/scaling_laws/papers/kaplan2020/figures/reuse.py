@@ -1,4 +1,4 @@
-"""Blocks that are used more than once (Kaplan et al. 2020, Figure 17)."""
+"""Blocks that are used more than once (Kaplan 2020, Figure 17)."""
 
 from __future__ import annotations
 
@@ -8,71 +8,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import at_common_horizon
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws, StudyTables
-from scaling_laws.report.figures.entry import Entry
+from scaling_laws.report.figure import figure
 from scaling_laws.report.text import short
 
-TITLE_REUSE = "Blocks used more than once"
 TRANSFORMERS = ("transformer", "recurrent_transformer")
-REUSE_EXPERIMENTS = ("reuse", "families")
+EXPERIMENTS = ("reuse", "families")
 """Those that train recurrent Transformers beside others, the better first."""
 COUNTS = {"N_reused": "N with reuse: each parameter as often as it is used", "N": "N, unique parameters"}
 """Non-embedding both, whatever the laws count."""
+NEEDS_REUSE = "Needs recurrent Transformers beside others: `scaling-laws sweep configs/sweeps/reuse.yaml`."
 
 
-def reuse_losses(tables: StudyTables) -> pd.DataFrame:
-    """n_reuse, N, N_reused, D, loss: Transformers at one horizon, means over equal networks, by N.
-
-    Of the experiment `reuse`, else `families`, at the longest horizon that most of its sizes have. Of several
-    learning rates the best. Empty where nothing was reused, or nothing was not.
-    """
-    for experiment in REUSE_EXPERIMENTS:
-        runs = tables.of_experiment(experiment)
-        if runs.empty:
-            continue
-        runs = runs[runs["family"].isin(TRANSFORMERS)]
-        runs, _ = at_common_horizon(runs)
-        mean = runs.groupby(["n_reuse", "N", "N_reused", "learning_rate"])[["D", "loss"]].mean().reset_index()
-        best = mean.sort_values("loss").drop_duplicates(["n_reuse", "N"]).sort_values(["n_reuse", "N"])
-        if not best.empty and best["n_reuse"].min() == 1 and best["n_reuse"].max() > 1:
-            return best.drop(columns="learning_rate").reset_index(drop=True)
-    return pd.DataFrame(columns=["n_reuse", "N", "N_reused", "D", "loss"])
-
-
-def reuse_gains(losses: pd.DataFrame) -> pd.DataFrame:
-    """n_reuse, counted (`N` or `N_reused`), percent, n: loss above that of networks that reuse nothing.
-
-    Both at equal N as counted, the latter interpolated in ln L and ln N; sizes outside their range are passed
-    over. `percent` is the mean over n sizes.
-
-    Args:
-        losses: of `reuse_losses`.
-    """
-    plain_ones = losses[losses["n_reuse"] == 1].sort_values("N")
-    rows = []
-    for n_reuse in sorted(losses.loc[losses["n_reuse"] > 1, "n_reuse"].unique()):
-        for counted in COUNTS:
-            these = losses[losses["n_reuse"] == n_reuse]
-            # Sizes are solved to 2 %: the ends of the range are meant to be equal.
-            inside = these[counted].between(plain_ones["N"].min() / 1.03, 1.03 * plain_ones["N"].max())
-            these = these[inside]
-            if these.empty:
-                continue
-            log_loss = np.interp(np.log(these[counted]), np.log(plain_ones["N"]), np.log(plain_ones["loss"]))
-            percent = 100 * float(np.mean(np.expm1(np.log(these["loss"]) - log_loss)))
-            rows.append((n_reuse, counted, percent, len(these)))
-    return pd.DataFrame(rows, columns=["n_reuse", "counted", "percent", "n"])
-
-
-@st.styled
-def draw_reuse(tables: StudyTables, laws: Laws) -> Figure:
-    """Figure 17. Left: N counts reuse. Right: N is of unique parameters."""
-    losses = reuse_losses(tables)
-    if losses.empty:
-        needs = "recurrent Transformers beside others: `scaling-laws sweep configs/sweeps/reuse.yaml`."
-        return st.note(TITLE_REUSE, f"Needs {needs}")
+def draw(losses: pd.DataFrame) -> Figure:
+    """Left: N counts reuse. Right: N is of unique parameters."""
     figure, axes = st.panels(2, width=11.0, height=4.9)
     colours = st.SizeColours(losses["n_reuse"])
     for panel, (counted, label) in zip(axes, COUNTS.items(), strict=True):
@@ -95,9 +47,9 @@ def draw_reuse(tables: StudyTables, laws: Laws) -> Figure:
     return figure
 
 
-def describe_reuse(tables: StudyTables, laws: Laws) -> str:
+def describe(losses: pd.DataFrame) -> str:
     """By how much the loss of recurrent Transformers is above or below, by the parameter and by the FLOP."""
-    gains = reuse_gains(reuse_losses(tables))
+    gains = reuse_gains(losses)
     if gains.empty:
         return "No recurrent Transformers were trained beside others of their sizes."
     by_count = gains.pivot(index="n_reuse", columns="counted", values="percent")
@@ -109,17 +61,48 @@ def describe_reuse(tables: StudyTables, laws: Laws) -> str:
     return f"The loss, against blocks used once, is for blocks {'; '.join(words)}."
 
 
+@figure("fig17_reuse", "Blocks used more than once", "family", draw=draw, describe=describe)
+def fig17_reuse(study: KaplanTables, laws: Laws) -> pd.DataFrame | str:
+    """n_reuse, N, N_reused, D, loss: Transformers at one horizon, means over equal networks, by N.
+
+    Of the experiment `reuse`, else `families`, at the longest horizon that most of its sizes have. Of several
+    learning rates the best.
+    """
+    for experiment in EXPERIMENTS:
+        runs = study.of_experiment(experiment)
+        if runs.empty:
+            continue
+        runs, _ = at_common_horizon(runs[runs["family"].isin(TRANSFORMERS)])
+        mean = runs.groupby(["n_reuse", "N", "N_reused", "learning_rate"])[["D", "loss"]].mean().reset_index()
+        best = mean.sort_values("loss").drop_duplicates(["n_reuse", "N"]).sort_values(["n_reuse", "N"])
+        if not best.empty and best["n_reuse"].min() == 1 and best["n_reuse"].max() > 1:
+            return best.drop(columns="learning_rate").reset_index(drop=True)
+    return NEEDS_REUSE
+
+
+def reuse_gains(losses: pd.DataFrame) -> pd.DataFrame:
+    """n_reuse, counted (`N` or `N_reused`), percent, n: loss above that of networks that reuse nothing.
+
+    Both at equal N as counted, the latter interpolated in ln L and ln N; sizes outside their range are passed
+    over. `percent` is the mean over n sizes.
+
+    Args:
+        losses: of `fig17_reuse`.
+    """
+    plain_ones = losses[losses["n_reuse"] == 1].sort_values("N")
+    rows = []
+    for n_reuse, of_reuse in losses[losses["n_reuse"] > 1].groupby("n_reuse"):
+        for counted in COUNTS:
+            # Sizes are solved to 2 %: the ends of the range are meant to be equal.
+            inside = of_reuse[counted].between(plain_ones["N"].min() / 1.03, 1.03 * plain_ones["N"].max())
+            these = of_reuse[inside]
+            if these.empty:
+                continue
+            log_loss = np.interp(np.log(these[counted]), np.log(plain_ones["N"]), np.log(plain_ones["loss"]))
+            percent = 100 * float(np.mean(np.expm1(np.log(these["loss"]) - log_loss)))
+            rows.append((n_reuse, counted, percent, len(these)))
+    return pd.DataFrame(rows, columns=["n_reuse", "counted", "percent", "n"])
+
+
 def _signed(percent: float | None) -> str:
     return "(no such size)" if percent is None or np.isnan(percent) else f"{percent:+.1f} %"
-
-
-FIGURES: tuple[Entry, ...] = (
-    Entry(
-        name="fig17_reuse",
-        title=TITLE_REUSE,
-        paper="Fig. 17",
-        question="family",
-        draw=draw_reuse,
-        describe=describe_reuse,
-    ),
-)

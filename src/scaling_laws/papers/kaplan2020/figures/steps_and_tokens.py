@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.batch.batch_scan import steps_to_target
+from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
 from scaling_laws.laws.forms.steps import TimeData
-from scaling_laws.papers.kaplan2020.training_time import efficient_law, least_resources, loss_levels
+from scaling_laws.laws.results.types import Laws
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report import style as st
-from scaling_laws.report.batches import (
-    all_curves,
-    batch_law,
-    batch_levels,
-    entry_of,
-    law_curves,
-    why_no_batches,
-)
-from scaling_laws.report.evidence import Laws, StudyTables, n_label
-from scaling_laws.report.figures.entry import Entry
+from scaling_laws.report.figure import figure
 from scaling_laws.report.text import number, short
 
-SCAN_TITLE = "Steps against tokens to equal losses"
-RESOURCES_TITLE = "Least steps and least tokens to a loss, by size"
 N_CONTOURS = 8
 N_LEVELS = 7
 SHOWN_SIZES = 2
@@ -32,44 +27,39 @@ FEWEST_LEVELS = 3
 # --- Figure 18 ------------------------------------------------------------------------------------
 
 
-def scanned_sizes(laws: Laws, family: str | None) -> list[float]:
-    """The sizes with the most batches, at most `SHOWN_SIZES`, with hyperbolas at three losses or more."""
-    levels = batch_levels(laws, family)
-    of_size = levels.groupby("N").agg(batches=("n_batches", "max"), losses=("loss", "size"))
-    enough = of_size[of_size["losses"] >= FEWEST_LEVELS].sort_values(
-        "batches", ascending=False, kind="stable"
-    )
-    return sorted(float(N) for N in enough.index[:SHOWN_SIZES])
+@dataclass(frozen=True, kw_only=True)
+class ScannedBatches:
+    """Steps and tokens to each loss, of one family's sizes with the most batches.
+
+    Attributes:
+        family: in words.
+        levels: from `scanned_levels`, by N and loss.
+        contours: those of them that are drawn.
+        points: N, loss, batch, steps, tokens: what was measured, at the contours' losses.
+    """
+
+    family: str
+    levels: pd.DataFrame
+    contours: pd.DataFrame
+    points: pd.DataFrame
 
 
-@st.styled
-def draw_scan(tables: StudyTables, laws: Laws) -> Figure:
+def draw_scan(data: ScannedBatches) -> Figure:
     """One panel a size: steps and tokens to each loss at each batch, with the hyperbolas (5.1)."""
-    family = tables.main_family
-    sizes, levels = scanned_sizes(laws, family), batch_levels(laws, family)
-    curves = all_curves(tables, laws, family)
-    if not sizes or curves.empty:
-        return st.note(SCAN_TITLE, why_no_batches(laws, family))
-    scan = steps_to_target(curves[curves["N"].isin(sizes)], np.unique(levels["loss"])).dropna(
-        subset=["steps"]
-    )
+    sizes = data.levels["N"].unique()
     figure, axes = st.panels(len(sizes), width=5.6 * len(sizes) + 1.0, height=5.2)
-    shown = levels[levels["N"].isin(sizes)]
-    colours = st.SizeColours(shown["loss"], "plasma")
+    colours = st.SizeColours(data.levels["loss"], "plasma")
     for panel, N in zip(axes, sizes, strict=True):
-        of_size = shown[shown["N"] == N].sort_values("loss")
-        kept = of_size.iloc[np.unique(np.linspace(0, len(of_size) - 1, N_CONTOURS).round().astype(int))]
-        steps, tokens = [], []
-        for loss, S_min, E_min in kept[["loss", "S_min", "E_min"]].to_numpy():
-            points = scan[(scan["N"] == N) & np.isclose(scan["loss"], loss, rtol=1e-9)]
+        contours, of_size = (table[table["N"] == N] for table in (data.contours, data.points))
+        for loss, S_min, E_min in contours[["loss", "S_min", "E_min"]].to_numpy():
+            points = of_size[of_size["loss"] == loss]
             law = TimeData(S_min=S_min, E_min=E_min)
             B = np.geomspace(points["batch"].min() / 2, points["batch"].max() * 2, 80)
             panel.plot(law.steps(B), law.tokens(B), color=colours(loss), linewidth=1.2)
             panel.plot(points["steps"], points["tokens"], "o", color=colours(loss), ms=4.5)
-            steps += [*points["steps"], S_min]
-            tokens += [*points["tokens"], E_min]
-        st.log_x(panel, steps, "S, optimizer steps")
-        st.log_y(panel, tokens, "E = BS, tokens processed" if panel is axes[0] else "")
+        st.log_x(panel, [*of_size["steps"], *contours["S_min"]], "S, optimizer steps")
+        label = "E = BS, tokens processed" if panel is axes[0] else ""
+        st.log_y(panel, [*of_size["tokens"], *contours["E_min"]], label)
         panel.set_title(f"N = {short(N)}")
         panel.plot([], [], "o", color=st.GREY, label="a batch, its fastest learning rate")
         panel.plot([], [], color=st.GREY, label="$(S/S_{min}-1)(E/E_{min}-1) = 1$")
@@ -78,100 +68,139 @@ def draw_scan(tables: StudyTables, laws: Laws) -> Figure:
     return figure
 
 
-def describe_scan(tables: StudyTables, laws: Laws) -> str:
+def describe_scan(data: ScannedBatches) -> str:
     """At the lowest loss of each size: S_min and E_min."""
-    family = tables.main_family
-    sizes, levels = scanned_sizes(laws, family), batch_levels(laws, family)
-    if not sizes:
-        return (
-            f"No scan of batches: {entry_of(laws, 'critical_batch', family)['reason'] or 'too few losses'}."
-        )
-    words = []
-    for N in sizes:
-        lowest = levels[levels["N"] == N].sort_values("loss").iloc[0]
-        least = f"{number(lowest['S_min'])} steps and {short(lowest['E_min'])} tokens"
-        words.append(f"N = {short(N)} needs at least {least} to a loss of {lowest['loss']:.2f}")
-    return f"{st.family_name(str(family))}: {'; '.join(words)}."
+    lowest = data.levels.drop_duplicates("N")
+    words = [
+        f"N = {short(N)} needs at least {number(S_min)} steps and {short(E_min)} tokens to a loss of "
+        f"{loss:.2f}"
+        for N, loss, S_min, E_min in lowest[["N", "loss", "S_min", "E_min"]].to_numpy()
+    ]
+    return f"{data.family}: {'; '.join(words)}."
+
+
+@figure(
+    "fig18_steps_and_tokens",
+    "Steps against tokens to equal losses",
+    "batch",
+    draw=draw_scan,
+    describe=describe_scan,
+)
+def fig18_steps_and_tokens(study: KaplanTables, laws: Laws) -> ScannedBatches | str:
+    levels, curves = (
+        scanned_levels(study),
+        study.curves_of_all(),
+    )
+    if levels.empty or curves.empty:
+        return study.why_no_batches
+    evenly = [
+        of_size.iloc[np.unique(np.linspace(0, len(of_size) - 1, N_CONTOURS).round().astype(int))]
+        for _, of_size in levels.groupby("N")
+    ]
+    contours = pd.concat(evenly, ignore_index=True)
+    of_sizes = curves[curves["N"].isin(levels["N"])]
+    scan = steps_to_target(of_sizes, np.unique(contours["loss"])).dropna(subset=["steps"])
+    return ScannedBatches(
+        family=study.main_name,
+        levels=levels,
+        contours=contours,
+        points=scan.merge(contours[["N", "loss"]], on=["N", "loss"]),
+    )
+
+
+def scanned_levels(study: KaplanTables) -> pd.DataFrame:
+    """`ScannedBatches.levels`: at most `SHOWN_SIZES` sizes, with hyperbolas at three losses or more."""
+    columns = ["N", "loss", "S_min", "E_min", "n_batches"]
+    levels = [level for level in study.critical_batch().levels if level.B_crit is not None]
+    rows = [[getattr(level, name) for name in columns] for level in levels]
+    table = pd.DataFrame(rows, columns=columns, dtype=float)
+    of_size = table.groupby("N").agg(batches=("n_batches", "max"), losses=("loss", "size"))
+    enough = of_size[of_size["losses"] >= FEWEST_LEVELS]
+    most = enough.sort_values("batches", ascending=False, kind="stable").index[:SHOWN_SIZES]
+    return table[table["N"].isin(most)].sort_values(["N", "loss"], ignore_index=True)
 
 
 # --- Figure 19 ------------------------------------------------------------------------------------
 
 
-@st.styled
-def draw_resources(tables: StudyTables, laws: Laws) -> Figure:
+@dataclass(frozen=True, kw_only=True)
+class LeastResources:
+    """The least steps and tokens of each size to equal losses, of one family.
+
+    Attributes:
+        family, n_label: in words.
+        measured: from `KaplanTables.least_resources`.
+        law: L(N,S_min) and B_crit(L); None where they are not identified.
+    """
+
+    family: str
+    n_label: str
+    measured: pd.DataFrame
+    law: ComputeEfficient | None
+
+
+def draw_resources(data: LeastResources) -> Figure:
     """Left: S_min against N, a line a loss. Right: E_min. Points by (5.4) from the curves of one batch."""
-    family = tables.main_family
-    batch, curves = batch_law(laws, family), law_curves(tables, family)
-    if batch is None:
-        return st.note(RESOURCES_TITLE, why_no_batches(laws, family))
-    measured = least_resources(curves, batch, loss_levels(curves, N_LEVELS))
-    if measured.empty:
-        return st.note(RESOURCES_TITLE, "Needs three sizes of `scaling-laws sweep configs/sweeps/size.yaml`.")
     figure, axes = st.panels(2, width=12.0, height=5.2)
-    colours, law = st.SizeColours(measured["loss"], "plasma"), efficient_law(laws, family)
-    for panel, name, label in zip(
-        axes, ("S_min", "E_min"), ("$S_{min}$, steps", "$E_{min}$, tokens"), strict=True
-    ):
-        for loss in np.unique(measured["loss"]):
-            at_loss, colour = measured[measured["loss"] == loss], colours(loss)
-            panel.plot(at_loss["N"], at_loss[name], "o", color=colour, ms=4.5)
-            if law is None:
-                panel.plot(at_loss["N"], at_loss[name], color=colour, linewidth=0.8, linestyle=":")
-                continue
-            N = np.geomspace(at_loss["N"].min(), measured["N"].max(), 60)
-            S_min = law.of_steps.stop_step_bound(loss - law.converged_loss(N))
-            expected = S_min if name == "S_min" else S_min * law.critical_batch(loss)
-            reached = np.isfinite(expected)
-            panel.plot(N[reached], expected[reached], color=colour, linewidth=1.2)
-        st.log_x(panel, measured["N"], n_label(laws))
-        st.log_y(panel, measured[name], label, margin=0.1)
-        panel.plot([], [], "o", color=st.GREY, label="measured, converted with $B_{crit}(L)$")
-        if law is not None:
-            panel.plot([], [], color=st.GREY, label="$L(N, S_{min})$")
-        st.legend_below(panel, columns=2)
+    colours = st.SizeColours(data.measured["loss"], "plasma")
+    _draw_least(axes[0], data, colours, "S_min", "$S_{min}$, steps")
+    _draw_least(axes[1], data, colours, "E_min", "$E_{min}$, tokens")
     axes[0].set_title("Least steps (batch far above $B_{crit}$)")
     axes[1].set_title("Least tokens (batch far below $B_{crit}$)")
     colours.bar(figure, axes, st.LOSS_LABEL)
     return figure
 
 
-def describe_resources(tables: StudyTables, laws: Laws) -> str:
+def _draw_least(axes: Axes, data: LeastResources, colours: st.SizeColours, name: str, label_y: str) -> None:
+    for loss in np.unique(data.measured["loss"]):
+        at_loss, colour = data.measured[data.measured["loss"] == loss], colours(loss)
+        axes.plot(at_loss["N"], at_loss[name], "o", color=colour, ms=4.5)
+        if data.law is None:
+            axes.plot(at_loss["N"], at_loss[name], color=colour, linewidth=0.8, linestyle=":")
+            continue
+        N = np.geomspace(at_loss["N"].min(), data.measured["N"].max(), 60)
+        expected = data.law.of_steps.stop_step_bound(loss - data.law.converged_loss(N))
+        if name == "E_min":
+            expected = expected * data.law.critical_batch(loss)
+        reached = np.isfinite(expected)
+        axes.plot(N[reached], expected[reached], color=colour, linewidth=1.2)
+    st.log_x(axes, data.measured["N"], data.n_label)
+    st.log_y(axes, data.measured[name], label_y, margin=0.1)
+    axes.plot([], [], "o", color=st.GREY, label="measured, converted with $B_{crit}(L)$")
+    if data.law is not None:
+        axes.plot([], [], color=st.GREY, label="$L(N, S_{min})$")
+    st.legend_below(axes, columns=2)
+
+
+def describe_resources(data: LeastResources) -> str:
     """How much more sample-efficient the largest size is, at the loss that spans most."""
-    family = tables.main_family
-    batch, curves = batch_law(laws, family), law_curves(tables, family)
-    if batch is None:
-        reason = entry_of(laws, "critical_batch", family)["reason"]
-        return f"Without a law of the critical batch there is no S_min: {reason}."
-    measured = least_resources(curves, batch, loss_levels(curves, N_LEVELS))
-    levels = [
-        (loss, measured[measured["loss"] == loss].sort_values("N")) for loss in np.unique(measured["loss"])
-    ]
-    ends = [(float(loss), at_loss) for loss, at_loss in levels if at_loss["N"].nunique() > 1]
+    by_loss = (at_loss.sort_values("N") for _, at_loss in data.measured.groupby("loss"))
+    ends = [(at_loss.iloc[0], at_loss.iloc[-1]) for at_loss in by_loss if at_loss["N"].nunique() > 1]
     if not ends:
         return "No two sizes reached one loss."
-    loss, widest = max(ends, key=lambda end: float(end[1]["E_min"].iloc[0] / end[1]["E_min"].iloc[-1]))
-    small, large = widest.iloc[0], widest.iloc[-1]
+    small, large = max(ends, key=lambda pair: float(pair[0]["E_min"] / pair[1]["E_min"]))
     return (
-        f"{st.family_name(str(family))}: to a loss of {loss:.2f}, N = {short(large['N'])} needs "
+        f"{data.family}: to a loss of {small['loss']:.2f}, N = {short(large['N'])} needs "
         f"{number(small['E_min'] / large['E_min'], 2)} times fewer tokens than N = {short(small['N'])}."
     )
 
 
-FIGURES = (
-    Entry(
-        name="fig18_steps_and_tokens",
-        title=SCAN_TITLE,
-        paper="Fig. 18",
-        question="batch",
-        draw=draw_scan,
-        describe=describe_scan,
-    ),
-    Entry(
-        name="fig19_least_steps_and_tokens",
-        title=RESOURCES_TITLE,
-        paper="Fig. 19",
-        question="batch",
-        draw=draw_resources,
-        describe=describe_resources,
-    ),
+@figure(
+    "fig19_least_steps_and_tokens",
+    "Least steps and least tokens to a loss, by size",
+    "batch",
+    draw=draw_resources,
+    describe=describe_resources,
 )
+def fig19_least_steps_and_tokens(study: KaplanTables, laws: Laws) -> LeastResources | str:
+    if study.critical_batch().law is None:
+        return study.why_no_batches
+    measured = study.least_resources(N_LEVELS)
+    if measured.empty:
+        return "Needs three sizes of `scaling-laws sweep configs/sweeps/size.yaml`."
+    return LeastResources(
+        family=study.main_name,
+        n_label=study.n_label,
+        measured=measured,
+        law=study.route().efficient,
+    )

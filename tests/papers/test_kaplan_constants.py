@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from tests.support.batch_study import tables_of
+from tests.papers.kaplan_study import by_hand
 
 from scaling_laws.laws.published import (
     KAPLAN_FIGURE_14_NAIVE_N,
@@ -17,20 +15,17 @@ from scaling_laws.laws.published import (
     KAPLAN_TABLE_3,
     KAPLAN_TABLE_6,
 )
-from scaling_laws.laws.results.study import no_laws
-from scaling_laws.papers.kaplan2020.figures import growth, sizes
-from scaling_laws.papers.kaplan2020.training_time import PF_DAYS
-from scaling_laws.report.evidence import StudyTables, plain_of
-from scaling_laws.study.runs import Study
+from scaling_laws.papers.kaplan2020.figures.growth import KAPLAN_EXPONENTS, factors, fig03_growth
+from scaling_laws.papers.kaplan2020.figures.laws_cross import fig15_crossing, kaplan_laws
+from scaling_laws.papers.kaplan2020.figures.wrong_size import fig12_cost_of_a_wrong_size
+from scaling_laws.report.figure import StudyFigure
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 
-@pytest.fixture(scope="module")
-def nothing() -> tuple[StudyTables, dict[str, Any]]:
-    """A study without a complete run, and its laws."""
-    left_out = pd.DataFrame(columns=["run", "status", "reason"])
-    study = Study(name="n", question="", folder=Path("n"), records=(), runs=pd.DataFrame(), left_out=left_out)
-    return tables_of(pd.DataFrame(), pd.DataFrame()), plain_of(no_laws(study))
+def of_nothing(figure: StudyFigure[Any]) -> Any:
+    """What is prepared of a study without a complete run."""
+    nothing = by_hand()
+    return figure.prepare(nothing, nothing.laws)
 
 
 def line_named(axes: Any, start: str) -> tuple[np.ndarray, np.ndarray]:
@@ -39,16 +34,16 @@ def line_named(axes: Any, start: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_growth_over_a_billion_times_the_compute() -> None:
-    factors = growth.growth(growth.KAPLAN_GROWTH, 1e9)
-    assert float(factors["N"]) == pytest.approx(3.7e6, rel=0.01)
-    assert float(factors["B"]) == pytest.approx(145, rel=0.01)
-    assert float(factors["S_min"]) == pytest.approx(1.9, rel=0.03)
-    assert np.prod(list(factors.values())) == pytest.approx(1e9)
+    larger = factors(KAPLAN_EXPONENTS, 1e9)
+    assert float(larger["N"]) == pytest.approx(3.7e6, rel=0.01)
+    assert float(larger["B"]) == pytest.approx(145, rel=0.01)
+    assert float(larger["S_min"]) == pytest.approx(1.9, rel=0.03)
+    assert np.prod(list(larger.values())) == pytest.approx(1e9)
 
 
-def test_growth_is_stacked_to_the_compute(nothing: Any) -> None:
+def test_growth_is_stacked_to_the_compute() -> None:
     """The top of the stack is as high as the compute, and each layer is as thick as its factor."""
-    paper = growth.draw_growth(*nothing).axes[0]
+    paper = fig03_growth.draw(of_nothing(fig03_growth)).axes[0]
     tops = [float(layer.get_paths()[0].vertices[:, 1].max()) for layer in paper.collections]
     assert tops == pytest.approx([1e9**0.03, 1e9**0.27, 1e9], rel=1e-6)
     labels = [text.get_text() for text in paper.get_legend().get_texts()]
@@ -61,7 +56,7 @@ def test_growth_is_stacked_to_the_compute(nothing: Any) -> None:
 
 def test_the_papers_crossing() -> None:
     """C* = 1.12e4 PF-days, N* = 1.17e12, D* = 2.5e11, L* = 1.67: Table 5 with D = 2e10 C^0.27."""
-    found = growth.kaplan_crossing()
+    found = kaplan_laws().crossing
     assert found.C is not None and found.N is not None and found.D is not None
     assert pytest.approx(1.12e4, rel=0.005) == found.C / PF_DAY_FLOPS
     assert pytest.approx(1.17e12, rel=0.005) == found.N
@@ -69,10 +64,9 @@ def test_the_papers_crossing() -> None:
     assert found.loss == pytest.approx(1.67, abs=0.005)
 
 
-def test_the_papers_lines_of_figure_15(nothing: Any) -> None:
-    axes = growth.draw_crossing(*nothing).axes[0]
-    assert PF_DAYS in axes.get_xlabel() and "nats" in axes.get_ylabel()
-    days, loss = line_named(axes, "$L(C_{min})$")
+def test_the_papers_lines_of_figure_15() -> None:
+    lines = kaplan_laws().lines
+    days = np.log(lines["C"] / PF_DAY_FLOPS)
     for at, expected in (
         (1e-8, 6.677),
         (1e-6, 5.304),
@@ -81,14 +75,13 @@ def test_the_papers_lines_of_figure_15(nothing: Any) -> None:
         (1, 2.658),
         (1e4, 1.677),
     ):
-        assert np.exp(np.interp(np.log(at), np.log(days), np.log(loss))) == pytest.approx(expected, abs=1e-3)
-    days, of_data = line_named(axes, "$L(D(C_{min}))$")
+        assert np.exp(np.interp(np.log(at), days, np.log(lines["of_C"]))) == pytest.approx(expected, abs=1e-3)
     # L(D) at 1e9 and 1e10 tokens, where D = 2e10 C^0.27 sees them.
     for D, expected in ((1e9, 2.816), (1e10, 2.262)):
-        at = (D / 2e10) ** (1 / 0.27)
-        assert np.exp(np.interp(np.log(at), np.log(days), np.log(of_data))) == pytest.approx(
-            expected, abs=1e-3
-        )
+        at = np.log((D / 2e10) ** (1 / 0.27))
+        assert np.exp(np.interp(at, days, np.log(lines["of_D"]))) == pytest.approx(expected, abs=1e-3)
+    axes = fig15_crossing.draw(of_nothing(fig15_crossing)).axes[0]
+    assert "PF-days" in axes.get_xlabel() and "nats" in axes.get_ylabel()
     marker = next(line for line in axes.lines if len(line.get_xdata()) == 1)
     assert marker.get_ydata()[0] == pytest.approx(1.67, abs=0.005)
 
@@ -107,9 +100,9 @@ RATIOS = {
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-def test_cost_of_a_wrong_size(nothing: Any, ratio: float) -> None:
+def test_cost_of_a_wrong_size(ratio: float) -> None:
     """The grey lines of Figure 12."""
-    compute, steps = sizes.draw_cost(*nothing).axes[:2]
+    compute, steps = fig12_cost_of_a_wrong_size.draw(of_nothing(fig12_cost_of_a_wrong_size)).axes[:2]
     for axes, expected in zip((compute, steps), RATIOS[ratio], strict=True):
         x, y = line_named(axes, "Kaplan 2020")
         reached = np.isfinite(y)
@@ -124,14 +117,17 @@ def test_sizes_that_cost_a_fifth_more() -> None:
     )
 
 
-def test_only_the_papers_constants_are_said_to_be_so(nothing: Any) -> None:
-    figure = sizes.draw_cost(*nothing)
+def test_only_the_papers_constants_are_said_to_be_so() -> None:
+    costs, growth, crossing = map(of_nothing, (fig12_cost_of_a_wrong_size, fig03_growth, fig15_crossing))
+    for data in (costs, growth, crossing):
+        assert "configs/sweeps/batch.yaml" in data.reason
+    figure = fig12_cost_of_a_wrong_size.draw(costs)
     assert any("configs/sweeps/batch.yaml" in text.get_text() for text in figure.texts)
-    ours = growth.draw_growth(*nothing).axes[1]
+    ours = fig03_growth.draw(growth).axes[1]
     assert any("configs/sweeps/batch.yaml" in text.get_text().replace("\n", "") for text in ours.texts)
-    assert "3.72M×" in growth.describe_growth(*nothing)
-    assert "1.12e+04 PF-days" in growth.describe_crossing(*nothing)
-    assert "0.58 to 2.2" in sizes.describe_cost(*nothing)
+    assert "3.72M×" in fig03_growth.describe(growth)
+    assert "1.12e+04 PF-days" in fig15_crossing.describe(crossing)
+    assert "0.58 to 2.2" in fig12_cost_of_a_wrong_size.describe(costs)
 
 
 def test_published_constants_by_hand() -> None:

@@ -1,0 +1,64 @@
+"""Studies as the figures, tables and claims of Kaplan 2020 read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.support.batch_study import batch_study
+from tests.support.by_hand import laws_with, study_of, tables_of
+
+from scaling_laws.laws.results.types import FamilyLaws, FittedLaw, Laws
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables
+from scaling_laws.report.evidence import StudyTables
+
+
+def kaplan(tables: StudyTables, laws: Any) -> KaplanTables:
+    """Tables and laws made by hand."""
+    typed = laws if isinstance(laws, Laws) else Laws.from_json(laws, "a test")
+    return KaplanTables(**vars(tables), laws=typed)
+
+
+def by_hand(
+    runs: Sequence[Mapping[str, Any]] = (),
+    folder: Path = Path("nowhere"),
+    fits: Mapping[str, Mapping[str, float]] | None = None,
+    **of_family: Any,
+) -> KaplanTables:
+    """A study of these rows; of its Transformers' laws these fits by form, and what else is known of them."""
+    study = kaplan(tables_of(study_of(runs, folder=folder)), laws_with())
+    known = tuple(_fit(form, parameters) for form, parameters in (fits or {}).items())
+    family = FamilyLaws(family="transformer", fits=known, **of_family)
+    return replace(study, laws=replace(study.laws, by_family=(family,)))
+
+
+def _fit(form: str, parameters: Mapping[str, float]) -> FittedLaw:
+    """Identified, without intervals."""
+    return FittedLaw(
+        form=form,
+        formula=form,
+        parameters=dict(parameters),
+        units=dict.fromkeys(parameters, "1"),
+        n_rows=9,
+        n_clusters=9,
+        identified=True,
+        reason="",
+        certificate=None,
+        rows="",
+        objective=None,
+        delta=1e-3,
+        n_left_out=0,
+        ranges={},
+        intervals={},
+        interval_method="",
+        row_sd=None,
+        derived={},
+        resamples={},
+    )
+
+
+def timed_study() -> KaplanTables:
+    """Exact curves by Kaplan's laws of training time, of the runs at the best learning rate."""
+    return kaplan(*batch_study())
