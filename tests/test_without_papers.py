@@ -31,7 +31,7 @@ def test_the_rest_is_whole(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "papers", "*.egg-info")
     for name in ("src", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    for name in ("configs", "examples", "docs", "results", "README.md"):
+    for name in ("configs", "examples", "docs", "results", "README.md", "CONTRIBUTING.md"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     assert not list(tmp_path.rglob("papers/*.py"))
