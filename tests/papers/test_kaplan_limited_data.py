@@ -168,6 +168,14 @@ def test_figure_16_names_what_it_lacks() -> None:
     assert "was not tested" in fig16_early_stopping.describe(data)
 
 
+def test_runs_without_records_say_why_there_is_no_stop() -> None:
+    """As in an exported study."""
+    study = study_with(rows())
+    exported = replace(study, study=replace(study.study, records=()))
+    reason = fig16_early_stopping.prepare(exported, exported.laws)
+    assert "draw this from the runs' folders" in str(reason)
+
+
 def test_one_size_does_not_make_a_law() -> None:
     study = study_with([row for row in rows() if row["N"] == SIZES[0]])
     assert "only one N" in fig09_overfitting.describe(prepared(fig09_overfitting, study))

@@ -20,6 +20,8 @@ from scaling_laws.report.batches import LOSS_COLUMN
 from scaling_laws.report.figure import figure
 from scaling_laws.report.text import short
 
+NO_STOPS = "An exported study does not say at which step its runs stopped: draw this from the runs' folders."
+
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
@@ -98,6 +100,8 @@ def fig16_early_stopping(study: KaplanTables, laws: Laws) -> EarlyStopping | str
     runs = study.data_runs()
     if runs.empty:
         return NEEDS_DATA
+    if runs["stop_step"].isna().all():
+        return NO_STOPS
     found, steps, batch = fit_data_law(runs), study.route().law_of_steps, study.critical_batch().law
     stops, reason = runs.iloc[:0], f"Not measured: {found.reason}."
     if found.law is not None:
