@@ -54,7 +54,6 @@ def report(folder: Path) -> dict[str, Any]:
     """Fit the laws of a study and write its report; seconds, bytes, and which figures are largest."""
     from scaling_laws.laws.results.study import fit_folder
     from scaling_laws.report.content import content_of
-    from scaling_laws.report.evidence import plain_of
     from scaling_laws.report.html import write_content
 
     fitting = time.perf_counter()
@@ -62,7 +61,7 @@ def report(folder: Path) -> dict[str, Any]:
     laws_s = time.perf_counter() - fitting
     started, started_cpu = time.perf_counter(), _cpu_s()
     study = load_study(folder)
-    content = content_of(study, plain_of(laws))
+    content = content_of(study, laws)
     drawn_s = time.perf_counter()
     page = write_content(content, folder / "report.html")
     return {

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from tests.support.by_hand import laws_of
 
 from scaling_laws.cli import main
 from scaling_laws.laws.forms.joint import Chinchilla
@@ -38,13 +39,8 @@ def laws(**changes):
         {"family": "transformer", "N": N, "D": 20 * N, "learning_rate": rate, "batch_tokens": 2048}
         for N, rate in ((1e4, 0.02), (1e5, 0.008), (1e6, 0.004))
     ]
-    return {
-        "schema": 1,
-        "study": "toy",
-        "conventions": {"N": "N", "C": "C", "loss": "loss"},
-        "fits": [fit],
-        "learning_rates": rates,
-    } | changes
+    content = {"study": "toy", "fits": [fit], "learning_rates": rates}
+    return laws_of(content).to_json() | changes
 
 
 @pytest.fixture

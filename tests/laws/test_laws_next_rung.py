@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.support.by_hand import laws_of
 
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.intervals import Bootstrap, bootstrap
@@ -111,7 +112,7 @@ def test_what_cannot_be_answered_is_refused(first):
         "interval_method": "",
     }
     with pytest.raises(InputError, match="needs the law's resamples"):
-        next_rung_from_laws({"fits": [fit]}, target="a_opt")
+        next_rung_from_laws(laws_of({"fits": [fit]}), target="a_opt")
 
 
 def test_a_target_that_is_hardly_known_is_warned_of(first):

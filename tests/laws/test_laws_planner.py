@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from tests.support.by_hand import laws_of
 
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.plan.compute_budget import (
@@ -54,8 +55,16 @@ def laws(**changes):
     return {"study": "toy", "conventions": {"N": "N", "C": "C", "loss": "loss"}, "fits": [fit | changes]}
 
 
+def plan_of(content, C, **options):
+    return plan_from_laws(laws_of(content), C, **options)
+
+
+def answer_of(content, question, **options):
+    return answer_from_laws(laws_of(content), question, **options)
+
+
 def test_plan_is_the_optimum_of_the_law():
-    plan = plan_from_laws(laws(), 1e14)
+    plan = plan_of(laws(), 1e14)
     best = minimize_scalar(lambda log_N: float(TRUTH.loss(np.exp(log_N), 1e14 / 6 / np.exp(log_N))), (9, 16))
     assert pytest.approx(np.exp(best.x), rel=1e-4) == plan.N
     assert plan.loss_nats == pytest.approx(best.fun)
@@ -69,7 +78,7 @@ def test_plan_is_the_optimum_of_the_law():
 
 def test_a_wrong_size_costs_compute():
     """Twice the ratio's compute at half the size reaches the optimum's loss, and no less does."""
-    plan = plan_from_laws(laws(), 1e14)
+    plan = plan_of(laws(), 1e14)
     for size_ratio, ratio in ((0.5, plan.compute_ratio_half_N), (2.0, plan.compute_ratio_double_N)):
         N = size_ratio * plan.N
         assert ratio > 1
@@ -79,8 +88,8 @@ def test_a_wrong_size_costs_compute():
 
 
 def test_extrapolation_is_said():
-    assert not any("extrapolation" in note for note in plan_from_laws(laws(), 1e14).notes)
-    assert any("extrapolation: N" in note for note in plan_from_laws(laws(), 1e22).notes)
+    assert not any("extrapolation" in note for note in plan_of(laws(), 1e14).notes)
+    assert any("extrapolation: N" in note for note in plan_of(laws(), 1e22).notes)
 
 
 @pytest.mark.parametrize(
@@ -93,15 +102,15 @@ def test_extrapolation_is_said():
 )
 def test_laws_that_cannot_plan_are_refused(changes, family, message):
     with pytest.raises(InputError, match=message):
-        plan_from_laws(laws(**changes), 1e14, family=family)
+        plan_of(laws(**changes), 1e14, family=family)
 
 
 def test_several_families_need_a_name():
     both = laws()
     both["fits"] += laws(family="lstm")["fits"]
     with pytest.raises(InputError, match="name one family"):
-        plan_from_laws(both, 1e14)
-    assert "lstm" in plan_from_laws(both, 1e14, family="lstm").source
+        plan_of(both, 1e14)
+    assert "lstm" in plan_of(both, 1e14, family="lstm").source
 
 
 def test_kaplans_form_stands_in_and_says_so():
@@ -113,7 +122,7 @@ def test_kaplans_form_stands_in_and_says_so():
         "resamples": {},
     }
     both["fits"] += [laws()["fits"][0] | kaplan]
-    plan = plan_from_laws(both, 1e14)
+    plan = plan_of(both, 1e14)
     assert plan.intervals == {}
     assert any("only 2 different N" in note for note in plan.notes)
 
@@ -127,11 +136,11 @@ def test_the_form_that_predicts_the_held_out_size_better_is_planned_with():
             {"family": "transformer", "form": "chinchilla", "mean_absolute_error": 0.03},
             {"family": "transformer", "form": "kaplan_nd", "mean_absolute_error": kaplan_error},
         ]
-        fit, why = best_joint_fit(both, "transformer")
-        assert fit["form"] == best and "lowest held-out error" in why and "3.0 %" in why
+        fit, why = best_joint_fit(laws_of(both).of("transformer"))
+        assert fit.form == best and "lowest held-out error" in why and "3.0 %" in why
     del both["holdout"][0]
-    fit, why = best_joint_fit(both, "transformer")
-    assert fit["form"] == "chinchilla" and "no held-out size decides" in why
+    fit, why = best_joint_fit(laws_of(both).of("transformer"))
+    assert fit.form == "chinchilla" and "no held-out size decides" in why
 
 
 @pytest.mark.parametrize(("source", "law"), [("chinchilla", HOFFMANN), ("besiroglu", BESIROGLU)])
@@ -163,7 +172,7 @@ def test_bad_budgets_are_refused(C):
     with pytest.raises(InputError, match="budget"):
         plan_published("kaplan", C)
     with pytest.raises(InputError, match="budget"):
-        plan_from_laws(laws(), C)
+        plan_of(laws(), C)
 
 
 def test_unknown_source():
@@ -178,12 +187,12 @@ def test_a_form_without_a_held_out_error_does_not_stop_the_others():
         three.setdefault("holdout", []).append(
             {"family": "transformer", "form": form, "mean_absolute_error": error}
         )
-    fit, why = best_joint_fit(three, "transformer")
-    assert fit["form"] == "chinchilla_tied" and "1.0 %" in why and "Kaplan's 2.0 %" in why
+    fit, why = best_joint_fit(laws_of(three).of("transformer"))
+    assert fit.form == "chinchilla_tied" and "1.0 %" in why and "Kaplan's 2.0 %" in why
 
 
 def test_target_loss_takes_the_least_compute():
-    plan = answer_from_laws(laws(), Question(loss_nats=3.0))
+    plan = answer_of(laws(), Question(loss_nats=3.0))
     assert plan.loss_nats == pytest.approx(3.0)
     assert pytest.approx(6 * plan.N * plan.D) == plan.C
     for ratio in (0.9, 1.1):  # no other size reaches it with as little
@@ -194,22 +203,22 @@ def test_target_loss_takes_the_least_compute():
 
 
 def test_fixed_size_fixed_tokens_and_both():
-    of_size = answer_from_laws(laws(), Question(C=1e14, N=1e5))
+    of_size = answer_of(laws(), Question(C=1e14, N=1e5))
     assert (of_size.N, pytest.approx(1e14 / 6e5)) == (1e5, of_size.D)
     assert of_size.loss_nats == pytest.approx(float(TRUTH.loss(1e5, 1e14 / 6e5)))
     least = float(TRUTH.compute_to_reach(of_size.loss_nats))
     assert of_size.compute_over_optimal == pytest.approx(1e14 / least) and least < 1e14
     assert set(of_size.intervals) == {"loss_nats"}
-    of_tokens = answer_from_laws(laws(), Question(C=1e14, D=1e7))
+    of_tokens = answer_of(laws(), Question(C=1e14, D=1e7))
     assert pytest.approx(1e14 / 6e7) == of_tokens.N
-    reached = answer_from_laws(laws(), Question(N=1e5, loss_nats=3.5))
+    reached = answer_of(laws(), Question(N=1e5, loss_nats=3.5))
     assert float(TRUTH.loss(1e5, reached.D)) == pytest.approx(3.5)
-    both = answer_from_laws(laws(), Question(N=1e5, D=1e7))
+    both = answer_of(laws(), Question(N=1e5, D=1e7))
     assert both.C == 6e12 and both.loss_nats == pytest.approx(float(TRUTH.loss(1e5, 1e7)))
 
 
 def test_sizes_around_the_optimum_are_worse_at_equal_compute():
-    plan = plan_from_laws(laws(), 1e14)
+    plan = plan_of(laws(), 1e14)
     assert [cost.size_ratio for cost in plan.size_costs] == [0.25, 0.5, 1, 2, 4]
     for cost in plan.size_costs:
         assert pytest.approx(1e14) == 6 * cost.N * cost.D
@@ -230,7 +239,7 @@ def test_sizes_around_the_optimum_are_worse_at_equal_compute():
 )
 def test_losses_out_of_reach_are_refused(question, message):
     with pytest.raises(InputError, match=message):
-        answer_from_laws(laws(), Question(**question))
+        answer_of(laws(), Question(**question))
 
 
 @pytest.mark.parametrize(
@@ -305,24 +314,31 @@ def rates(rule, sizes=(1e4, 1e5, 1e6), batch_tokens=2048):
 def test_learning_rate_is_a_rule_fitted_to_the_runs():
     scatter = dict(zip((1e4, 1e5, 1e6), (1.1, 0.8, 1.1), strict=True))
     content = laws() | {"learning_rates": rates(lambda N: 2 * N**-0.4 * scatter[N])}
-    plan = answer_from_laws(content, Question(C=1e14, N=1e5))
+    plan = answer_of(content, Question(C=1e14, N=1e5))
     assert plan.learning_rate == pytest.approx(2 * 1e5**-0.4, rel=0.02)
     low, high = plan.intervals["learning_rate"]
     assert 0 < low < plan.learning_rate < high
     assert "best rates of 3 sizes" in plan.origins["learning_rate"]
     assert plan.batch_tokens == 2048 and pytest.approx(plan.D / 2048) == plan.steps
-    far = answer_from_laws(content, Question(C=1e18, N=1e8))
+    far = answer_of(content, Question(C=1e18, N=1e8))
     assert "extrapolation" in far.origins["learning_rate"]
 
 
 def test_a_rule_that_was_set_is_not_sold_as_found():
-    plan = plan_from_laws(laws() | {"learning_rates": rates(lambda N: 2 * N**-0.4)}, 1e14)
+    plan = plan_of(laws() | {"learning_rates": rates(lambda N: 2 * N**-0.4)}, 1e14)
     assert plan.learning_rate == pytest.approx(2 * plan.N**-0.4)
     assert "learning_rate" not in plan.intervals
     assert "not one they found" in plan.origins["learning_rate"]
-    few = plan_from_laws(laws() | {"learning_rates": rates(lambda N: 0.01, sizes=(1e4, 1e5))}, 1e14)
+    few = plan_of(laws() | {"learning_rates": rates(lambda N: 0.01, sizes=(1e4, 1e5))}, 1e14)
     assert few.learning_rate == 0.01 and "no rule" in few.origins["learning_rate"]
-    assert fit_rate_rule(rates(lambda N: 0.01, sizes=(1e4, 1e5))) is None
+    assert (
+        fit_rate_rule(
+            laws_of({"learning_rates": rates(lambda N: 0.01, sizes=(1e4, 1e5))})
+            .of("transformer")
+            .learning_rates
+        )
+        is None
+    )
 
 
 def critical(**changes):
@@ -336,16 +352,16 @@ def critical(**changes):
 
 
 def test_batch_is_the_fitted_critical_batch_at_the_expected_loss():
-    plan = plan_from_laws(critical(), 1e14)
+    plan = plan_of(critical(), 1e14)
     assert plan.batch_tokens == pytest.approx(2.1e8 / plan.loss_nats ** (1 / 0.21))
     low, high = plan.intervals["batch_tokens"]
     assert low < plan.batch_tokens < high
     assert "extrapolation" not in plan.origins["batch_tokens"]
-    assert "extrapolation" in plan_from_laws(critical(ranges={"L": [3.5, 5]}), 1e18).origins["batch_tokens"]
+    assert "extrapolation" in plan_of(critical(ranges={"L": [3.5, 5]}), 1e18).origins["batch_tokens"]
     # Draws in which B_crit does not grow: their alpha_B is infinite, null in JSON.
     flat = critical(resamples={"alpha_B": [0.21, None, None], "B_star": [2e8, 3e3, 4e3]})
-    assert plan_from_laws(flat, 1e14).intervals["batch_tokens"][0] == pytest.approx(3e3)
-    not_known = plan_from_laws(critical(identified=False, reason="one batch"), 1e14)
+    assert plan_of(flat, 1e14).intervals["batch_tokens"][0] == pytest.approx(3e3)
+    not_known = plan_of(critical(identified=False, reason="one batch"), 1e14)
     assert not_known.batch_tokens is None and "one batch" in not_known.origins["batch_tokens"]
 
 
@@ -401,10 +417,10 @@ def test_repeats_reproduce_the_published_example():
 
 
 def test_borrowed_repeats_are_said():
-    law, source = repeated_law(laws(), "transformer")
+    law, source = repeated_law(laws_of(laws()), "transformer")
     assert (law.E, law.R_D_star) == (TRUTH.E, MUENNIGHOFF.R_D_star) and "borrowed" in source
     with pytest.raises(InputError, match="irreducible"):
-        repeated_law(laws(identified=False), "transformer")
+        repeated_law(laws_of(laws(identified=False)), "transformer")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from tests.support.by_hand import laws_of
 
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.plan.planner import Question, answer_from_laws, answer_published
@@ -32,7 +33,7 @@ def laws():
         "row_sd": 0.003,
         "resamples": draws,
     }
-    return {"study": "toy", "conventions": {"N": "N"}, "fits": [fit]}
+    return laws_of({"study": "toy", "fits": [fit]})
 
 
 def frozen(question=None, **changes):

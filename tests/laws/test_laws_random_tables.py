@@ -48,13 +48,14 @@ def table(kind, seed):
 @pytest.mark.parametrize("seed", [1, 5])
 def test_any_table_is_answered(kind, seed):
     runs = table(kind, seed)
-    laws = fit_study("random", runs, resamples=10).to_json()
+    fitted = fit_study("random", runs, resamples=10)
+    laws = fitted.to_json()
     json.dumps(laws, allow_nan=False)
     for fit in laws["fits"]:
         assert fit["identified"] or fit["reason"]
     for family in runs["family"].unique():
         try:
-            plan = plan_from_laws(laws, 1e14, family=family)
+            plan = plan_from_laws(fitted, 1e14, family=family)
         except InputError as error:
             assert "\n" not in str(error)
         else:

@@ -186,7 +186,7 @@ def test_a_batch_scan_gives_the_critical_batch_and_the_planner_uses_it():
     (batch,) = laws["critical_batch"]
     assert batch["identified"], batch["reason"]
     assert batch["parameters"]["alpha_B"] == pytest.approx(TRUTH["alpha_B"], rel=0.05)
-    plan = plan_from_laws(laws, float(runs["C"].max()))
+    plan = plan_from_laws(fitted, float(runs["C"].max()))
     expected = TRUTH["B_star"] / plan.loss_nats ** (1 / TRUTH["alpha_B"])
     assert plan.batch_tokens == pytest.approx(expected, rel=0.1)
 
@@ -268,7 +268,10 @@ def test_a_small_table_says_what_it_cannot_know():
             "C": [6e10, 6e11],
         }
     ).assign(loss=[4.0, 3.5])
-    laws = fit_study("small", runs).to_json()
+    of_runs = fit_study("small", runs.assign(n_heads=[1, 4]))
+    laws = of_runs.to_json()
+    assert "all: The table does not say which learning rates were tried." in laws["warnings"]
+    assert any("mix networks of 1 and 4 heads; one head may do worse" in each for each in laws["warnings"])
     assert not any(fit["identified"] for fit in laws["fits"])
     assert all(fit["reason"] for fit in laws["fits"])
     assert laws["frontier"][0]["points"] == []
@@ -277,7 +280,7 @@ def test_a_small_table_says_what_it_cannot_know():
     assert all(entry["predicted"] == [] and entry["reason"] for entry in laws["holdout"])
     assert laws["late_positions"]["pairs"] == []
     with pytest.raises(InputError, match="no law of N and D is identified"):
-        plan_from_laws(laws, 1e12)
+        plan_from_laws(of_runs, 1e12)
 
 
 def test_bad_run_tables_are_refused(tables):

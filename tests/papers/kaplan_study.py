@@ -15,10 +15,9 @@ from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report.evidence import StudyTables
 
 
-def kaplan(tables: StudyTables, laws: Any) -> KaplanTables:
+def kaplan(tables: StudyTables, laws: Laws) -> KaplanTables:
     """Tables and laws made by hand."""
-    typed = laws if isinstance(laws, Laws) else Laws.from_json(laws, "a test")
-    return KaplanTables(**vars(tables), laws=typed)
+    return KaplanTables(**vars(tables), laws=laws)
 
 
 def by_hand(

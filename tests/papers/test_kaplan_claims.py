@@ -16,7 +16,6 @@ from scaling_laws.papers.kaplan2020 import PAPER
 from scaling_laws.papers.kaplan2020.claims import of_learning_rates
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report.claims import Finding, findings
-from scaling_laws.report.evidence import plain_of
 from scaling_laws.report.figures import rate_and_batch
 
 CLAIMS = PAPER.claims
@@ -97,7 +96,7 @@ def test_where_nothing_scales_claims_are_contradicted(flat: FittedStudy) -> None
 
 def test_without_a_run_nothing_was_measured(paper: FittedStudy) -> None:
     empty = replace(paper.study, runs=paper.study.runs.iloc[:0])
-    laws = plain_of(no_laws(empty))
+    laws = no_laws(empty)
     tables = KaplanTables.read(empty, laws)
     assert {finding.verdict for _, finding in findings(CLAIMS, tables, laws)} == {"not measured"}
 

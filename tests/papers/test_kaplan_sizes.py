@@ -13,21 +13,11 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from tests.papers.kaplan_study import by_hand, kaplan
-from tests.support.by_hand import laws_with, study_of, tables_of
+from tests.support.by_hand import laws_with, searched, study_of, tables_of
 
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.forms.single import KaplanN, LogN
 from scaling_laws.laws.positions import PositionLosses
-from scaling_laws.laws.shapes import (
-    RATIOS,
-    Correction,
-    Importance,
-    ShapeNoise,
-    ShapeResult,
-    ShapeTrial,
-    envelope,
-    ranked,
-)
 from scaling_laws.papers.kaplan2020.equal_size import alpha_N_of_shapes, shapes_at_equal_N
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.papers.kaplan2020.figures.aspect_ratio import compute_for_loss, fig05_shape
@@ -142,51 +132,6 @@ def test_a_percent_of_loss_in_compute_is_the_paper_s() -> None:
     assert compute_for_loss(by_hand()) is None
     data = prepared(fig05_shape, shape_study())
     assert data.band == shape_study().laws.noise.band_percent and data.search is None
-
-
-def searched() -> ShapeResult:
-    """Five trials: the loss rises by 1 % for each doubling away from d_ff / d_model = 4."""
-    trials = [
-        ShapeTrial(
-            run=f"trial-{place}",
-            status="complete",
-            d_ff_ratio=4.0 * 2**place,
-            aspect_ratio=32.0 * 2**place,
-            head_width=16,
-            n_layer=2,
-            d_model=64,
-            n_heads=4,
-            d_ff=256,
-            N=50_000,
-            tokens=1_000_000,
-            learning_rate=0.01,
-            learning_rate_factor=1.0,
-            loss=3 * (1 + abs(place) / 100),
-            test_loss=None,
-            tokens_per_s=None,
-        )
-        for place in (-2, -1, 0, 1, 2)
-    ]
-    correction = Correction(alpha_N=0.08, source="a test")
-    best_first = ranked(trials, correction, 50_000)
-    return ShapeResult(
-        study="shape",
-        question="",
-        N=5e4,
-        tokens=1_000_000,
-        constant_rate_tokens=(0, 1_000_000),
-        n_shapes=5,
-        counts={"complete": 5, "infeasible": 0},
-        trained_tokens=5_000_000,
-        optuna="",
-        correction=correction,
-        best=best_first[0],
-        noise=ShapeNoise(sd_log_loss=0.001, sd_by_shape=(0.001,), n_shapes=1, n_runs=2, band_percent=0.4),
-        envelopes={ratio: envelope(best_first, ratio) for ratio in RATIOS},
-        importance=Importance(shares={"d_ff_ratio": 0.7, "aspect_ratio": 0.3}, reason=""),
-        transfer=None,
-        trials=best_first,
-    )
 
 
 def line_of(axes: Axes, label: str) -> Any:

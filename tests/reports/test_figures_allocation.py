@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from tests.support.drawn import figures_in, prepared, said, shown
 
 from scaling_laws.laws.published import KAPLAN_TABLE_6
 from scaling_laws.laws.results.study import no_laws
-from scaling_laws.report.evidence import StudyTables, plain_of
+from scaling_laws.laws.results.types import Laws
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figures import isoflop_slices, three_approaches
 
 ENTRIES = [
@@ -53,7 +54,7 @@ def best_of(C: float) -> tuple[float, float]:
 def test_minima_of_slices_are_the_laws(timed: Timed) -> None:
     tables, laws = timed
     minima = prepared(isoflop_slices.isoflop_slices, tables, laws).minima
-    inside = [entry for entry in laws["isoflop"] if entry["N_opt"] is not None]
+    inside = [entry for entry in laws.to_json()["isoflop"] if entry["N_opt"] is not None]
     assert len(minima) == len(inside) >= 3
     for row, entry in zip(
         minima.to_dict("records"), sorted(inside, key=lambda entry: entry["C"]), strict=True
@@ -71,16 +72,18 @@ def test_minima_of_slices_are_the_laws(timed: Timed) -> None:
     assert drawn == sorted(minima["N"])
 
 
+def with_slices(laws: Laws, **changes: Any) -> Laws:
+    """The laws with the same change to every slice."""
+    families = (
+        replace(family, isoflop=tuple(replace(slice_, **changes) for slice_ in family.isoflop))
+        for family in laws.by_family
+    )
+    return replace(laws, by_family=tuple(families))
+
+
 def test_a_slice_without_its_minimum_is_shown_but_not_counted(timed: Timed) -> None:
-    laws = copy.deepcopy(timed[1])
-    for entry in laws["isoflop"]:
-        entry |= {
-            "N_opt": None,
-            "D_opt": None,
-            "loss_opt": None,
-            "N_opt_interval": None,
-            "D_opt_interval": None,
-        }
+    nothing = dict.fromkeys(("N_opt", "D_opt", "loss_opt", "N_opt_interval", "D_opt_interval"))
+    laws = with_slices(timed[1], **nothing)
     figure = shown(isoflop_slices.isoflop_slices, timed[0], laws)
     assert "No slice holds its minimum" in figure.axes[1].texts[0].get_text().replace("\n", " ")
     assert said(isoflop_slices.isoflop_slices, timed[0], laws).startswith("Transformer: 0 of")
@@ -88,9 +91,7 @@ def test_a_slice_without_its_minimum_is_shown_but_not_counted(timed: Timed) -> N
 
 
 def test_minima_without_noise_have_no_interval(timed: Timed) -> None:
-    laws = copy.deepcopy(timed[1])
-    for entry in laws["isoflop"]:
-        entry |= {"N_opt_interval": None, "D_opt_interval": None}
+    laws = with_slices(timed[1], N_opt_interval=None, D_opt_interval=None)
     assert prepared(isoflop_slices.isoflop_slices, timed[0], laws).minima["N_low"].isna().all()
     shown(isoflop_slices.isoflop_slices, timed[0], laws)
     assert "[" not in said(isoflop_slices.isoflop_slices, timed[0], laws)
@@ -98,7 +99,7 @@ def test_minima_without_noise_have_no_interval(timed: Timed) -> None:
 
 def test_approaches_are_those_of_the_laws(timed: Timed) -> None:
     tables, laws = timed
-    answered = [one for one in laws["approaches"][0]["approaches"] if one["a"] is not None]
+    answered = [one for one in laws.to_json()["approaches"][0]["approaches"] if one["a"] is not None]
     found = prepared(three_approaches.three_approaches, tables, laws).exponents
     assert list(found["a"]) == [one["a"] for one in answered]
     assert {1, 2, 3} == set(found["approach"])
@@ -119,7 +120,7 @@ def test_approaches_are_those_of_the_laws(timed: Timed) -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_nothing_to_draw_is_a_note_that_names_a_sweep(one_run: Any, entry: Any) -> None:
     empty = tables_of(pd.DataFrame(), pd.DataFrame())
-    for tables, laws in ((empty, plain_of(no_laws(empty.study))), (one_run.tables, one_run.laws)):
+    for tables, laws in ((empty, no_laws(empty.study)), (one_run.tables, one_run.laws)):
         figure = shown(entry, tables, laws)
         texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
         words = " ".join(text.get_text().replace("\n", " ") for text in texts)
@@ -131,7 +132,7 @@ def test_nothing_to_draw_is_a_note_that_names_a_sweep(one_run: Any, entry: Any) 
 def test_a_study_without_curves_or_batches(synthetic: Any, timed: Timed, entry: Any) -> None:
     tables, laws = timed
     without = tables_of(tables.complete, pd.DataFrame())
-    no_time = laws | {"critical_batch": []}
+    no_time = Laws.from_json(laws.to_json() | {"critical_batch": []}, "changed")
     for some_tables, some_laws in ((without, no_time), (tables, no_time), (synthetic.tables, synthetic.laws)):
         shown(entry, some_tables, some_laws)
         assert said(entry, some_tables, some_laws).endswith(".")

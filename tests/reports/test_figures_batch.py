@@ -24,8 +24,8 @@ from tests.support.drawn import figures_in, said, shown
 from scaling_laws.laws.fit.best_rates import best_rates, rate_losses
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.results.study import no_laws
-from scaling_laws.report.batches import all_curves, batch_draws, batch_law, batch_levels
-from scaling_laws.report.evidence import StudyTables, plain_of
+from scaling_laws.report.batches import batch_draws, batch_law, batch_levels
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figures import batch_and_noise, rate_and_batch
 
 ENTRIES = [
@@ -98,7 +98,9 @@ def test_the_papers_line_is_there_for_its_own_vocabulary_alone(synthetic: Any, t
 
 def test_noise_scale_is_of_every_batch_at_a_constant_rate(timed: Timed) -> None:
     tables, laws = timed
-    found = batch_and_noise.noise_scales(all_curves(tables, laws, "transformer"))
+    found = batch_and_noise.noise_scales(
+        tables.curves_of(tables.complete_of("transformer"), laws.conventions.N)
+    )
     np.testing.assert_allclose(
         found["noise_scale"], NOISE_SCALE_RATIO * LAW.critical_batch(found["loss"]), rtol=1e-9
     )
@@ -113,7 +115,9 @@ def test_noise_scale_is_of_every_batch_at_a_constant_rate(timed: Timed) -> None:
 def test_no_noise_scale_without_a_measurement(timed: Timed) -> None:
     tables, laws = timed
     without = replace(tables, curves=tables.curves.assign(noise_scale_tokens=np.nan))
-    assert batch_and_noise.noise_scales(all_curves(without, laws, "transformer")).empty
+    assert batch_and_noise.noise_scales(
+        without.curves_of(without.complete_of("transformer"), laws.conventions.N)
+    ).empty
     assert "batch.yaml" in shown(batch_and_noise.noise_scale, without, laws).texts[1].get_text()
 
 
@@ -180,9 +184,9 @@ def test_nothing_to_draw_is_a_note_that_names_a_sweep(one_run: Any, synthetic: A
     empty = tables_of(pd.DataFrame(), pd.DataFrame())
     if entry.name == "noise_scale":  # that study's curves hold one
         shown(entry, synthetic.tables, synthetic.laws)
-        studies = [(empty, plain_of(no_laws(empty.study)))]
+        studies = [(empty, no_laws(empty.study))]
     else:
-        none = (empty, plain_of(no_laws(empty.study)))
+        none = (empty, no_laws(empty.study))
         studies = [none, one_run[:0:-1], (synthetic.tables, synthetic.laws)]
     for tables, laws in studies:
         figure = shown(entry, tables, laws)

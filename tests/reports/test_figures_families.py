@@ -10,23 +10,15 @@ import msgspec
 import pandas as pd
 import pytest
 from scipy.stats import t as student_t
-from tests.support.by_hand import laws_with, study_of, tables_of
+from tests.support.by_hand import laws_with, searched, study_of, tables_of
 from tests.support.drawn import figures_in, prepared, said, shown
 
 from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.shapes import (
-    RATIOS,
-    Correction,
-    Importance,
-    ShapeNoise,
-    ShapeResult,
-    ShapeTrial,
-    envelope,
     noise_between_shapes,
-    ranked,
 )
+from scaling_laws.report.figure import StudyFigure
 from scaling_laws.report.figures import compared_families, family_efficiency
-from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.figures.family_efficiency import family_efficiency as efficiency_figure
 from scaling_laws.report.figures.shape_search import shape_search
 
@@ -116,51 +108,6 @@ def test_the_noise_band_is_that_of_few_runs() -> None:
     assert noise.band_percent == pytest.approx(100 * math.expm1(t * math.sqrt(2) * noise.sd_log_loss))
 
 
-def searched() -> ShapeResult:
-    """Five trials: the loss rises by 1 % for each doubling away from d_ff / d_model = 4."""
-    trials = [
-        ShapeTrial(
-            run=f"trial-{place}",
-            status="complete",
-            d_ff_ratio=4.0 * 2**place,
-            aspect_ratio=32.0 * 2**place,
-            head_width=16,
-            n_layer=2,
-            d_model=64,
-            n_heads=4,
-            d_ff=256,
-            N=50_000,
-            tokens=1_000_000,
-            learning_rate=0.01,
-            learning_rate_factor=1.0,
-            loss=3 * (1 + abs(place) / 100),
-            test_loss=None,
-            tokens_per_s=None,
-        )
-        for place in (-2, -1, 0, 1, 2)
-    ]
-    correction = Correction(alpha_N=0.08, source="a test")
-    best_first = ranked(trials, correction, 50_000)
-    return ShapeResult(
-        study="shape",
-        question="",
-        N=5e4,
-        tokens=1_000_000,
-        constant_rate_tokens=(0, 1_000_000),
-        n_shapes=5,
-        counts={"complete": 5, "infeasible": 0},
-        trained_tokens=5_000_000,
-        optuna="",
-        correction=correction,
-        best=best_first[0],
-        noise=ShapeNoise(sd_log_loss=0.001, sd_by_shape=(0.001,), n_shapes=1, n_runs=2, band_percent=0.4),
-        envelopes={ratio: envelope(best_first, ratio) for ratio in RATIOS},
-        importance=Importance(shares={"d_ff_ratio": 0.7, "aspect_ratio": 0.3}, reason=""),
-        transfer=None,
-        trials=best_first,
-    )
-
-
 def test_a_search_of_shapes_is_drawn_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "shape.json").write_bytes(msgspec.json.encode(searched()))
     result = shape_search.prepare(tables_of(study_of(folder=tmp_path)), laws_with())
@@ -176,7 +123,7 @@ def test_the_whole_paper_is_drawn(paper: Any) -> None:
 
 
 @pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.name)
-def test_what_cannot_be_drawn_names_its_sweep(entry: Entry, one_run: Any) -> None:
+def test_what_cannot_be_drawn_names_its_sweep(entry: StudyFigure[Any], one_run: Any) -> None:
     for tables, laws in ((tables_of(study_of()), laws_with()), (one_run.tables, one_run.laws)):
         figure = shown(entry, tables, laws)
         words = " ".join(text.get_text() for text in figure.texts)

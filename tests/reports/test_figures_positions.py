@@ -20,8 +20,8 @@ from scaling_laws.report.by_position import (
     exponents_of_N,
     over_training,
 )
+from scaling_laws.report.figure import StudyFigure
 from scaling_laws.report.figures import loss_by_position, position_exponents
-from scaling_laws.report.figures.entry import Entry
 from scaling_laws.study.records import write_record
 from scaling_laws.study.runs import load_study
 
@@ -114,7 +114,7 @@ def test_the_surface_says_when_half_of_the_fall_is_done(trained: Any) -> None:
 
 def test_figure_20_prints_the_fits_and_draws_the_largest_network(synthetic: Any) -> None:
     figure = shown(loss_by_position.position, synthetic.tables, synthetic.laws)
-    entries = [entry for entry in synthetic.laws["positions"] if entry["family"] == "transformer"]
+    entries = [entry for entry in synthetic.laws.to_json()["positions"] if entry["family"] == "transformer"]
     fitted, during = figure.axes[:2]
     labels = [text.get_text() for text in fitted.get_legend().get_texts()]
     assert len(labels) == len(entries) == 6
@@ -129,7 +129,7 @@ def test_the_whole_paper_is_drawn(paper: Any) -> None:
 
 
 @pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.name)
-def test_without_runs_or_with_one_there_is_a_note(entry: Entry, one_run: Any) -> None:
+def test_without_runs_or_with_one_there_is_a_note(entry: StudyFigure[Any], one_run: Any) -> None:
     for tables, laws in (
         (tables_of(study_of()), laws_with()),
         (one_run.tables, one_run.laws),

@@ -58,7 +58,7 @@ def test_figure_1_plots_the_runs_of_each_law(synthetic: Any) -> None:
 
 def test_figure_1_draws_the_fitted_laws(synthetic: Any) -> None:
     figure = shown(power_laws.power_laws, synthetic.tables, synthetic.laws)
-    fits = {fit["form"]: fit for fit in synthetic.laws["fits"] if fit["family"] == "transformer"}
+    fits = {fit["form"]: fit for fit in synthetic.laws.to_json()["fits"] if fit["family"] == "transformer"}
     for axes, form, x_c, exponent, unit in (
         (figure.axes[0], "kaplan_c", "C_c", "alpha_C", PF_DAY_FLOPS),
         (figure.axes[2], "kaplan_n", "N_c", "alpha_N", 1.0),
@@ -106,7 +106,7 @@ def test_learning_curves_end_at_the_runs(synthetic: Any) -> None:
         expected = sorted(zip(x.astype(float), runs["loss"].round(3), strict=True))
         np.testing.assert_allclose(ends, expected, rtol=1e-6)
     sentence = said(learning_curves.learning_curves, synthetic.tables, synthetic.laws)
-    points = next(e for e in synthetic.laws["frontier"] if e["family"] == "transformer")["points"]
+    points = next(e for e in synthetic.laws.to_json()["frontier"] if e["family"] == "transformer")["points"]
     assert f"{min(point['C'] for point in points) / PF_DAY_FLOPS:.1e}" in sentence
 
 

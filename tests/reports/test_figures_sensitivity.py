@@ -14,11 +14,10 @@ from tests.support.drawn import figures_in, prepared, said, shown
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.figure import StudyFigure
 from scaling_laws.report.figures import exponent_sensitivity, spending
-from scaling_laws.report.figures.entry import Entry
 from scaling_laws.report.figures.exponent_sensitivity import bootstrap_draws
 from scaling_laws.report.figures.spending import by_experiment, by_outcome, spent_by_run
-from scaling_laws.report.formulas import as_fit
 from scaling_laws.study.records import RunRecord
 from scaling_laws.study.runs import load_study
 from scaling_laws.study.units import PF_DAY_FLOPS
@@ -86,7 +85,7 @@ def chinchilla(n_draws: int = 200) -> dict[str, Any]:
 
 
 def test_draws_are_those_of_the_law_with_its_derived_exponent() -> None:
-    draws = bootstrap_draws(as_fit(chinchilla()))
+    draws = bootstrap_draws(laws_with(fits=[chinchilla()]).of("transformer").fits[0])
     assert {len(values) for values in draws.values()} == {199}
     np.testing.assert_allclose(draws["a_opt"], draws["beta"] / (draws["alpha"] + draws["beta"]))
 
@@ -186,7 +185,7 @@ def test_the_synthetic_paper_is_drawn_and_said(paper: Any) -> None:
 
 
 @pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.name)
-def test_without_runs_there_is_a_note(entry: Entry, one_run: Any) -> None:
+def test_without_runs_there_is_a_note(entry: StudyFigure[Any], one_run: Any) -> None:
     figure = shown(entry, tables_of(study_of()), laws_with())
     assert any("Needs" in text.get_text() for text in figure.texts)
     assert said(entry, tables_of(study_of()), laws_with()).endswith(".")

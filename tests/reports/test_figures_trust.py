@@ -12,7 +12,6 @@ from tests.support.drawn import figures_in, prepared, said, shown
 from tests.support.synthetic_study import LAWS
 
 from scaling_laws.laws.forms.joint import KaplanND
-from scaling_laws.report.evidence import as_laws
 from scaling_laws.report.figures import fit_quality, held_out
 from scaling_laws.study.units import PF_DAY_FLOPS
 
@@ -37,7 +36,7 @@ def grid(trend: float) -> Any:
 
 
 def test_residuals_are_those_of_the_known_law(synthetic: Any) -> None:
-    table = fit_quality.predicted_losses(synthetic.tables, as_laws(synthetic.laws))
+    table = fit_quality.predicted_losses(synthetic.tables, synthetic.laws)
     assert not table.duplicated(["form", "run", "held_out"]).any()
     fitted = table[(table["form"] == "chinchilla") & ~table["held_out"] & (table["family"] == "transformer")]
     assert np.abs(np.log(fitted["loss"] / fitted["predicted"])).max() < 0.02
@@ -57,7 +56,7 @@ def test_a_trend_in_the_residuals_is_found(trend: float) -> None:
 
 
 def test_residuals_stand_against_size_data_and_compute(synthetic: Any) -> None:
-    table = fit_quality.predicted_losses(synthetic.tables, as_laws(synthetic.laws))
+    table = fit_quality.predicted_losses(synthetic.tables, synthetic.laws)
     fitted = table[~table["held_out"] & (table["family"] == "lstm")]
     figure = shown(fit_quality.residuals, synthetic.tables, synthetic.laws)
     for row, form in enumerate(("kaplan_nd", "chinchilla")):
@@ -76,21 +75,19 @@ def test_held_out_predictions_stand_beside_the_truth(synthetic: Any) -> None:
     sentence = said(held_out.held_out, synthetic.tables, synthetic.laws)
     runs = synthetic.study.runs.set_index("run")
     for axes, family in zip(figure.axes, ("transformer", "lstm"), strict=True):
-        entry = next(
-            e for e in synthetic.laws["holdout"] if (e["family"], e["form"]) == (family, "chinchilla")
-        )
+        (entry,) = (each for each in synthetic.laws.of(family).holdout if each.form == "chinchilla")
         lines = {str(line.get_label()).partition(":")[0]: line for line in axes.lines}
-        measured = runs.loc[entry["held_out"]].sort_values("D")
+        measured = runs.loc[list(entry.held_out)].sort_values("D")
         points = sorted(zip(*lines["measured"].get_data(), strict=True))
         np.testing.assert_allclose(points, measured[["D", "loss"]].to_numpy(dtype=float))
-        predicted = dict(zip(entry["held_out"], entry["predicted"], strict=True))
+        predicted = dict(zip(entry.held_out, entry.predicted, strict=True))
         expected = [predicted[run] for run in measured.index]
         np.testing.assert_allclose(lines["Chinchilla's L(N, D)"].get_ydata(), expected)
-        assert f"{100 * entry['mean_absolute_error']:.1f} %" in lines["Chinchilla's L(N, D)"].get_label()
-        np.testing.assert_allclose(lines["lowest loss that was fitted"].get_ydata(), entry["baseline"])
+        assert f"{100 * entry.mean_absolute_error:.1f} %" in lines["Chinchilla's L(N, D)"].get_label()
+        np.testing.assert_allclose(lines["lowest loss that was fitted"].get_ydata(), entry.baseline)
         if family == "transformer":
-            assert f"Chinchilla's L(N, D) {100 * entry['mean_absolute_error']:.1f} %" in sentence
-            assert f"errs by {100 * entry['baseline_mean_absolute_error']:.1f} %" in sentence
+            assert f"Chinchilla's L(N, D) {100 * entry.mean_absolute_error:.1f} %" in sentence
+            assert f"errs by {100 * entry.baseline_mean_absolute_error:.1f} %" in sentence
 
 
 def test_studies_without_a_law_say_what_it_takes(one_run: Any) -> None:

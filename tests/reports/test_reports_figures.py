@@ -70,7 +70,7 @@ def test_family_comparison_is_at_one_horizon(synthetic: Any, drawn: dict[str, Fi
 
 
 def test_position_bins_pool_sums_exactly(synthetic: Any) -> None:
-    pair = synthetic.laws["late_positions"]["pairs"][-1]
+    pair = synthetic.laws.to_json()["late_positions"]["pairs"][-1]
     at, transformer, lstm = compared_families.resampled_pair(
         synthetic.tables, pair["transformer_run"], pair["lstm_run"]
     )
@@ -133,7 +133,7 @@ def check_legends_and_titles(drawn: dict[str, Figure]) -> None:
 
 
 def test_descriptions_state_what_was_measured(synthetic: Any) -> None:
-    largest = max(synthetic.laws["late_positions"]["pairs"], key=lambda pair: pair["N_transformer"])
+    largest = max(synthetic.laws.to_json()["late_positions"]["pairs"], key=lambda pair: pair["N_transformer"])
     assert f"{largest['difference_nats']:+.3f}" in said(
         compared_families.compared_families, synthetic.tables, synthetic.laws
     )

@@ -16,6 +16,7 @@ from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.results.study import fit_study, no_laws
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import figures
 from scaling_laws.report.content import Content, content_of
 from scaling_laws.report.figure import CHAPTERS, figures_of
@@ -150,18 +151,18 @@ def test_no_two_figures_have_a_name() -> None:
 def test_the_page_says_what_was_found(page: Path, synthetic: Any) -> None:
     text = page.read_text(encoding="utf-8")
     assert "the loss was not finite at step 31" in text
-    assert synthetic.laws["manifest"]["input_sha256"] in text
-    for warning in synthetic.laws["warnings"]:
+    assert synthetic.laws.manifest.input_sha256 in text
+    for warning in synthetic.laws.warnings:
         assert notation(warning) in text
     for family in ("transformer", "lstm"):
-        fit, _ = best_joint_fit(synthetic.laws, family)
+        fit, _ = best_joint_fit(synthetic.laws.of(family))
         assert fit is not None
         assert f"a = {value_with_interval(fit, 'a_opt')}" in text
 
 
 def test_the_answer_has_the_exponents_the_plans_and_the_doubts(content: Content, synthetic: Any) -> None:
     paragraph = content.answer[0]
-    fits = {fit["form"]: fit for fit in synthetic.laws["fits"] if fit["family"] == "transformer"}
+    fits = {fit.form: fit for fit in synthetic.laws.of("transformer").fits}
     for form, name, theirs in (("kaplan_n", "alpha_N", "0.076"), ("kaplan_d", "alpha_D", "0.095")):
         assert f"{value_with_interval(fits[form], name)} (Kaplan 2020: {theirs})" in paragraph
     rows = [row for row in next_runs(content.tables, content.laws).table.rows if row[0] == "Transformer"]
@@ -170,13 +171,13 @@ def test_the_answer_has_the_exponents_the_plans_and_the_doubts(content: Content,
         assert f"({flops} FLOPs) train N = {N} on D = {D} tokens to reach {loss} nats" in paragraph
     worst = max(
         abs(error)
-        for entry in synthetic.laws["holdout"]
-        if (entry["form"], entry["family"]) == ("chinchilla", "transformer")
-        for error in entry["relative_error"]
+        for entry in synthetic.laws.of("transformer").holdout
+        if entry.form == "chinchilla"
+        for error in entry.relative_error
     )
     assert f"that size's losses within {100 * worst:.2g} %" in paragraph
-    assert f"differ by {100 * synthetic.laws['noise']['sd_log_loss']:.2f} %" in paragraph
-    identified = [fit["identified"] for fit in fits.values()]
+    assert f"differ by {100 * synthetic.laws.noise.sd_log_loss:.2f} %" in paragraph
+    identified = [fit.identified for fit in fits.values()]
     assert f"{sum(identified)} of its {len(identified)} fits are identified" in paragraph
 
 
@@ -259,5 +260,7 @@ def test_a_study_without_a_complete_run(tmp_path: Path) -> None:
 
 def test_laws_of_another_kind_are_refused(synthetic: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a laws"):
-        write_report(synthetic.study, {"study": "x", "fits": []}, tmp_path / "report.html")
+        write_report(
+            synthetic.study, Laws.from_json({"study": "x", "fits": []}, "x"), tmp_path / "report.html"
+        )
     assert not (tmp_path / "report.html").exists()

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from scaling_laws.report import interactive
-from scaling_laws.report.evidence import as_laws, training_losses
+from scaling_laws.report.evidence import training_losses
 from scaling_laws.report.interactive import explorer_data, explorer_of, script_json
 from scaling_laws.report.style import COMPUTE_LABELS, PARAMETER_LABELS
 
@@ -81,7 +81,7 @@ def test_json_ends_no_script(synthetic: Any) -> None:
 
 
 def test_the_explorer_of_a_study(synthetic: Any) -> None:
-    explorer = explorer_of(synthetic.tables, as_laws(synthetic.laws))
+    explorer = explorer_of(synthetic.tables, synthetic.laws)
     assert explorer is not None
     assert explorer.families == ("Transformer", "LSTM")
     assert explorer.has_curves
@@ -89,4 +89,4 @@ def test_the_explorer_of_a_study(synthetic: Any) -> None:
     script = gzip.decompress(base64.b64decode(explorer.plotly))
     assert script.startswith(b"/**\n* plotly.js v")
     empty = replace(synthetic.tables, complete=synthetic.tables.complete.iloc[:0])
-    assert explorer_of(empty, as_laws(synthetic.laws)) is None
+    assert explorer_of(empty, synthetic.laws) is None

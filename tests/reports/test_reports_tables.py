@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
 from tests.support.synthetic_study import LAWS
 
 from scaling_laws.laws.plan.planner import plan_from_laws
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import findings, tables
-from scaling_laws.report.evidence import as_laws
 from scaling_laws.report.text import interval_text, number
 
 
@@ -36,20 +35,21 @@ def test_headline_compares_with_the_papers(synthetic: Any) -> None:
 
 
 def test_headline_holds_the_fit_and_its_interval(synthetic: Any) -> None:
-    fit = next(f for f in synthetic.laws["fits"] if (f["form"], f["family"]) == ("chinchilla", "transformer"))
+    fit = synthetic.laws.of("transformer").fit("chinchilla")
     cell = row(tables.headline(synthetic.laws), "a: N_opt ~ C^a")["Transformer, this study"]
-    assert cell == f"{number(fit['derived']['a_opt'])} {interval_text(fit['intervals']['a_opt'])}"
+    assert cell == f"{number(fit.derived['a_opt'])} {interval_text(fit.intervals['a_opt'])}"
     assert float(cell.split()[0]) == pytest.approx(LAWS["transformer"].a_opt, abs=0.1)
 
 
 def test_what_is_not_identified_has_no_number(synthetic: Any) -> None:
-    laws = copy.deepcopy(synthetic.laws)
-    for fit in laws["fits"]:
+    changed = synthetic.laws.to_json()
+    for fit in changed["fits"]:
         if fit["form"] == "kaplan_n":
             fit |= {"identified": False, "reason": "only one N", "intervals": {}, "resamples": {}}
+    laws = Laws.from_json(changed, "changed")
     cells = row(tables.headline(laws), "α_N of L(N)")
     assert cells["Transformer, this study"] == cells["LSTM, this study"] == "not identified"
-    assert any("no: only one N" in cells for cells in tables.fits(as_laws(laws)).rows)
+    assert any("no: only one N" in cells for cells in tables.fits(laws).rows)
 
 
 def test_text_is_aligned_and_markdown_is_escaped() -> None:
@@ -65,7 +65,7 @@ def test_headline_text_counts_what_was_left_out(synthetic: Any) -> None:
 
 
 def test_runs_and_left_out(synthetic: Any) -> None:
-    table = tables.runs(synthetic.tables, as_laws(synthetic.laws))
+    table = tables.runs(synthetic.tables, synthetic.laws)
     assert len(table.rows) == len(synthetic.study.runs)
     by_name = synthetic.study.runs.set_index("run")
     for cells in table.rows:
@@ -77,9 +77,9 @@ def test_runs_and_left_out(synthetic: Any) -> None:
 
 
 def test_answer_and_plans(synthetic: Any) -> None:
-    paragraphs = findings.answer(synthetic.tables, as_laws(synthetic.laws))
+    paragraphs = findings.answer(synthetic.tables, synthetic.laws)
     assert [paragraph.split(":")[0] for paragraph in paragraphs] == ["Transformer", "LSTM"]
-    plans = findings.next_runs(synthetic.tables, as_laws(synthetic.laws)).table
+    plans = findings.next_runs(synthetic.tables, synthetic.laws).table
     runs = synthetic.study.runs.query("family == 'transformer'")
     plan = plan_from_laws(synthetic.laws, 10 * float((6 * runs["N"] * runs["D"]).max()), family="transformer")
     assert plans.rows[1][0] == "Transformer"

@@ -23,7 +23,7 @@ from scaling_laws.laws.results.family import FamilyTables, laws_of
 from scaling_laws.laws.results.fitted import Settings
 from scaling_laws.laws.results.types import Conventions, LatePositions, Laws
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.report.evidence import StudyTables, plain_of
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.study.runs import Study
 
 LAW = ComputeEfficient(alpha_N=0.09, N_c=3e11, alpha_S=0.7, S_c=120.0, alpha_B=0.25, B_star=5e6)
@@ -80,7 +80,7 @@ def study_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @functools.cache
-def batch_study() -> tuple[StudyTables, dict[str, Any]]:
+def batch_study() -> tuple[StudyTables, Laws]:
     """The study's tables, and those laws that its figures read: of the runs at the best learning rate."""
     runs, curves = study_tables()
     tuned = runs[runs["experiments"] != "lr"]
@@ -103,7 +103,7 @@ def batch_study() -> tuple[StudyTables, dict[str, Any]]:
         noise=noise,
         late_positions=LatePositions(reason=""),
     )
-    return tables, plain_of(laws)
+    return tables, laws
 
 
 def tables_of(runs: pd.DataFrame, curves: pd.DataFrame) -> StudyTables:

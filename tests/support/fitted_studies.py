@@ -12,7 +12,8 @@ from tests.support.synthetic_paper import write_synthetic_paper
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.results.study import fit_study
-from scaling_laws.report.evidence import StudyTables, plain_of
+from scaling_laws.laws.results.types import Laws
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.study.runs import Study, load_study
 
 ROOT = Path(__file__).parents[2]
@@ -20,13 +21,13 @@ ROOT = Path(__file__).parents[2]
 
 class FittedStudy(NamedTuple):
     study: Study
-    laws: dict[str, Any]
+    laws: Laws
     tables: StudyTables
 
 
 def fitted_study(folder: Path, **options: Any) -> FittedStudy:
     study = load_study(write_synthetic_study(folder, **options))
-    laws = plain_of(fit_study(study.name, study.runs, study.positions(), study.left_out, resamples=40))
+    laws = fit_study(study.name, study.runs, study.positions(), study.left_out, resamples=40)
     return FittedStudy(study, laws, StudyTables.read(study, laws))
 
 
@@ -44,10 +45,10 @@ def fitted_paper(
         runs = study.runs
         of_laws = runs[runs["family"].isin(families)] if families else runs
         laws = fit_study(study.name, of_laws, study.positions(), study.left_out, study.curves(), resamples=20)
-        kept = json.dumps(plain_of(laws))
+        kept = json.dumps(laws.to_json())
         if config.cache is not None:
             config.cache.set(key, kept)
-    laws = json.loads(kept)
+    laws = Laws.from_json(json.loads(kept), study.name)
     return FittedStudy(study, laws, StudyTables.read(study, laws))
 
 

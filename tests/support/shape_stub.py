@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.support.small_sweep import write_corpus
 
 from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.study.conventions import parameter_counts
@@ -37,17 +38,7 @@ LossOf = Callable[[TransformerConfig, float, int], float]
 
 def write_shape_sweep(folder: Path, text_folder: Path, **search: Any) -> Path:
     """A sweep file with the search above, changed."""
-    corpus = {
-        "name": "small",
-        "source": "text",
-        "paths": [str(text_folder)],
-        "piece_bytes": 2000,
-        "val_share": 0.1,
-        "test_share": 0.1,
-        "tokenizer": "bytes",
-        "n_vocab": 256,
-    }
-    (folder / "corpus.yaml").write_text(yaml.safe_dump(corpus), encoding="utf-8")
+    write_corpus(folder, text_folder)
     sweep = {
         "study": "shapes",
         "question": "Which shape is best?",

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 
-def write_sweep(folder: Path, text_folder: Path) -> Path:
-    """Two sizes of two families, a fraction of a second of training each."""
+def write_corpus(folder: Path, text_folder: Path) -> None:
+    """`corpus.yaml` of that text as bytes."""
     corpus = {
         "name": "small",
         "source": "text",
@@ -21,6 +21,11 @@ def write_sweep(folder: Path, text_folder: Path) -> Path:
         "n_vocab": 256,
     }
     (folder / "corpus.yaml").write_text(yaml.safe_dump(corpus), encoding="utf-8")
+
+
+def write_sweep(folder: Path, text_folder: Path) -> Path:
+    """Two sizes of two families, a fraction of a second of training each."""
+    write_corpus(folder, text_folder)
     sweep = {
         "study": "s",
         "question": "Does it work?",

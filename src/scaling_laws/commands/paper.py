@@ -124,13 +124,12 @@ def _study_of(runs: Path) -> Study:
 def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
     from scaling_laws.laws.results.study import fit_folder
     from scaling_laws.report.claims import counted
-    from scaling_laws.report.evidence import plain_of
     from scaling_laws.report.paper import write_paper
     from scaling_laws.study.records import write_atomically
 
     laws = fit_folder(study)
     folder = options.output or options.logs / "papers" / chosen.name
-    found = write_paper(chosen, study, plain_of(laws), folder)
+    found = write_paper(chosen, study, laws, folder)
     write_atomically(folder / "laws.json", json.dumps(laws.to_json(), indent=1, allow_nan=False) + "\n")
     if found:
         print(f"claims: {counted(found)}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scaling_laws.laws.forms.joint import JointLaw
     from scaling_laws.laws.plan.compute_budget import Device
     from scaling_laws.laws.plan.planner import Plan, Question
+    from scaling_laws.laws.results.types import Laws
     from scaling_laws.models.solver import Shape
 
 T = TypeVar("T")
@@ -200,8 +201,8 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
     question, budget = _question(options)
     laws = family = None
     if options.laws:
-        from scaling_laws.commands.plan_predictions import read_laws
         from scaling_laws.laws.plan.choice import family_to_plan
+        from scaling_laws.laws.results.types import read_laws
 
         laws = read_laws(options.laws)
         family = family_to_plan(laws, options.family)
@@ -320,16 +321,14 @@ def _shape_json(shape: Shape, convention: str) -> dict[str, Any]:
     }
 
 
-def _joint_law(
-    options: argparse.Namespace, laws: Mapping[str, Any] | None, family: str | None, flag: str
-) -> JointLaw:
+def _joint_law(options: argparse.Namespace, laws: Laws | None, family: str | None, flag: str) -> JointLaw:
     """The law of N and D that the plan came from."""
-    from scaling_laws.laws.plan.choice import chosen_fit, joint_law
+    from scaling_laws.laws.plan.choice import chosen_fit
     from scaling_laws.laws.plan.planner import PUBLISHED_LAWS
 
     if laws is not None and family is not None:
-        fit, _ = chosen_fit(laws, family)
-        return joint_law(fit["form"], fit["parameters"])
+        law: JointLaw = chosen_fit(laws, family)[0].law
+        return law
     if options.published not in PUBLISHED_LAWS:
         others = " or ".join(PUBLISHED_LAWS)
         raise InputError(f"{flag} needs a law of one pass over N and D: --laws FILE, or --published {others}")
@@ -340,7 +339,7 @@ def _repeated(
     options: argparse.Namespace,
     question: Question,
     found: Plan,
-    laws: Mapping[str, Any] | None,
+    laws: Laws | None,
     family: str | None,
 ) -> list[dict[str, Any]]:
     """With this law and borrowed R's, and with Muennighoff's own constants."""
@@ -365,7 +364,7 @@ def _repeated(
 
 
 def _next_rung(
-    options: argparse.Namespace, found: Plan, laws: Mapping[str, Any] | None, family: str | None
+    options: argparse.Namespace, found: Plan, laws: Laws | None, family: str | None
 ) -> dict[str, Any]:
     from scaling_laws.laws.plan.next_rung import TARGETS, next_rung_from_laws
 

@@ -1,4 +1,4 @@
-"""The files of `scaling-laws plan`: laws.json; predictions, written down and scored."""
+"""The files of `scaling-laws plan --freeze` and `--score`: predictions written down, and scored."""
 
 from __future__ import annotations
 
@@ -17,24 +17,14 @@ from scaling_laws.study.errors import InputError
 if TYPE_CHECKING:
     from scaling_laws.laws.plan.planner import Plan, Question
     from scaling_laws.laws.plan.predictions import Score
-
-NEEDED_OF_A_FIT = (
-    "form",
-    "family",
-    "formula",
-    "parameters",
-    "identified",
-    "reason",
-    "resamples",
-    "interval_method",
-)
+    from scaling_laws.laws.results.types import Laws
 
 
 def freeze(
     options: argparse.Namespace,
     found: Plan,
     question: Question,
-    laws: Mapping[str, Any] | None,
+    laws: Laws | None,
     family: str | None,
 ) -> None:
     """Write the prediction; never over another."""
@@ -115,28 +105,6 @@ def _score_run(run: Path, prediction: Mapping[str, Any]) -> Score:
     if prediction.get("family") not in (None, "all", record.family):
         doubts.append(f"the prediction is of the family {prediction['family']}, the run a {record.family}")
     return replace(score, warning="; ".join(doubts))
-
-
-def read_laws(path: Path) -> dict[str, Any]:
-    """The content of a laws.json.
-
-    Raises:
-        InputError: not readable, of another schema, or lacking what a plan needs.
-    """
-    from scaling_laws.laws.results.types import SCHEMA
-
-    laws = read_json(path, "laws.json", "make one with: scaling-laws laws")
-    if laws.get("schema") != SCHEMA:
-        raise InputError(f"{path}: not a laws.json of schema {SCHEMA}; make one with: scaling-laws laws")
-    kinds = {"conventions": dict, "fits": list}
-    lacks = [key for key, kind in kinds.items() if not isinstance(laws.get(key), kind)]
-    if not lacks and "N" not in laws["conventions"]:
-        lacks = ["conventions.N"]
-    if not lacks:
-        lacks = [f"{key} of a fit" for key in NEEDED_OF_A_FIT if any(key not in fit for fit in laws["fits"])]
-    if lacks:
-        raise InputError(f"{path}: lacks {', '.join(lacks)}; make it again with: scaling-laws laws")
-    return laws
 
 
 def read_json(path: Path, kind: str, remedy: str) -> dict[str, Any]:

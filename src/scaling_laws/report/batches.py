@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from scaling_laws.laws.batch.constant_rate import curves_of_study
 from scaling_laws.laws.forms.steps import CriticalBatch
-from scaling_laws.laws.results.types import Laws as TypedLaws
-from scaling_laws.report.evidence import Laws, StudyTables, as_laws
+from scaling_laws.laws.results.types import Laws
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.formulas import in_columns
 from scaling_laws.study.records import MAIN_CORPUS, loss_column
 
@@ -27,15 +24,15 @@ def has_kaplans_tokens(study: StudyTables) -> bool:
     return sizes == {GPT2_VOCABULARY}
 
 
-def batch_law(laws: TypedLaws | Laws, family: str | None) -> CriticalBatch | None:
+def batch_law(laws: Laws, family: str | None) -> CriticalBatch | None:
     """B_crit(L) of (5.3); None where it is not identified."""
-    law: CriticalBatch | None = as_laws(laws).of(family).critical_batch.law
+    law: CriticalBatch | None = laws.of(family).critical_batch.law
     return law
 
 
-def batch_draws(laws: TypedLaws | Laws, family: str | None) -> CriticalBatch | None:
+def batch_draws(laws: Laws, family: str | None) -> CriticalBatch | None:
     """The bootstrap's draws of B_crit(L), in a column each; None without any that is finite."""
-    draws = as_laws(laws).of(family).critical_batch.draws
+    draws = laws.of(family).critical_batch.draws
     if draws is None:
         return None
     finite = np.isfinite(draws.alpha_B) & np.isfinite(draws.B_star)
@@ -44,7 +41,7 @@ def batch_draws(laws: TypedLaws | Laws, family: str | None) -> CriticalBatch | N
     return columns if finite.any() else None
 
 
-def batch_levels(laws: TypedLaws | Laws, family: str | None) -> pd.DataFrame:
+def batch_levels(laws: Laws, family: str | None) -> pd.DataFrame:
     """Every size and loss with a measured critical batch: one row each.
 
     N, loss, S_min (steps), E_min and B_crit (tokens), B_low and B_high (90 %; NaN without), noise_scale
@@ -55,53 +52,17 @@ def batch_levels(laws: TypedLaws | Laws, family: str | None) -> pd.DataFrame:
         {name: getattr(level, name) for name in names}
         | dict(zip(("B_low", "B_high"), level.intervals.get("B_crit") or (None, None), strict=True))
         | {"inside": not level.warning}
-        for level in as_laws(laws).of(family).critical_batch.levels
+        for level in laws.of(family).critical_batch.levels
         if level.B_crit is not None
     ]
     types = dict.fromkeys([*names, "B_low", "B_high"], float) | {"inside": bool}
     return pd.DataFrame(rows, columns=list(types)).astype(types)
 
 
-def why_no_batches(laws: TypedLaws | Laws, family: str | None) -> str:
+def why_no_batches(laws: Laws, family: str | None) -> str:
     """Which sweep a figure of batches needs, and what is wrong with the runs that there are."""
-    return needs(NEEDS_BATCHES, as_laws(laws).of(family).critical_batch.reason)
+    return needs(NEEDS_BATCHES, laws.of(family).critical_batch.reason)
 
 
 def needs(sweeps: str, reason: str) -> str:
     return f"{sweeps}: {reason}." if reason else f"{sweeps}."
-
-
-def law_curves(study: StudyTables, family: str | None) -> pd.DataFrame:
-    """The learning curves of the runs that a law may use, which are of one batch.
-
-    The columns of `curves_of_study`; empty where the runs left none.
-    """
-    runs = study.of(family)
-    if runs.empty or LOSS_COLUMN not in study.curves.columns:
-        return pd.DataFrame()
-    return curves_of_study(study.curves, runs, loss=LOSS_COLUMN).dropna(subset=["loss"])
-
-
-def all_curves(study: StudyTables, laws: TypedLaws | Laws, family: str | None) -> pd.DataFrame:
-    """The same of every complete run of the family, those of other batches and learning rates included."""
-    runs = study.complete[study.complete["family"] == family] if len(study.complete) else study.complete
-    if runs.empty or LOSS_COLUMN not in study.curves.columns:
-        return pd.DataFrame()
-    curves = curves_of_study(study.curves, runs, loss=LOSS_COLUMN, n=as_laws(laws).conventions.N)
-    return curves.dropna(subset=["loss"])
-
-
-def entry_of(laws: Laws, key: str, family: str | None) -> Mapping[str, Any]:
-    """The family's entry of a list of `laws.json`; one with a reason alone where there is none."""
-    entries = (entry for entry in laws.get(key, ()) if entry["family"] == family)
-    return next(entries, {"reason": "not measured"})
-
-
-def draws_of_entry(entry: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, NDArray[Any]] | None:
-    """Draws (resamples, 1) of some numbers, those that lack one left out; None where there are none."""
-    resamples = entry.get("resamples") or {}
-    if not set(names) <= set(resamples):
-        return None
-    table = np.array([resamples[name] for name in names], dtype=float)
-    table = table[:, np.isfinite(table).all(axis=0)]
-    return {name: row[:, None] for name, row in zip(names, table, strict=True)} if table.size else None

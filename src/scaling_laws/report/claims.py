@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scaling_laws.laws.fit.intervals import Interval
-from scaling_laws.report.evidence import Laws
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.text import NOTHING, Table, with_interval
 from scaling_laws.study.records import write_atomically
 

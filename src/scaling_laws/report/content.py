@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import figures, findings, tables
-from scaling_laws.report.evidence import Laws as JsonLaws
-from scaling_laws.report.evidence import StudyTables, as_laws
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import CHAPTERS, ChapterName, figures_of
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import Picture, draw_pictures
@@ -96,9 +95,8 @@ class Content(Page):
     tables: StudyTables
 
 
-def content_of(study: Study, laws: Laws | JsonLaws) -> Content:
+def content_of(study: Study, laws: Laws) -> Content:
     """Read the study's tables, draw its figures, say what they show."""
-    laws = as_laws(laws)
     study_tables = StudyTables.read(study, laws)
     pictures = draw_pictures(figures_of(figures), study_tables, laws)
     chapters = (

@@ -8,26 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from scaling_laws.laws.plan.choice import best_joint_fit
+from scaling_laws.laws.batch.constant_rate import curves_of_study
 from scaling_laws.laws.positions import PositionLosses, losses_by_run
-from scaling_laws.laws.results.types import FittedLaw
-from scaling_laws.laws.results.types import Laws as TypedLaws
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report import style as st
 from scaling_laws.study.records import MAIN_CORPUS, loss_column
 from scaling_laws.study.runs import Study
-
-Laws = Mapping[str, Any]
-"""The content of laws.json, until the papers read typed laws."""
-
-
-def as_laws(laws: TypedLaws | Laws) -> TypedLaws:
-    return laws if isinstance(laws, TypedLaws) else TypedLaws.from_json(laws, str(laws.get("study")))
-
-
-def plain_of(laws: TypedLaws) -> Laws:
-    """The laws for the papers' readers of their JSON."""
-    return laws.to_json()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +39,14 @@ class StudyTables:
     position_losses: Mapping[str, PositionLosses]
 
     @classmethod
-    def read(cls, study: Study, laws: TypedLaws | Laws) -> StudyTables:
+    def read(cls, study: Study, laws: Laws) -> StudyTables:
         """Read the tables of `study` that go with `laws`."""
         empty = pd.DataFrame()
         tables: dict[str, Any] = {"study": study, "name": study.name, "complete": study.runs}
         if study.runs.empty:
             return cls(**tables, runs=empty, curves=empty, position_losses={})
         positions = study.positions()
-        runs, _ = usable_runs(study.runs, n=as_laws(laws).conventions.N, c=as_laws(laws).conventions.C)
+        runs, _ = usable_runs(study.runs, n=laws.conventions.N, c=laws.conventions.C)
         return cls(
             **tables,
             runs=runs,
@@ -94,6 +81,21 @@ class StudyTables:
         chosen = self.complete[asked]
         return chosen if family is None else chosen[chosen["family"] == family]
 
+    def complete_of(self, family: str | None) -> pd.DataFrame:
+        """Every complete run of a family."""
+        return self.complete if self.complete.empty else self.complete[self.complete["family"] == family]
+
+    def curves_of(self, runs: pd.DataFrame, n: str = "N") -> pd.DataFrame:
+        """The learning curves of some runs, in the columns of `curves_of_study`; empty where there are none.
+
+        Args:
+            n: the column that counts as N.
+        """
+        loss = loss_column(MAIN_CORPUS)
+        if runs.empty or loss not in self.curves.columns:
+            return pd.DataFrame()
+        return curves_of_study(self.curves, runs, loss=loss, n=n).dropna(subset=["loss"])
+
     def positions_over_time(self) -> pd.DataFrame:
         """run, step, corpus, fold, position, loss_sum_nats, count: every evaluation, not the last alone."""
         return self.study.positions(final_only=False)
@@ -102,14 +104,14 @@ class StudyTables:
         return self.runs if self.runs.empty else self.runs[self.runs["family"] == family]
 
 
-def n_label(laws: TypedLaws | Laws) -> str:
+def n_label(laws: Laws) -> str:
     """What N counts in these laws."""
-    return st.PARAMETER_LABELS[as_laws(laws).conventions.N]
+    return st.PARAMETER_LABELS[laws.conventions.N]
 
 
-def c_label(laws: TypedLaws | Laws) -> str:
+def c_label(laws: Laws) -> str:
     """What C counts in these laws."""
-    return st.COMPUTE_LABELS[as_laws(laws).conventions.C]
+    return st.COMPUTE_LABELS[laws.conventions.C]
 
 
 def d_label(tables: StudyTables) -> str:
@@ -118,25 +120,10 @@ def d_label(tables: StudyTables) -> str:
     return "D, unique tokens in one pass" if once else "D, training tokens, some repeated"
 
 
-def envelope_points(laws: TypedLaws, family: str | None) -> pd.DataFrame:
+def envelope_points(laws: Laws, family: str | None) -> pd.DataFrame:
     """C, N, loss: the points of the family's lower envelope, by compute."""
-    points = [(point.C, point.N, point.loss) for point in as_laws(laws).of(family).frontier.points]
+    points = [(point.C, point.N, point.loss) for point in laws.of(family).frontier.points]
     return pd.DataFrame(points, columns=["C", "N", "loss"], dtype=float).sort_values("C")
-
-
-def best_joint_law(laws: TypedLaws | Laws, family: str | None) -> tuple[FittedLaw | None, str]:
-    """The law of N and D to believe, and why (see `best_joint_fit`); None where none is identified."""
-    of_family = as_laws(laws).of(family)
-    fits = [
-        {"form": fit.form, "family": family, "identified": fit.identified, "reason": fit.reason}
-        for fit in of_family.fits
-    ]
-    holdout = [
-        {"form": entry.form, "family": family, "mean_absolute_error": entry.mean_absolute_error}
-        for entry in of_family.holdout
-    ]
-    fit, why = best_joint_fit({"fits": fits, "holdout": holdout}, family)
-    return (None if fit is None else of_family.fit(fit["form"])), why
 
 
 def training_losses(tables: StudyTables, corpus: str = MAIN_CORPUS) -> pd.DataFrame:
@@ -146,23 +133,3 @@ def training_losses(tables: StudyTables, corpus: str = MAIN_CORPUS) -> pd.DataFr
         return pd.DataFrame(columns=["run", "tokens", "loss"])
     curves = tables.curves.dropna(subset=[column])
     return curves[["run", "tokens", column]].rename(columns={column: "loss"}).reset_index(drop=True)
-
-
-def find_fit(laws: Laws, form: str, family: str | None) -> dict[str, Any] | None:
-    """The fit of a form to a family, whether or not it is identified; `None` where there is none."""
-    matches = (fit for fit in laws["fits"] if fit["form"] == form and fit["family"] in (family, "all"))
-    return next(matches, None)
-
-
-def envelope_of(laws: Laws, family: str | None) -> tuple[list[dict[str, Any]], str]:
-    """The points of the family's lower envelope, by compute, or why there are none."""
-    entry = next((entry for entry in laws["frontier"] if entry["family"] == family), None)
-    if entry is None:
-        return [], "it was not measured"
-    return sorted(entry["points"], key=lambda point: point["C"]), entry["reason"]
-
-
-def find_allocation(laws: Laws, method: str, family: str | None) -> dict[str, Any]:
-    """N_opt = coefficient C^exponent through the `envelope` or the minima of the `isoflop` slices."""
-    matches = (e for e in laws.get("allocation", ()) if e["family"] == family and e["method"] == method)
-    return next(matches, {"exponent": None, "exponent_interval": None, "reason": "not measured"})

@@ -100,7 +100,6 @@ def figures_of(package: ModuleType) -> list[StudyFigure[Any]]:
     for module in [package, *(importlib.import_module(each.name) for each in inside)]:
         here = [value for value in vars(module).values() if isinstance(value, StudyFigure)]
         figures |= {value.name: value for value in here if value.defined_in[0] == module.__name__}
-        figures |= {entry.name: entry for entry in getattr(module, "FIGURES", ())}  # of the old shape
     chapters = list(CHAPTERS)
     return sorted(figures.values(), key=lambda each: (chapters.index(each.chapter), each.order, each.name))
 

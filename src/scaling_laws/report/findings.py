@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
+from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.plan.planner import plan_from_laws
 from scaling_laws.laws.plan.question import Plan
 from scaling_laws.laws.published import (
@@ -17,7 +18,7 @@ from scaling_laws.laws.published import (
 )
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, best_joint_law
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.formulas import form_name, value_with_interval
 from scaling_laws.report.text import NOTHING, Table, interval_text, number, short
 from scaling_laws.study.errors import InputError
@@ -83,7 +84,7 @@ def _exponents(laws: Laws, family: str) -> Iterator[str]:
 
 def _joint_law(laws: Laws, family: str) -> Iterator[str]:
     """The law of N and D to believe, and how the best size grows, beside both papers."""
-    fit, why = best_joint_law(laws, family)
+    fit, why = best_joint_fit(laws.of(family))
     if fit is None:
         yield f"No joint law L(N, D) is identified: {why}."
         return
@@ -115,7 +116,7 @@ def _plans(tables: StudyTables, laws: Laws, family: str) -> Iterator[str]:
     sentences: list[str] = []
     for multiple in MULTIPLES[1:]:
         try:
-            plan = plan_from_laws(laws.to_json(), multiple * _largest_C(tables, family), family=family)
+            plan = plan_from_laws(laws, multiple * _largest_C(tables, family), family=family)
         except InputError:
             return  # no joint law: said above, and in the chapter of plans
         of_what = "the compute of the largest run " if not sentences else ""
@@ -151,7 +152,7 @@ def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
         largest_C = _largest_C(tables, family)
         for multiple in MULTIPLES:
             try:
-                plan = plan_from_laws(laws.to_json(), multiple * largest_C, family=family)
+                plan = plan_from_laws(laws, multiple * largest_C, family=family)
             except InputError as error:
                 caveats.append(f"{st.family_name(family)}: no plan. {error}.")
                 break
@@ -186,7 +187,7 @@ def _plan_row(family: str, multiple: int, plan: Plan) -> tuple[str, ...]:
 
 def _held_out(laws: Laws, family: str) -> Iterator[str]:
     """How well the law to believe predicted the largest size, fitted without it."""
-    fit, _ = best_joint_law(laws, family)
+    fit, _ = best_joint_fit(laws.of(family))
     for entry in laws.of(family).holdout:
         if fit is not None and entry.form == fit.form and entry.relative_error:
             worst = 100 * max(abs(error) for error in entry.relative_error)

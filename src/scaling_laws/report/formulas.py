@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scaling_laws.laws.plan.choice import LABELS
-from scaling_laws.laws.results.types import FittedLaw, _read
+from scaling_laws.laws.results.types import FittedLaw
 from scaling_laws.report.text import NOTHING, tex, with_interval
-
-AnyFit: TypeAlias = FittedLaw | Mapping[str, Any]
-
-
-def as_fit(fit: AnyFit) -> FittedLaw:
-    """Until the papers read typed laws."""
-    if isinstance(fit, FittedLaw):
-        return fit
-    law: FittedLaw = _read(fit, FittedLaw, "laws.json", "fits")
-    return law
-
-
-def law_of(fit: Mapping[str, Any]) -> Any:
-    return as_fit(fit).law
-
 
 LEVELS = (5.0, 95.0)
 """Percentiles of the 90 % bands."""
@@ -44,20 +28,18 @@ def in_columns(draws: Any) -> Any:
     return type(draws)(**{name: np.asarray(values)[:, None] for name, values in vars(draws).items()})
 
 
-def fitted_band(fit: AnyFit, **points: Any) -> NDArray[Any] | None:
+def fitted_band(fit: FittedLaw, **points: Any) -> NDArray[Any] | None:
     """5th and 95th percentile of the fitted loss over the draws at `N=`, `D=`, `C=`: shape (2, points)."""
-    fit = as_fit(fit)
     if fit.draws is None:
         return None
     band: NDArray[Any] = np.nanpercentile(in_columns(fit.draws).loss(**points), LEVELS, axis=0)
     return band
 
 
-def value_with_interval(fit: AnyFit | None, name: str, digits: int = 3) -> str:
+def value_with_interval(fit: FittedLaw | None, name: str, digits: int = 3) -> str:
     """`0.103 [0.098, 0.109]`, or `not identified`, or a dash where there is no such fit."""
     if fit is None:
         return NOTHING
-    fit = as_fit(fit)
     value = fit.value(name)
     if not fit.identified or value is None:
         return "not identified"

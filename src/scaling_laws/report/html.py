@@ -10,7 +10,6 @@ from markupsafe import Markup, escape
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.content import Content, Page, content_of
-from scaling_laws.report.evidence import Laws as JsonLaws
 from scaling_laws.report.interactive import explorer_of
 from scaling_laws.report.markdown import markdown
 from scaling_laws.report.pictures import embedded, write_pictures
@@ -21,7 +20,7 @@ GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 FIGURES_FOLDER = "figures"
 
 
-def write_report(study: Study, laws: Laws | JsonLaws, output: Path | None = None) -> Path:
+def write_report(study: Study, laws: Laws, output: Path | None = None) -> Path:
     """Write the report of a study, and return its path.
 
     Args:

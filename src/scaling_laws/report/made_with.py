@@ -6,14 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.report.evidence import Laws as JsonLaws
-from scaling_laws.report.evidence import as_laws
 from scaling_laws.study.runs import Study
 
 
-def manifest(study: Study, laws: Laws | JsonLaws) -> Iterator[tuple[str, str]]:
+def manifest(study: Study, laws: Laws) -> Iterator[tuple[str, str]]:
     """Keys and values as text: conventions, forms, settings and input of the fits; versions of the runs."""
-    laws = as_laws(laws)
     plain = laws.to_json()
     yield "schema of laws.json", str(laws.schema)
     yield from _flat("conventions", plain["conventions"])

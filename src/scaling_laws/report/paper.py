@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import figures, tables
 from scaling_laws.report.claims import (
     VERDICTS,
@@ -26,7 +27,7 @@ from scaling_laws.report.claims import (
     write_claims,
 )
 from scaling_laws.report.content import Chapter, Page, Titled, filled
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import CHAPTERS, StudyFigure, figures_of
 from scaling_laws.report.html import write_content
 from scaling_laws.report.made_with import manifest
@@ -148,7 +149,7 @@ def write_paper(paper: Paper, study: Study, laws: Laws, folder: Path) -> Finding
 
 
 def _page(paper: Paper, study: Study, evidence: StudyTables, laws: Laws, found: Findings) -> Page:
-    n_runs, n_left_out = len(study.runs), len(laws["left_out"])
+    n_runs, n_left_out = len(study.runs), len(laws.left_out)
     answer = [f"{paper.citation}.", f"Judged by {n_runs} runs of {study.name}; {n_left_out} are in no law."]
     if found:
         answer.append(f"Its claims: {counted(found)}.")

@@ -12,17 +12,15 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws as JsonLaws
-from scaling_laws.report.evidence import StudyTables, as_laws
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import ChapterName, StudyFigure
-from scaling_laws.report.figures.entry import Entry
 from scaling_laws.study.processes import clean_pool, n_cores
 
 PNG_DPI = 150
@@ -38,9 +36,6 @@ RUNS_WORTH_PROCESSES = 200
 """Starting a process takes as long as drawing a few figures."""
 EMBEDDED_BYTES = 3_300_000
 """Of all figures of one page, before base64 makes them a third longer."""
-
-
-AnyFigure: TypeAlias = StudyFigure[Any] | Entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +75,12 @@ class Picture:
         return self.pixels[0] / PNG_DPI
 
 
-def draw_pictures(
-    figures: Sequence[AnyFigure], study: StudyTables, laws: Laws | JsonLaws
-) -> tuple[Picture, ...]:
+def draw_pictures(figures: Sequence[StudyFigure[Any]], study: StudyTables, laws: Laws) -> tuple[Picture, ...]:
     """Every one of these figures, in this order."""
     n_processes = min(n_cores(), len(figures))
-    typed = as_laws(laws)
     if n_processes == 1 or len(study.complete) < RUNS_WORTH_PROCESSES:
-        return tuple(picture_of(figure, study, typed, laws) for figure in figures)
-    with clean_pool(n_processes, _receive, study, typed, laws) as pool:
+        return tuple(picture_of(figure, study, laws) for figure in figures)
+    with clean_pool(n_processes, _receive, study, laws) as pool:
         return tuple(pool.map(_received_picture, figures))
 
 
@@ -100,16 +92,12 @@ def _receive(*received: Any) -> None:
     _received[:] = received
 
 
-def _received_picture(figure: AnyFigure) -> Picture:
+def _received_picture(figure: StudyFigure[Any]) -> Picture:
     return picture_of(figure, *_received)
 
 
-def picture_of(
-    figure: AnyFigure, study: StudyTables, laws: Laws, json_laws: Laws | JsonLaws | None = None
-) -> Picture:
+def picture_of(figure: StudyFigure[Any], study: StudyTables, laws: Laws) -> Picture:
     """One figure, prepared, drawn and described."""
-    if isinstance(figure, Entry):
-        return _picture_of_entry(figure, study, json_laws)
     data = figure.prepare(study, laws)
     missing = data if isinstance(data, str) else ""
     drawn = st.note(figure.title, missing) if missing else figure.draw(data)
@@ -121,19 +109,6 @@ def picture_of(
         svg=st.rendered(drawn, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
         png=st.rendered(drawn, "png", dpi=PNG_DPI),
         note=missing,
-    )
-
-
-def _picture_of_entry(entry: Entry, study: StudyTables, laws: Any) -> Picture:
-    drawn = entry.draw(study, laws)
-    return Picture(
-        name=entry.name,
-        title=entry.title,
-        chapter=entry.question,
-        description=entry.describe(study, laws),
-        svg=st.rendered(drawn, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
-        png=st.rendered(drawn, "png", dpi=PNG_DPI),
-        note="" if drawn.axes else " ".join(drawn.texts[-1].get_text().split()),
     )
 
 

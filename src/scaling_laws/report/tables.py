@@ -20,8 +20,7 @@ from scaling_laws.laws.published import (
 )
 from scaling_laws.laws.results.types import NOT_MEASURED, FittedLaw, LawCertificate, Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws as JsonLaws
-from scaling_laws.report.evidence import StudyTables, as_laws
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.formulas import FORM_NAMES, value_with_interval
 from scaling_laws.report.text import (
     NOTHING,
@@ -43,9 +42,8 @@ CURVE_FORMS = ("power_d", "kaplan_d", "last loss seen")
 LEVEL_QUANTITIES = ("S_min", "E_min", "B_crit")
 
 
-def headline(laws: Laws | JsonLaws) -> Table:
+def headline(laws: Laws) -> Table:
     """This study by family, Kaplan 2020 and Chinchilla 2022, with 90 % intervals."""
-    laws = as_laws(laws)
     families = st.families_of(family for family in laws.families if laws.of(family).fits)
 
     def row(name: str, form: str, parameter: str, kaplan: Any, chinchilla: Any) -> tuple[str, ...]:
@@ -94,9 +92,8 @@ def headline(laws: Laws | JsonLaws) -> Table:
     )
 
 
-def headline_text(laws: Laws | JsonLaws) -> str:
+def headline_text(laws: Laws) -> str:
     """The headline table for the terminal, with how many runs were left out and the fit's warnings."""
-    laws = as_laws(laws)
     lines = [f"{laws.study}: scaling laws with 90 % intervals", "", headline(laws).text()]
     if left_out := laws.left_out:
         lines += ["", f"left out of the fits: {len(left_out)} (reasons in the report)"]
@@ -144,9 +141,9 @@ def runs(study: StudyTables, laws: Laws) -> Table:
     return Table(columns=columns, rows=tuple(rows), caption=caption)
 
 
-def left_out(laws: Laws | JsonLaws) -> Table:
+def left_out(laws: Laws) -> Table:
     """Runs that no fit used, and why."""
-    rows = tuple((each.run, each.status, each.reason) for each in as_laws(laws).left_out)
+    rows = tuple((each.run, each.status, each.reason) for each in laws.left_out)
     return Table(columns=("run", "status", "reason"), rows=rows)
 
 
@@ -310,9 +307,8 @@ def _rollout_cell(score: FormScore, entry: Comparison) -> str:
     return f"{percent(score.error)} ({percent(score.own_error)}{refused})"
 
 
-def approaches(laws: Laws | JsonLaws) -> Table:
+def approaches(laws: Laws) -> Table:
     """The exponents of N_opt and D_opt by every approach, and N_opt at the largest compute."""
-    laws = as_laws(laws)
     rows = []
     for family in laws.families:
         for each in laws.of(family).approaches.approaches:

@@ -1,37 +1,32 @@
-"""Which of a `laws.json`'s laws of N and D to believe, and the law's class made from its entry."""
+"""Which of a study's laws of N and D to believe."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-
 from scaling_laws.laws.fit.intervals import Bootstrap
-from scaling_laws.laws.forms.catalogue import FORMS, JOINT_FORMS
+from scaling_laws.laws.forms.catalogue import JOINT_FORMS
 from scaling_laws.laws.forms.joint import Chinchilla, JointLaw
+from scaling_laws.laws.results.types import FamilyLaws, FittedLaw, Laws
 from scaling_laws.study.errors import InputError
 
 LABELS = {form.form: form.label for form in sorted(JOINT_FORMS, key=lambda form: form is not Chinchilla)}
 """Laws of N and D; the first that is identified is taken where nothing decides."""
 
 
-def best_joint_fit(laws: Mapping[str, Any], family: str | None) -> tuple[Mapping[str, Any] | None, str]:
+def best_joint_fit(laws: FamilyLaws) -> tuple[FittedLaw | None, str]:
     """The law of N and D to believe: the identified form with the lowest error on the held-out size.
 
     Returns:
         the fit, and why this one, in words; None and the reasons where no form is identified.
     """
-    fits = {fit["form"]: fit for fit in laws["fits"] if fit["family"] == family and fit["form"] in LABELS}
-    identified = [form for form in LABELS if form in fits and fits[form]["identified"]]
-    reasons = "; ".join(f"{form}: {fit['reason']}" for form, fit in sorted(fits.items()) if fit["reason"])
+    fits = {fit.form: fit for fit in laws.fits if fit.form in LABELS}
+    identified = [form for form in LABELS if form in fits and fits[form].identified]
+    reasons = "; ".join(f"{form}: {fit.reason}" for form, fit in sorted(fits.items()) if fit.reason)
     if not identified:
         return None, reasons or "no such fit"
     errors = {
-        entry["form"]: float(entry["mean_absolute_error"])
-        for entry in laws.get("holdout", ())
-        if entry["family"] == family and entry["form"] in identified
-        if entry.get("mean_absolute_error") is not None
+        entry.form: entry.mean_absolute_error
+        for entry in laws.holdout
+        if entry.form in identified and entry.mean_absolute_error is not None
     }
     first = identified[0]
     if len(identified) == 1:
@@ -46,59 +41,36 @@ def best_joint_fit(laws: Mapping[str, Any], family: str | None) -> tuple[Mapping
     return fits[best], why
 
 
-def family_to_plan(laws: Mapping[str, Any], family: str | None) -> str:
-    """The family asked for, or the only one there is.
+def family_to_plan(laws: Laws, family: str | None) -> str:
+    """The named family, or the only one there is.
 
     Raises:
         InputError: no law of N and D; several families and none named; no such family.
     """
-    study = laws.get("study", "laws.json")
-    families = sorted({fit["family"] for fit in laws.get("fits", []) if fit["form"] in LABELS})
+    families = sorted(each.family for each in laws.by_family if any(fit.form in LABELS for fit in each.fits))
     if not families:
-        raise InputError(f"{study}: holds no law of N and D; fit one with `scaling-laws laws`")
+        raise InputError(f"{laws.study}: holds no law of N and D; fit one with `scaling-laws laws`")
     if family is None and len(families) > 1:
-        raise InputError(f"{study}: holds laws of {', '.join(families)}; name one family")
+        raise InputError(f"{laws.study}: holds laws of {', '.join(families)}; name one family")
     if family is not None and family not in families:
-        raise InputError(f"{study}: no law of the family {family!r}; it has {', '.join(families)}")
+        raise InputError(f"{laws.study}: no law of the family {family!r}; it has {', '.join(families)}")
     return family or families[0]
 
 
-def chosen_fit(laws: Mapping[str, Any], family: str) -> tuple[Mapping[str, Any], str]:
+def chosen_fit(laws: Laws, family: str) -> tuple[FittedLaw, str]:
     """`best_joint_fit`, or an error.
 
     Raises:
         InputError: no form is identified.
     """
-    fit, why = best_joint_fit(laws, family)
+    fit, why = best_joint_fit(laws.of(family))
     if fit is None:
-        study = laws.get("study", "laws.json")
-        raise InputError(f"{study}: no law of N and D is identified for {family} ({why})")
+        raise InputError(f"{laws.study}: no law of N and D is identified for {family} ({why})")
     return fit, why
 
 
-def joint_law(form: str, parameters: Mapping[str, Any]) -> JointLaw:
-    """A law of N and D from its name and its parameters; lists become arrays of draws.
-
-    Raises:
-        InputError: the parameters are not the form's.
-    """
-    try:
-        law = FORMS[form](**{name: _numbers(value) for name, value in parameters.items()})
-    except (KeyError, TypeError, ValueError):
-        raise InputError(
-            f"{form}: the parameters {', '.join(parameters)} are not those of the form"
-        ) from None
-    assert isinstance(law, JointLaw)
-    return law
-
-
-def joint_draws(fit: Mapping[str, Any]) -> Bootstrap[JointLaw] | None:
-    """The bootstrap of a fit's entry; None where it kept no draws."""
-    if not fit.get("resamples"):
+def joint_draws(fit: FittedLaw) -> Bootstrap[JointLaw] | None:
+    """The bootstrap of a fit; None where it kept no draws."""
+    if fit.draws is None:
         return None
-    draws = joint_law(fit["form"], fit["resamples"])
-    return Bootstrap(draws=draws, method=fit["interval_method"], row_sd=fit.get("row_sd") or 0.0)
-
-
-def _numbers(value: Any) -> Any:
-    return np.asarray(value, dtype=np.float64) if isinstance(value, list) else float(value)
+    return Bootstrap(draws=fit.draws, method=fit.interval_method, row_sd=fit.row_sd or 0.0)

@@ -13,7 +13,6 @@ Shapes: draws (r,), candidates (k,).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -22,7 +21,8 @@ import numpy as np
 from scaling_laws.laws.fit.intervals import Bootstrap
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
-from scaling_laws.laws.plan.choice import chosen_fit, family_to_plan, joint_draws, joint_law
+from scaling_laws.laws.plan.choice import chosen_fit, family_to_plan, joint_draws
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.study.errors import InputError
 
 Target = Literal["loss", "a_opt"]
@@ -81,7 +81,7 @@ class NextRung:
 
 
 def next_rung_from_laws(
-    laws: Mapping[str, Any],
+    laws: Laws,
     *,
     family: str | None = None,
     target: Target = "loss",
@@ -101,13 +101,12 @@ def next_rung_from_laws(
     fit, _ = chosen_fit(laws, family)
     draws = joint_draws(fit)
     if draws is None or np.size(draws.draws.a_opt) < FEWEST_DRAWS:
-        raise InputError(f"{laws.get('study', 'laws.json')}: --next-rung needs the law's resamples; refit it")
-    if "N" not in fit.get("ranges", {}) or "D" not in fit["ranges"]:
-        raise InputError(f"{laws.get('study', 'laws.json')}: the law's fit lacks ranges of N and D; refit it")
-    N_range, D_range = fit["ranges"]["N"], fit["ranges"]["D"]
+        raise InputError(f"{laws.study}: --next-rung needs the law's resamples; refit it")
+    if not {"N", "D"} <= fit.ranges.keys():
+        raise InputError(f"{laws.study}: the law's fit lacks ranges of N and D; refit it")
+    N_range, D_range = fit.ranges["N"], fit.ranges["D"]
     limit = cost or FLOPS_PER_PARAMETER_TOKEN * N_range[1] * D_range[1]
-    law = joint_law(fit["form"], fit["parameters"])
-    return next_rung(law, draws, candidates(N_range, D_range, limit), target=target, at=at)
+    return next_rung(fit.law, draws, candidates(N_range, D_range, limit), target=target, at=at)
 
 
 def candidates(

@@ -5,7 +5,6 @@ The answer of a `laws.json`, of a published law, and of all published laws side 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,13 +16,13 @@ from scaling_laws.laws.plan.choice import (
     chosen_fit,
     family_to_plan,
     joint_draws,
-    joint_law,
 )
 from scaling_laws.laws.plan.kaplan_planner import answer_kaplan
 from scaling_laws.laws.plan.question import Plan, Question, SizeCost
 from scaling_laws.laws.plan.rules import with_porian, with_recipe
 from scaling_laws.laws.plan.solve import answer, compute_ratio, size_costs
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.study.conventions import N_CONVENTIONS
 from scaling_laws.study.errors import InputError
 
@@ -87,28 +86,27 @@ class PublishedRow:
         return {"source": self.source, **quantities, "N_counts": self.counts, "reason": self.reason}
 
 
-def plan_from_laws(laws: Mapping[str, Any], C: float, *, family: str | None = None) -> Plan:
+def plan_from_laws(laws: Laws, C: float, *, family: str | None = None) -> Plan:
     """`answer_from_laws` for a budget of C FLOPs alone."""
     return answer_from_laws(laws, Question(C=C), family=family)
 
 
-def answer_from_laws(laws: Mapping[str, Any], question: Question, *, family: str | None = None) -> Plan:
-    """Plan with the joint law of a `laws.json` that predicts best (`best_joint_fit`).
+def answer_from_laws(laws: Laws, question: Question, *, family: str | None = None) -> Plan:
+    """Plan with the joint law that predicts best (`best_joint_fit`).
 
     Args:
-        laws: the content of a `laws.json`.
         question: what is fixed.
-        family: whose law; needed where the file holds several.
+        family: whose law; needed where there are several.
 
     Raises:
         InputError: no such family; no identified joint law; the target loss is never reached.
     """
     family = family_to_plan(laws, family)
     fit, why = chosen_fit(laws, family)
-    convention = laws["conventions"]["N"]
-    source = f"{laws.get('study', 'laws.json')}, {family}: {fit['formula']}"
+    convention = laws.conventions.N
+    source = f"{laws.study}, {family}: {fit.formula}"
     plan = answer(
-        joint_law(fit["form"], fit["parameters"]),
+        fit.law,
         question,
         draws=joint_draws(fit),
         source=source,
@@ -117,10 +115,10 @@ def answer_from_laws(laws: Mapping[str, Any], question: Question, *, family: str
     )
     far = []
     for name, value in (("N", plan.N), ("D", plan.D)):
-        low, high = fit.get("ranges", {}).get(name, (0.0, np.inf))
+        low, high = fit.ranges.get(name, (0.0, np.inf))
         if value > FAR * high or value < low / FAR:
             far.append(f"extrapolation: {name} = {value:.3g}, the fitted runs have {low:.3g} to {high:.3g}")
-    return with_recipe(_with_notes(plan, far), laws, family)
+    return with_recipe(_with_notes(plan, far), laws.of(family))
 
 
 def plan_published(source: Source, C: float) -> Plan:

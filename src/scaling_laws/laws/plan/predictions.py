@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from scaling_laws.laws.fit.intervals import Interval, loss_interval
-from scaling_laws.laws.plan.choice import chosen_fit, family_to_plan, joint_draws, joint_law
+from scaling_laws.laws.fit.intervals import Bootstrap, Interval, loss_interval
+from scaling_laws.laws.plan.choice import chosen_fit, family_to_plan
 from scaling_laws.laws.plan.planner import SOURCES, Source, answer_published
 from scaling_laws.laws.plan.question import Plan, Question
+from scaling_laws.laws.results.types import Laws, make_law, plain_json
 from scaling_laws.study.errors import InputError
 
 SCHEMA = 1
@@ -60,7 +61,7 @@ def frozen_prediction(
     *,
     now: datetime,
     version: str,
-    laws: Mapping[str, Any] | None = None,
+    laws: Laws | None = None,
     family: str | None = None,
     laws_sha256: str | None = None,
     published: Source | None = None,
@@ -72,19 +73,15 @@ def frozen_prediction(
         question: what was asked.
         now: with its time zone.
         version: of this program.
-        laws, family, laws_sha256: the content of the laws.json, whose law of it, and the file's hash.
+        laws, family, laws_sha256: the laws, whose law of them, and the file's hash.
         published: the published law, where there is no laws.json.
     """
     if laws is not None:
         family = family_to_plan(laws, family)
         fit, _ = chosen_fit(laws, family)
         law = {
-            "form": fit["form"],
-            "formula": fit["formula"],
-            "parameters": fit["parameters"],
-            "resamples": fit["resamples"],
-            "row_sd": fit.get("row_sd"),
-            "interval_method": fit["interval_method"],
+            name: plain_json(getattr(fit, name))
+            for name in ("form", "formula", "parameters", "resamples", "row_sd", "interval_method")
         }
     else:
         law = {"published": published}
@@ -163,9 +160,12 @@ def _at(law: Mapping[str, Any], N: float, D: float) -> tuple[float, Interval]:
     """The frozen law's loss at another N and D, and its interval."""
     if "published" in law:
         return answer_published(law["published"], Question(N=N, D=D)).loss_nats, (None, None)
-    predicted = float(joint_law(law["form"], law["parameters"]).loss(N, D))
-    draws = joint_draws(law)
-    return predicted, loss_interval(draws, N=N, D=D) if draws else (None, None)
+    predicted = float(make_law(law["form"], law["parameters"]).loss(N, D))
+    if not law["resamples"]:
+        return predicted, (None, None)
+    draws = make_law(law["form"], law["resamples"])
+    bootstrap = Bootstrap(draws=draws, method=law["interval_method"], row_sd=law.get("row_sd") or 0.0)
+    return predicted, loss_interval(bootstrap, N=N, D=D)
 
 
 def _inside(interval: Interval, loss: float) -> bool | None:

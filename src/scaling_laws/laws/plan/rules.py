@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from scaling_laws.laws.fit.intervals import LEVEL, Interval, percentile_interval
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.plan.question import Plan
+from scaling_laws.laws.results.types import NOT_MEASURED, FamilyLaws, UsedRate
 
 PORIAN_RANGE = (25e6, 110e6)
 """N of the sweeps that Porian et al. 2024 fitted their rules to."""
@@ -88,11 +88,10 @@ def with_porian(plan: Plan) -> Plan:
     )
 
 
-def with_recipe(plan: Plan, laws: Mapping[str, Any], family: str) -> Plan:
+def with_recipe(plan: Plan, laws: FamilyLaws) -> Plan:
     """A plan with the batch and the learning rate of the study's own runs."""
-    used = [entry for entry in laws.get("learning_rates", ()) if entry["family"] == family]
-    batch_tokens, batch_interval, batch_origin = _batch(plan, laws, family, used)
-    rate, rate_interval, rate_origin = _rate(plan.N, used)
+    batch_tokens, batch_interval, batch_origin = _batch(plan, laws)
+    rate, rate_interval, rate_origin = _rate(plan.N, laws.learning_rates)
     intervals = dict(plan.intervals)
     if batch_interval != (None, None):
         intervals["batch_tokens"] = batch_interval
@@ -113,53 +112,46 @@ def with_recipe(plan: Plan, laws: Mapping[str, Any], family: str) -> Plan:
     )
 
 
-def _batch(
-    plan: Plan, laws: Mapping[str, Any], family: str, used: list[Mapping[str, Any]]
-) -> tuple[float | None, Interval, str]:
+def _batch(plan: Plan, laws: FamilyLaws) -> tuple[float | None, Interval, str]:
     """Tokens a step, its interval and where it comes from."""
-    measured = [*laws.get("fits", ()), *laws.get("critical_batch", ())]
-    fits = [fit for fit in measured if (fit.get("form"), fit["family"]) == (CriticalBatch.form, family)]
+    scanned = None if laws.critical_batch.reason == NOT_MEASURED else laws.critical_batch
     why_not = ""
-    for fit in fits:
-        if not fit["identified"]:
-            why_not = f" (the critical batch is not identified: {fit['reason']})"
+    for fit in (laws.fit(CriticalBatch.form), scanned):
+        if fit is None:
             continue
-        batch = float(CriticalBatch(**fit["parameters"]).batch_tokens(plan.loss_nats))
+        if not fit.identified:
+            why_not = f" (the critical batch is not identified: {fit.reason})"
+            continue
+        batch = float(fit.law.batch_tokens(plan.loss_nats))
         origin = "fitted to these runs: the critical batch at the expected loss, twice the least steps"
-        low, high = fit.get("ranges", {}).get("L", (0.0, np.inf))
+        low, high = fit.ranges.get("L", (0.0, np.inf))
         if not low <= plan.loss_nats <= high:
             origin += f"; an extrapolation, it was measured at losses of {low:.3g} to {high:.3g}"
         interval: Interval = (None, None)
-        if fit.get("resamples"):
-            interval = percentile_interval(_batch_draws(fit["resamples"]).batch_tokens(plan.loss_nats))
+        if fit.draws is not None:
+            interval = percentile_interval(fit.draws.batch_tokens(plan.loss_nats))
         return batch, interval, origin
-    batches = sorted({float(entry["batch_tokens"]) for entry in used if entry.get("batch_tokens")})
+    with_batch = [used for used in laws.learning_rates if used.batch_tokens]
+    batches = sorted({used.batch_tokens for used in with_batch if used.batch_tokens})
     if not batches:
         return None, (None, None), f"not known to this law{why_not}"
     if len(batches) == 1:
         return batches[0], (None, None), f"the one batch of all runs, no optimum{why_not}"
-    with_batch = [entry for entry in used if entry.get("batch_tokens")]
-    nearest = min(with_batch, key=lambda entry: abs(np.log(entry["N"] / plan.N)))
-    origin = f"the batch of the run nearest in size, N = {nearest['N']:.3g}; no optimum{why_not}"
-    return float(nearest["batch_tokens"]), (None, None), origin
+    nearest = min(with_batch, key=lambda used: abs(np.log(used.N / plan.N)))
+    origin = f"the batch of the run nearest in size, N = {nearest.N:.3g}; no optimum{why_not}"
+    return nearest.batch_tokens, (None, None), origin
 
 
-def _batch_draws(resamples: Mapping[str, Any]) -> CriticalBatch:
-    """The law's draws out of JSON, which has no infinity: alpha_B is infinite where B_crit does not grow."""
-    alpha_B = [np.inf if value is None else value for value in resamples["alpha_B"]]
-    return CriticalBatch(alpha_B=np.array(alpha_B), B_star=np.array(resamples["B_star"], dtype=np.float64))
-
-
-def _rate(N: float, used: list[Mapping[str, Any]]) -> tuple[float | None, Interval, str]:
+def _rate(N: float, used: Sequence[UsedRate]) -> tuple[float | None, Interval, str]:
     """Learning rate, its interval and where it comes from."""
-    known = [entry for entry in used if entry.get("learning_rate")]
+    known = [each for each in used if each.learning_rate]
     if not known:
         return None, (None, None), "not known to this law"
     rule = fit_rate_rule(known)
     if rule is None:
-        nearest = min(known, key=lambda entry: abs(np.log(entry["N"] / N)))
+        nearest = min(known, key=lambda each: abs(np.log(each.N / N)))
         few = f"fewer than {FEWEST_SIZES} sizes: no rule"
-        return float(nearest["learning_rate"]), (None, None), f"the rate of N = {nearest['N']:.3g} ({few})"
+        return nearest.learning_rate, (None, None), f"the rate of N = {nearest.N:.3g} ({few})"
     set_or_found = (
         "all rates lie on it: the rule the runs were given, not one they found"
         if rule.log_sd < EXACT
@@ -171,15 +163,16 @@ def _rate(N: float, used: list[Mapping[str, Any]]) -> tuple[float | None, Interv
     return rule.at(N), rule.interval(N), origin
 
 
-def fit_rate_rule(entries: list[Mapping[str, Any]]) -> RateRule | None:
+def fit_rate_rule(used: Sequence[UsedRate]) -> RateRule | None:
     """The power law through each size's mean ln rate; None below `FEWEST_SIZES` sizes.
 
     Args:
-        entries: `N` and `learning_rate` of each size's best runs.
+        used: of each size's best runs, all with a rate.
     """
     by_size: dict[float, list[float]] = {}
-    for entry in entries:
-        by_size.setdefault(float(entry["N"]), []).append(float(np.log(entry["learning_rate"])))
+    for each in used:
+        assert each.learning_rate is not None
+        by_size.setdefault(each.N, []).append(float(np.log(each.learning_rate)))
     if len(by_size) < FEWEST_SIZES:
         return None
     N = np.array(sorted(by_size))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied
 from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.published import MUENNIGHOFF
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.study.errors import InputError
 
 SPAN = 1e3
@@ -82,27 +80,26 @@ def plan_repeated(law: Muennighoff, C: float, unique_tokens: float, *, source: s
     )
 
 
-def repeated_law(laws: Mapping[str, Any], family: str) -> tuple[Muennighoff, str]:
+def repeated_law(laws: Laws, family: str) -> tuple[Muennighoff, str]:
     """The family's own law of repeats, or its Chinchilla law with the paper's R's; and which, in words.
 
     Raises:
         InputError: none of the three forms is identified.
     """
-    fits = {fit["form"]: fit for fit in laws["fits"] if fit["family"] == family and fit["identified"]}
+    fits = {fit.form: fit.law for fit in laws.of(family).fits if fit.identified}
     if "muennighoff" in fits:
-        return Muennighoff(**fits["muennighoff"]["parameters"]), "fitted to these runs"
+        return fits["muennighoff"], "fitted to these runs"
     for form in ("chinchilla", "chinchilla_tied"):
         if form in fits:
-            found = FORMS[form](**fits[form]["parameters"])
-            assert isinstance(found, Chinchilla | ChinchillaTied)
-            return borrowed(found), (
-                f"{found.formula} fitted to these runs; how fast repeats lose their worth (R_D_star ="
+            law = fits[form]
+            return borrowed(law), (
+                f"{law.formula} fitted to these runs; how fast repeats lose their worth (R_D_star ="
                 f" {MUENNIGHOFF.R_D_star}, R_N_star = {MUENNIGHOFF.R_N_star}) is borrowed from Muennighoff"
                 " et al. 2023"
             )
-    study = laws.get("study", "laws.json")
     raise InputError(
-        f"{study}: --unique-tokens needs an identified law with an irreducible loss (chinchilla) of {family}"
+        f"{laws.study}: --unique-tokens needs an identified law with an irreducible loss (chinchilla) of"
+        f" {family}"
     )
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scaling_laws.laws.results.fitted import Settings
-from scaling_laws.laws.results.types import FamilyLaws, FittedLaw, Laws, LeftOut, Manifest
+from scaling_laws.laws.results.types import NOT_MEASURED, FamilyLaws, FittedLaw, Laws, LeftOut, Manifest
+from scaling_laws.study.recipe import head_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +78,7 @@ def _warnings(laws: Laws, runs: pd.DataFrame) -> Iterator[str]:
         yield f"The noise between seeds is not known: {laws.noise.reason}."
     if "unique_tokens" in runs.columns and (repeats := int((runs["unique_tokens"] < runs["D"]).sum())):
         yield f"{repeats} runs saw some tokens more than once; most laws take every token as new."
+    yield from head_counts(runs)
     # The file's order: one kind of result after another, family by family.
     kinds: tuple[Callable[[FamilyLaws], Iterator[str]], ...]
     kinds = (_of_fits, _of_slices, _of_approaches, _of_rates, _of_outliers)
@@ -113,7 +115,7 @@ def _of_approaches(laws: FamilyLaws) -> Iterator[str]:
 
 
 def _of_rates(laws: FamilyLaws) -> Iterator[str]:
-    if laws.bracketing.warning and laws.bracketing.tried:
+    if laws.bracketing.warning not in ("", NOT_MEASURED):
         yield f": {laws.bracketing.warning}"
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.allocation.approaches import Approach
 from scaling_laws.laws.published import (
     HOFFMANN_ENVELOPE,
     HOFFMANN_ISOFLOP,
     HOFFMANN_PARAMETRIC,
     ReportedExponent,
 )
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.claims import Claim, Finding, Measured, not_measured
-from scaling_laws.report.evidence import Laws, StudyTables, find_allocation
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.paper import Paper
 from scaling_laws.report.style import family_name
 from scaling_laws.report.tables import approaches
@@ -28,15 +28,14 @@ THEIRS: Mapping[int, tuple[str, tuple[str, ...], ReportedExponent]] = {
 
 
 def _cooled(study: StudyTables, laws: Laws) -> Measured | Finding:
-    entry = find_allocation(laws, "isoflop", study.main_family)
-    if entry["exponent"] is None:
-        return not_measured(entry["reason"] or "no slices of equal compute")
-    context = f"{entry.get('n_points', 0)} slices of equal compute"
-    return Measured(value=entry["exponent"], interval=_ends(entry["exponent_interval"]), context=context)
-
-
-def _ends(interval: Sequence[float | None] | None) -> Interval:
-    return (None, None) if interval is None else (interval[0], interval[1])
+    allocation = laws.of(study.main_family).allocation_by("isoflop")
+    if allocation.exponent is None:
+        return not_measured(allocation.reason or "no slices of equal compute")
+    return Measured(
+        value=allocation.exponent,
+        interval=allocation.exponent_interval or (None, None),
+        context=f"{allocation.n_points} slices of equal compute",
+    )
 
 
 def table_2(laws: Laws) -> Table:
@@ -44,23 +43,19 @@ def table_2(laws: Laws) -> Table:
     rows = []
     for number, (name, methods, theirs) in THEIRS.items():
         printed = f"{theirs.a:.2f} [{theirs.low:.3f}, {theirs.high:.3f}]"
-        for entry in laws.get("approaches", ()):
-            ours = _answer(entry["approaches"], methods)
-            cells = (
-                (NOTHING, NOTHING)
-                if ours is None
-                else tuple(with_interval(ours[each], ours[f"{each}_interval"]) for each in ("a", "b"))
-            )
-            rows.append(
-                (f"{number}: {name}", family_name(entry["family"]), *cells, printed, f"{theirs.b:.2f}")
-            )
+        for family in laws.by_family:
+            ours = _answer(family.approaches.approaches, methods)
+            cells = (NOTHING, NOTHING)
+            if ours is not None:
+                cells = (with_interval(ours.a, ours.a_interval), with_interval(ours.b, ours.b_interval))
+            rows.append((f"{number}: {name}", family_name(family.family), *cells, printed, f"{theirs.b:.2f}"))
     columns = ("approach", "family", "a", "b", "a, Hoffmann 2022", "b, Hoffmann 2022")
     caption = "N_opt ~ C^a, D_opt ~ C^b. Brackets: 90 % intervals; Hoffmann's: 10th to 90th percentile."
     return Table(columns=columns, rows=tuple(rows), caption=caption)
 
 
-def _answer(found: list[dict[str, Any]], methods: tuple[str, ...]) -> dict[str, Any] | None:
-    by_method = {each["method"]: each for each in found if each["a"] is not None}
+def _answer(answers: Sequence[Approach], methods: tuple[str, ...]) -> Approach | None:
+    by_method = {each.method: each for each in answers if each.a is not None}
     return next((by_method[method] for method in methods if method in by_method), None)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.laws.batch.batch_scan import steps_to_target
-from scaling_laws.laws.batch.constant_rate import constant_rate_part, curves_of_study
+from scaling_laws.laws.batch.constant_rate import constant_rate_part
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
 from scaling_laws.laws.fit.intervals import Interval, bootstrap, parameter_intervals
 from scaling_laws.laws.fit.rows import make_rows
@@ -22,8 +22,8 @@ from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
 from scaling_laws.papers.kaplan2020.route import RESAMPLES, KaplanRoute, kaplan_route
-from scaling_laws.report.batches import LOSS_COLUMN, NEEDS_BATCHES, needs
-from scaling_laws.report.evidence import StudyTables, as_laws
+from scaling_laws.report.batches import NEEDS_BATCHES, needs, why_no_batches
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.style import PARAMETER_LABELS, families_of, family_name
 from scaling_laws.study.recipe import for_training_time
 from scaling_laws.study.runs import Study
@@ -74,9 +74,9 @@ class KaplanTables(StudyTables):
     )
 
     @classmethod
-    def read(cls, study: Study, laws: Any) -> KaplanTables:
+    def read(cls, study: Study, laws: Laws) -> KaplanTables:
         """As `StudyTables.read`."""
-        return cls(**vars(StudyTables.read(study, laws)), laws=as_laws(laws))
+        return cls(**vars(StudyTables.read(study, laws)), laws=laws)
 
     @property
     def n_label(self) -> str:
@@ -118,7 +118,7 @@ class KaplanTables(StudyTables):
     @property
     def why_no_batches(self) -> str:
         """Which sweep a figure of batches needs, and what is wrong with the runs that there are."""
-        return needs(NEEDS_BATCHES, self.critical_batch().reason)
+        return why_no_batches(self.laws, self.main_family)
 
     @property
     def why_no_frontier(self) -> str:
@@ -132,25 +132,16 @@ class KaplanTables(StudyTables):
 
         The columns of `curves_of_study`; empty where the runs left none.
         """
-        return self._curves(for_training_time(self._complete(family)), self.laws.conventions.N)
+        runs = for_training_time(self.complete_of(family or self.main_family))
+        return self.curves_of(runs, self.laws.conventions.N)
 
     def curves_of_all(self) -> pd.DataFrame:
         """The same of every complete run of the main family."""
-        return self._curves(self._complete(None), self.laws.conventions.N)
+        return self.curves_of(self.complete_of(self.main_family), self.laws.conventions.N)
 
     def curves_of_laws(self) -> pd.DataFrame:
         """The same of the runs that a law of the main family may use: of one batch."""
-        return self._curves(self.of(self.main_family), "N")
-
-    def _complete(self, family: str | None) -> pd.DataFrame:
-        if self.complete.empty:
-            return self.complete
-        return self.complete[self.complete["family"] == (family or self.main_family)]
-
-    def _curves(self, runs: pd.DataFrame, n: str) -> pd.DataFrame:
-        if runs.empty or LOSS_COLUMN not in self.curves.columns:
-            return pd.DataFrame()
-        return curves_of_study(self.curves, runs, loss=LOSS_COLUMN, n=n).dropna(subset=["loss"])
+        return self.curves_of(self.of(self.main_family))
 
     def least_resources(self, n_levels: int) -> pd.DataFrame:
         """Steps, tokens and compute to equal losses in the limits of the batch, by (5.4) and (5.5).

@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.laws.published import KAPLAN_SINGLE, KAPLAN_TABLE_2, KAPLAN_TABLE_3, KAPLAN_TABLE_6
-from scaling_laws.laws.results.types import CriticalBatchLaw, FittedLaw
+from scaling_laws.laws.results.types import CriticalBatchLaw, FittedLaw, Laws
 from scaling_laws.papers.kaplan2020.accounting import table_1
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import Laws
 from scaling_laws.report.text import NOTHING, Table, interval_text, number
 from scaling_laws.study.units import PF_DAY_FLOPS
 

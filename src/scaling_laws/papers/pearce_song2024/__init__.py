@@ -12,6 +12,7 @@ from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.pearce_song2024.closed_account import (
     KAPLAN_RANGE_N,
     KaplanCounting,
@@ -20,7 +21,7 @@ from scaling_laws.papers.pearce_song2024.closed_account import (
     kaplan_counting,
 )
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.paper import Paper
 from scaling_laws.report.style import family_name
 from scaling_laws.report.text import Table, with_interval
@@ -64,11 +65,11 @@ def counting(study: StudyTables, laws: Laws, family: str | None) -> KaplanCounti
         return None
     runs = study.complete[study.complete["run"].isin(runs["run"])]
     rows = make_rows({"N": runs["N_total"], "D": runs["D"]}, runs["loss"], runs["trunk"])
-    settings = laws["manifest"]
-    fit = fit_law(Chinchilla, rows, delta=settings.get("delta", DEFAULT_DELTA))
+    settings = laws.manifest
+    fit = fit_law(Chinchilla, rows, delta=settings.delta or DEFAULT_DELTA)
     if not fit.identified or fit.law is None:
         return None
-    draws = bootstrap(fit, noise=seed_noise(study.runs), seed=settings.get("seed", 0)).draws
+    draws = bootstrap(fit, noise=seed_noise(study.runs), seed=settings.seed or 0).draws
     return kaplan_counting(fit.law, runs["N"], runs["N_total"], draws=draws)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.porian2024.ladder import MeasuredExponent, Rung, ladder
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.paper import Paper
 from scaling_laws.report.style import family_name
 from scaling_laws.report.text import NOTHING, Table, with_interval
@@ -12,14 +13,14 @@ from scaling_laws.report.text import NOTHING, Table, with_interval
 
 def ladder_table(study: StudyTables, laws: Laws) -> Table:
     """Why Kaplan and Chinchilla disagree: the exponent a after each correction, and the paper's numbers."""
-    settings = laws["manifest"]
+    settings = laws.manifest
     rows = tuple(
         (family_name(family), *_cells(rung))
         for family in study.families
         for rung in ladder(
             study.complete[study.complete["family"] == family],
-            delta=settings.get("delta", DEFAULT_DELTA),
-            seed=settings.get("seed", 0),
+            delta=settings.delta or DEFAULT_DELTA,
+            seed=settings.seed or 0,
         )
     )
     columns = (

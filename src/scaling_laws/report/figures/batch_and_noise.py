@@ -17,7 +17,6 @@ from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.batches import (
     NEEDS_BATCHES,
-    all_curves,
     batch_draws,
     batch_levels,
     has_kaplans_tokens,
@@ -215,7 +214,7 @@ def noise_scale(study: StudyTables, laws: Laws) -> NoiseScales | str:
     """Of the main family."""
     family = study.main_family
     law = laws.of(family).critical_batch
-    during = noise_scales(all_curves(study, laws, family))
+    during = noise_scales(study.curves_of(study.complete_of(family), laws.conventions.N))
     if during.empty:
         return f"{NEEDS_BATCHES}, whose runs measure the noise scale."
     return NoiseScales(

@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.positions import LatePair
 from scaling_laws.laws.results.types import FittedLaw, LatePositions, Laws
 from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon
 from scaling_laws.report import style as st
 from scaling_laws.report.by_position import POSITION_LABEL, binned, drawn_folds
-from scaling_laws.report.evidence import StudyTables, best_joint_law, n_label
+from scaling_laws.report.evidence import StudyTables, n_label
 from scaling_laws.report.figure import figure
 from scaling_laws.report.formulas import LEVELS, fitted_band, value_with_interval
 from scaling_laws.report.text import interval_text, short
@@ -141,7 +142,7 @@ def compared_runs(study: StudyTables) -> pd.DataFrame:
 def _family_loss(study: StudyTables, laws: Laws, family: str, runs: pd.DataFrame, D: float) -> FamilyLoss:
     """With L(N) where it was fitted at this D; else the joint law L(N, D), which holds at any."""
     own, _ = at_common_horizon(study.of(family))
-    joint, _ = best_joint_law(laws, family)
+    joint, _ = best_joint_fit(laws.of(family))
     single = laws.of(family).fit("kaplan_n")
     of_joint = joint is not None and abs(np.log(own["D"].mean() / D)) > SAME_HORIZON
     law = joint if of_joint else single

@@ -14,10 +14,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.published import HOFFMANN, HOFFMANN_ISOFLOP, KAPLAN_TABLE_2, KAPLAN_TABLE_6
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, best_joint_law
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import figure
 from scaling_laws.report.formulas import LEVELS, form_name
 from scaling_laws.report.text import NIL, interval_text, short, with_interval
@@ -217,7 +218,7 @@ def _draw_draws(data: Draws) -> Figure:
 )
 def bootstrap(study: StudyTables, laws: Laws) -> Draws | str:
     """Of the main family."""
-    fit, why = best_joint_law(laws, study.main_family)
+    fit, why = best_joint_fit(laws.of(study.main_family))
     draws = {} if fit is None else bootstrap_draws(fit)
     if fit is None or not draws:
         reason = why if fit is None else "its fit has no bootstrap"

@@ -159,16 +159,6 @@ def finished_trial(plan: Plan, trial: TrialRun) -> FinishedTrial | None:
     return None if record is None else FinishedTrial(trial=trial, record=record)
 
 
-def finished_trials(plan: Plan) -> list[FinishedTrial]:
-    """All trials of the study that are done, in order of name.
-
-    Raises:
-        InputError: as `trial_in` and `finished_trial`.
-    """
-    found = [finished_trial(plan, trial_in(plan, folder)) for folder in trial_folders(plan)]
-    return [finished for finished in found if finished is not None]
-
-
 def held_out_losses(folder: Path) -> list[tuple[int, float]]:
     """Tokens and loss (nats, `OBJECTIVE_CORPUS`) of each evaluation that a run has written so far."""
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from scaling_laws.laws.fit.intervals import percentile_interval
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables, fit_data_law
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import Laws
 
 LEAST_EXCESS = 2.0
 """Per cent of the loss on the smallest part over that on the whole corpus: the tolerance of (4.4)."""

@@ -8,11 +8,12 @@ from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import mean_interval
 from scaling_laws.laws.forms.single import Position
 from scaling_laws.laws.positions import PositionLosses
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.papers.kaplan2020.figures.size_at_positions import of_two_contexts
 from scaling_laws.report.by_position import drawn_folds
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.evidence import StudyTables
 
 LEAST_FALL = 1.0
 """Per cent of the loss: from the first half of the context to the second."""
@@ -31,15 +32,15 @@ def _later_fall(losses: PositionLosses, drawn: np.ndarray) -> np.ndarray:
 
 
 def _lstm(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    late = laws["late_positions"]
+    late = laws.late_positions
     known = tables.position_losses
     pairs = [
-        (known[pair["transformer_run"]], known[pair["lstm_run"]])
-        for pair in late["pairs"]
-        if pair["transformer_run"] in known and pair["lstm_run"] in known
+        (known[pair.transformer_run], known[pair.lstm_run])
+        for pair in late.pairs
+        if pair.transformer_run in known and pair.lstm_run in known
     ]
     if not pairs:
-        return not_measured(late["reason"] or "no losses by position")
+        return not_measured(late.reason or "no losses by position")
     n_folds = min(of.n_folds for pair in pairs for of in pair)
     if n_folds < 2:
         return inconclusive("the losses are in one fold")
@@ -58,28 +59,25 @@ def _lstm(tables: StudyTables, laws: Laws) -> Measured | Finding:
 
 
 def _position_law(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    entries = [
-        entry
-        for entry in laws["positions"]
-        if entry["family"] == tables.main_family and entry["run"] in tables.position_losses
-    ]
-    if not entries:
+    known = tables.position_losses
+    fits = [fit for fit in laws.positions if fit.family == tables.main_family and fit.run in known]
+    if not fits:
         return not_measured("no losses by position")
-    entry = max(entries, key=lambda each: float(each["N"]))
-    losses = tables.position_losses[entry["run"]]
+    fit = max(fits, key=lambda each: each.N)
+    losses = known[fit.run]
     mean = losses.mean()
     half = losses.T.max() / 2
     fall = 100 * (1 - float(mean[half < losses.T].mean() / mean[half >= losses.T].mean()))
     if fall < LEAST_FALL:
         why = f"the second half of the context is easier by {fall:.2g} % only"
         return Finding(verdict="contradicted", why=why)
-    if not entry["identified"]:
-        return inconclusive(entry["reason"])
-    law = Position(**entry["parameters"])
+    if not fit.identified:
+        return inconclusive(fit.reason)
+    law = Position(**{name: value for name, value in fit.parameters.items() if value is not None})
     rms = 100 * float(np.sqrt(np.mean(np.log(np.asarray(law.loss(losses.T)) / mean) ** 2)))
-    value, interval = float(entry["parameters"]["c"]), tuple(entry["intervals"].get("c", (None, None)))
-    constant = entry["intervals"].get("a", (None, None))
-    context = f"N = {entry['N']:.3g}, {rms:.2g} % from the law, a = {entry['parameters']['a']:.2f} nats"
+    value, interval = float(law.c), fit.intervals.get("c", (None, None))
+    constant = fit.intervals.get("a", (None, None))
+    context = f"N = {fit.N:.3g}, {rms:.2g} % from the law, a = {law.a:.2f} nats"
     limited = {RMS: rms, CONSTANT: -np.inf if constant[0] is None else constant[0]}
     return Measured(value=value, interval=interval, context=context, limited=limited)
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import line_through, mean_interval
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import SAME_SIZE
 from scaling_laws.papers.kaplan2020.equal_size import shapes_at_equal_N
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import Laws, StudyTables
+from scaling_laws.report.evidence import StudyTables
 from scaling_laws.study.recipe import LEAST_ASPECT_RATIO, usual_shape
 from scaling_laws.study.records import MAIN_CORPUS
 
@@ -27,7 +28,7 @@ def _shape(tables: KaplanTables, laws: Laws) -> Measured | Finding:
     if counts.empty or counts.max() < FEWEST_SHAPES:
         return not_measured("fewer than three usual shapes of one size")
     group = usual[usual["N"] == counts[counts == counts.max()].index.max()]
-    noise = laws["noise"]["sd_log_loss"]
+    noise = laws.noise.sd_log_loss
     log_loss = np.log(group["corrected_loss"].to_numpy(dtype=float))
     value = 100 * math.expm1(log_loss.max() - log_loss.min())
     if noise is None:

@@ -9,10 +9,11 @@ import pandas as pd
 
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.fit.straight_line import Line, line_through
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import at_common_horizon
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables, fit_data_law
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import Laws, StudyTables, envelope_of
+from scaling_laws.report.evidence import StudyTables, envelope_points
 
 FLATTEST = 0.02
 """An exponent of N or D below this is no scaling to speak of: a decade would change the loss by 5 %."""
@@ -73,11 +74,10 @@ def _of_D(tables: KaplanTables, laws: Laws) -> Measured | Finding:
 
 
 def _of_C(tables: StudyTables, laws: Laws) -> Measured | Finding:
-    points, reason = envelope_of(laws, tables.main_family)
+    points, reason = envelope_points(laws, tables.main_family), laws.of(tables.main_family).frontier.reason
     if len(points) < 3:
         return not_measured(f"the envelope has {len(points)} points{': ' if reason else ''}{reason}")
-    C, loss = (pd.Series([point[name] for point in points], dtype=float) for name in ("C", "loss"))
-    return power_law(C, loss, "C")
+    return power_law(points["C"], points["loss"], "C")
 
 
 def _power_beats_log(tables: StudyTables, laws: Laws) -> Measured | Finding:
@@ -87,7 +87,7 @@ def _power_beats_log(tables: StudyTables, laws: Laws) -> Measured | Finding:
     mean = runs.groupby("N")["loss"].mean()
     log_N, loss = np.log(mean.index.to_numpy(dtype=float)), mean.to_numpy(dtype=float)
     value = _log_ratio(log_N, loss)
-    noise = laws["noise"]["sd_log_loss"]
+    noise = laws.noise.sd_log_loss
     if noise is None:
         return inconclusive("the noise between seeds is not known", value)
     shaken = loss * np.exp(np.random.default_rng(0).normal(scale=noise, size=(DRAWS, len(loss))))
@@ -114,9 +114,7 @@ def _without_embeddings(tables: StudyTables, laws: Laws) -> Measured | Finding:
     if runs["n_layer"].nunique() < 2 or runs["N"].nunique() < FEWEST_SIZES:
         return not_measured("no two depths of two layers or more at one horizon")
     loss = np.log(runs["loss"].to_numpy(dtype=float))
-    draws = np.random.default_rng(0).normal(
-        scale=laws["noise"]["sd_log_loss"] or 0.0, size=(DRAWS, len(loss))
-    )
+    draws = np.random.default_rng(0).normal(scale=laws.noise.sd_log_loss or 0.0, size=(DRAWS, len(loss)))
 
     def ratio(log_loss: np.ndarray) -> float:
         with_them, without = (line_through(np.log(runs[n]), log_loss).rms for n in ("N_total", "N"))
@@ -124,7 +122,7 @@ def _without_embeddings(tables: StudyTables, laws: Laws) -> Measured | Finding:
 
     context = f"depths {', '.join(str(depth) for depth in sorted(runs['n_layer'].unique()))}"
     interval = percentile_interval([ratio(loss + draw) for draw in draws])
-    if laws["noise"]["sd_log_loss"] is None:
+    if laws.noise.sd_log_loss is None:
         return inconclusive("the noise between seeds is not known", ratio(loss))
     return Measured(value=ratio(loss), interval=interval, context=context)
 

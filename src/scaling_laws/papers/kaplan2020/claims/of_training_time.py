@@ -17,12 +17,11 @@ from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.fit.straight_line import line_through, mean_interval
 from scaling_laws.laws.forms.single import PowerD
 from scaling_laws.laws.forms.steps import KaplanNS
-from scaling_laws.laws.results.types import CriticalBatchLaw
+from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.papers.kaplan2020.route import KaplanRoute
 from scaling_laws.papers.kaplan2020.time_points import TimePoints, time_points
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import Laws
 
 FEWEST_SIZES = 3
 FEWEST_POINTS = 8
