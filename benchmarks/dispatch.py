@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 from stub_training import started, stub_plan, train_nothing
 
 if TYPE_CHECKING:
-    from scaling_laws.sweeps.experiments import Plan
-    from scaling_laws.sweeps.progress import Progress
+    from scaling_laws.sweeps.plan.experiments import Plan
+    from scaling_laws.sweeps.run.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 N_STARTS = 10
@@ -38,8 +38,8 @@ def main() -> None:
     import optuna
 
     from scaling_laws.study.records import write_atomically
-    from scaling_laws.sweeps.experiments import plan
-    from scaling_laws.sweeps.reading import load_sweep
+    from scaling_laws.sweeps.plan.experiments import plan
+    from scaling_laws.sweeps.plan.reading import load_sweep
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000)
@@ -67,7 +67,7 @@ def main() -> None:
 
 def _starts(planned: Plan) -> dict[str, float]:
     """Seconds from asking for a process until its training begins; the first one imports Lightning."""
-    from scaling_laws.sweeps.forks import clean_processes, start
+    from scaling_laws.sweeps.run.forks import clean_processes, start
 
     context = clean_processes()
     seconds = []
@@ -89,7 +89,7 @@ def _starts(planned: Plan) -> dict[str, float]:
 def _sweep(planned: Plan, workers: int, stop_after: int) -> dict[str, Any]:
     """The trainings of a plan, and when they began."""
     from scaling_laws.study.interrupts import Interrupted
-    from scaling_laws.sweeps.supervisor import run_plan
+    from scaling_laws.sweeps.run.supervisor import run_plan
 
     last_s = time.monotonic()
 

@@ -42,7 +42,7 @@ from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import write_atomically
-from scaling_laws.sweeps.networks import CLASS_PATHS
+from scaling_laws.sweeps.plan.networks import CLASS_PATHS
 from scaling_laws.training.device_peak import matrix_peak_flops, utilisation
 from scaling_laws.training.lightning_cli import training_cli
 

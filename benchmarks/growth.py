@@ -104,8 +104,8 @@ def _measured(what: str, size: int) -> dict[str, float]:
 def _plans(size: int, folder: Path) -> Callable[[], object]:
     import yaml
 
-    from scaling_laws.sweeps.experiments import plan
-    from scaling_laws.sweeps.reading import load_sweep
+    from scaling_laws.sweeps.plan.experiments import plan
+    from scaling_laws.sweeps.plan.reading import load_sweep
 
     content = yaml.safe_load((ROOT / "configs/sweeps/tiny.yaml").read_text(encoding="utf-8"))
     model = {**content["ladders"][0]["models"][0], "seeds": list(range(size))}

@@ -32,7 +32,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from scaling_laws.laws.checks.learning_curve import predict_final
 from scaling_laws.study.records import write_atomically
-from scaling_laws.sweeps.shape.pruner import (
+from scaling_laws.sweeps.search.pruner import (
     CONSTANT_RATE,
     EXTRAPOLATION,
     FORECASTS,

@@ -38,7 +38,7 @@ from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.models.own import load_class
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import read_record, write_atomically
-from scaling_laws.sweeps.networks import CLASS_PATHS
+from scaling_laws.sweeps.plan.networks import CLASS_PATHS
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.loss import mean_loss
 from scaling_laws.training.optim import clip_gradients, gradient_norm, make_optimizer

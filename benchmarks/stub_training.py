@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scaling_laws.study.records import RunRecord, write_record
 
 if TYPE_CHECKING:
-    from scaling_laws.sweeps.experiments import Plan
+    from scaling_laws.sweeps.plan.experiments import Plan
 
 STARTED = "started.txt"
 """In a run's folder: a line a process that trained it, `time pid`."""
@@ -26,7 +26,7 @@ def stub_plan(plan: Plan, n_trunks: int, *, devices: Sequence[int] = (1,)) -> Pl
         plan: any plan, whose first run is copied.
         devices: of the trainings, in turns.
     """
-    from scaling_laws.sweeps.experiments import Trunk
+    from scaling_laws.sweeps.plan.experiments import Trunk
 
     template = plan.trunks[0].runs[-1]
     trunks = []

@@ -123,7 +123,7 @@ def _starts() -> dict[str, float]:
 
     from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokens import build_corpus
-    from scaling_laws.sweeps.networks import CLASS_PATHS
+    from scaling_laws.sweeps.plan.networks import CLASS_PATHS
     from scaling_laws.training.run import train_trunk, use_one_thread
 
     use_one_thread()
@@ -152,8 +152,8 @@ def _train_plainly(path: Path) -> float:
     from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokens import build_corpus
     from scaling_laws.study.schedule import evaluation_steps
-    from scaling_laws.sweeps.experiments import plan
-    from scaling_laws.sweeps.reading import load_sweep
+    from scaling_laws.sweeps.plan.experiments import plan
+    from scaling_laws.sweeps.plan.reading import load_sweep
 
     torch.set_num_threads(os.cpu_count() or 1)
     started = time.perf_counter()

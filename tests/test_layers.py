@@ -33,28 +33,36 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
     "training.position_figure": (set(), {"numpy", "matplotlib"}),
-    "sweeps.trial": ({"sweeps.lease", "sweeps.attempts", "sweeps.curve_tail", "training", "study"}, set()),
-    "sweeps.networks": (
-        {"sweeps.sweep_file", "models.families", "models.memory", "models.precision", "models.own", "study"},
+    "sweeps.plan.networks": (
+        {"sweeps.plan.sweep_file", "models.families", "models.memory", "models.precision", "models.own"}
+        | {"study"},
         set(),
     ),
-    "sweeps.reference": (
-        {"sweeps.networks", "sweeps.sweep_file", "data", "models.solver", "study"},
+    "sweeps.plan.reference": (
+        {"sweeps.plan.networks", "sweeps.plan.sweep_file", "data", "models.solver", "study"},
         set(),
     ),
-    "sweeps.cost_model": ({"sweeps.networks", "sweeps.timings", "study"}, {"numpy", "scipy"}),
-    "sweeps.timings": (
-        {"sweeps.networks", "sweeps.forks", "training.step_time", "training.run", "study"},
+    "sweeps.plan.timings": (
+        {"sweeps.plan.networks", "sweeps.run.forks", "training.step_time", "training.run", "study"},
         set(),
     ),
-    "sweeps.shape": (
+    "sweeps.plan": (
+        {"sweeps.plan", "models.families", "models.memory", "models.optimizers", "laws", "data", "study"},
+        {"jsonargparse", "yaml", "numpy", "scipy", "pandas"},
+    ),
+    "sweeps.run.job_process": (
+        {"sweeps.run.lease", "sweeps.run.attempts", "sweeps.run.curve_tail", "training", "study"},
+        set(),
+    ),
+    "sweeps.run": (
+        {"sweeps.run", "sweeps.plan", "sweeps.search.storage", "study"},
+        {"rich", "optuna", "sqlalchemy"},
+    ),
+    "sweeps.search": (
         {"sweeps", "laws", "data", "models.solver", "study"},
-        {"optuna", "numpy", "scipy"},
+        {"optuna", "sqlalchemy", "numpy", "scipy"},
     ),
-    "sweeps": (
-        {"sweeps", "models.families", "models.memory", "models.optimizers", "laws", "data", "study"},
-        {"optuna", "sqlalchemy", "rich", "jsonargparse", "yaml", "numpy", "scipy", "pandas"},
-    ),
+    "sweeps": (set(), set()),
     "report": (
         {"report", "laws", "models.families", "study"},
         {"numpy", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe", "tensorboard", "rich"},
@@ -135,7 +143,10 @@ def test_the_rules_can_fail() -> None:
     own, third_party = LAYERS[layer_of("laws.fit")]
     assert not any(within("runs.load_study", allowed) for allowed in own)
     assert "torch" not in third_party
-    assert layer_of("sweeps.trial") == "sweeps.trial" and layer_of("models.solver") == "models.solver"
+    assert (
+        layer_of("sweeps.run.job_process") == "sweeps.run.job_process"
+        and layer_of("models.solver") == "models.solver"
+    )
 
 
 def test_no_drawer_for_everything() -> None:

@@ -14,7 +14,7 @@ from scaling_laws.models.memory import memory_of
 from scaling_laws.models.optimizers import OPTIMIZERS, OptimizerName, optimizer_named
 from scaling_laws.report.style import families_of, family_name
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.sweep_file import Ladder
+from scaling_laws.sweeps.plan.sweep_file import Ladder
 from scaling_laws.training.optim import BUILT, make_optimizer
 
 

@@ -22,7 +22,7 @@ from scaling_laws.report.figure import figures_of
 from scaling_laws.report.paper import Paper, all_papers
 from scaling_laws.report.text import NOTHING
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.reading import load_sweep
+from scaling_laws.sweeps.plan.reading import load_sweep
 
 ROOT = Path(__file__).parents[2]
 PAPERS = all_papers()

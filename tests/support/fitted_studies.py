@@ -61,7 +61,7 @@ def _fingerprint() -> str:
     sources = [
         *sorted(package.glob("laws/**/*.py")),
         *sorted(package.glob("models/*.py")),
-        *(package / f"sweeps/{name}.py" for name in PLANNING),
+        *(package / f"sweeps/plan/{name}.py" for name in PLANNING),
         package / "study/runs.py",
         package / "study/schedule.py",
         ROOT / "examples/modern_decoder.py",

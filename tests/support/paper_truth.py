@@ -41,7 +41,7 @@ LSTM_MEMORY = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What a truth asks of a run: see `sweeps.experiments.PlannedRun`."""
+    """What a truth asks of a run: see `sweeps.plan.experiments.PlannedRun`."""
 
     family: str
     N: int

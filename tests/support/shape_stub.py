@@ -14,8 +14,8 @@ from tests.support.small_sweep import write_corpus
 from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import RunRecord, write_record
-from scaling_laws.sweeps.experiments import Plan, plan
-from scaling_laws.sweeps.reading import load_sweep
+from scaling_laws.sweeps.plan.experiments import Plan, plan
+from scaling_laws.sweeps.plan.reading import load_sweep
 
 N, TOKENS = 20_000, 6400
 ALPHA_N = 0.076

@@ -27,9 +27,9 @@ def train_slowly(configs: Sequence[Mapping[str, Any]]) -> None:
 def main() -> None:
     from benchmarks.stub_training import stub_plan
 
-    from scaling_laws.sweeps.experiments import plan
-    from scaling_laws.sweeps.reading import load_sweep
-    from scaling_laws.sweeps.supervisor import run_plan
+    from scaling_laws.sweeps.plan.experiments import plan
+    from scaling_laws.sweeps.plan.reading import load_sweep
+    from scaling_laws.sweeps.run.supervisor import run_plan
 
     sweep_file, n_trunks, workers, train, *url = sys.argv[1:]
     planned = plan(load_sweep(Path(sweep_file)), logs=Path(sweep_file).parent / "logs")

@@ -24,11 +24,11 @@ from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.records import RunRecord, write_question, write_record
 from scaling_laws.study.schedule import Schedule, evaluation_steps
 from scaling_laws.study.units import PF_DAY_FLOPS
-from scaling_laws.sweeps.experiments import Plan, PlannedRun, begun, filled, rough_seconds
-from scaling_laws.sweeps.planning import write_plan
-from scaling_laws.sweeps.reading import load_sweep
-from scaling_laws.sweeps.reference import reference_of_size
-from scaling_laws.sweeps.run_specs import RunSpec
+from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun, begun, filled, rough_seconds
+from scaling_laws.sweeps.plan.planning import write_plan
+from scaling_laws.sweeps.plan.reading import load_sweep
+from scaling_laws.sweeps.plan.reference import reference_of_size
+from scaling_laws.sweeps.plan.run_specs import RunSpec
 
 ROOT = Path(__file__).parents[2]
 TRAIN_TOKENS = 12_500_000

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling_laws.sweeps import native_precision
-from scaling_laws.sweeps.planning import plan_study, settled
-from scaling_laws.sweeps.reading import load_sweep
+from scaling_laws.sweeps.plan import native_precision
+from scaling_laws.sweeps.plan.planning import plan_study, settled
+from scaling_laws.sweeps.plan.reading import load_sweep
 
 
 def processor(path: Path, flags: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.shape.pruner import (
+from scaling_laws.sweeps.search.pruner import (
     CONSTANT_RATE,
     EXTRAPOLATION,
     HORIZON,

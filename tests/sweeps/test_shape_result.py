@@ -17,14 +17,14 @@ from scaling_laws.report.figures.shape_search import shape_search
 from scaling_laws.report.shape_search import markdown, write_shape_result
 from scaling_laws.report.style import rendered
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.experiments import Plan
-from scaling_laws.sweeps.shape import search
-from scaling_laws.sweeps.shape.follow_up import best_of_each_shape, replicates, transferred
-from scaling_laws.sweeps.shape.importance import FEWEST_FOR_IMPORTANCE, importance
-from scaling_laws.sweeps.shape.result import correction_of, shape_result
-from scaling_laws.sweeps.shape.search import Search
-from scaling_laws.sweeps.shape.settings import ShapeSearch
-from scaling_laws.sweeps.shape.trials import FinishedTrial, write_point
+from scaling_laws.sweeps.plan.experiments import Plan
+from scaling_laws.sweeps.plan.search_section import ShapeSearch
+from scaling_laws.sweeps.search import search
+from scaling_laws.sweeps.search.follow_up import best_of_each_shape, replicates, transferred
+from scaling_laws.sweeps.search.importance import FEWEST_FOR_IMPORTANCE, importance
+from scaling_laws.sweeps.search.result import correction_of, shape_result
+from scaling_laws.sweeps.search.search import Search
+from scaling_laws.sweeps.search.trials import FinishedTrial, write_point
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,10 +18,10 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted
 from scaling_laws.study.records import read_record
 from scaling_laws.study.runs import load_study
-from scaling_laws.sweeps.experiments import Plan
-from scaling_laws.sweeps.shape import search
-from scaling_laws.sweeps.shape.search import Search
-from scaling_laws.sweeps.shape.search_progress import SearchProgress
+from scaling_laws.sweeps.plan.experiments import Plan
+from scaling_laws.sweeps.search import search
+from scaling_laws.sweeps.search.search import Search
+from scaling_laws.sweeps.search.search_progress import SearchProgress
 
 RANDOM = {"class_path": "optuna.samplers.RandomSampler"}
 
@@ -244,7 +244,7 @@ def test_a_trial_that_fails_is_tried_twice_and_then_given_up(tmp_path: Path, tex
 
 
 @pytest.mark.parametrize(
-    "name", ["optuna.pruners.MedianPruner", "scaling_laws.sweeps.shape.pruner.CurvePruner"]
+    "name", ["optuna.pruners.MedianPruner", "scaling_laws.sweeps.search.pruner.CurvePruner"]
 )
 def test_a_pruned_run_is_stopped_recorded_and_never_trained_again(
     tmp_path: Path, text_folder: Path, name: str

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from scaling_laws.sweeps.shape.space import Point, is_feasible, shape_at, violations
+from scaling_laws.sweeps.search.space import Point, is_feasible, shape_at, violations
 
 
 @pytest.mark.parametrize("N", [5e4, 1e6, 1e8])

@@ -13,10 +13,10 @@ from tests.support.stub_supervisor import train_slowly
 
 from scaling_laws.commands.sweep import add_sweep_arguments, deadline, plan_of
 from scaling_laws.study.interrupts import TimeIsUp
-from scaling_laws.sweeps.experiments import plan
-from scaling_laws.sweeps.progress import Progress
-from scaling_laws.sweeps.reading import load_sweep
-from scaling_laws.sweeps.supervisor import run_plan
+from scaling_laws.sweeps.plan.experiments import plan
+from scaling_laws.sweeps.plan.reading import load_sweep
+from scaling_laws.sweeps.run.progress import Progress
+from scaling_laws.sweeps.run.supervisor import run_plan
 
 
 def nothing(progress: Progress) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_laws.sweeps import attempts
-from scaling_laws.sweeps.attempts import (
+from scaling_laws.sweeps.run import attempts
+from scaling_laws.sweeps.run.attempts import (
     DONE,
     FAILED,
     INTERRUPTED,

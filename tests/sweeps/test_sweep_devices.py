@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.devices import Slots, find_gpus, gpus_for
+from scaling_laws.sweeps.run.devices import Slots, find_gpus, gpus_for
 
 
 def test_a_training_takes_as_many_cores_as_it_wants_devices() -> None:

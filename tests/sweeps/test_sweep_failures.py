@@ -25,11 +25,11 @@ from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import read_record
-from scaling_laws.sweeps import attempts, lease
-from scaling_laws.sweeps.experiments import Plan, plan
-from scaling_laws.sweeps.progress import Progress
-from scaling_laws.sweeps.reading import load_sweep
-from scaling_laws.sweeps.supervisor import run_plan
+from scaling_laws.sweeps.plan.experiments import Plan, plan
+from scaling_laws.sweeps.plan.reading import load_sweep
+from scaling_laws.sweeps.run import attempts, lease
+from scaling_laws.sweeps.run.progress import Progress
+from scaling_laws.sweeps.run.supervisor import run_plan
 from scaling_laws.training.run import train_trunk
 
 HUNGRY_NETWORK = """
@@ -266,7 +266,7 @@ def test_the_ledger_says_what_is_done_and_what_it_cost(
     planned = stubs(sweep_file, 3)
     progress = run(planned, fail_one)
     assert list(progress.failed) == ["stub-00001"]
-    from scaling_laws.sweeps.ledger import ledger_of, status_text
+    from scaling_laws.sweeps.run.ledger import ledger_of, status_text
 
     trunks = ledger_of(planned.folder, planned)
     text = status_text("s", trunks)
@@ -306,7 +306,7 @@ def test_the_status_is_told_without_torch(sweep_file: Path, capsys: pytest.Captu
 
 def test_a_forkserver_that_was_killed_is_replaced(sweep_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that fails costs nothing; ten in a row end the sweep."""
-    from scaling_laws.sweeps import supervisor
+    from scaling_laws.sweeps.run import supervisor
 
     start_worker, n_failed = supervisor.start_worker, 0
 

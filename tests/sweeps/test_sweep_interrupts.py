@@ -17,7 +17,7 @@ from tests.support.small_sweep import arguments, edited, write_sweep
 from scaling_laws.cli import main
 from scaling_laws.study.records import read_record
 from scaling_laws.study.runs import load_study
-from scaling_laws.sweeps import lease
+from scaling_laws.sweeps.run import lease
 
 
 @pytest.mark.slow

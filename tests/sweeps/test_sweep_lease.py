@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_laws.sweeps import lease
-from scaling_laws.sweeps.lease import ProcessName, process_name, this_process
+from scaling_laws.sweeps.run import lease
+from scaling_laws.sweeps.run.lease import ProcessName, process_name, this_process
 
 GRACE_S = 0.6
 HEARTBEAT_S = 0.1
@@ -46,7 +46,7 @@ def holder(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 def pretend_it_is_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The holder is on another machine, and flock does not reach it."""
-    monkeypatch.setattr("scaling_laws.sweeps.lease.machine", lambda: "another-machine")
+    monkeypatch.setattr("scaling_laws.sweeps.run.lease.machine", lambda: "another-machine")
     (folder / lease.LOCK_FILE).unlink()  # the next one to lock makes a file of its own
     (folder / lease.LOCK_FILE).touch()
 

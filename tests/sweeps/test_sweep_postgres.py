@@ -15,7 +15,7 @@ from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresSer
 from tests.support.small_sweep import arguments
 
 from scaling_laws.cli import main
-from scaling_laws.sweeps.queue import Queue
+from scaling_laws.sweeps.run.queue import Queue
 
 pytestmark = pytest.mark.systems
 SUPERVISOR = Path(__file__).parents[1] / "support" / "stub_supervisor.py"

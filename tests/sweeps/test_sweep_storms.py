@@ -18,7 +18,7 @@ from benchmarks.stub_training import started
 from tests.support.small_sweep import arguments, edited, write_sweep
 
 from scaling_laws.cli import main
-from scaling_laws.sweeps import attempts, lease
+from scaling_laws.sweeps.run import attempts, lease
 
 SUPERVISOR = Path(__file__).parents[1] / "support" / "stub_supervisor.py"
 WALL_CLOCK = ["elapsed_s", "tokens_per_s", "model_flops_utilisation"]

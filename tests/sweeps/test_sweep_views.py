@@ -9,10 +9,10 @@ import pytest
 from benchmarks.stub_training import stub_plan, stub_record
 from rich.console import Console
 
-from scaling_laws.sweeps.curve_tail import TAIL_BYTES, last_row
-from scaling_laws.sweeps.experiments import plan
-from scaling_laws.sweeps.progress import Progress, Running, view
-from scaling_laws.sweeps.reading import load_sweep
+from scaling_laws.sweeps.plan.experiments import plan
+from scaling_laws.sweeps.plan.reading import load_sweep
+from scaling_laws.sweeps.run.curve_tail import TAIL_BYTES, last_row
+from scaling_laws.sweeps.run.progress import Progress, Running, view
 
 HEADER = "step,tokens,train_loss_nats,tokens_per_s,test_loss_nats\n"
 

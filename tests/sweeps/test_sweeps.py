@@ -16,10 +16,10 @@ from tests.support.small_sweep import arguments, edited
 
 from scaling_laws.cli import main
 from scaling_laws.study.runs import load_study
-from scaling_laws.sweeps import lease
-from scaling_laws.sweeps.experiments import plan
-from scaling_laws.sweeps.queue import CELL, WINDOW, Queue, queue_name
-from scaling_laws.sweeps.reading import load_sweep
+from scaling_laws.sweeps.plan.experiments import plan
+from scaling_laws.sweeps.plan.reading import load_sweep
+from scaling_laws.sweeps.run import lease
+from scaling_laws.sweeps.run.queue import CELL, WINDOW, Queue, queue_name
 
 # --- the queue ------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ def test_a_trial_whose_taker_is_not_known_is_given_time(
     optuna.load_study(storage=url, study_name="s").ask()
     queue.refill(["cell"], is_held=nobody)
     assert states(url) == {"cell": "RUNNING"}
-    monkeypatch.setattr("scaling_laws.sweeps.queue.DOUBT_S", 0.0)
+    monkeypatch.setattr("scaling_laws.sweeps.run.queue.DOUBT_S", 0.0)
     assert queue.refill(["cell"], is_held=nobody) == 1
     assert states(url) == {"cell": "WAITING"}
 

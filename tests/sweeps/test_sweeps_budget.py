@@ -13,13 +13,13 @@ import yaml
 from tests.support.small_sweep import edited
 
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.budget import Budget, parse_budget
-from scaling_laws.sweeps.budgeting import SIZES, find_references, spent
-from scaling_laws.sweeps.experiments import Plan, begun, filled, rough_seconds, study_specs
-from scaling_laws.sweeps.planning import read_kept, write_plan
-from scaling_laws.sweeps.reading import load_sweep
-from scaling_laws.sweeps.reference import Reference, reference_of_size
-from scaling_laws.sweeps.run_specs import RunSpec
+from scaling_laws.sweeps.plan.budget import Budget, parse_budget
+from scaling_laws.sweeps.plan.budgeting import SIZES, find_references, spent
+from scaling_laws.sweeps.plan.experiments import Plan, begun, filled, rough_seconds, study_specs
+from scaling_laws.sweeps.plan.planning import read_kept, write_plan
+from scaling_laws.sweeps.plan.reading import load_sweep
+from scaling_laws.sweeps.plan.reference import Reference, reference_of_size
+from scaling_laws.sweeps.plan.run_specs import RunSpec
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = [
@@ -124,7 +124,7 @@ def scales(sweep_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two scales for a sweep file, which no longer says what they say."""
     folder = sweep_file.parent / "scales"
     folder.mkdir()
-    monkeypatch.setattr("scaling_laws.sweeps.reading.SCALES", folder)
+    monkeypatch.setattr("scaling_laws.sweeps.plan.reading.SCALES", folder)
     content = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))
     small = {key: content.pop(key) for key in ("corpus", "batch_sequences", "final_windows")}
     small |= {"schedule": {"warmup_steps": 2, "cooldown_share": 0.5}}

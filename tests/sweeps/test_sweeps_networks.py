@@ -10,8 +10,8 @@ from examples.modern_decoder import ModernDecoder
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.networks import PlannedNetwork, planned_network
-from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
+from scaling_laws.sweeps.plan.networks import PlannedNetwork, planned_network
+from scaling_laws.sweeps.plan.sweep_file import Ladder, Model, Sweep
 
 DECODER = "examples.modern_decoder.ModernDecoder"
 CLASSES = {"transformer": Transformer, "recurrent_transformer": Transformer, "lstm": LSTM}

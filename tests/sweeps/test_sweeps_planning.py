@@ -19,10 +19,10 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import read_record
 from scaling_laws.study.runs import load_study
 from scaling_laws.study.schedule import Schedule
-from scaling_laws.sweeps.budgeting import find_references
-from scaling_laws.sweeps.experiments import begun, filled, plan, rough_seconds
-from scaling_laws.sweeps.learning_rates import LearningRateRule
-from scaling_laws.sweeps.reading import load_sweep
+from scaling_laws.sweeps.plan.budgeting import find_references
+from scaling_laws.sweeps.plan.experiments import begun, filled, plan, rough_seconds
+from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
+from scaling_laws.sweeps.plan.reading import load_sweep
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps import timings as timings_module
-from scaling_laws.sweeps.cost_model import MOST_FLOPS, MOST_PROBES, Throughput, measured, probes_of
-from scaling_laws.sweeps.networks import PlannedNetwork, planned_network
-from scaling_laws.sweeps.sweep_file import Ladder, Model, Sweep
-from scaling_laws.sweeps.timings import EVALUATION_SEQUENCES, Probe, Timing
+from scaling_laws.sweeps.plan import timings as timings_module
+from scaling_laws.sweeps.plan.cost_model import MOST_FLOPS, MOST_PROBES, Throughput, measured, probes_of
+from scaling_laws.sweeps.plan.networks import PlannedNetwork, planned_network
+from scaling_laws.sweeps.plan.sweep_file import Ladder, Model, Sweep
+from scaling_laws.sweeps.plan.timings import EVALUATION_SEQUENCES, Probe, Timing
 from scaling_laws.training import evaluation
 from scaling_laws.training.step_time import measure_step_time
 

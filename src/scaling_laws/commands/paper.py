@@ -76,7 +76,7 @@ def _needs(chosen: Paper) -> tuple[str, str]:
         return "simulated", "seconds"
     if not chosen.sweep:
         return "--runs", ""
-    from scaling_laws.sweeps.reading import budgets
+    from scaling_laws.sweeps.plan.reading import budgets
 
     return chosen.sweep, ", ".join(f"{scale}: {cost}" for scale, cost in budgets(Path(chosen.sweep)).items())
 

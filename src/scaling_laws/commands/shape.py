@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from scaling_laws.sweeps.experiments import Plan
-    from scaling_laws.sweeps.shape.search_progress import SearchProgress
+    from scaling_laws.sweeps.plan.experiments import Plan
+    from scaling_laws.sweeps.search.search_progress import SearchProgress
 
     Train = Callable[[Plan, argparse.Namespace], dict[str, str]]
 
@@ -30,12 +30,12 @@ def shape_study(plan: Plan, options: argparse.Namespace, train: Train) -> dict[s
 
     from scaling_laws.data.tokens import build_corpus
     from scaling_laws.report.shape_search import markdown, write_shape_result
-    from scaling_laws.sweeps.devices import default_workers
-    from scaling_laws.sweeps.shape.follow_up import best_of_each_shape, replicates, transferred
-    from scaling_laws.sweeps.shape.preview import preview
-    from scaling_laws.sweeps.shape.result import correction_of, shape_result
-    from scaling_laws.sweeps.shape.search import Search
-    from scaling_laws.sweeps.shape.trials import held_out_losses, search_of
+    from scaling_laws.sweeps.run.devices import default_workers
+    from scaling_laws.sweeps.search.follow_up import best_of_each_shape, replicates, transferred
+    from scaling_laws.sweeps.search.preview import preview
+    from scaling_laws.sweeps.search.result import correction_of, shape_result
+    from scaling_laws.sweeps.search.search import Search
+    from scaling_laws.sweeps.search.trials import held_out_losses, search_of
 
     costs = preview(plan)  # an impossible trial is refused before the first
     if options.dry_run:
@@ -63,7 +63,7 @@ def shape_study(plan: Plan, options: argparse.Namespace, train: Train) -> dict[s
 
 def with_trials(plan: Plan) -> Plan:
     """The plan of a search, with the trials that its folder holds so far: what `--status` counts."""
-    from scaling_laws.sweeps.shape.trials import trial_folders, trial_in
+    from scaling_laws.sweeps.search.trials import trial_folders, trial_in
 
     return replace(plan, trunks=tuple(trial_in(plan, folder).trunk for folder in trial_folders(plan)))
 

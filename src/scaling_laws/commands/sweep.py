@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
-    from scaling_laws.sweeps.experiments import Plan
-    from scaling_laws.sweeps.sweep_file import Sweep
+    from scaling_laws.sweeps.plan.experiments import Plan
+    from scaling_laws.sweeps.plan.sweep_file import Sweep
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -109,9 +109,9 @@ def plan_of(options: argparse.Namespace, *, timed: bool = False, trains: bool = 
         timed: whether to measure how fast this machine is, for the expected times.
         trains: whether trainings will follow: Lightning is then imported while the plan is made.
     """
-    from scaling_laws.sweeps.forks import clean_processes
-    from scaling_laws.sweeps.planning import plan_study
-    from scaling_laws.sweeps.reading import load_sweep
+    from scaling_laws.sweeps.plan.planning import plan_study
+    from scaling_laws.sweeps.plan.reading import load_sweep
+    from scaling_laws.sweeps.run.forks import clean_processes
 
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; it must be 1 or more")
@@ -125,7 +125,7 @@ def plan_of(options: argparse.Namespace, *, timed: bool = False, trains: bool = 
 
 def _folder_name(sweep: Sweep, options: argparse.Namespace) -> str:
     """The study's name; at another scale than the file's own, `<study>-<scale>`: it is another study."""
-    from scaling_laws.sweeps.reading import own_scale
+    from scaling_laws.sweeps.plan.reading import own_scale
 
     if not options.scale or options.scale == own_scale(options.file):
         return sweep.study
@@ -134,8 +134,8 @@ def _folder_name(sweep: Sweep, options: argparse.Namespace) -> str:
 
 def _status(options: argparse.Namespace) -> str:
     """The ledger of the study, by the plan in its folder: no torch, whatever the networks."""
-    from scaling_laws.sweeps.ledger import ledger_of, planned_parts, status_text
-    from scaling_laws.sweeps.reading import load_sweep
+    from scaling_laws.sweeps.plan.reading import load_sweep
+    from scaling_laws.sweeps.run.ledger import ledger_of, planned_parts, status_text
 
     sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
     folder = options.logs / _folder_name(sweep, options)
@@ -149,14 +149,14 @@ def _status(options: argparse.Namespace) -> str:
 
 def _workers(plan: Plan, options: argparse.Namespace) -> int:
     """Trainings of one device at a time."""
-    from scaling_laws.sweeps.devices import default_workers
+    from scaling_laws.sweeps.run.devices import default_workers
 
     trainer = plan.trunks[0].runs[0].config["trainer"]
     return int(options.workers or default_workers(str(trainer.get("accelerator", "auto"))))
 
 
 def _print_plan(plan: Plan, workers: int) -> None:
-    from scaling_laws.sweeps.plan_table import plan_lines
+    from scaling_laws.sweeps.plan.plan_table import plan_lines
 
     for line in plan_lines(plan, workers=workers, timed=True):
         print(line)
@@ -171,9 +171,9 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     from rich.console import Console
 
     from scaling_laws.data.tokens import build_corpus
-    from scaling_laws.sweeps.planning import settled
-    from scaling_laws.sweeps.progress import view
-    from scaling_laws.sweeps.supervisor import run_plan
+    from scaling_laws.sweeps.plan.planning import settled
+    from scaling_laws.sweeps.run.progress import view
+    from scaling_laws.sweeps.run.supervisor import run_plan
 
     if not plan.trunks:
         raise InputError(

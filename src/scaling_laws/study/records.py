@@ -87,7 +87,7 @@ SEARCH_TAG = "shape-search"
 FAILURE_FILE = "failure.json"
 QUESTION_FILE = "study.json"
 PLAN_FILE = "plan.json"
-"""In a study's folder: what was planned (`sweeps/planning.py`)."""
+"""In a study's folder: what was planned (`sweeps/plan/planning.py`)."""
 VOUCHED_FILES = ("config.yaml", "curve.csv", "position_losses.csv", "probe_losses.npz")
 """Files of a run whose SHA-256 its record holds."""
 CHECKSUM = "checksum"

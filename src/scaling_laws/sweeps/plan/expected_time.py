@@ -1,0 +1,92 @@
+"""What training and evaluating a run takes on this machine, by what was timed on it (`throughput.py`)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scaling_laws.data.corpus_file import OWN_SPLITS, CorpusConfig
+from scaling_laws.study.schedule import evaluation_steps
+from scaling_laws.sweeps.plan.cost_model import Throughput, measured, probes_of
+from scaling_laws.sweeps.plan.networks import PlannedNetwork
+from scaling_laws.sweeps.plan.run_specs import RunSpec
+from scaling_laws.sweeps.plan.timings import Probe
+
+START_S = 0.7
+"""Of a run besides its steps and evaluations: its process, the trainer, checkpoints and record
+(`python benchmarks/dispatch.py`)."""
+EMBEDDED_FOREIGN = 2
+"""Foreign corpora that the embedded corpus brings."""
+
+Setting = tuple[str, str, str, bool]
+"""Accelerator, precision, optimiser, whether compiled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedTime:
+    """Seconds of a run on one device.
+
+    Attributes:
+        throughputs: by how runs are trained.
+        n_corpora: that are held out.
+    """
+
+    throughputs: dict[Setting, Throughput]
+    n_corpora: int
+
+    def __call__(self, spec: RunSpec, tokens: int) -> float:
+        """Of the last `tokens` of a run, and the evaluations that lie in them."""
+        throughput, network = self.throughputs[_setting(spec)], spec.network
+        training_s = throughput.seconds(network, tokens=tokens, batch_tokens=network.batch_tokens)
+        return START_S + training_s + throughput.evaluation_seconds(network, self._held_out(spec, tokens))
+
+    def _held_out(self, spec: RunSpec, tokens: int) -> float:
+        """Held-out tokens whose losses are measured on the way."""
+        recorder = spec.config["recorder"]
+        before = spec.steps - tokens // spec.network.batch_tokens
+        steps = evaluation_steps(
+            spec.network.batch_tokens,
+            spec.steps,
+            recorder["evaluations_per_doubling"],
+            recorder["evaluation_every_n_steps"],
+        )
+        n_between = sum(before < step < spec.steps for step in steps)
+        windows = n_between * recorder["evaluation_windows"] + recorder["final_windows"]
+        probes = (n_between + 1) * recorder["probe_windows"]
+        return float((windows * self.n_corpora + probes) * spec.network.n_ctx)
+
+
+def expected_time(specs: Iterable[RunSpec], corpus: CorpusConfig, cache: Path) -> ExpectedTime:
+    """Time what is not known yet of a few networks like these, some seconds a family.
+
+    Args:
+        corpus: that they are trained on.
+        cache: file of the timings.
+
+    Raises:
+        InputError: the networks of some family cannot be trained here.
+    """
+    networks: dict[Setting, list[PlannedNetwork]] = {}
+    for spec in specs:
+        networks.setdefault(_setting(spec), []).append(spec.network)
+    throughputs = {}
+    for setting, planned in networks.items():
+        device, precision, optimizer, compiled = setting
+        probes = probes_of(planned, device=device, optimizer=optimizer, compiled=compiled)
+        throughputs[setting] = measured(cache, probes, device=device, precision=precision, watch=_say)
+    n_foreign = EMBEDDED_FOREIGN if corpus.source == "embedded" else len(corpus.foreign)
+    return ExpectedTime(throughputs=throughputs, n_corpora=len(OWN_SPLITS) - 1 + n_foreign)
+
+
+def _setting(spec: RunSpec) -> Setting:
+    trainer, model = spec.config["trainer"], spec.config["model"]
+    precision = str(trainer.get("precision") or "32-true")
+    return str(trainer["accelerator"]), precision, str(model["optimizer"]), bool(model["compile"])
+
+
+def _say(probe: Probe) -> None:
+    network = probe.network
+    size = f"{network.family}, N = {network.N:,}, {network.batch_tokens:,} tokens a step"
+    print(f"timing this machine: {size}", file=sys.stderr, flush=True)

@@ -1,0 +1,47 @@
+"""What `trainer: {precision: auto}` of a sweep comes to on this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from scaling_laws.study.records import PLAN_FILE
+from scaling_laws.sweeps.plan.sweep_file import Sweep
+
+AUTO = "auto"
+PROCESSOR = Path("/proc/cpuinfo")
+FLAGS = {"avx512_bf16", "amx_bf16"}
+"""Either multiplies in bfloat16; without them torch emulates it, several times slower than float32."""
+
+
+def with_precision(sweep: Sweep, kept: str | None) -> Sweep:
+    """A sweep whose `auto` is settled.
+
+    Args:
+        kept: what it came to when the study began, maybe on another machine: its runs share one precision.
+    """
+    if sweep.trainer_arguments.get("precision") != AUTO:
+        return sweep
+    precision = kept or native_precision(str(sweep.trainer_arguments["accelerator"]))
+    return replace(sweep, trainer={**sweep.trainer, "precision": precision})
+
+
+def kept_precision(folder: Path) -> str | None:
+    """What the study of this folder began with; None before."""
+    try:
+        kept = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8")).get("precision")
+    except (OSError, ValueError, AttributeError):  # not there, or unreadable: `read_kept` plans anew, too
+        return None
+    return kept if isinstance(kept, str) else None
+
+
+def native_precision(accelerator: str) -> str:
+    """`bf16-mixed` on GPUs and on CPUs that multiply in bfloat16, else `32-true`."""
+    if accelerator in ("gpu", "cuda"):
+        return "bf16-mixed"
+    try:
+        flags = set(PROCESSOR.read_text(encoding="ascii", errors="replace").split())
+    except OSError:  # no Linux
+        flags = set()
+    return "bf16-mixed" if accelerator == "cpu" and flags & FLAGS else "32-true"

@@ -1,0 +1,102 @@
+"""The plan before anything is spent: every run with what it costs, and the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from scaling_laws.models.memory import Memory
+from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun
+
+COLUMNS = ("run", "N", "D", "C = 6ND", "batch", "steps", "rate", "memory", "time")
+CAPTION = (
+    "D, batch: tokens. C: FLOPs. memory: on one device. time: its own steps and evaluations, on one device.",
+    "An indented run is a cooldown branch of the one above.",
+)
+
+
+def plan_lines(plan: Plan, *, workers: int, timed: bool) -> Iterator[str]:
+    """The table, line by line.
+
+    Args:
+        workers: trainings at a time.
+        timed: whether expected times rest on a measurement; else they are left out.
+    """
+    yield f"{plan.sweep.study}: {len(plan.runs)} runs in {len(plan.trunks)} trainings"
+    rows = [
+        _row(run, branch=run is not trunk.runs[0], timed=timed) for trunk in plan.trunks for run in trunk.runs
+    ]
+    extra = _extra_columns(plan)
+    columns = [*COLUMNS[: None if timed else -1], *extra]
+    table = [columns] + [
+        [*row, *(column(run) for column in extra.values())] for row, run in zip(rows, plan.runs, strict=True)
+    ]
+    widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
+    for row in table:
+        cells = (
+            text.ljust(width) if index in (0, len(COLUMNS)) else text.rjust(width)
+            for index, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
+    yield from CAPTION
+    yield from _totals(plan, workers, timed)
+
+
+def _row(run: PlannedRun, *, branch: bool, timed: bool) -> list[str]:
+    row = [
+        f"  {run.name}" if branch else run.name,
+        f"{run.N:,}",
+        f"{run.D:,}",
+        f"{run.C:.2e}",
+        f"{run.batch_tokens:,}",
+        f"{run.steps:,}",
+        f"{run.learning_rate:g}",
+        _memory(run.memory),
+    ]
+    return [*row, clock(run.expected_s)] if timed else row
+
+
+def _extra_columns(plan: Plan) -> dict[str, Callable[[PlannedRun], str]]:
+    """Columns of what is not the same for all: which experiments ask for a run, and its devices."""
+    extra: dict[str, Callable[[PlannedRun], str]] = {}
+    if plan.sweep.include:
+        extra["experiments"] = lambda run: ", ".join(run.tags)
+    if any(run.devices > 1 for run in plan.runs):
+        extra["devices"] = lambda run: str(run.devices)
+    return extra
+
+
+def _totals(plan: Plan, workers: int, timed: bool) -> Iterator[str]:
+    for reference in list(plan.references.values())[:1]:  # one for all experiments
+        yield (
+            f"{plan.sweep.budget} pay for N = {reference.N:.3g} and D = {reference.D:.3g}, "
+            "of which sizes and horizons are shares"
+        )
+    for experiment in plan.experiments:
+        if any(model.of_optimum for ladder in experiment.ladders for model in ladder.models):
+            for family, optimum in plan.references[experiment.study].optima.items():
+                yield f"{experiment.study}: slices of {family} are centred by {optimum.source}"
+    tokens = sum(run.trained_tokens for run in plan.runs)
+    flops = sum(run.C_exact * run.trained_tokens / run.D for run in plan.runs)
+    yield f"total: {tokens:.3g} tokens to train, {flops:.3g} FLOPs (all rows of Table 1)"
+    if timed:
+        device_s = sum(trunk.expected_s * trunk.devices for trunk in plan.trunks)
+        longest_s = max((trunk.expected_s for trunk in plan.trunks), default=0.0)
+        wall_s = max(longest_s, device_s / workers)
+        device = "core" if plan.experiments[0].trainer_arguments["accelerator"] == "cpu" else "GPU"
+        yield f"expected: {clock(device_s)} of one {device}, {clock(wall_s)} with {workers} at a time"
+
+
+def clock(seconds: float) -> str:
+    """`0:03:10`; tenths below ten seconds."""
+    return f"{seconds:.1f} s" if seconds < 10 else str(timedelta(seconds=round(seconds)))
+
+
+def _memory(memory: Memory | None) -> str:
+    """`12.3 MB`; `> 12.3 MB` where the activations are not known, `?` where nothing is."""
+    if memory is None:
+        return "?"
+    size, unit = memory.total / 1e6, "MB"
+    if size >= 1000:
+        size, unit = size / 1000, "GB"
+    return f"{'> ' if memory.activations is None else ''}{size:.3g} {unit}"

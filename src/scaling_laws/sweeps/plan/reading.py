@@ -1,0 +1,174 @@
+"""From a file of `configs/sweeps/` to a `Sweep`: its scale, its budget, and what it varies."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, get_loader
+
+from scaling_laws.study.errors import InputError
+from scaling_laws.sweeps.plan.sweep_file import Sweep
+
+SCALES = Path("configs/scales")
+PAPERS = Path("configs/papers")
+Content = dict[str, Any]
+
+
+def load_sweep(path: Path, *, scale: str | None = None, budget: str | None = None) -> Sweep:
+    """Read a sweep file.
+
+    Args:
+        scale: instead of the file's own: a name in `configs/scales/`, or a file.
+        budget: instead of the file's own.
+
+    Raises:
+        InputError: a file is missing or not YAML, a key is unknown or lacking, or a value makes no sense.
+    """
+    try:
+        content = _completed(_read(path), scale, budget)
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(Sweep)
+        return Sweep(**vars(parser.instantiate(parser.parse_object(content))))
+    except (ArgumentError, InputError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def own_scale(path: Path) -> str:
+    """The scale that a sweep file names itself; empty where it names none.
+
+    Raises:
+        InputError: the file is missing or not YAML.
+    """
+    try:
+        return str(_read(path).get("scale", ""))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def budgets(path: Path) -> dict[str, str]:
+    """What a sweep file says it costs, by scale; empty where it cannot be read or says nothing."""
+    try:
+        budget = _read(path).get("budget", {})
+    except InputError:
+        return {}
+    return {str(scale): str(amount) for scale, amount in budget.items()} if isinstance(budget, dict) else {}
+
+
+def _read(path: Path) -> Content:
+    try:
+        content = get_loader("yaml")(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot be read: {reason}{_moved(path)}") from error
+    if not isinstance(content, dict):
+        raise InputError("holds no keys; configs/sweeps/ has examples")
+    return content
+
+
+def _moved(path: Path) -> str:
+    """Where the study of a sweep file that is gone is now: the papers' have a folder of their own."""
+    if not path.exists():
+        for file in sorted(PAPERS.glob("*.yaml")):
+            if _read(file).get("study") == path.stem:
+                return f"; the study {path.stem!r} is {file} now"
+    return ""
+
+
+def _completed(content: Content, scale: str | None, budget: str | None) -> Content:
+    """The file's keys over those of its scale, with one budget and every model written out."""
+    scale = scale or content.get("scale", "")
+    if not isinstance(scale, str):
+        raise InputError(f"scale is {scale!r}; it is the name of a file in {SCALES}")
+    if scale:
+        content = _over(_read_scale(scale), content) | {"scale": scale}
+    budgets = content.get("budget", "")
+    if isinstance(budgets, dict):
+        content["budget"] = budgets.get(Path(scale).stem, "")
+        if not (content["budget"] or budget):
+            raise InputError(
+                f"budget: there is none for the scale {scale!r}; it has {', '.join(map(str, budgets))}; "
+                "call it with --budget"
+            )
+    if budget is not None:
+        content["budget"] = budget
+    ladders = content.get("ladders")
+    if isinstance(ladders, list):
+        content["ladders"] = [_written_out(ladder, content.get("schedule", {})) for ladder in ladders]
+    return content
+
+
+def _read_scale(scale: str) -> Content:
+    path = Path(scale) if scale.endswith(".yaml") else SCALES / f"{scale}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SCALES.glob("*.yaml"))) or "none"
+        raise InputError(f"scale {scale!r}: there is no {path}; in {SCALES} there are: {known}")
+    try:
+        return _read(path)
+    except InputError as error:
+        raise InputError(f"scale {path}: {error}") from error
+
+
+def _over(below: Content, above: Content) -> Content:
+    """`above` laid over `below`, section by section."""
+    merged = below | above
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            merged[key] = _over(below[key], above[key])
+    return merged
+
+
+def _written_out(ladder: Any, schedule: Content) -> Any:
+    """A ladder with one model for each combination of what its models vary."""
+    if not isinstance(ladder, dict) or not isinstance(ladder.get("models"), list):
+        return ladder  # the parser says what is wrong with it
+    models = [each for model in ladder["models"] for each in _combinations(_with_fractions(model))]
+    for model in models:
+        if isinstance(model, dict) and isinstance(model.get("schedule"), dict):
+            model["schedule"] = _over(schedule, model["schedule"])
+    return ladder | {"models": models}
+
+
+def _combinations(model: Any) -> Iterator[Any]:
+    if not isinstance(model, dict) or "vary" not in model:
+        yield model
+        return
+    varied = model["vary"]
+    if not isinstance(varied, dict) or not all(isinstance(values, list) for values in varied.values()):
+        raise InputError(f"vary: {varied!r} is not a mapping of names to lists of values")
+    fixed = {key: value for key, value in model.items() if key != "vary"}
+    if twice := sorted(fixed.keys() & varied.keys()):
+        raise InputError(f"vary: {twice[0]} is given beside it, too; leave one of them out")
+    for values in itertools.product(*varied.values()):
+        yield _with(fixed, dict(zip(varied, values, strict=True)))
+
+
+def _with(model: Content, choices: Mapping[str, Any]) -> Content:
+    """One model: `shape.n_layer` is set in the shape, a single horizon is a list of one."""
+    changed = model | {"shape": dict(model.get("shape", {}))}
+    for name, value in choices.items():
+        section, _, key = name.partition(".")
+        if not key:
+            is_list = name in ("horizons_tokens", "horizons", "compute", "exact_compute", "seeds")
+            changed[name] = [value] if is_list and not isinstance(value, list) else value
+        elif section == "shape":
+            changed["shape"][key] = value
+        else:
+            raise InputError(f"vary: {name!r} is no key of a model, nor shape.<argument>")
+    return changed
+
+
+def _with_fractions(value: Any) -> Any:
+    """`1/8` in a model as a number."""
+    if isinstance(value, dict):
+        return {key: _with_fractions(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_fractions(each) for each in value]
+    if isinstance(value, str) and re.fullmatch(r"\d+/[1-9]\d*", value):
+        return float(Fraction(value))
+    return value

@@ -1,0 +1,293 @@
+"""What a file in `configs/sweeps/` holds: the dataclasses are its documentation.
+
+`reading.py` makes them of YAML. Sizes and horizons are given outright, or as shares of the *reference*: the
+network of N parameters and the horizon of D tokens that the budget pays for (`reference.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scaling_laws.models.families import family_named
+from scaling_laws.models.optimizers import OPTIMIZERS, OptimizerName
+from scaling_laws.study.errors import InputError, require_positive
+from scaling_laws.study.schedule import Schedule
+from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
+from scaling_laws.sweeps.plan.search_section import ShapeSearch
+
+OPTIMIZER_SETTINGS = {name for optimizer in OPTIMIZERS.values() for name in optimizer.settings}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One size, and how long it is trained.
+
+    In a file, `vary: {name: [values]}` beside these keys stands for the models of all combinations; a name is
+    one of the keys below, or `shape.<argument>`.
+    """
+
+    shape: dict[str, Any] = field(default_factory=dict)
+    """Constructor arguments of the network but for n_vocab and n_ctx.
+
+    A built-in family takes a size instead: `N`, the non-embedding parameters (met within 2 %), and, if
+    wanted, `n_layer` or `aspect_ratio` (d_model / n_layer), `head_width` and `d_ff_ratio` (d_ff / d_model);
+    of an LSTM `n_layer` (2). `dropout`, `n_reuse`, `tied` and `bias` may stand beside it. `N_about` takes the
+    nearest network there is, `N_reused` counts a recurrent Transformer's blocks as often as they are used.
+    """
+    size: float | None = None
+    """N as a share of the reference's; the nearest network there is."""
+    reused_size: float | None = None
+    """The same share of the parameters counted as often as they are used: equal FLOPs a token."""
+    of_optimum: float | None = None
+    """N as a multiple of the size that the last fit, or Hoffmann's rule, calls best for `compute`."""
+    horizons_tokens: tuple[int, ...] = ()
+    """D of each run. The longest is the trunk and the others its cooldown branches, where the schedule and
+    the learning rate allow it; else each is a training of its own."""
+    horizons: tuple[float, ...] = ()
+    """The same as shares of the reference's D."""
+    compute: tuple[float, ...] = ()
+    """The same as shares of the reference's C = 6 N D: each D is what that compute leaves this network."""
+    exact_compute: tuple[float, ...] = ()
+    """The same by all rows of FLOPs, head and context included: equal FLOPs between families."""
+    seeds: tuple[int, ...] = (1,)
+    n_ctx: int | None = None
+    """Instead of the sweep's; held-out windows are then so many more or fewer, too."""
+    batch_sequences: int | None = None
+    """Instead of the sweep's; by default, where n_ctx is another, as many tokens a step."""
+    devices: int | None = None
+    """Instead of the trainer's: how many of them train it together."""
+    train_halvings: int = 0
+    """How often the training split is halved: what the model sees of it."""
+    schedule: Schedule | None = None
+    """Instead of the sweep's. In a file, keys that are left out are the sweep's."""
+
+    def __post_init__(self) -> None:
+        require_positive(
+            n_ctx=self.n_ctx,
+            batch_sequences=self.batch_sequences,
+            devices=self.devices,
+            size=self.size,
+            reused_size=self.reused_size,
+            of_optimum=self.of_optimum,
+        )
+        _require_not_negative(train_halvings=self.train_halvings)
+        asked = dict(self.shape) or "a model"
+        if len(self.horizon_kinds) != 1:
+            raise InputError(
+                f"{asked}: how long is it trained? Give one of horizons_tokens (tokens), horizons, compute "
+                "and exact_compute (shares of the budget's reference)"
+            )
+        if min(getattr(self, self.horizon_kinds[0])) <= 0:
+            raise InputError(f"{asked}: {self.horizon_kinds[0]} must be positive")
+        if len(self.size_kinds) > 1:
+            raise InputError(f"{asked}: {' and '.join(self.size_kinds)} are two sizes; leave one of them out")
+        if self.of_optimum is not None and len(self.compute) != 1:
+            raise InputError(f"{asked}: of_optimum is of one compute; vary it with compute: [[...], [...]]")
+        if not self.seeds:
+            raise InputError(f"{asked}: seeds is empty; leave it out for seed 1")
+
+    @property
+    def horizon_kinds(self) -> list[str]:
+        """Which of the four ways to give horizons are used."""
+        names = ("horizons_tokens", "horizons", "compute", "exact_compute")
+        return [name for name in names if getattr(self, name)]
+
+    @property
+    def size_kinds(self) -> list[str]:
+        """Which sizes are given, beside the shape."""
+        return [name for name in ("size", "reused_size", "of_optimum") if getattr(self, name) is not None]
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the budget decides its size or its horizons."""
+        return bool(self.size_kinds) or "horizons_tokens" not in self.horizon_kinds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """Sizes of one family that share a learning-rate rule. It names `family` or `class_path`."""
+
+    family: str | None = None
+    """A built-in network."""
+    class_path: str | None = None
+    """A network of your own, module.Class, importable from the working directory; its family is its own."""
+    learning_rate: LearningRateRule | float
+    """A rule, or one rate for all."""
+    models: tuple[Model, ...]
+    learning_rate_factors: tuple[float, ...] = (1.0,)
+    """Multiples of the rate to train every model with: for a sweep that looks for the rule."""
+
+    def __post_init__(self) -> None:
+        if (self.family is None) == (self.class_path is None):
+            raise InputError("a ladder names either its family (transformer, lstm) or a class_path")
+        if self.family is not None:
+            family_named(self.family)
+        if isinstance(self.learning_rate, LearningRateRule):
+            self.learning_rate.check()
+        elif self.learning_rate <= 0:
+            raise InputError(f"learning_rate is {self.learning_rate}; it must be positive")
+        if not self.learning_rate_factors or min(self.learning_rate_factors) <= 0:
+            raise InputError("learning_rate_factors must be one positive number or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One study.
+
+    Raises:
+        InputError: a value makes no sense.
+    """
+
+    study: str
+    """Name of the study and of its folder."""
+    question: str
+    """What the study is to find out: the report begins with it."""
+    corpus: str
+    """A file of `configs/data/`; the tokens are built into `data/<its name>` when they are not there."""
+    ladders: tuple[Ladder, ...] = ()
+    include: tuple[str, ...] = ()
+    """Instead of ladders: sweep files whose experiments make up this study. What several ask for is trained
+    once, and carries the tag of each."""
+    search: ShapeSearch | None = None
+    """A search for the best shape of one size by Optuna, instead of ladders."""
+    scale: str = ""
+    """A file of `configs/scales/` by its name, with defaults for all of these keys: what is right for a
+    laptop or a GPU. `--scale` takes another."""
+    budget: str = ""
+    """`30 core-minutes`, `2 GPU-hours`, `1e18 FLOPs`: the reference network and horizon are the largest that
+    it pays for. In a file, a mapping has one for each scale. `--budget` gives another."""
+    tokens_per_parameter: float = 20.0
+    """D / N of the reference (N non-embedding)."""
+    most_tokens: int | None = None
+    """The reference's D is no longer: one pass over the corpus."""
+    laws: str = ""
+    """laws.json of an earlier study: `of_optimum` is around its N_opt(C), where the file is there."""
+    n_ctx: int = 128
+    batch_sequences: int = 16
+    """Windows an optimiser step, over all devices and accumulated micro-batches."""
+    noise_suffix_tokens: int = 0
+    """Of each window's n_ctx positions, so many at the end are random tokens (`data.noise_suffix_tokens`)."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """Of every run; its horizon is the run's own."""
+    optimizer: OptimizerName = "adamw"
+    beta1: float = 0.9
+    """AdamW's decay of the mean gradient."""
+    beta2: float = 0.95
+    """AdamW's decay of the mean squared gradient."""
+    weight_decay: float = 0.1
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+    log_every_n_steps: int = 20
+    evaluations_per_doubling: int = 2
+    """Held-out evaluations each time the tokens double."""
+    evaluation_every_n_steps: int = 0
+    """And after every n-th step; 0 for none of these."""
+    evaluation_windows: int = 64
+    """Windows a held-out corpus at each of them."""
+    final_windows: int = 512
+    """Windows a held-out corpus after the last step."""
+    probe_windows: int = 8
+    """Windows whose every token's loss is kept at each evaluation."""
+    noise_scale_every_n_steps: int = 64
+    """Steps between two measurements of the gradient noise scale; 0 for none."""
+    patience: int = 0
+    """Early stopping, for data-limited runs: evaluations without a new lowest loss after which a run ends."""
+    patience_corpus: str = "val"
+    """The held-out corpus that decides; Kaplan 2020 lets `test` decide."""
+    overlays: tuple[str, ...] = ()
+    """Files of `configs/trainer/`, as `fit --config` takes them: later ones win."""
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Lightning Trainer arguments of every run; they win over the overlays'. Without either: one CPU."""
+    compile: bool = False
+    """Whether networks go through torch.compile."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.study):
+            raise InputError(f"study {self.study!r}: a name has letters, digits, '-', '_' and '.' only")
+        require_positive(
+            n_ctx=self.n_ctx,
+            batch_sequences=self.batch_sequences,
+            log_every_n_steps=self.log_every_n_steps,
+            evaluation_windows=self.evaluation_windows,
+            final_windows=self.final_windows,
+            tokens_per_parameter=self.tokens_per_parameter,
+            most_tokens=self.most_tokens,
+        )
+        self._check_kind()
+        _require_not_negative(
+            noise_suffix_tokens=self.noise_suffix_tokens,
+            evaluations_per_doubling=self.evaluations_per_doubling,
+            evaluation_every_n_steps=self.evaluation_every_n_steps,
+            probe_windows=self.probe_windows,
+            noise_scale_every_n_steps=self.noise_scale_every_n_steps,
+            patience=self.patience,
+            weight_decay=self.weight_decay,
+            gradient_clip=self.gradient_clip,
+        )
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
+        for name in sorted(OPTIMIZER_SETTINGS - set(OPTIMIZERS[self.optimizer].settings)):
+            if getattr(self, name) != getattr(type(self), name):
+                raise InputError(f"{name} is no setting of optimizer: {self.optimizer}; leave it out")
+        if self.trainer_arguments.keys() & {"max_steps", "default_root_dir"}:
+            raise InputError("trainer: max_steps and default_root_dir are given by the plan; leave them out")
+
+    def _check_kind(self) -> None:
+        kinds = [name for name in ("ladders", "include", "search") if getattr(self, name)]
+        if not kinds:
+            raise InputError(
+                f"study {self.study!r}: plans no run; give it ladders with models, a search, "
+                "or files to include"
+            )
+        if len(kinds) > 1:
+            raise InputError(f"study {self.study!r}: has {' and '.join(kinds)}; leave one of them out")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the budget decides anything."""
+        return any(model.needs_reference for ladder in self.ladders for model in ladder.models)
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Of every run, overlays and defaults filled in."""
+        return {"accelerator": "cpu", "devices": 1} | self._overlaid["trainer"] | self.trainer
+
+    @property
+    def noise_scale(self) -> dict[str, Any]:
+        """The configuration's section of that name: sharded strategies cannot measure it."""
+        return {"every_n_steps": self.noise_scale_every_n_steps} | self._overlaid["noise_scale"]
+
+    @cached_property
+    def _overlaid(self) -> dict[str, dict[str, Any]]:
+        merged: dict[str, dict[str, Any]] = {"trainer": {}, "noise_scale": {}}
+        for name in self.overlays:
+            for section, values in _read_overlay(Path(name)).items():
+                if section not in merged or not isinstance(values, dict):
+                    raise InputError(
+                        f"{name}: has {section!r}; a sweep's overlay may hold {', '.join(merged)}"
+                    )
+                merged[section] |= values
+        return merged
+
+
+def _read_overlay(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"overlay {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"overlay {path}: holds no sections; configs/trainer/ has examples")
+    return content
+
+
+def _require_not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if value < 0:
+            raise InputError(f"{name} is {value}; it must be 0 or more")

@@ -1,0 +1,1 @@
+"""Jobs become records: processes, leases, attempts and what a user sees of it."""

@@ -1,0 +1,280 @@
+"""What a sweep has cost: every attempt at every trunk, failed and killed ones included. No torch.
+
+`scaling-laws sweep FILE --status` prints it: what is done, what runs, what it cost, and what failed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import PLAN_FILE, write_atomically
+from scaling_laws.sweeps.plan.experiments import Plan
+from scaling_laws.sweeps.run import attempts, lease
+from scaling_laws.sweeps.run.attempts import Attempt, Place
+from scaling_laws.sweeps.run.curve_tail import last_row, reached_step
+
+LEDGER_FILE = "ledger.csv"
+RUNNING = "running"
+LOST = (attempts.FAILED, attempts.OUT_OF_MEMORY, attempts.KILLED)
+LISTED = 20
+"""Trainings named one by one; more are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedPart:
+    """What the ledger must know of a planned run: a row of `plan.json`."""
+
+    name: str
+    trunk: str
+    steps: int
+    batch_tokens: int
+    trained_tokens: int
+    C: float
+    D: int
+    devices: int
+
+    @property
+    def start_step(self) -> int:
+        """Steps that a cooldown branch takes over from its trunk."""
+        return self.steps - self.trained_tokens // self.batch_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerRow:
+    """One attempt; `ledger.csv` has these columns."""
+
+    training: str
+    attempt: int
+    """From 1."""
+    outcome: str
+    """done, failed, out_of_memory, interrupted, killed or running."""
+    reason: str
+    host: str
+    pid: int
+    started: str
+    """UTC, ISO 8601."""
+    elapsed_s: float
+    """Of an attempt that was killed: up to its last sign of life."""
+    devices: int
+    device_s: float
+    """elapsed_s times devices: core-seconds on the processor."""
+    tokens: int
+    """That it trained, whether or not they were saved."""
+    C: float
+    """6 N tokens, FLOPs."""
+    split: int
+    """Factor by which the batch was split into more micro-batches than planned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkLedger:
+    """What became of a trunk."""
+
+    name: str
+    n_runs: int
+    n_done: int
+    is_running: bool
+    set_aside: str | None
+    rows: tuple[LedgerRow, ...]
+
+
+def parts_of(plan: Plan) -> list[PlannedPart]:
+    """The runs of a plan."""
+    return [
+        _part(vars(run) | {"trunk": trunk.name, "devices": trunk.devices})
+        for trunk in plan.trunks
+        for run in trunk.runs
+    ]
+
+
+def planned_parts(folder: Path) -> list[PlannedPart] | None:
+    """The runs of a study's `plan.json`; None where there is none that can be read."""
+    try:
+        return [_part(run) for run in json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["runs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _part(run: Mapping[str, Any]) -> PlannedPart:
+    return PlannedPart(**{field.name: run[field.name] for field in fields(PlannedPart)})
+
+
+def trunk_ledgers(folder: Path, parts: Iterable[PlannedPart]) -> Iterator[TrunkLedger]:
+    """The ledger of every trunk below a study's folder, in the plan's order."""
+    trunks: dict[str, list[PlannedPart]] = {}
+    for part in parts:
+        trunks.setdefault(part.trunk, []).append(part)
+    for name, runs in trunks.items():
+        done = [run for run in runs if (folder / run.name / "record.json").exists()]
+        is_running = len(done) < len(runs) and lease.is_held(folder / name)
+        history = attempts.read(folder / name)
+        rows = [
+            _row(folder, runs, number, attempt, later, is_running)
+            for number, (attempt, later) in enumerate(
+                zip_longest(history.attempts, history.attempts[1:]), start=1
+            )
+        ]
+        finished = len(done) == len(runs)
+        yield TrunkLedger(
+            name=name,
+            n_runs=len(runs),
+            n_done=len(done),
+            is_running=is_running,
+            set_aside=None if finished else history.set_aside(),
+            rows=tuple(rows),
+        )
+
+
+def write_ledger(plan: Plan) -> None:
+    """Write `ledger.csv` into the study's folder: one row an attempt.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written to.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(LedgerRow)], lineterminator="\n")
+    writer.writeheader()
+    for trunk in trunk_ledgers(plan.folder, parts_of(plan)):
+        writer.writerows(asdict(row) for row in trunk.rows)
+    write_atomically(plan.folder / LEDGER_FILE, text.getvalue())
+
+
+def _row(
+    folder: Path,
+    runs: Sequence[PlannedPart],
+    number: int,
+    attempt: Attempt,
+    later: Attempt | None,
+    is_running: bool,
+) -> LedgerRow:
+    end, elapsed_s, outcome = attempt.end, attempt.elapsed_s, attempt.outcome
+    if outcome is None:
+        outcome = RUNNING if is_running and later is None else attempts.KILLED
+    if end is None:
+        end = _reached(folder, runs) if later is None else later.start
+    if elapsed_s is None:
+        last_sign_s = time.time() if outcome == RUNNING else _last_sign_s(folder, runs)
+        elapsed_s = max(0.0, last_sign_s - attempt.start_s)
+    tokens = max(0, _tokens(runs, end) - _tokens(runs, attempt.start))
+    devices = runs[0].devices
+    return LedgerRow(
+        training=runs[0].trunk,
+        attempt=number,
+        outcome=outcome,
+        reason=attempt.reason,
+        host=attempt.host,
+        pid=attempt.pid,
+        started=datetime.fromtimestamp(attempt.start_s, UTC).isoformat(timespec="seconds"),
+        elapsed_s=round(elapsed_s, 3),
+        devices=devices,
+        device_s=round(elapsed_s * devices, 3),
+        tokens=tokens,
+        C=float(f"{runs[0].C / runs[0].D * tokens:.6g}"),
+        split=attempt.split,
+    )
+
+
+def _tokens(runs: Sequence[PlannedPart], place: Place) -> int:
+    """Tokens that a trunk has trained when it is at `place`."""
+    finished = sum(run.trained_tokens for run in runs[: place.records])
+    if place.records >= len(runs):
+        return finished
+    run = runs[place.records]
+    return finished + max(0, place.step - run.start_step) * run.batch_tokens
+
+
+def _reached(folder: Path, runs: Sequence[PlannedPart]) -> Place:
+    left = [run for run in runs if not (folder / run.name / "record.json").exists()]
+    step = reached_step(last_row(folder / left[0].name)) if left else 0
+    return Place(records=len(runs) - len(left), step=step)
+
+
+def _last_sign_s(folder: Path, runs: Sequence[PlannedPart]) -> float:
+    """When anything of a trunk was last written (seconds since 1970)."""
+    paths = [folder / runs[0].trunk / lease.OWNER_FILE, *(folder / run.name / "curve.csv" for run in runs)]
+    return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
+
+
+def ledger_of(folder: Path, plan: Plan | None = None) -> list[TrunkLedger]:
+    """The ledger of a study's folder, by the plan or, without one, by its `plan.json`.
+
+    Raises:
+        InputError: the folder holds no plan.
+    """
+    parts = parts_of(plan) if plan else planned_parts(folder)
+    if parts is None:
+        raise InputError(f"{folder / PLAN_FILE}: no plan to be read; a sweep writes it when it begins")
+    return list(trunk_ledgers(folder, parts))
+
+
+def status_text(study: str, trunks: Sequence[TrunkLedger]) -> str:
+    """The ledger of a study in a few lines."""
+    n_runs, n_done = sum(trunk.n_runs for trunk in trunks), sum(trunk.n_done for trunk in trunks)
+    finished = [trunk for trunk in trunks if trunk.n_done == trunk.n_runs]
+    running = [trunk for trunk in trunks if trunk.is_running]
+    aside = [trunk for trunk in trunks if trunk.set_aside and not trunk.is_running]
+    n_waiting = len(trunks) - len(finished) - len(running) - len(aside)
+    rows = [row for trunk in trunks for row in trunk.rows]
+    lost = [row for row in rows if row.outcome in LOST]
+    lines = [
+        f"study {study}: {n_done} of {n_runs} runs done",
+        f"trainings: {len(trunks)} planned, {len(finished)} done, {len(running)} running, "
+        f"{n_waiting} waiting, {len(aside)} set aside",
+        f"attempts: {len(rows)}{_outcomes(rows)}",
+        f"spent: {_spent(rows)}",
+        f"  of it by attempts that failed or were killed: {_spent(lost)}",
+    ]
+    lines += _named("running", [_running(trunk) for trunk in running])
+    lines += _named(
+        "set aside (--retry-failed tries them again)",
+        [f"{trunk.name}: {trunk.set_aside}" for trunk in aside],
+    )
+    lines += _named("failed, and tried again", [_failed(trunk) for trunk in trunks if _has_failed(trunk)])
+    return "\n".join(lines)
+
+
+def _outcomes(rows: Sequence[LedgerRow]) -> str:
+    counts = Counter(row.outcome for row in rows)
+    return f" ({', '.join(f'{n} {outcome}' for outcome, n in sorted(counts.items()))})" if rows else ""
+
+
+def _spent(rows: Sequence[LedgerRow]) -> str:
+    seconds = sum(row.device_s for row in rows)
+    return (
+        f"{seconds:,.0f} device-seconds ({timedelta(seconds=round(seconds))}), "
+        f"{sum(row.C for row in rows):.3g} FLOPs (6ND)"
+    )
+
+
+def _running(trunk: TrunkLedger) -> str:
+    if not trunk.rows or trunk.rows[-1].outcome != RUNNING:
+        return trunk.name
+    row = trunk.rows[-1]
+    return f"{trunk.name}: on {row.host}, process {row.pid}, for {timedelta(seconds=round(row.elapsed_s))}"
+
+
+def _has_failed(trunk: TrunkLedger) -> bool:
+    return trunk.set_aside is None and any(row.outcome in LOST and row.reason for row in trunk.rows)
+
+
+def _failed(trunk: TrunkLedger) -> str:
+    lost = [row for row in trunk.rows if row.outcome in LOST]
+    return f"{trunk.name}: {len(lost)} attempts lost, last: {lost[-1].reason}"
+
+
+def _named(title: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return [f"{title}:", *(f"  {line}" for line in lines[:LISTED]), *more]

@@ -1,0 +1,1 @@
+"""The search for the best shape of one N, sampled by Optuna."""
