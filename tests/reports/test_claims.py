@@ -14,11 +14,12 @@ from scaling_laws.report.claims import (
     Limit,
     Measured,
     Verdict,
+    claim_files,
     claims_table,
     findings,
     not_measured,
-    write_claims,
 )
+from scaling_laws.study.own_files import write_own_files
 
 SPAN, RMS = "decades", "the distance in per cent"
 
@@ -113,7 +114,7 @@ def test_a_rule_says_itself(confirmed: tuple[float, float], words: str) -> None:
 def test_files(tmp_path: Path) -> None:
     claims = [claim_of(), claim_of(slug="it-shrinks", measure=lambda study, laws: not_measured("no runs"))]
     found = findings(claims, None, {})  # type: ignore[arg-type]
-    write_claims("Claims of a paper", found, tmp_path)
+    write_own_files(tmp_path, claim_files("Claims of a paper", found), writer="paper")
     entries = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
     with open(tmp_path / "claims.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -128,5 +129,5 @@ def test_files(tmp_path: Path) -> None:
     assert rows[1]["value"] == ""
     table = claims_table(found)
     assert len(table.rows) == 2 and table.caption.startswith("1 confirmed, 1 not measured")
-    write_claims("Claims of a paper without any", [], tmp_path)
+    write_own_files(tmp_path, claim_files("Claims of a paper without any", []), writer="paper")
     assert json.loads((tmp_path / "claims.json").read_text(encoding="utf-8")) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import re
 import shutil
 from pathlib import Path
@@ -18,36 +17,56 @@ from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.cli import main
 from scaling_laws.commands import report
-from scaling_laws.commands.report import POINTS_A_CURVE, export, thinned
+from scaling_laws.commands.report import POINTS_A_CURVE, export, thinned, write_study_report
 from scaling_laws.laws.results.study import fit_folder
+from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.report.pictures import KEPT_DPI, KEPT_STEP, LARGEST_KEPT_BYTES, PNG_DPI, smaller_png
+from scaling_laws.report.pictures import (
+    KEPT_DPI,
+    KEPT_STEP,
+    LARGEST_KEPT_BYTES,
+    PNG_DPI,
+    Picture,
+    smaller_png,
+)
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.own_files import LIST_FILE
 from scaling_laws.study.runs import NOT_EXPORTED, Study, load_study
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_small_results_are_copied_and_old_figures_removed(synthetic: FittedStudy, tmp_path: Path) -> None:
-    study, folder = synthetic.study, tmp_path / "results"
-    figures = study.folder / "figures"
-    figures.mkdir(exist_ok=True)
-    (figures / "one.png").write_bytes(png_of(np.zeros((30, 30, 3), np.uint8)))
-    (figures / "one.svg").write_text("<svg/>", encoding="utf-8")
-    (figures / "notes.txt").write_text("not a figure", encoding="utf-8")
-    (study.folder / "laws.json").write_text("{}", encoding="utf-8")
-    (folder / "figures").mkdir(parents=True)
-    (folder / "figures" / "old.png").write_bytes(b"old")
-    said = export(study, folder, study.folder)
+    study, laws, folder = synthetic.study, synthetic.laws, tmp_path / "results"
+    export(study, laws, [picture("one"), picture("old")], folder)
+    (folder / "figures" / "holiday.png").write_bytes(b"the user's own")
+    said = export(study, laws, [picture("one")], folder)
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert {"laws.json", "curves.csv.gz", "figures/one.png"} <= names
-    assert not names & {"figures/old.png", "figures/one.svg", "figures/notes.txt"}
-    assert said.startswith(f"{len(names)} files, ")
+    assert {"laws.json", "curves.csv.gz", "figures/one.png", "figures/holiday.png"} <= names
+    assert "figures/old.png" not in names
+    assert said.startswith(f"{len(names - {'figures/holiday.png', LIST_FILE})} files, ")
     before = (folder / "curves.csv.gz").read_bytes()
     curves = pd.read_csv(io.BytesIO(gzip.decompress(before)))
     assert set(curves["run"]) == set(study.runs["run"])
-    export(study, folder, study.folder)
+    export(study, laws, [picture("one")], folder)
     assert (folder / "curves.csv.gz").read_bytes() == before
+
+
+def test_an_export_carries_nothing_that_lay_in_the_study(synthetic: FittedStudy, tmp_path: Path) -> None:
+    """A study may come from a stranger: its figures may be pages with scripts, its laws.json anything."""
+    study = synthetic.study
+    (study.folder / "figures").mkdir(exist_ok=True)
+    for name in ("figures/strange.png", "figures/strange.svg", "laws.json", "headline.md"):
+        (study.folder / name).write_text("<svg><script>alert(1)</script></svg>", encoding="utf-8")
+    (study.folder / "plan.json").write_text('{"runs": []}   <script>', encoding="utf-8")
+    try:
+        export(study, synthetic.laws, [picture("one")], tmp_path / "results")
+    finally:
+        for name in ("figures/strange.png", "figures/strange.svg", "laws.json", "headline.md", "plan.json"):
+            (study.folder / name).unlink()
+    for path in (tmp_path / "results").rglob("*"):
+        assert "strange" not in path.name and path.name != "plan.json"
+        assert path.is_dir() or b"script" not in path.read_bytes()
 
 
 def test_large_results_are_refused(
@@ -55,7 +74,7 @@ def test_large_results_are_refused(
 ) -> None:
     monkeypatch.setattr(report, "LARGEST_EXPORT_BYTES", 1000)
     with pytest.raises(InputError, match="nothing was written"):
-        export(synthetic.study, tmp_path / "results", synthetic.study.folder)
+        export(synthetic.study, synthetic.laws, [], tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
 
@@ -103,15 +122,18 @@ def test_a_large_picture_is_exported_with_fewer_pixels() -> None:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """One family of four sizes, with its laws."""
     folder = tmp_path_factory.mktemp("study") / "small"
-    study = load_study(write_synthetic_study(folder, families=("transformer",), max_sizes=4))
-    (folder / "laws.json").write_text(json.dumps(fit_folder(study, resamples=20).to_json()), encoding="utf-8")
-    return study
+    return load_study(write_synthetic_study(folder, families=("transformer",), max_sizes=4))
 
 
 @pytest.fixture(scope="module")
-def exported(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def laws(study: Study) -> Laws:
+    return fit_folder(study, resamples=20)
+
+
+@pytest.fixture(scope="module")
+def exported(study: Study, laws: Laws, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "small"
-    export(study, folder, study.folder)
+    export(study, laws, [], folder)
     return folder
 
 
@@ -129,14 +151,14 @@ def test_an_export_is_read_as_the_study(study: Study, exported: Path) -> None:
     assert again.positions().empty and again.positions(final_only=False).empty
 
 
-def test_laws_of_an_export_are_the_studys(study: Study, exported: Path) -> None:
+def test_laws_of_an_export_are_the_studys(laws: Laws, exported: Path) -> None:
     """All but what needs losses by position; the note says so."""
-    of_study = json.loads((study.folder / "laws.json").read_text(encoding="utf-8"))
+    of_study = laws.to_json()
     of_export = fit_folder(load_study(exported), resamples=20).to_json()
     assert of_export["warnings"][0] == NOT_EXPORTED and NOT_EXPORTED not in of_study["warnings"]
-    for laws in (of_study, of_export):
+    for content in (of_study, of_export):
         for key in ("positions", "late_positions", "warnings", "manifest"):
-            laws.pop(key)
+            content.pop(key)
     assert of_export == of_study
 
 
@@ -186,7 +208,50 @@ def test_the_recorded_studies_are_exports(name: str) -> None:
         assert len(usable) == 50
 
 
+def picture(name: str) -> Picture:
+    png = png_of(np.zeros((30, 30, 3), np.uint8))
+    return Picture(name=name, title=name, chapter="scale", description="", svg=b"<svg/>", png=png)
+
+
 def png_of(pixels: np.ndarray) -> bytes:
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "png")
     return content.getvalue()
+
+
+# --- what is not ours ------------------------------------------------------------------------------
+
+
+def test_a_run_called_summary_is_not_removed(study: Study, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(study.folder, folder)
+    run = next(path.parent for path in folder.glob("*/record.json"))
+    run.rename(folder / "summary")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"summary: holds .*; move it away"):
+        write_study_report(load_study(folder), folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["figures", "summary"])
+def test_a_strangers_links_are_not_followed(study: Study, tmp_path: Path, name: str) -> None:
+    (tmp_path / "home").mkdir()
+    folder = tmp_path / "study"
+    shutil.copytree(study.folder, folder)
+    (folder / name).symlink_to(tmp_path / "home")
+    with pytest.raises(InputError, match=f"{name}: is a symbolic link"):
+        write_study_report(load_study(folder), folder)
+    assert not list((tmp_path / "home").iterdir())
+
+
+def test_an_export_into_a_folder_of_ones_own_is_refused_before_anything_is_fitted(
+    study: Study, tmp_path: Path
+) -> None:
+    (tmp_path / "paper" / "figures").mkdir(parents=True)
+    (tmp_path / "paper" / "figures" / "holiday.png").write_bytes(b"mine")
+    with pytest.raises(SystemExit):
+        main(["report", str(study.folder), "-o", str(tmp_path / "o"), "--export", str(tmp_path / "paper")])
+    assert [path.name for path in tmp_path.rglob("*")] == ["paper", "figures", "holiday.png"]
+    with pytest.raises(SystemExit):
+        main(["report", str(study.folder), "-o", str(tmp_path / "paper")])
+    assert [path.name for path in tmp_path.rglob("*")] == ["paper", "figures", "holiday.png"]

@@ -17,8 +17,14 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from scaling_laws.report import tables
 from scaling_laws.report.content import Content, content_of
-from scaling_laws.report.tensorboard import write_study_summary
+from scaling_laws.report.tensorboard import SUMMARY_RUN, summary_files
 from scaling_laws.report.tensorboard_layout import categories
+from scaling_laws.study.own_files import write_own_files
+
+
+def written(content: Content, folder: Path) -> Path:
+    write_own_files(folder, summary_files(content), writer="report")
+    return folder / SUMMARY_RUN
 
 
 def values_of(folder: Path) -> dict[str, Any]:
@@ -33,10 +39,7 @@ def content(one_run: Any) -> Content:
 
 
 def test_figures_and_tables_can_be_read_back(content: Content, tmp_path: Path) -> None:
-    (tmp_path / "summary").mkdir()
-    (tmp_path / "summary" / "events.out.tfevents.of.an.older.report").touch()
-    folder = write_study_summary(content, tmp_path)
-    values = values_of(folder)
+    values = values_of(written(content, tmp_path))
     assert content.pictures
     for picture in content.pictures:
         image = values[f"figures/{picture.name}"].image
@@ -98,7 +101,7 @@ def test_compute_axes_are_those_of_the_runs(synthetic: Any) -> None:
 
 def test_layout_can_be_read_back(content: Content, synthetic: Any, tmp_path: Path) -> None:
     without_figures = replace(content, laws=synthetic.laws, tables=synthetic.tables, chapters=())
-    values = values_of(write_study_summary(without_figures, tmp_path))
+    values = values_of(written(without_figures, tmp_path))
     assert layout_of(values) == categories(synthetic.tables)
 
 

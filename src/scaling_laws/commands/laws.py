@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.own_files import is_laws_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,6 +134,8 @@ def _check_output(output: Path, runs: Path) -> None:
         raise InputError(f"{output}: not a file that could be replaced; give another name with -o")
     if output.exists() and runs.exists() and output.samefile(runs):
         raise InputError(f"{output}: that is the table itself; give another name with -o")
+    if output.exists() and not is_laws_file(output):
+        raise InputError(f"{output}: is there already, and is no laws.json; give another name with -o")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{output}: no permission to write in {folder}; give another place with -o")
 

@@ -7,14 +7,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scaling_laws.commands.report import FORCE
 from scaling_laws.commands.sweep import add_training_arguments
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.own_files import require_own_folder, write_own_files
 
 if TYPE_CHECKING:
     from scaling_laws.report.paper import Paper
     from scaling_laws.study.runs import Study
 
 KEPT_FILES = ("claims.json", "claims.csv", "claims.md", "page.md")
+EARLIER_PAGE, EARLIER_EXPORT = ("claims.json", "page.html"), ("claims.json", "claims.md")
+"""What versions without a list of their files left, all of it."""
 
 
 def add_paper_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +39,7 @@ def add_paper_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="copy what is small there, too (default: results/papers/NAME)",
     )
+    parser.add_argument("--force", action="store_true", help=FORCE)
     parser.add_argument("--from", dest="module", metavar="MODULE", help="a module of your own with a PAPER")
     add_training_arguments(parser.add_argument_group("training"))
 
@@ -54,6 +59,9 @@ def paper(options: argparse.Namespace) -> None:
     if options.dry_run:
         _preview(chosen, options)
         return
+    require_own_folder(_folder(chosen, options), earlier=EARLIER_PAGE, force=options.force)
+    if (to := _export_folder(chosen, options)) is not None:
+        require_own_folder(to, earlier=EARLIER_EXPORT, force=options.force)
     study, failed = _runs(chosen, options)
     _write(chosen, study, options)
     if failed:
@@ -124,19 +132,29 @@ def _study_of(runs: Path) -> Study:
 def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
     from scaling_laws.laws.results.study import fit_folder
     from scaling_laws.report.claims import counted
-    from scaling_laws.report.paper import write_paper
-    from scaling_laws.study.records import write_atomically
+    from scaling_laws.report.paper import reproduced
 
     laws = fit_folder(study)
-    folder = options.output or options.logs / "papers" / chosen.name
-    found = write_paper(chosen, study, laws, folder)
-    write_atomically(folder / "laws.json", json.dumps(laws.to_json(), indent=1, allow_nan=False) + "\n")
-    if found:
-        print(f"claims: {counted(found)}")
+    result = reproduced(chosen, study, laws)
+    laws_json = json.dumps(laws.to_json(), indent=1, allow_nan=False) + "\n"
+    folder, force = _folder(chosen, options), options.force
+    files = {**result.files, "laws.json": laws_json}
+    write_own_files(folder, files, writer="paper", earlier=EARLIER_PAGE, force=force)
+    if result.found:
+        print(f"claims: {counted(result.found)}")
     print(f"page: {(folder / 'page.html').resolve()}")
-    if options.export is not None:
+    if (to := _export_folder(chosen, options)) is not None:
         from scaling_laws.commands.report import export_files, figures_to_keep
 
-        kept = {name: (folder / name).read_bytes() for name in KEPT_FILES} | figures_to_keep(folder)
-        to = Path("results/papers") / chosen.name if options.export is True else options.export
-        print(f"export: {export_files(kept, to)}")
+        kept = {name: result.files[name] for name in KEPT_FILES} | figures_to_keep(result.pictures)
+        print(f"export: {export_files(kept, to, earlier=EARLIER_EXPORT, force=force)}")
+
+
+def _folder(chosen: Paper, options: argparse.Namespace) -> Path:
+    folder: Path = options.output or options.logs / "papers" / chosen.name
+    return folder
+
+
+def _export_folder(chosen: Paper, options: argparse.Namespace) -> Path | None:
+    folder: Path | None = Path("results/papers") / chosen.name if options.export is True else options.export
+    return folder

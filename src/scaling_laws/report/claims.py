@@ -13,13 +13,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.text import NOTHING, Table, with_interval
-from scaling_laws.study.records import write_atomically
 
 Verdict = Literal["confirmed", "inconclusive", "contradicted", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("confirmed", "inconclusive", "contradicted", "not measured")
@@ -249,16 +247,6 @@ def claim_files(title: str, found: Findings) -> dict[str, str]:
         "claims.csv": _csv(entries),
         "claims.md": _markdown(title, found),
     }
-
-
-def write_claims(title: str, found: Findings, folder: Path) -> None:
-    """Write `claim_files` into a folder.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    for name, content in claim_files(title, found).items():
-        write_atomically(folder / name, content)
 
 
 def _entry(place: int, claim: Claim, finding: Finding) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.content import Content, Page, content_of
 from scaling_laws.report.interactive import explorer_of
 from scaling_laws.report.markdown import markdown
-from scaling_laws.report.pictures import embedded, write_pictures
-from scaling_laws.study.records import write_atomically
+from scaling_laws.report.pictures import embedded, picture_files
+from scaling_laws.study.own_files import write_own_files
 from scaling_laws.study.runs import Study
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
@@ -32,19 +32,26 @@ def write_report(study: Study, laws: Laws, output: Path | None = None) -> Path:
 
 
 def write_content(content: Page, output: Path) -> Path:
-    """Write the page, `<name>.md` beside it, and `figures/` with each figure as PNG and SVG.
+    """Write `page_files` into the page's folder, which may hold other things; return the page."""
+    write_own_files(output.parent, page_files(content, output.stem), writer=output.stem, shared=True)
+    return output
+
+
+def page_files(content: Page, name: str) -> dict[str, str | bytes]:
+    """The contents of `<name>.html`, `<name>.md`, and `figures/` with each figure as PNG and SVG, by name.
 
     The page opens from disk and loads nothing. The same content gives the same bytes.
     """
-    write_pictures(content.pictures, output.parent / FIGURES_FOLDER)
-    write_atomically(output.with_suffix(".md"), markdown(content, FIGURES_FOLDER))
     page = _template().render(
         content=content,
         images=embedded(picture for picture in content.pictures if not picture.note),
         explorer=explorer_of(content.tables, content.laws) if isinstance(content, Content) else None,
     )
-    write_atomically(output, page)
-    return output
+    return {
+        f"{name}.html": page,
+        f"{name}.md": markdown(content, FIGURES_FOLDER),
+        **picture_files(content.pictures, FIGURES_FOLDER),
+    }
 
 
 def _template() -> jinja2.Template:

@@ -11,7 +11,6 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +20,15 @@ from scaling_laws.report.claims import (
     VERDICTS,
     Claim,
     Findings,
+    claim_files,
     claims_table,
     counted,
     findings,
-    write_claims,
 )
 from scaling_laws.report.content import Chapter, Page, Titled, filled
 from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import CHAPTERS, StudyFigure, figures_of
-from scaling_laws.report.html import write_content
+from scaling_laws.report.html import page_files
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import Picture, draw_pictures
 from scaling_laws.report.text import Table
@@ -134,18 +133,32 @@ def _paper_in(module: str) -> Paper | None:
     return getattr(importlib.import_module(module), "PAPER", None)
 
 
-def write_paper(paper: Paper, study: Study, laws: Laws, folder: Path) -> Findings:
-    """Write `claims.json`, `.csv` and `.md`, `figures/`, `page.html` and `page.md`; return the findings.
+@dataclass(frozen=True, kw_only=True)
+class Reproduced:
+    """A paper, judged by runs.
+
+    Attributes:
+        found: each claim, and what was found of it.
+        pictures: its figures.
+        files: contents of `claims.json`, `.csv` and `.md`, `page.html`, `page.md` and `figures/`, by name.
+    """
+
+    found: Findings
+    pictures: tuple[Picture, ...]
+    files: Mapping[str, str | bytes]
+
+
+def reproduced(paper: Paper, study: Study, laws: Laws) -> Reproduced:
+    """Judge a paper by runs, and draw its figures from them.
 
     Raises:
-        InputError: the laws lack something, or the folder cannot be written to.
+        InputError: the laws lack something.
     """
     evidence = paper.evidence.read(study, laws)
     found = findings(paper.claims, evidence, laws)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_claims(f"{paper.title}: its claims, and what {study.name} says", found, folder)
-    write_content(_page(paper, study, evidence, laws, found), folder / "page.html")
-    return found
+    claims = claim_files(f"{paper.title}: its claims, and what {study.name} says", found)
+    page = _page(paper, study, evidence, laws, found)
+    return Reproduced(found=found, pictures=page.pictures, files={**claims, **page_files(page, "page")})
 
 
 def _page(paper: Paper, study: Study, evidence: StudyTables, laws: Laws, found: Findings) -> Page:

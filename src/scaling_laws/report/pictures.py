@@ -11,7 +11,6 @@ import functools
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -112,12 +111,13 @@ def picture_of(figure: StudyFigure[Any], study: StudyTables, laws: Laws) -> Pict
     )
 
 
-def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
-    """`<name>.svg` and `<name>.png` of each."""
-    folder.mkdir(parents=True, exist_ok=True)
+def picture_files(pictures: Iterable[Picture], folder: str) -> dict[str, bytes]:
+    """The contents of `<folder>/<name>.svg` and `<folder>/<name>.png` of each, by name."""
+    files = {}
     for picture in pictures:
-        (folder / f"{picture.name}.svg").write_bytes(picture.svg)
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
+        files[f"{folder}/{picture.name}.svg"] = picture.svg
+        files[f"{folder}/{picture.name}.png"] = picture.png
+    return files
 
 
 def smaller_png(png: bytes) -> bytes:

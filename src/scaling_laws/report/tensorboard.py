@@ -1,14 +1,13 @@
 """The report in TensorBoard: one run with figures as images, tables as text, and charts over all runs.
 
-Written with tensorboard's own event writer, so that no torch is imported.
+Set up as tensorboard's own event writer does it, so that no torch is imported.
 """
 
 from __future__ import annotations
 
-import shutil
+import io
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
@@ -17,7 +16,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from scaling_laws.report import findings
 from scaling_laws.report.content import Content
@@ -27,8 +26,12 @@ SUMMARY_RUN = "summary"
 """Name of the TensorBoard run: a folder beside the study's runs, without a record.json."""
 
 
-def write_study_summary(content: Content, folder: Path) -> Path:
-    """Write the run `summary` under the study's `folder`, in place of an older one; return its folder."""
+EVENTS = "events.out.tfevents."
+"""How the names of TensorBoard's files begin."""
+
+
+def summary_files(content: Content) -> dict[str, bytes]:
+    """The content of the run `summary`'s one file, by its name in the study's folder."""
     plans = findings.next_runs(content.tables, content.laws).table
     values = [
         _text("answer", "\n\n".join(content.answer)),
@@ -43,12 +46,12 @@ def write_study_summary(content: Content, folder: Path) -> Path:
     if charts := categories(content.tables):
         values.append(_layout(charts))
 
-    target = folder / SUMMARY_RUN
-    shutil.rmtree(target, ignore_errors=True)
-    writer = EventFileWriter(str(target))
-    writer.add_event(Event(wall_time=time.time(), step=0, summary=Summary(value=values)))
-    writer.close()
-    return target
+    now_s = time.time()
+    file = io.BytesIO()
+    events = RecordWriter(file)
+    events.write(Event(wall_time=now_s, file_version="brain.Event:2").SerializeToString())
+    events.write(Event(wall_time=now_s, step=0, summary=Summary(value=values)).SerializeToString())
+    return {f"{SUMMARY_RUN}/{EVENTS}{now_s:.3f}.report": file.getvalue()}
 
 
 def _text(tag: str, markdown: str) -> Any:

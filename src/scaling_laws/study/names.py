@@ -1,0 +1,59 @@
+"""Names that become folders, and text from others that is shown: what either may hold."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from scaling_laws.study.errors import InputError
+
+FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
+LONGEST_NAME = 200
+"""Bytes; file systems take 255, and temporary files have longer names than their targets."""
+STUDY_FOLDERS = ("figures", "summary", "report")
+"""Folders of a study that hold its report: no run may be called so."""
+SHOWN_INSTEAD = "\N{REPLACEMENT CHARACTER}"
+HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of signs that are no characters: controls of terminals, of the direction of writing, ..."""
+JOINERS = "\u200c\u200d"
+"""Words of some languages need them."""
+
+
+def require_folder_name(what: str, name: str) -> None:
+    """Refuse a name that is not one plain folder's.
+
+    Raises:
+        InputError: it begins with something else than a letter or digit, or holds other signs than letters
+            and digits of ASCII, '_', '-' and '.'.
+    """
+    if not FOLDER_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise InputError(
+            f"{what} {printable(name)[:80]!r} begins with a letter or digit and holds letters, digits, "
+            f"'_', '-' and '.' only, at most {LONGEST_NAME}"
+        )
+
+
+def require_run_name(name: str) -> None:
+    """Refuse a name that no run of a study can have.
+
+    Raises:
+        InputError: it is no folder's name, or that of a folder of the report.
+    """
+    require_folder_name("a run's folder", name)
+    if name in STUDY_FOLDERS:
+        raise InputError(f"a run cannot be called {name!r}: the report of a study keeps its own files there")
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Text without signs that steer a terminal or turn the direction of writing; each becomes U+FFFD.
+
+    Args:
+        keep: control characters that stay, as the line break.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(sign if sign in keep or _is_shown(sign) else SHOWN_INSTEAD for sign in text)
+
+
+def _is_shown(sign: str) -> bool:
+    return sign in JOINERS or unicodedata.category(sign) not in HIDDEN

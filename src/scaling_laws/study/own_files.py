@@ -1,0 +1,191 @@
+"""Which files of a folder this program wrote: a list that it leaves there. It replaces no others.
+
+`.scaling-laws.json` names every file that a verb wrote into the folder, with its SHA-256. A file that is not
+in the list, or that has been changed since, is somebody's own: it is never replaced or removed, but where a
+user says so (`force`). Versions before 0.2.0 left no list; what they wrote is known by its names.
+Nothing is written through a symbolic link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import sha256_of, write_atomically
+
+LIST_FILE = ".scaling-laws.json"
+ABOUT = "Files that scaling-laws wrote here, with their SHA-256: it replaces and removes no others."
+KEPT_HASHES = 3
+"""Of a file: the new one and those before it. A write that was interrupted leaves one of them."""
+TEMPORARY = (".building-",)
+"""How the names begin of what an interrupted build leaves."""
+
+Content = Mapping[str, str | bytes]
+"""Name relative to the folder, with `/` -> what the file holds."""
+Lists = dict[str, dict[str, list[str]]]
+"""Writer -> name -> hashes."""
+
+
+def write_own_files(
+    folder: Path,
+    content: Content,
+    *,
+    writer: str,
+    earlier: tuple[str, ...] = (),
+    known_by: Mapping[str, Callable[[Path], bool]] = MappingProxyType({}),
+    shared: bool = False,
+    force: bool = False,
+) -> None:
+    """Write a verb's files, each whole or not at all; remove those that it wrote before and does no longer.
+
+    Args:
+        folder: made where it is missing.
+        writer: whose list the names go into; a folder may have several.
+        earlier: names that a version without a list left together: where all are there, and no list, files
+            of the names in `content` are that version's.
+        known_by: name -> whether such a file is ours by what it holds: other verbs write it, too.
+        shared: the folder holds other things by design, as a study's holds its runs.
+        force: a user wants files replaced that are not known to be ours.
+
+    Raises:
+        InputError: the folder or a file is somebody's own or a symbolic link, or the disk is full; nothing
+            has been written where it is not the disk.
+    """
+    require_own_folder(folder, earlier=earlier, shared=shared, force=force)
+    known = _read_lists(folder)
+    adopted = force or _is_earlier(folder, known, earlier)
+    data = {name: text.encode() if isinstance(text, str) else text for name, text in content.items()}
+    hashes = {name: hashlib.sha256(each).hexdigest() for name, each in data.items()}
+    for name in data:
+        path = folder / name
+        refuse_links(folder, name)
+        vouched = [*_hashes(known, name), hashes[name]]
+        if path.exists() and not (
+            adopted or _is_ours(path, vouched) or (name in known_by and known_by[name](path))
+        ):
+            raise InputError(
+                f"{path}: is there already, and is not what scaling-laws wrote; move it away, "
+                "or replace it with --force"
+            )
+    before = (known or {}).get(writer, {})
+    ours = {name: [sha, *(old for old in before.get(name, []) if old != sha)] for name, sha in hashes.items()}
+    lists = {**(known or {}), writer: {name: each[:KEPT_HASHES] for name, each in ours.items()}}
+    gone = before.keys() - {name for of_writer in lists.values() for name in of_writer}
+    # Before the files: whatever is there is in the list, however the writing ends.
+    _write_lists(folder, {**lists, writer: before | lists[writer]})
+    for name, each in data.items():
+        write_atomically(folder / name, each)
+    for name in gone:
+        if _is_ours(folder / name, before[name]) and not any(_links(folder, name)):
+            (folder / name).unlink()
+    if gone:
+        _write_lists(folder, lists)
+
+
+def require_own_folder(
+    folder: Path, *, earlier: tuple[str, ...] = (), shared: bool = False, force: bool = False
+) -> None:
+    """Refuse a folder that holds files and no list of ours: now, and not after minutes of work.
+
+    Args:
+        earlier, shared, force: as `write_own_files`.
+
+    Raises:
+        InputError: it is one, or no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder")
+    known = _read_lists(folder)
+    if force or shared or known is not None or _is_earlier(folder, known, earlier):
+        return
+    if folder.is_dir() and (found := [path for path in folder.iterdir() if not _is_temporary(path)]):
+        raise InputError(
+            f"{folder}: holds files that scaling-laws did not write ({min(path.name for path in found)}); "
+            "name a new folder, or write beside them with --force"
+        )
+
+
+def refuse_links(folder: Path, name: str) -> None:
+    """Refuse to write `name` below `folder` where it, or a folder on the way, is a symbolic link.
+
+    Raises:
+        InputError: it is one. `folder` itself may be.
+    """
+    for link in _links(folder, name):
+        raise InputError(f"{link}: is a symbolic link, and nothing is written through one; remove it")
+
+
+def is_laws_file(path: Path) -> bool:
+    """Whether a file is a laws.json, by the keys that every version has written."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"schema", "study", "fits", "manifest"} <= content.keys()
+
+
+def own_names(folder: Path) -> set[str]:
+    """Names of the listed files that are still what was written."""
+    lists = _read_lists(folder) or {}
+    names = {name for of_writer in lists.values() for name in of_writer}
+    return {name for name in names if _is_ours(folder / name, _hashes(lists, name))}
+
+
+def _is_ours(path: Path, hashes: list[str]) -> bool:
+    return path.is_file() and not path.is_symlink() and sha256_of(path) in hashes
+
+
+def _is_earlier(folder: Path, known: Lists | None, earlier: tuple[str, ...]) -> bool:
+    return known is None and bool(earlier) and all((folder / name).is_file() for name in earlier)
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(TEMPORARY)
+
+
+def _links(folder: Path, name: str) -> Iterator[Path]:
+    path = folder
+    for part in Path(name).parts:
+        path = path / part
+        if path.is_symlink():
+            yield path
+
+
+def _hashes(lists: Lists | None, name: str) -> list[str]:
+    return [each for of_writer in (lists or {}).values() for each in of_writer.get(name, [])]
+
+
+def _write_lists(folder: Path, lists: Lists) -> None:
+    write_atomically(folder / LIST_FILE, json.dumps({"about": ABOUT, "files": lists}, indent=1) + "\n")
+
+
+def _read_lists(folder: Path) -> Lists | None:
+    """The lists of a folder; None where there are none that can be trusted."""
+    path = folder / LIST_FILE
+    if path.is_symlink() or not path.is_file():
+        return None
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return {str(writer): _checked(of_writer) for writer, of_writer in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _checked(of_writer: Any) -> dict[str, list[str]]:
+    """One writer's list, of names that lie in the folder.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    for name, hashes in of_writer.items():
+        inside = not os.path.isabs(name) and ".." not in Path(name).parts and Path(name).parts
+        if not inside or not all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes):
+            raise ValueError(name)
+    return dict(of_writer)
