@@ -12,7 +12,7 @@ from tests.support.by_hand import laws_with, study_of, tables_of
 
 from scaling_laws.laws.results.types import FamilyLaws, FittedLaw, Laws
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.study_tables import StudyTables
 
 
 def kaplan(tables: StudyTables, laws: Laws) -> KaplanTables:

@@ -11,7 +11,7 @@ from tests.papers.kaplan_study import by_hand, kaplan, timed_study
 
 from scaling_laws.models.lstm_config import LSTMConfig
 from scaling_laws.models.transformer_config import TransformerConfig
-from scaling_laws.papers.kaplan2020 import tables as paper_tables
+from scaling_laws.papers.kaplan2020 import paper_tables
 from scaling_laws.papers.kaplan2020.accounting import TOTAL, accounting, table_1
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.study.units import PF_DAY_FLOPS

@@ -19,7 +19,7 @@ from scaling_laws.papers.porian2024 import ladder_table
 from scaling_laws.report import figures
 from scaling_laws.report.claims import Finding, findings
 from scaling_laws.report.figure import figures_of
-from scaling_laws.report.paper import Paper, all_papers
+from scaling_laws.report.reproduction import Paper, all_papers
 from scaling_laws.report.text import NOTHING
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.reading import load_sweep

@@ -16,8 +16,8 @@ from tests.support.drawn import figures_in, prepared, said, shown
 from scaling_laws.laws.published import KAPLAN_TABLE_6
 from scaling_laws.laws.results.study import no_laws
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figures import isoflop_slices, three_approaches
+from scaling_laws.report.study_tables import StudyTables
 
 ENTRIES = [
     *figures_in(three_approaches),

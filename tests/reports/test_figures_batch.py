@@ -24,9 +24,9 @@ from tests.support.drawn import figures_in, said, shown
 from scaling_laws.laws.fit.best_rates import best_rates, rate_losses
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.results.study import no_laws
-from scaling_laws.report.batches import batch_draws, batch_law, batch_levels
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.batch_laws import batch_draws, batch_law, batch_levels
 from scaling_laws.report.figures import batch_and_noise, rate_and_batch
+from scaling_laws.report.study_tables import StudyTables
 
 ENTRIES = [
     *figures_in(batch_and_noise),

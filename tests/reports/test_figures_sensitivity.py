@@ -13,11 +13,11 @@ from tests.support.by_hand import fit_of, laws_with, study_of, tables_of
 from tests.support.drawn import figures_in, prepared, said, shown
 from tests.support.synthetic_study import write_synthetic_study
 
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import StudyFigure
 from scaling_laws.report.figures import exponent_sensitivity, spending
 from scaling_laws.report.figures.exponent_sensitivity import bootstrap_draws
 from scaling_laws.report.figures.spending import by_experiment, by_outcome, spent_by_run
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.records import RunRecord
 from scaling_laws.study.runs import load_study
 from scaling_laws.study.units import PF_DAY_FLOPS

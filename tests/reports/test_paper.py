@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scaling_laws.cli import main
-from scaling_laws.report.paper import all_papers, find_paper
+from scaling_laws.report.reproduction import all_papers, find_paper
 from scaling_laws.study.errors import InputError
 
 TOY = """
@@ -16,7 +16,7 @@ from scaling_laws.laws.fit.straight_line import line_through
 from scaling_laws.report import style as st
 from scaling_laws.report.claims import Claim, Measured
 from scaling_laws.report.figure import figure
-from scaling_laws.report.paper import Paper
+from scaling_laws.report.reproduction import Paper
 from scaling_laws.report.text import Table
 import numpy as np
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from scaling_laws.report import interactive
-from scaling_laws.report.evidence import training_losses
 from scaling_laws.report.interactive import explorer_data, explorer_of, script_json
+from scaling_laws.report.study_tables import training_losses
 from scaling_laws.report.style import COMPUTE_LABELS, PARAMETER_LABELS
 
 

@@ -23,7 +23,7 @@ from scaling_laws.laws.results.family import FamilyTables, laws_of
 from scaling_laws.laws.results.fitted import Settings
 from scaling_laws.laws.results.types import Conventions, LatePositions, Laws
 from scaling_laws.laws.selection import usable_runs
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.runs import Study
 
 LAW = ComputeEfficient(alpha_N=0.09, N_c=3e11, alpha_S=0.7, S_c=120.0, alpha_B=0.25, B_star=5e6)

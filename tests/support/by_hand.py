@@ -21,7 +21,7 @@ from scaling_laws.laws.shapes import (
     envelope,
     ranked,
 )
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.records import RunRecord
 from scaling_laws.study.runs import Study
 

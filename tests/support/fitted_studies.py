@@ -13,7 +13,7 @@ from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.results.study import fit_study
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.runs import Study, load_study
 
 ROOT = Path(__file__).parents[2]

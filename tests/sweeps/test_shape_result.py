@@ -14,7 +14,7 @@ from tests.support.shape_stub import ALPHA_N, N, StubTrainings, shape_plan
 from scaling_laws.laws.shapes import Correction, ShapeTrial, envelope, noise_between_shapes, read_shape_result
 from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.report.figures.shape_search import shape_search
-from scaling_laws.report.shape_search import markdown, write_shape_result
+from scaling_laws.report.shape_result import markdown, write_shape_result
 from scaling_laws.report.style import rendered
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.experiments import Plan

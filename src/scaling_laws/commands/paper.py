@@ -13,7 +13,7 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import require_own_folder, write_own_files
 
 if TYPE_CHECKING:
-    from scaling_laws.report.paper import Paper
+    from scaling_laws.report.reproduction import Paper
     from scaling_laws.study.runs import Study
 
 KEPT_FILES = ("claims.json", "claims.csv", "claims.md", "page.md")
@@ -53,7 +53,7 @@ def paper(options: argparse.Namespace) -> None:
     if options.name is None:
         print(_list(options.module))
         return
-    from scaling_laws.report.paper import find_paper
+    from scaling_laws.report.reproduction import find_paper
 
     chosen = find_paper(options.name, options.module)
     if options.dry_run:
@@ -71,7 +71,7 @@ def paper(options: argparse.Namespace) -> None:
 
 
 def _list(module: str | None) -> str:
-    from scaling_laws.report.paper import all_papers
+    from scaling_laws.report.reproduction import all_papers
     from scaling_laws.report.text import Table
 
     rows = [(each.name, each.title, *_needs(each)) for _, each in sorted(all_papers(module).items())]
@@ -132,7 +132,7 @@ def _study_of(runs: Path) -> Study:
 def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
     from scaling_laws.laws.results.study import fit_folder
     from scaling_laws.report.claims import counted
-    from scaling_laws.report.paper import reproduced
+    from scaling_laws.report.reproduction import reproduced
 
     laws = fit_folder(study)
     result = reproduced(chosen, study, laws)

@@ -29,7 +29,7 @@ def shape_study(plan: Plan, options: argparse.Namespace, train: Train) -> dict[s
     from rich.console import Console
 
     from scaling_laws.data.tokens import build_corpus
-    from scaling_laws.report.shape_search import markdown, write_shape_result
+    from scaling_laws.report.shape_result import markdown, write_shape_result
     from scaling_laws.sweeps.run.devices import default_workers
     from scaling_laws.sweeps.search.follow_up import best_of_each_shape, replicates, transferred
     from scaling_laws.sweeps.search.preview import preview

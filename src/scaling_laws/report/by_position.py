@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from scaling_laws.laws.positions import PositionLosses
 from scaling_laws.laws.results.types import Laws, PositionFit
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.formulas import LEVELS
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.records import MAIN_CORPUS
 
 POSITION_LABEL = "position T in the context (from 1)"

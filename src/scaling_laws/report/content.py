@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import figures, findings, tables
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import CHAPTERS, ChapterName, figures_of
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import Picture, draw_pictures
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import Table
 from scaling_laws.study.runs import Study
 

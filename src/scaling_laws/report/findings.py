@@ -18,8 +18,8 @@ from scaling_laws.laws.published import (
 )
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.formulas import form_name, value_with_interval
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import NOTHING, Table, interval_text, number, short
 from scaling_laws.study.errors import InputError
 

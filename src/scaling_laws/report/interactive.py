@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, c_label, n_label, training_losses
 from scaling_laws.report.pictures import embedded_figure
+from scaling_laws.report.study_tables import StudyTables, c_label, n_label, training_losses
 
 CURVE_POINTS = 36_000
 """Of all curves of a page together; none has fewer than `FEWEST_POINTS` if it was measured that often."""

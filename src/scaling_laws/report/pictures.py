@@ -18,8 +18,8 @@ from PIL import Image
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import ChapterName, StudyFigure
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.processes import clean_pool, n_cores
 
 PNG_DPI = 150

@@ -20,8 +20,8 @@ from scaling_laws.laws.published import (
 )
 from scaling_laws.laws.results.types import NOT_MEASURED, FittedLaw, LawCertificate, Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.formulas import FORM_NAMES, value_with_interval
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import (
     NOTHING,
     Table,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.records import MAIN_CORPUS
 from scaling_laws.study.units import FLOP_AXES, flop_axes
 

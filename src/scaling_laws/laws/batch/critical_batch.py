@@ -59,7 +59,7 @@ class SizeDependence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseScale:
+class NoiseScaleComparison:
     """The gradient noise scale (McCandlish 2018, arXiv 1812.06162) against the measured B_crit.
 
     Attributes:
@@ -102,7 +102,7 @@ class BatchLaw:
     interval_method: str = ""
     loss_range: tuple[float, float] | None = None
     size: SizeDependence
-    noise_scale: NoiseScale
+    noise_scale: NoiseScaleComparison
     warnings: tuple[str, ...] = ()
     reason: str
 
@@ -277,11 +277,11 @@ def _size_dependence(used: Sequence[LevelScan], drawn: FloatArray) -> SizeDepend
     return replace(unknown, exponent=exponent, interval=(low, high), sentence=sentence)
 
 
-def _noise_scale(used: Sequence[LevelScan]) -> NoiseScale:
+def _noise_scale(used: Sequence[LevelScan]) -> NoiseScaleComparison:
     both = [(level.noise_scale, level.B_crit) for level in used if level.noise_scale and level.B_crit]
     if not both:
         sentence = "The gradient noise scale was not measured."
-        return NoiseScale(n_points=0, ratio=None, rank_correlation=None, sentence=sentence)
+        return NoiseScaleComparison(n_points=0, ratio=None, rank_correlation=None, sentence=sentence)
     log_noise, log_batch = np.log(np.array(both, dtype=np.float64)).T
     ratio = float(np.exp(np.mean(log_noise - log_batch)))
     sentence = f"The gradient noise scale is {ratio:.2g} times B_crit at {len(both)} losses and sizes"
@@ -292,7 +292,9 @@ def _noise_scale(used: Sequence[LevelScan]) -> NoiseScale:
         result: Any = spearmanr(log_noise, log_batch)
         correlation = float(result.statistic)
         sentence += f", with a rank correlation of {correlation:.2f}"
-    return NoiseScale(n_points=len(both), ratio=ratio, rank_correlation=correlation, sentence=sentence + ".")
+    return NoiseScaleComparison(
+        n_points=len(both), ratio=ratio, rank_correlation=correlation, sentence=sentence + "."
+    )
 
 
 def _why_no_level(levels: Sequence[LevelScan]) -> str:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from scaling_laws.laws.fit.huber import Problem
-from scaling_laws.laws.fit.power_sum import Index, Model, PowerSum
+from scaling_laws.laws.fit.power_sum import Index, LogLossModel, PowerSum
 from scaling_laws.laws.fit.rows import Rows
 from scaling_laws.laws.forms.terms import FloatArray
 
@@ -51,7 +51,7 @@ class Coordinates(Protocol):
     """
 
     @property
-    def model(self) -> Model: ...
+    def model(self) -> LogLossModel: ...
 
     @property
     def free(self) -> dict[str, Free]: ...

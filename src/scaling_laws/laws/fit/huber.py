@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.laws.fit.power_sum import Index, Model, gram
+from scaling_laws.laws.fit.power_sum import Index, LogLossModel, gram
 from scaling_laws.laws.forms.terms import FloatArray
 
 GRADIENT_TOLERANCE = 1e-10
@@ -40,7 +40,7 @@ class Problem:
         delta: where Huber's loss turns from quadratic to linear, in ln y.
     """
 
-    model: Model
+    model: LogLossModel
     log_loss: FloatArray
     weights: FloatArray
     delta: float

@@ -34,7 +34,7 @@ class Prediction:
     share: FloatArray
 
 
-class Model(Protocol):
+class LogLossModel(Protocol):
     """ln y as a function of the parameters."""
 
     @property
@@ -117,7 +117,7 @@ class Pinned:
         values: (S,).
     """
 
-    model: Model
+    model: LogLossModel
     held: int
     values: FloatArray
 

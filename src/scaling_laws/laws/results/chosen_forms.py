@@ -21,6 +21,7 @@ from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.positions import losses_by_run
+from scaling_laws.laws.results.finished import finished_laws, left_out_of
 from scaling_laws.laws.results.fitted import (
     KEPT_RESAMPLES,
     POSITION_CORPUS,
@@ -28,7 +29,6 @@ from scaling_laws.laws.results.fitted import (
     fitted_law,
     position_fits,
 )
-from scaling_laws.laws.results.manifest import finished_laws, left_out_of
 from scaling_laws.laws.results.types import Conventions, FamilyLaws, FittedLaw, LatePositions, Laws
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.errors import InputError

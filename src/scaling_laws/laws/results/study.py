@@ -15,8 +15,8 @@ from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.shared_exponents import SHARED_FORMS, SharedLaw, fit_families
 from scaling_laws.laws.positions import PositionLosses, late_pairs, losses_by_run
 from scaling_laws.laws.results.family import FamilyTables, checks_of, laws_of, roll_outs
+from scaling_laws.laws.results.finished import finished_laws, left_out_of
 from scaling_laws.laws.results.fitted import POSITION_CORPUS, Settings, position_fits
-from scaling_laws.laws.results.manifest import finished_laws, left_out_of
 from scaling_laws.laws.results.types import (
     Conventions,
     FamilyLaws,

@@ -20,7 +20,7 @@ from scaling_laws.laws.allocation.frontier import FrontierPoint
 from scaling_laws.laws.allocation.isoflop import Slice
 from scaling_laws.laws.allocation.power_lines import Allocation, AllocationBias
 from scaling_laws.laws.batch.batch_scan import BatchLevel
-from scaling_laws.laws.batch.critical_batch import NoiseScale, SizeDependence
+from scaling_laws.laws.batch.critical_batch import NoiseScaleComparison, SizeDependence
 from scaling_laws.laws.checks.bracketing import Bracketing
 from scaling_laws.laws.checks.holdout import Holdout
 from scaling_laws.laws.checks.learning_curve import ShareScore, UnusedCurve
@@ -175,8 +175,8 @@ class CriticalBatchLaw:
     size_dependence: SizeDependence = field(
         default=SizeDependence(exponent=None, interval=None, by_model=(), sentence="")
     )
-    noise_scale: NoiseScale = field(
-        default=NoiseScale(n_points=0, ratio=None, rank_correlation=None, sentence="")
+    noise_scale: NoiseScaleComparison = field(
+        default=NoiseScaleComparison(n_points=0, ratio=None, rank_correlation=None, sentence="")
     )
     warnings: tuple[str, ...] = ()
     identified: bool = False

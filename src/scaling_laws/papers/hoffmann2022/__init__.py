@@ -13,8 +13,8 @@ from scaling_laws.laws.published import (
 )
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.claims import Claim, Finding, Measured, not_measured
-from scaling_laws.report.evidence import StudyTables
-from scaling_laws.report.paper import Paper
+from scaling_laws.report.reproduction import Paper
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.style import family_name
 from scaling_laws.report.tables import approaches
 from scaling_laws.report.text import NOTHING, Table, with_interval

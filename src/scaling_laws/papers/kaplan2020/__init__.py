@@ -11,8 +11,8 @@ from scaling_laws.papers.kaplan2020.claims import (
     of_training_time,
 )
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
-from scaling_laws.papers.kaplan2020.tables import all_tables
-from scaling_laws.report.paper import Paper
+from scaling_laws.papers.kaplan2020.paper_tables import all_tables
+from scaling_laws.report.reproduction import Paper
 
 PAPER = Paper(
     module=__name__,

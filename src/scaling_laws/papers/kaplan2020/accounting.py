@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import NOTHING, Table, short
 from scaling_laws.study.conventions import EMBEDDING_GROUPS, HEAD_GROUP
 from scaling_laws.study.records import RunRecord

@@ -22,8 +22,8 @@ from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
 from scaling_laws.papers.kaplan2020.route import RESAMPLES, KaplanRoute, kaplan_route
-from scaling_laws.report.batches import NEEDS_BATCHES, needs, why_no_batches
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.batch_laws import NEEDS_BATCHES, needs, why_no_batches
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.style import PARAMETER_LABELS, families_of, family_name
 from scaling_laws.study.recipe import for_training_time
 from scaling_laws.study.runs import Study

@@ -21,8 +21,8 @@ from scaling_laws.papers.pearce_song2024.closed_account import (
     kaplan_counting,
 )
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import StudyTables
-from scaling_laws.report.paper import Paper
+from scaling_laws.report.reproduction import Paper
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.style import family_name
 from scaling_laws.report.text import Table, with_interval
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from scaling_laws.laws.fit.fit import DEFAULT_DELTA
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.papers.porian2024.ladder import MeasuredExponent, Rung, ladder
-from scaling_laws.report.evidence import StudyTables
-from scaling_laws.report.paper import Paper
+from scaling_laws.papers.porian2024.ladder import Correction, MeasuredExponent, ladder
+from scaling_laws.report.reproduction import Paper
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.style import family_name
 from scaling_laws.report.text import NOTHING, Table, with_interval
 
@@ -15,9 +15,9 @@ def ladder_table(study: StudyTables, laws: Laws) -> Table:
     """Why Kaplan and Chinchilla disagree: the exponent a after each correction, and the paper's numbers."""
     settings = laws.manifest
     rows = tuple(
-        (family_name(family), *_cells(rung))
+        (family_name(family), *_cells(correction))
         for family in study.families
-        for rung in ladder(
+        for correction in ladder(
             study.complete[study.complete["family"] == family],
             delta=settings.delta or DEFAULT_DELTA,
             seed=settings.seed or 0,
@@ -27,14 +27,16 @@ def ladder_table(study: StudyTables, laws: Laws) -> Table:
         *("family", "change", "a, slices (parabola)", "a, slices (Akima)", "a, law of N and D"),
         *("a of Porian 2024", "what the runs lack"),
     )
-    caption = "N_opt ~ C^a, each rung one change. Porian 2024: RefinedWeb; OpenWebText2; 95 % intervals."
+    caption = (
+        "N_opt ~ C^a, each correction one change. Porian 2024: RefinedWeb; OpenWebText2; 95 % intervals."
+    )
     return Table(columns=columns, rows=rows, caption=caption)
 
 
-def _cells(rung: Rung) -> tuple[str, ...]:
-    ours = [_exponent(found) for found in (rung.parabola, rung.akima, rung.parametric)]
-    theirs = "; ".join(with_interval(each.a, each.interval) for each in rung.published)
-    return (rung.change, *ours, theirs or NOTHING, rung.reason or NOTHING)
+def _cells(correction: Correction) -> tuple[str, ...]:
+    ours = [_exponent(found) for found in (correction.parabola, correction.akima, correction.parametric)]
+    theirs = "; ".join(with_interval(each.a, each.interval) for each in correction.published)
+    return (correction.change, *ours, theirs or NOTHING, correction.reason or NOTHING)
 
 
 def _exponent(found: MeasuredExponent) -> str:

@@ -1,8 +1,8 @@
 """From Kaplan's exponent to Chinchilla's on one set of runs: one correction after another (Porian 2024).
 
-Each rung keeps the corrections below it. The first rungs change what N and C count, which any run table with
-those columns shows; the later ones change which runs are used, and need runs trained both ways. The table
-therefore comes in *before* a selection: with losses before the cooldown, other warm-ups and rates.
+Each correction keeps those before it. The first change what N and C count, which any run table with those
+columns shows; the later ones change which runs are used, and need runs trained both ways. The table therefore
+comes in *before* a selection: with losses before the cooldown, other warm-ups and rates.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ class MeasuredExponent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class Correction:
     """One correction, on top of those before it.
 
     Attributes:
         name: kaplan, last_layer, attention, total, warmup, decay, learning_rate.
-        change: what this rung changes, in words.
+        change: what this correction changes, in words.
         N, C: what they count.
         n_runs: runs that it uses; 0 where it cannot be shown.
         parabola, akima: from the isoFLOP slices.
         parametric: from Chinchilla's law fitted in this N, at this C; over the range of the sizes.
         published: Porian's exponents of the like correction (theirs are cumulative in their own order).
-        reason: which runs or columns the rung needs; empty where it is shown.
+        reason: which runs or columns the correction needs; empty where it is shown.
     """
 
     name: str
@@ -83,13 +83,13 @@ def ladder(
     delta: float = DEFAULT_DELTA,
     resamples: int = 100,
     seed: int = 0,
-) -> list[Rung]:
+) -> list[Correction]:
     """The exponent of N_opt after each correction, on one family's runs before any selection.
 
     The intervals rest on the noise between seeds, or about the joint law, whichever is larger.
 
     Args:
-        runs: columns run, trunk, family, N (non-embedding), D, loss; for the other rungs N_with_head,
+        runs: columns run, trunk, family, N (non-embedding), D, loss; for the other corrections N_with_head,
             N_total, C_exact (FLOPs), after_cooldown, warmup_tokens, learning_rate, seed.
         delta: of the parametric fits.
         resamples: of each bootstrap.
@@ -127,26 +127,26 @@ def ladder(
     }
     counted = {name: _count(first, n, c, delta) for name, _, n, c in countings if not missing[name]}
     noise_sd = _noise_sd(list(counted.values()), delta)
-    rungs: list[Rung] = []
+    corrections: list[Correction] = []
     last: tuple[str, str | None] = ("N", None)
     for name, change, n, c in countings:
         last = last if missing[name] else (n, c)
         found = None if missing[name] else _measure(counted[name], noise_sd, resamples, seed)
         reason = f"needs {' and '.join(missing[name])} in the run table" if missing[name] else ""
-        rungs.append(_rung(name, change, n, c, found, of_counting[name], reason))
+        corrections.append(_correction(name, change, n, c, found, of_counting[name], reason))
     for name, change, setup, reason in selections:
         uncorrected.discard(name)
         found = None
         if not reason:
             these = _count(_selected(runs, uncorrected), *last, delta)
             found = _measure(these, _noise_sd([these], delta), resamples, seed)
-        rungs.append(_rung(name, change, *last, found, published(setup), reason))
-    return rungs
+        corrections.append(_correction(name, change, *last, found, published(setup), reason))
+    return corrections
 
 
-def ladder_table(rungs: list[Rung]) -> list[dict[str, Any]]:
-    """The rungs as rows of plain values, one dictionary a rung, nested as the dataclasses are."""
-    return [asdict(rung) for rung in rungs]
+def ladder_table(corrections: list[Correction]) -> list[dict[str, Any]]:
+    """The corrections as rows of plain values, one dictionary a correction, nested as the dataclasses are."""
+    return [asdict(correction) for correction in corrections]
 
 
 _Measured = tuple[int, MeasuredExponent, MeasuredExponent, MeasuredExponent]
@@ -156,7 +156,7 @@ _Counted = tuple["pd.DataFrame", Fit[Chinchilla]]
 """Usable runs with N and C of one counting, and the law fitted to them."""
 
 
-def _rung(
+def _correction(
     name: str,
     change: str,
     n: str,
@@ -164,10 +164,10 @@ def _rung(
     found: _Measured | None,
     of: tuple[PublishedExponent, ...],
     reason: str,
-) -> Rung:
+) -> Correction:
     nothing = MeasuredExponent(a=None, interval=None, reason=reason)
     n_runs, parabola, akima, parametric = found or (0, nothing, nothing, nothing)
-    return Rung(
+    return Correction(
         name=name,
         change=change,
         N=n,
@@ -274,7 +274,7 @@ def _noise_sd(counted: list[_Counted], delta: float) -> float | None:
 
 
 def _measure(counted: _Counted, noise_sd: float | None, resamples: int, seed: int) -> _Measured:
-    """The exponents of one rung, by the slices and by the law."""
+    """The exponents of one correction, by the slices and by the law."""
     table, fit = counted
     curves = size_curves(table)
 

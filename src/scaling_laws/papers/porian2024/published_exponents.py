@@ -1,4 +1,4 @@
-"""The exponents that Porian et al. 2024 published, rung by rung.
+"""The exponents that Porian et al. 2024 published, correction by correction.
 
 Source: Porian, Wortsman, Jitsev, Schmidt, Carmon 2024, "Resolving discrepancies in compute-optimal scaling of
 language models" (arXiv 2406.19146); values from the authors' released summary data, intervals of 95 %. Their
@@ -20,7 +20,7 @@ class PublishedExponent:
 
     Attributes:
         data: the text the networks were trained on.
-        setup: their words for the rung.
+        setup: their words for the correction.
         a, interval: 95 %; None where none was published.
         with_attention: the same with attention FLOPs in C; None where it was not published.
     """

@@ -15,16 +15,16 @@ from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.batches import (
+from scaling_laws.report.batch_laws import (
     NEEDS_BATCHES,
     batch_draws,
     batch_levels,
     has_kaplans_tokens,
     why_no_batches,
 )
-from scaling_laws.report.evidence import StudyTables, n_label
 from scaling_laws.report.figure import figure
 from scaling_laws.report.formulas import LEVELS
+from scaling_laws.report.study_tables import StudyTables, n_label
 from scaling_laws.report.text import number, short, with_interval
 
 B_LABEL = "$B_{crit}$, tokens"

@@ -18,9 +18,9 @@ from scaling_laws.laws.results.types import FittedLaw, LatePositions, Laws
 from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon
 from scaling_laws.report import style as st
 from scaling_laws.report.by_position import POSITION_LABEL, binned, drawn_folds
-from scaling_laws.report.evidence import StudyTables, n_label
 from scaling_laws.report.figure import figure
 from scaling_laws.report.formulas import LEVELS, fitted_band, value_with_interval
+from scaling_laws.report.study_tables import StudyTables, n_label
 from scaling_laws.report.text import interval_text, short
 
 LSTM = "lstm"

@@ -18,9 +18,9 @@ from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.published import HOFFMANN, HOFFMANN_ISOFLOP, KAPLAN_TABLE_2, KAPLAN_TABLE_6
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import figure
 from scaling_laws.report.formulas import LEVELS, form_name
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import NIL, interval_text, short, with_interval
 
 ALLOCATIONS = {

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import figure
 from scaling_laws.report.formulas import form_name
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import with_interval
 
 WORTHS = {"m_N": "one parameter", "m_D": "one token", "m_C": "one FLOP"}

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, d_label, n_label
 from scaling_laws.report.figure import figure
 from scaling_laws.report.figures.learning_curves import pf_days_label
 from scaling_laws.report.formulas import FORM_NAMES
+from scaling_laws.report.study_tables import StudyTables, d_label, n_label
 from scaling_laws.study.units import PF_DAY_FLOPS
 
 NEEDS_GRID = (

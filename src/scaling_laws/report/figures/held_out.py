@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from scaling_laws.laws.checks.holdout import Holdout
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, d_label
 from scaling_laws.report.figure import figure
 from scaling_laws.report.figures.fit_quality import NEEDS_GRID, predicted_losses
 from scaling_laws.report.formulas import FORM_NAMES
+from scaling_laws.report.study_tables import StudyTables, d_label
 from scaling_laws.report.text import short
 
 MOST_COLUMNS = 3

@@ -15,8 +15,8 @@ from scaling_laws.laws.allocation.isoflop import Slice
 from scaling_laws.laws.allocation.power_lines import Allocation
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, c_label, n_label
 from scaling_laws.report.figure import figure
+from scaling_laws.report.study_tables import StudyTables, c_label, n_label
 from scaling_laws.report.text import number, with_interval
 
 NEEDS_SLICES = (

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, c_label, envelope_points, n_label, training_losses
 from scaling_laws.report.figure import figure
 from scaling_laws.report.formulas import value_with_interval
+from scaling_laws.report.study_tables import StudyTables, c_label, envelope_points, n_label, training_losses
 from scaling_laws.report.text import short
 from scaling_laws.study.units import PF_DAY_FLOPS
 

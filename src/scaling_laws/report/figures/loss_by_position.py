@@ -22,8 +22,8 @@ from scaling_laws.report.by_position import (
     over_training,
     position_fits,
 )
-from scaling_laws.report.evidence import StudyTables, n_label
 from scaling_laws.report.figure import figure
+from scaling_laws.report.study_tables import StudyTables, n_label
 from scaling_laws.report.text import short, with_interval
 
 MOST_FORMULAS = 6

@@ -13,8 +13,8 @@ from scaling_laws.laws.results.types import Laws, PositionFit
 from scaling_laws.laws.selection import at_common_horizon
 from scaling_laws.report import style as st
 from scaling_laws.report.by_position import NEEDS_POSITIONS, POSITION_LABEL, exponents_of_N, position_fits
-from scaling_laws.report.evidence import StudyTables, n_label
 from scaling_laws.report.figure import figure
+from scaling_laws.report.study_tables import StudyTables, n_label
 from scaling_laws.report.text import interval_text
 
 KAPLAN_LARGEST_C = 0.62

@@ -16,10 +16,10 @@ from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.laws.selection import at_common_horizon, of_largest_size
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, d_label, envelope_points, n_label
 from scaling_laws.report.figure import figure
 from scaling_laws.report.figures.learning_curves import curves_by_compute, pf_days_label
 from scaling_laws.report.formulas import fitted_band, pure_power_title, value_with_interval
+from scaling_laws.report.study_tables import StudyTables, d_label, envelope_points, n_label
 from scaling_laws.report.text import short
 from scaling_laws.study.units import PF_DAY_FLOPS
 

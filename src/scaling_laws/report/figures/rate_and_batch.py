@@ -17,8 +17,8 @@ from scaling_laws.laws.fit.best_rates import best_rates, rate_losses
 from scaling_laws.laws.plan.rules import kaplan_learning_rate
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, n_label
 from scaling_laws.report.figure import figure
+from scaling_laws.report.study_tables import StudyTables, n_label
 from scaling_laws.report.text import short
 
 NEEDS_RATES = "Needs runs of `scaling-laws sweep configs/sweeps/lr.yaml`."

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.shapes import RATIOS, Importance, RatioBin, ShapeResult, read_shape_result
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import figure
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import short
 
 LABELS = RATIOS | {"learning_rate_factor": "learning rate"}

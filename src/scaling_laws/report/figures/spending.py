@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import figure
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import short
 from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.records import SEARCH_TAG, RunRecord, read_planned_experiments

@@ -21,9 +21,9 @@ from scaling_laws.laws.published import (
 )
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, c_label, n_label
 from scaling_laws.report.figure import figure
 from scaling_laws.report.figures.isoflop_slices import NEEDS_SLICES
+from scaling_laws.report.study_tables import StudyTables, c_label, n_label
 from scaling_laws.report.tables import ROUTES
 from scaling_laws.report.text import with_interval
 

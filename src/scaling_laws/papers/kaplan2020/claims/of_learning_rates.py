@@ -9,7 +9,7 @@ from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import line_through
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.study_tables import StudyTables
 
 SCHEDULE = ("decay", "cooldown_share", "learning_rate")
 ENOUGH = 0.5

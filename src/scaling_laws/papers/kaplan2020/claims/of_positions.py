@@ -13,7 +13,7 @@ from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.papers.kaplan2020.figures.size_at_positions import of_two_contexts
 from scaling_laws.report.by_position import drawn_folds
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.study_tables import StudyTables
 
 LEAST_FALL = 1.0
 """Per cent of the loss: from the first half of the context to the second."""

@@ -13,7 +13,7 @@ from scaling_laws.laws.selection import SAME_SIZE
 from scaling_laws.papers.kaplan2020.equal_size import shapes_at_equal_N
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import StudyTables
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.recipe import LEAST_ASPECT_RATIO, usual_shape
 from scaling_laws.study.records import MAIN_CORPUS
 

@@ -13,7 +13,7 @@ from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import at_common_horizon
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables, fit_data_law
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
-from scaling_laws.report.evidence import StudyTables, envelope_points
+from scaling_laws.report.study_tables import StudyTables, envelope_points
 
 FLATTEST = 0.02
 """An exponent of N or D below this is no scaling to speak of: a decade would change the loss by 5 %."""

@@ -16,7 +16,7 @@ from scaling_laws.papers.kaplan2020.evidence import KaplanTables, fit_data_law
 from scaling_laws.papers.kaplan2020.figures.data_and_steps import NEEDS_BATCH
 from scaling_laws.papers.kaplan2020.figures.overfitting import COLOURS_OF_D, D_LABEL, NEEDS_DATA
 from scaling_laws.report import style as st
-from scaling_laws.report.batches import LOSS_COLUMN
+from scaling_laws.report.batch_laws import LOSS_COLUMN
 from scaling_laws.report.figure import figure
 from scaling_laws.report.text import short
 

@@ -26,7 +26,7 @@ from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.papers.kaplan2020.route import KaplanRoute
 from scaling_laws.papers.kaplan2020.time_points import envelope_of, time_points
 from scaling_laws.report import style as st
-from scaling_laws.report.batches import has_kaplans_tokens
+from scaling_laws.report.batch_laws import has_kaplans_tokens
 from scaling_laws.report.figure import figure
 from scaling_laws.report.formulas import LEVELS
 from scaling_laws.report.text import interval_text, number

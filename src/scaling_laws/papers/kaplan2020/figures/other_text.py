@@ -14,8 +14,8 @@ from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import at_common_horizon
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report import style as st
-from scaling_laws.report.evidence import StudyTables, training_losses
 from scaling_laws.report.figure import figure
+from scaling_laws.report.study_tables import StudyTables, training_losses
 from scaling_laws.report.text import short
 from scaling_laws.study.records import MAIN_CORPUS
 

@@ -16,8 +16,8 @@ from scaling_laws.laws.selection import at_common_horizon
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report import style as st
 from scaling_laws.report.by_position import POSITION_COLOURS
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import figure
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import short
 
 PAPER_POSITIONS = (1, 2, 4, 8, 16, 64, 256, 1024)

@@ -26,11 +26,11 @@ from scaling_laws.report.claims import (
     findings,
 )
 from scaling_laws.report.content import Chapter, Page, Titled, filled
-from scaling_laws.report.evidence import StudyTables
 from scaling_laws.report.figure import CHAPTERS, StudyFigure, figures_of
 from scaling_laws.report.html import page_files
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import Picture, draw_pictures
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import Table
 from scaling_laws.study.errors import InputError
 
