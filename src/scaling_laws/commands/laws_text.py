@@ -32,8 +32,8 @@ def study_text(laws: Laws, *, is_folder: bool) -> str:
             lines.append(f"  and {more} more (`reason` in laws.json)")
     if left_out := laws.left_out:
         lines += ["", f"Left out of the fits: {len(left_out)} runs (`left_out` in laws.json)"]
-    told = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
-    lines += [""] * bool(told) + _warnings_text(told)
+    warnings = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
+    lines += [""] * bool(warnings) + _warnings_text(warnings)
     return "\n".join(lines)
 
 
@@ -45,7 +45,8 @@ def _winners(laws: Laws) -> list[str]:
         for comparison in family.rollout
         if comparison.kind == "joint" and comparison.winner
     ]
-    return ["", "Fitted below a cut and asked about the runs beyond it:", *winners] if winners else []
+    title = "Out-of-sample error (fitted to smaller runs, tested on larger ones):"
+    return ["", title, *winners] if winners else []
 
 
 def _not_fitted(laws: Laws) -> list[str]:
@@ -80,9 +81,9 @@ def forms_text(laws: Laws) -> str:
     blocks = [f"{laws.study}: fits with 90 % intervals"]
     blocks += [_fit_text(fit, of.family) for of in laws.by_family for fit in of.fits]
     blocks += [_position_text(entry) for entry in laws.positions]
-    told = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
-    if told:
-        blocks.append("\n".join(_warnings_text(told)))
+    warnings = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
+    if warnings:
+        blocks.append("\n".join(_warnings_text(warnings)))
     return "\n\n".join(blocks)
 
 

@@ -109,7 +109,7 @@ FAMILIES = (
         solve=_lstm_of,
     ),
 )
-"""In the order in which they are told; the first is drawn first."""
+"""In the order in which reports name them; the first is drawn first."""
 LABELS = {name: label for family in FAMILIES for name, label in family.labels.items()}
 
 

@@ -49,7 +49,7 @@ class Rollout:
         windows: in order of their cuts.
         joint: the laws of N and D on all runs.
         single: the laws of the axis alone (of N at the common horizon, of D at one size, of C on the compute
-            envelope) beside the joint laws, which were fitted to all runs, on the runs those are asked about.
+            envelope) beside the joint laws, which were fitted to all runs, on the runs those predict.
     """
 
     axis: Axis
@@ -125,7 +125,7 @@ def _groups(values: FloatArray) -> NDArray[np.intp]:
 
 
 def _subset(runs: pd.DataFrame, axis: Axis) -> tuple[pd.DataFrame, str]:
-    """The runs that the laws of the axis alone are asked about, and a sentence that says which.
+    """The runs that the laws of the axis alone predict, and a sentence that says which.
 
     On the axis of C they are the envelope of *all* runs: a law of C predicts the best losses.
     """
@@ -200,7 +200,7 @@ def _predict(
 
 
 def _in_subset(window: Window) -> Window:
-    """The window with none but the runs that the laws of the axis alone are asked about."""
+    """The window with none but the runs that the laws of the axis alone predict."""
     keep = window.in_subset
     return Window(
         cut=window.cut,

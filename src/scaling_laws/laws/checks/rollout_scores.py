@@ -35,7 +35,7 @@ class Window:
         runs: the k runs that are predicted.
         reach: (k,): their value of the axis over the cut: how far the prediction goes.
         actual: (k,): their losses, nats per token.
-        in_subset: (k,): whether the laws of the axis alone are asked about the run.
+        in_subset: (k,): whether the laws of the axis alone predict the run.
         predicted: (k,) by form or baseline, nats per token; NaN where the form was not asked.
         refused: why a form gave no prediction, by form.
     """

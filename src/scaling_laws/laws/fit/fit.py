@@ -27,10 +27,10 @@ from scaling_laws.study.errors import InputError
 L = TypeVar("L", bound=Law)
 DEFAULT_DELTA = 1e-3
 MOST_MINIMA = 4
-WORTH_KEEPING = 2.0
+MAX_OBJECTIVE_RATIO = 2.0
 """A local minimum of more than twice the best objective is the best of no resample."""
 POLISHING_ITERATIONS = 5_000
-HOPELESS_ITERATIONS = 30
+MAX_ITERATIONS_TOO_FEW_ROWS = 30
 """Of fits to too few rows: their optimum is shown, but means nothing."""
 LARGEST_CONDITION_NUMBER = 1e5
 IRREDUCIBLE = {"E", "L_inf"}
@@ -129,7 +129,7 @@ def fit_law(
     problem = make_problem(coordinates, rows, row_weights, delta)
     too_few = _too_few(form, rows, problem.model.n_parameters)
     minimum = minimise(
-        problem, coordinates.starts(problem), HOPELESS_ITERATIONS if too_few else MAX_ITERATIONS
+        problem, coordinates.starts(problem), MAX_ITERATIONS_TOO_FEW_ROWS if too_few else MAX_ITERATIONS
     )
     best = int(np.argmin(minimum.objective))
     settled = minimum.solved[best] or too_few or coordinates.on_bound(minimum.theta[best])
@@ -142,7 +142,7 @@ def fit_law(
         reason = "no start leads to a finite loss: the form cannot follow these rows"
     if not reason and not minimum.solved[best]:
         reason = f"the optimiser did not converge (gradient norm {certificate.gradient_norm:.1e})"
-    eligible = minimum.solved & (minimum.objective <= WORTH_KEEPING * minimum.objective[best])
+    eligible = minimum.solved & (minimum.objective <= MAX_OBJECTIVE_RATIO * minimum.objective[best])
     return Fit(
         form=form,
         law=coordinates.law(minimum.theta[best]),

@@ -1,6 +1,6 @@
 """Predictions that are written down before the run, and scored after it.
 
-A frozen prediction holds the law itself, its parameters and draws, so that it can be asked about the N and D
+A frozen prediction holds the law itself, its parameters and draws, so that it can predict at the N and D
 that were really trained. Nothing here reads or writes files.
 """
 

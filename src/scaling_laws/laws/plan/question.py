@@ -12,7 +12,7 @@ from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.study.errors import InputError
 
 SIZE_RATIOS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Sizes around the optimum whose loss at equal compute is told (Kaplan 2020, Fig. 12)."""
+"""Sizes around the optimum whose loss at equal compute is given (Kaplan 2020, Fig. 12)."""
 QUESTIONS = (
     frozenset({"C"}),
     frozenset({"loss_nats"}),
