@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, fit_law
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.intervals import (
     bootstrap,
     loss_interval,

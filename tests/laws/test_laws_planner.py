@@ -6,6 +6,7 @@ from scipy.optimize import minimize_scalar
 from tests.support.by_hand import laws_of
 
 from scaling_laws.laws.forms.joint import Chinchilla
+from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.plan.compute_budget import (
     DEVICES,
     compute_of_hours,
@@ -17,16 +18,15 @@ from scaling_laws.laws.plan.compute_budget import (
 from scaling_laws.laws.plan.inference import plan_served
 from scaling_laws.laws.plan.planner import (
     SOURCES,
-    Question,
     answer_from_laws,
     answer_published,
-    best_joint_fit,
-    compute_ratio,
     plan_from_laws,
     plan_published,
     published_rows,
 )
+from scaling_laws.laws.plan.question import Question
 from scaling_laws.laws.plan.rules import fit_rate_rule, kaplan_learning_rate, porian
+from scaling_laws.laws.plan.solve import compute_ratio
 from scaling_laws.laws.plan.unique_tokens import borrowed, plan_repeated, repeated_law
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN, KAPLAN_TABLE_3, MUENNIGHOFF
 from scaling_laws.study.errors import InputError

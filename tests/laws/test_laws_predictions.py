@@ -8,8 +8,9 @@ import pytest
 from tests.support.by_hand import laws_of
 
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.plan.planner import Question, answer_from_laws, answer_published
+from scaling_laws.laws.plan.planner import answer_from_laws, answer_published
 from scaling_laws.laws.plan.predictions import frozen_prediction, score_prediction
+from scaling_laws.laws.plan.question import Question
 from scaling_laws.study.errors import InputError
 
 TRUTH = Chinchilla(E=2.0, A=60.0, B=300.0, alpha=0.34, beta=0.38)

@@ -59,7 +59,7 @@ def test_runs_of_before_and_after_lie_below_one_another(tmp_path: Path) -> None:
     [
         (("tokens",), "lacks the column 'tokens'"),
         (("step",), "lacks the column 'step'"),
-        (tuple(loss_column(name) for name in ("train", "test", "val", "prose", "packages")), "of losses"),
+        (tuple(loss_column(name) for name in ("test", "val", "prose", "packages")), "of losses"),
     ],
 )
 def test_step_tokens_and_losses_are_needed(tmp_path: Path, without: tuple[str, ...], says: str) -> None:

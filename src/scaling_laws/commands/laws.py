@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import is_laws_file
 
@@ -38,8 +39,6 @@ FOLDER_COLUMNS = {"n", "c"}
 """Those that a study's folder has a choice of."""
 MORE_COLUMNS = {"unique": ("unique_tokens", "U"), "batch": ("batch_tokens", "B"), "steps": ("steps", "S")}
 """Name in the table of runs, and the variable."""
-DEFAULT_DELTA = 1e-3
-DEFAULT_RESAMPLES = 400
 MOST_RESAMPLES = 100_000
 
 

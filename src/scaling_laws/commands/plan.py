@@ -15,7 +15,7 @@ from scaling_laws.study.errors import InputError
 if TYPE_CHECKING:
     from scaling_laws.laws.forms.joint import JointLaw
     from scaling_laws.laws.plan.compute_budget import Device
-    from scaling_laws.laws.plan.planner import Plan, Question
+    from scaling_laws.laws.plan.question import Plan, Question
     from scaling_laws.laws.results.types import Laws
     from scaling_laws.models.solver import Shape
 
@@ -237,7 +237,7 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
 def _question(options: argparse.Namespace) -> tuple[Question, dict[str, Any]]:
     """The question, and the device-hours, where those are the budget."""
     from scaling_laws.laws.plan.compute_budget import compute_of_hours, compute_of_throughput
-    from scaling_laws.laws.plan.planner import Question
+    from scaling_laws.laws.plan.question import Question
 
     C, budget = options.compute, {}
     if options.gpu_hours:

@@ -15,8 +15,8 @@ from scaling_laws import __version__
 from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
-    from scaling_laws.laws.plan.planner import Plan, Question
     from scaling_laws.laws.plan.predictions import Score
+    from scaling_laws.laws.plan.question import Plan, Question
     from scaling_laws.laws.results.types import Laws
 
 

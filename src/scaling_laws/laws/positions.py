@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import Position

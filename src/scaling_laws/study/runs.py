@@ -83,7 +83,8 @@ class Study:
             return self._exported_curves()
         required = tuple(column.name for column in CURVE if column.required)
         curves = self._tables("curve.csv", CURVE_COLUMNS, required)
-        if len(curves) and not any(column.endswith(LOSS_SUFFIX) for column in curves.columns):
+        losses = [column for column in curves.columns if column.endswith(LOSS_SUFFIX)]
+        if len(curves) and not set(losses) - set(CURVE_COLUMNS):  # the training's loss is no measurement
             raise InputError(f"{self.folder}: no curve has a column of losses, `<corpus>{LOSS_SUFFIX}`")
         return curves
 

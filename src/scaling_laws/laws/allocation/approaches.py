@@ -25,9 +25,9 @@ from scaling_laws.laws.allocation.power_lines import (
     isoflop_optima,
     measure_allocation,
 )
+from scaling_laws.laws.fit import DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.fit import Fit
 from scaling_laws.laws.fit.intervals import (
-    DEFAULT_RESAMPLES,
     Interval,
     bootstrap,
     optimum_interval,

@@ -15,7 +15,7 @@ import numpy as np
 
 from scaling_laws.laws.allocation.frontier import best_size
 from scaling_laws.laws.allocation.power_lines import Allocation, PowerLine, summarise
-from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES
+from scaling_laws.laws.fit import DEFAULT_RESAMPLES
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.study.errors import InputError
 

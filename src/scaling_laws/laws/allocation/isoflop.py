@@ -25,7 +25,8 @@ from scaling_laws.laws.allocation.frontier import (
     draw_noise,
     slice_weights,
 )
-from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES, Interval, percentile_interval
+from scaling_laws.laws.fit import DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
 from scaling_laws.laws.selection import SAME_SIZE
@@ -176,6 +177,7 @@ def edge_warning(loss: FloatArray) -> str:
 def minimum(log_N: FloatArray, log_loss: FloatArray, method: Method) -> tuple[float | None, str]:
     """ln N at the minimum of one slice, (k,), and why there is none.
 
+    The parabola goes through the losses themselves (Hoffmann 2022), Akima's curve through their logarithms.
     Refused where the lowest loss is that of the smallest or largest size: the optimum may be outside.
     """
     if warning := edge_warning(log_loss):

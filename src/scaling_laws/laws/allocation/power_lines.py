@@ -26,7 +26,8 @@ from scaling_laws.laws.allocation.frontier import (
     slice_weights,
 )
 from scaling_laws.laws.allocation.isoflop import Method, minima
-from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES, Interval, percentile_interval
+from scaling_laws.laws.fit import DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
 

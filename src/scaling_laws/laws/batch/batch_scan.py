@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scaling_laws.laws.batch.constant_rate import constant_rate_part, falling_curve
+from scaling_laws.laws.fit import DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.fit import Fit, fit_law
-from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES, Interval, percentile_interval, refit
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.steps import TimeData
 from scaling_laws.laws.forms.terms import FloatArray

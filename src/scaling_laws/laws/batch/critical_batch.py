@@ -20,14 +20,9 @@ from scaling_laws.laws.batch.batch_scan import (
     scan_from_table,
     steps_to_target,
 )
+from scaling_laws.laws.fit import DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.fit import Fit, fit_law
-from scaling_laws.laws.fit.intervals import (
-    DEFAULT_RESAMPLES,
-    Interval,
-    percentile_interval,
-    refit,
-    residual_sd,
-)
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit, residual_sd
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, fit_law
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import JointLaw
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, fit_law
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.intervals import LEVEL, Interval, bootstrap, loss_interval
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import KaplanD, PowerD

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import refit
 from scaling_laws.laws.fit.noise import MAD_TO_SD, SeedNoise, seed_noise
 from scaling_laws.laws.fit.profile import curvature

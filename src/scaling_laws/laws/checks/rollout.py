@@ -24,7 +24,8 @@ from scaling_laws.laws.checks.rollout_scores import (
     Window,
     compare,
 )
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, fit_law
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS, FORMS_OF_ONE_VARIABLE
 from scaling_laws.laws.forms.terms import FloatArray

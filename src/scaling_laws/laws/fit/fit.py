@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.coordinates import Coordinates, PowerSumCoordinates, make_problem
 from scaling_laws.laws.fit.curved_joint import GammaCoordinates, MuennighoffCoordinates
 from scaling_laws.laws.fit.curved_single import BrokenCoordinates, LogarithmicCoordinates
@@ -25,7 +26,6 @@ from scaling_laws.laws.forms.terms import FloatArray, Law
 from scaling_laws.study.errors import InputError
 
 L = TypeVar("L", bound=Law)
-DEFAULT_DELTA = 1e-3
 MOST_MINIMA = 4
 MAX_OBJECTIVE_RATIO = 2.0
 """A local minimum of more than twice the best objective is the best of no resample."""

@@ -14,6 +14,7 @@ from typing import Any, Generic
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scaling_laws.laws.fit import DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.fit import Fit, L
 from scaling_laws.laws.fit.huber import Problem, minimise
 from scaling_laws.laws.fit.noise import SeedNoise, components, share_within
@@ -23,7 +24,6 @@ from scaling_laws.study.errors import InputError
 
 LEVEL = 0.90
 FEWEST_CLUSTERS = 10
-DEFAULT_RESAMPLES = 400
 AMPLITUDE = 0.5
 """Standard deviation of a training's random weight; by `make coverage`, 1 gives too wide intervals."""
 MOST_ABSORBED = 0.75

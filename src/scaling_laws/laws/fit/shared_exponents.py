@@ -18,14 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.coordinates import PowerSumCoordinates
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
-from scaling_laws.laws.fit.intervals import (
-    DEFAULT_RESAMPLES,
-    Interval,
-    bootstrap_draws,
-    percentile_interval,
-)
+from scaling_laws.laws.fit.fit import Fit, fit_law
+from scaling_laws.laws.fit.intervals import Interval, bootstrap_draws, percentile_interval
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied, JointLaw, KaplanND

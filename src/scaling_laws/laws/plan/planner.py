@@ -12,38 +12,18 @@ import numpy as np
 
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.plan.choice import (
-    best_joint_fit,
     chosen_fit,
     family_to_plan,
     joint_draws,
 )
 from scaling_laws.laws.plan.kaplan_planner import answer_kaplan
-from scaling_laws.laws.plan.question import Plan, Question, SizeCost
+from scaling_laws.laws.plan.question import Plan, Question
 from scaling_laws.laws.plan.rules import with_porian, with_recipe
-from scaling_laws.laws.plan.solve import answer, compute_ratio, size_costs
+from scaling_laws.laws.plan.solve import answer
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.study.conventions import N_CONVENTIONS
 from scaling_laws.study.errors import InputError
-
-__all__ = [
-    "FAR",
-    "PUBLISHED_LAWS",
-    "SOURCES",
-    "Plan",
-    "PublishedRow",
-    "Question",
-    "SizeCost",
-    "Source",
-    "answer_from_laws",
-    "answer_published",
-    "best_joint_fit",
-    "compute_ratio",
-    "plan_from_laws",
-    "plan_published",
-    "published_rows",
-    "size_costs",
-]
 
 Source = Literal["kaplan", "chinchilla", "besiroglu"]
 SOURCES: tuple[Source, ...] = ("kaplan", "chinchilla", "besiroglu")

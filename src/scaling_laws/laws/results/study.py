@@ -9,8 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from scaling_laws.laws.checks.rollout_scores import Comparison
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA
-from scaling_laws.laws.fit.intervals import DEFAULT_RESAMPLES
+from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.shared_exponents import SHARED_FORMS, SharedLaw, fit_families
 from scaling_laws.laws.positions import PositionLosses, late_pairs, losses_by_run

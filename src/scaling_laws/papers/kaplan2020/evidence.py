@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from scaling_laws.laws.batch.batch_scan import steps_to_target
 from scaling_laws.laws.batch.constant_rate import constant_rate_part
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import Interval, bootstrap, parameter_intervals
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
+from scaling_laws.laws.selection import SAME_SIZE
 from scaling_laws.papers.kaplan2020.route import RESAMPLES, KaplanRoute, kaplan_route
 from scaling_laws.report.batch_laws import NEEDS_BATCHES, needs, why_no_batches
 from scaling_laws.report.study_tables import StudyTables
@@ -200,6 +202,20 @@ def fit_data_law(runs: pd.DataFrame, resamples: int = 0) -> DataLaw:
     finite = np.isfinite(list(draws.values())).all(axis=0)
     columns = {name: values[finite, None] for name, values in draws.items()}
     return DataLaw(fit=fit, draws=KaplanND(**columns), intervals=parameter_intervals(result))
+
+
+def log_loss_above(runs: pd.DataFrame, plain: pd.DataFrame, counted: str) -> pd.Series[float]:
+    """ln loss of each run over that of plain networks of its size; NaN outside their sizes.
+
+    Args:
+        runs: with a column `loss` and the column `counted`, `N` or `N_reused`.
+        plain: columns N, loss; interpolated in ln L over ln N. Sizes are equal within `SAME_SIZE`.
+    """
+    plain = plain.sort_values("N")
+    log_N, at = np.log(plain["N"].to_numpy(dtype=float)), np.log(runs[counted].astype(float))
+    expected = np.interp(at, log_N, np.log(plain["loss"].to_numpy(dtype=float)))
+    above: pd.Series[float] = np.log(runs["loss"].astype(float)) - expected
+    return above.where((at > log_N[0] - SAME_SIZE) & (at < log_N[-1] + SAME_SIZE))
 
 
 def points_by_compute(curves: pd.DataFrame) -> pd.DataFrame:

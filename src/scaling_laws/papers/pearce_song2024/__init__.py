@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, fit_law
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.intervals import bootstrap
 from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.fit.rows import make_rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.porian2024.ladder import Correction, MeasuredExponent, ladder
 from scaling_laws.report.reproduction import Paper

@@ -15,7 +15,8 @@ import numpy as np
 from scaling_laws.laws.allocation.frontier import FEWEST_SIZES, size_curves
 from scaling_laws.laws.allocation.optimal_path import optimal_path, slopes
 from scaling_laws.laws.allocation.power_lines import Optima, akima_optima, fit_allocation, isoflop_optima
-from scaling_laws.laws.fit.fit import DEFAULT_DELTA, Fit, fit_law
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import Interval, bootstrap, percentile_interval, run_noise_sd
 from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.fit.rows import make_rows

@@ -9,9 +9,8 @@ import numpy as np
 from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import line_through, mean_interval
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.laws.selection import SAME_SIZE
 from scaling_laws.papers.kaplan2020.equal_size import shapes_at_equal_N
-from scaling_laws.papers.kaplan2020.evidence import KaplanTables
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables, log_loss_above
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.recipe import LEAST_ASPECT_RATIO, usual_shape
@@ -84,13 +83,9 @@ def _differences(tables: StudyTables, counted: str) -> np.ndarray:
     plain = asked[(asked["n_reuse"] == 1) & (asked["n_layer"] >= 2)]
     found: list[float] = []
     for D, reused in asked[asked["n_reuse"] > 1].groupby("D"):
-        line = plain[plain["D"] == D].groupby("N")["loss"].mean().sort_index()
-        if len(line) < 2:
-            continue
-        log_N, log_loss = np.log(line.index.to_numpy(dtype=float)), np.log(line.to_numpy(dtype=float))
-        at = np.log(reused[counted].to_numpy(dtype=float))
-        inside = (at > log_N[0] - SAME_SIZE) & (at < log_N[-1] + SAME_SIZE)
-        found += list((np.log(reused["loss"].to_numpy(dtype=float)) - np.interp(at, log_N, log_loss))[inside])
+        line = plain[plain["D"] == D].groupby("N")["loss"].mean().reset_index()
+        if len(line) >= 2:
+            found += log_loss_above(reused, line, counted).dropna().tolist()
     return np.array(found)
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import at_common_horizon
-from scaling_laws.papers.kaplan2020.evidence import KaplanTables
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables, log_loss_above
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
 from scaling_laws.report.text import short
@@ -83,24 +83,19 @@ def fig17_reuse(study: KaplanTables, laws: Laws) -> pd.DataFrame | str:
 def reuse_gains(losses: pd.DataFrame) -> pd.DataFrame:
     """n_reuse, counted (`N` or `N_reused`), percent, n: loss above that of networks that reuse nothing.
 
-    Both at equal N as counted, the latter interpolated in ln L and ln N; sizes outside their range are passed
-    over. `percent` is the mean over n sizes.
+    Both at equal N as counted (`log_loss_above`); sizes outside the range of the latter are passed over.
+    `percent` is the mean over n sizes.
 
     Args:
         losses: of `fig17_reuse`.
     """
-    plain_ones = losses[losses["n_reuse"] == 1].sort_values("N")
+    plain = losses[losses["n_reuse"] == 1]
     rows = []
     for n_reuse, of_reuse in losses[losses["n_reuse"] > 1].groupby("n_reuse"):
         for counted in COUNTS:
-            # Sizes are solved to 2 %: the ends of the range are meant to be equal.
-            inside = of_reuse[counted].between(plain_ones["N"].min() / 1.03, 1.03 * plain_ones["N"].max())
-            these = of_reuse[inside]
-            if these.empty:
-                continue
-            log_loss = np.interp(np.log(these[counted]), np.log(plain_ones["N"]), np.log(plain_ones["loss"]))
-            percent = 100 * float(np.mean(np.expm1(np.log(these["loss"]) - log_loss)))
-            rows.append((n_reuse, counted, percent, len(these)))
+            above = log_loss_above(of_reuse, plain, counted).dropna()
+            if len(above):
+                rows.append((n_reuse, counted, 100 * float(np.expm1(above).mean()), len(above)))
     return pd.DataFrame(rows, columns=["n_reuse", "counted", "percent", "n"])
 
 
