@@ -15,7 +15,7 @@ from scaling_laws.study.errors import InputError
 if TYPE_CHECKING:
     from scaling_laws.laws.forms.joint import JointLaw
     from scaling_laws.laws.plan.compute_budget import Device
-    from scaling_laws.laws.plan.question import Plan, Question
+    from scaling_laws.laws.plan.question import Question, TrainingPlan
     from scaling_laws.laws.results.types import Laws
     from scaling_laws.models.solver import Shape
 
@@ -260,7 +260,7 @@ def _peak(options: argparse.Namespace) -> tuple[float, float, str]:
     return options.device.peak_flops_per_s, mfu, options.device.source
 
 
-def _hours(options: argparse.Namespace, found: Plan) -> dict[str, Any]:
+def _hours(options: argparse.Namespace, found: TrainingPlan) -> dict[str, Any]:
     """The device-hours of the plan, where a device is named."""
     from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
     from scaling_laws.laws.plan.compute_budget import hours_of_compute
@@ -274,7 +274,7 @@ def _hours(options: argparse.Namespace, found: Plan) -> dict[str, Any]:
     return {"gpu_hours": hours, "peak_flops_per_s": peak, "mfu": mfu, "peak_source": source}
 
 
-def _shape(options: argparse.Namespace, found: Plan, family: str | None) -> dict[str, Any]:
+def _shape(options: argparse.Namespace, found: TrainingPlan, family: str | None) -> dict[str, Any]:
     """A Transformer of the plan's N, or why there is none."""
     from scaling_laws.models.solver import solve_shape
     from scaling_laws.study.conventions import COUNT_ONCE, NConvention
@@ -338,7 +338,7 @@ def _joint_law(options: argparse.Namespace, laws: Laws | None, family: str | Non
 def _repeated(
     options: argparse.Namespace,
     question: Question,
-    found: Plan,
+    found: TrainingPlan,
     laws: Laws | None,
     family: str | None,
 ) -> list[dict[str, Any]]:
@@ -364,7 +364,7 @@ def _repeated(
 
 
 def _next_rung(
-    options: argparse.Namespace, found: Plan, laws: Laws | None, family: str | None
+    options: argparse.Namespace, found: TrainingPlan, laws: Laws | None, family: str | None
 ) -> dict[str, Any]:
     from scaling_laws.laws.plan.next_rung import TARGETS, next_rung_from_laws
 

@@ -16,13 +16,13 @@ from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     from scaling_laws.laws.plan.predictions import Score
-    from scaling_laws.laws.plan.question import Plan, Question
+    from scaling_laws.laws.plan.question import Question, TrainingPlan
     from scaling_laws.laws.results.types import Laws
 
 
 def freeze(
     options: argparse.Namespace,
-    found: Plan,
+    found: TrainingPlan,
     question: Question,
     laws: Laws | None,
     family: str | None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.plan.planner import plan_from_laws
-from scaling_laws.laws.plan.question import Plan
+from scaling_laws.laws.plan.question import TrainingPlan
 from scaling_laws.laws.published import (
     HOFFMANN,
     HOFFMANN_PARAMETRIC,
@@ -171,7 +171,7 @@ def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
     return NextRuns(table=Table(columns=columns, rows=tuple(rows), caption=caption), caveats=tuple(caveats))
 
 
-def _plan_row(family: str, multiple: int, plan: Plan) -> tuple[str, ...]:
+def _plan_row(family: str, multiple: int, plan: TrainingPlan) -> tuple[str, ...]:
     return (
         st.family_name(family),
         f"{plan.C:.1e} ({multiple}x)",
@@ -204,7 +204,7 @@ def _largest_C(tables: StudyTables, family: str) -> float:
     return FLOPS_PER_PARAMETER_TOKEN * float((runs["N"] * runs["D"]).max())
 
 
-def _with_interval(plan: Plan, name: str) -> str:
+def _with_interval(plan: TrainingPlan, name: str) -> str:
     return f"{short(getattr(plan, name))} {interval_text(plan.intervals.get(name))}".strip()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
-from scaling_laws.laws.plan.question import SIZE_RATIOS, Plan, Question, SizeCost
+from scaling_laws.laws.plan.question import SIZE_RATIOS, Question, SizeCost, TrainingPlan
 from scaling_laws.laws.plan.rules import kaplan_learning_rate
 from scaling_laws.laws.published import KAPLAN_SINGLE, KAPLAN_TABLE_3, KAPLAN_TABLE_6
 from scaling_laws.study.errors import InputError
@@ -20,7 +20,7 @@ AT_CRITICAL_BATCH = 2.0
 N_COUNTS = "N is non-embedding; C is read as the paper's C_min, compute at a batch far below the critical one"
 
 
-def answer_kaplan(question: Question) -> Plan:
+def answer_kaplan(question: Question) -> TrainingPlan:
     """The plan of the published laws.
 
     Raises:
@@ -31,7 +31,7 @@ def answer_kaplan(question: Question) -> Plan:
     return _of_fixed_size(question)
 
 
-def _efficient(question: Question) -> Plan:
+def _efficient(question: Question) -> TrainingPlan:
     """Table 6 for N, D and batch, Table 5 for the loss and for (B.16): two tables of one set of fits."""
     of_C = KAPLAN_SINGLE.of_C_min
     C = question.C
@@ -57,7 +57,7 @@ def _efficient(question: Question) -> Plan:
     )
 
 
-def _of_fixed_size(question: Question) -> Plan:
+def _of_fixed_size(question: Question) -> TrainingPlan:
     """Table 3: L(N,S_min), with S_min = C_min/(6 N B_crit(L)) (B.3)."""
     law, N, D, C = KAPLAN_TABLE_3, question.N, question.D, question.C
     loss: float
@@ -107,7 +107,7 @@ def _plan(
     batch_origin: str,
     source: str,
     notes: tuple[str, ...],
-) -> Plan:
+) -> TrainingPlan:
     if N < 1 or D < 1:
         raise InputError(
             f"{question.words()}: the law answers N = {N:.2g} and D = {D:.2g}, less than one; ask for more"
@@ -115,7 +115,7 @@ def _plan(
     half, double = law.compute_ratio([0.5, 2.0])
     learning_rate, rate_origin = kaplan_learning_rate(N)
     of_tables = question.given == {"C"} or question.given == {"loss_nats"}
-    return Plan(
+    return TrainingPlan(
         C=C,
         N=N,
         D=D,

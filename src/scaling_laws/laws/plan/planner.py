@@ -17,7 +17,7 @@ from scaling_laws.laws.plan.choice import (
     joint_draws,
 )
 from scaling_laws.laws.plan.kaplan_planner import answer_kaplan
-from scaling_laws.laws.plan.question import Plan, Question
+from scaling_laws.laws.plan.question import Question, TrainingPlan
 from scaling_laws.laws.plan.rules import with_porian, with_recipe
 from scaling_laws.laws.plan.solve import answer
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN
@@ -54,7 +54,7 @@ class PublishedRow:
     """
 
     source: Source
-    plan: Plan | None
+    plan: TrainingPlan | None
     counts: str
     reason: str
 
@@ -66,12 +66,12 @@ class PublishedRow:
         return {"source": self.source, **quantities, "N_counts": self.counts, "reason": self.reason}
 
 
-def plan_from_laws(laws: Laws, C: float, *, family: str | None = None) -> Plan:
+def plan_from_laws(laws: Laws, C: float, *, family: str | None = None) -> TrainingPlan:
     """`answer_from_laws` for a budget of C FLOPs alone."""
     return answer_from_laws(laws, Question(C=C), family=family)
 
 
-def answer_from_laws(laws: Laws, question: Question, *, family: str | None = None) -> Plan:
+def answer_from_laws(laws: Laws, question: Question, *, family: str | None = None) -> TrainingPlan:
     """Plan with the joint law that predicts best (`best_joint_fit`).
 
     Args:
@@ -101,12 +101,12 @@ def answer_from_laws(laws: Laws, question: Question, *, family: str | None = Non
     return with_recipe(_with_notes(plan, far), laws.of(family))
 
 
-def plan_published(source: Source, C: float) -> Plan:
+def plan_published(source: Source, C: float) -> TrainingPlan:
     """`answer_published` for a budget of C FLOPs alone."""
     return answer_published(source, Question(C=C))
 
 
-def answer_published(source: Source, question: Question) -> Plan:
+def answer_published(source: Source, question: Question) -> TrainingPlan:
     """Plan with a published law, exactly as published; never two of them mixed.
 
     Raises:
@@ -130,7 +130,7 @@ def published_rows(question: Question) -> tuple[PublishedRow, ...]:
     """What each published law answers to the same question."""
     rows = []
     for source in SOURCES:
-        plan: Plan | None
+        plan: TrainingPlan | None
         counts = N_CONVENTIONS["N" if source == "kaplan" else "N_total"].counts
         try:
             plan = answer_published(source, question)
@@ -141,5 +141,5 @@ def published_rows(question: Question) -> tuple[PublishedRow, ...]:
     return tuple(rows)
 
 
-def _with_notes(plan: Plan, notes: list[str]) -> Plan:
+def _with_notes(plan: TrainingPlan, notes: list[str]) -> TrainingPlan:
     return replace(plan, notes=(*plan.notes, *notes))

@@ -15,7 +15,7 @@ from typing import Any, cast
 from scaling_laws.laws.fit.intervals import Bootstrap, Interval, loss_interval
 from scaling_laws.laws.plan.choice import chosen_fit, family_to_plan
 from scaling_laws.laws.plan.planner import SOURCES, Source, answer_published
-from scaling_laws.laws.plan.question import Plan, Question
+from scaling_laws.laws.plan.question import Question, TrainingPlan
 from scaling_laws.laws.results.types import Laws, make_law, plain_json
 from scaling_laws.study.errors import InputError
 
@@ -56,7 +56,7 @@ class Score:
 
 
 def frozen_prediction(
-    plan: Plan,
+    plan: TrainingPlan,
     question: Question,
     *,
     now: datetime,

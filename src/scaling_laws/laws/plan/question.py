@@ -90,7 +90,7 @@ class SizeCost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TrainingPlan:
     """What to train. None where the law says nothing.
 
     Attributes:

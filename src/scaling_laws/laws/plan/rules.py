@@ -10,7 +10,7 @@ import numpy as np
 from scaling_laws.laws.fit.intervals import LEVEL, Interval, percentile_interval
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
-from scaling_laws.laws.plan.question import Plan
+from scaling_laws.laws.plan.question import TrainingPlan
 from scaling_laws.laws.results.types import NOT_MEASURED, FamilyLaws, UsedRate
 
 PORIAN_RANGE = (25e6, 110e6)
@@ -76,7 +76,7 @@ def porian(N: float) -> tuple[float, float, str]:
     return 0.7576 * N**0.703, 3.7 * N**-0.36, label
 
 
-def with_porian(plan: Plan) -> Plan:
+def with_porian(plan: TrainingPlan) -> TrainingPlan:
     """A published plan whose source has no batch, with Porian's as a labelled suggestion."""
     batch_tokens, rate, label = porian(plan.N)
     return replace(
@@ -88,7 +88,7 @@ def with_porian(plan: Plan) -> Plan:
     )
 
 
-def with_recipe(plan: Plan, laws: FamilyLaws) -> Plan:
+def with_recipe(plan: TrainingPlan, laws: FamilyLaws) -> TrainingPlan:
     """A plan with the batch and the learning rate of the study's own runs."""
     batch_tokens, batch_interval, batch_origin = _batch(plan, laws)
     rate, rate_interval, rate_origin = _rate(plan.N, laws.learning_rates)
@@ -112,7 +112,7 @@ def with_recipe(plan: Plan, laws: FamilyLaws) -> Plan:
     )
 
 
-def _batch(plan: Plan, laws: FamilyLaws) -> tuple[float | None, Interval, str]:
+def _batch(plan: TrainingPlan, laws: FamilyLaws) -> tuple[float | None, Interval, str]:
     """Tokens a step, its interval and where it comes from."""
     scanned = None if laws.critical_batch.reason == NOT_MEASURED else laws.critical_batch
     why_not = ""

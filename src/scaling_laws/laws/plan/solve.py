@@ -7,7 +7,7 @@ import numpy as np
 from scaling_laws.laws.fit.intervals import Bootstrap, Interval, loss_interval, percentile_interval
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
-from scaling_laws.laws.plan.question import SIZE_RATIOS, Plan, Question, SizeCost
+from scaling_laws.laws.plan.question import SIZE_RATIOS, Question, SizeCost, TrainingPlan
 from scaling_laws.study.errors import InputError
 
 
@@ -19,7 +19,7 @@ def answer(
     source: str,
     convention: str,
     notes: tuple[str, ...],
-) -> Plan:
+) -> TrainingPlan:
     """The plan of a law of N and D, without batch and learning rate.
 
     Args:
@@ -38,7 +38,7 @@ def answer(
     C = question.C or FLOPS_PER_PARAMETER_TOKEN * N * D
     loss = float(law.loss(N, D))
     best_C = float(law.compute_to_reach(loss))
-    return Plan(
+    return TrainingPlan(
         C=C,
         N=N,
         D=D,

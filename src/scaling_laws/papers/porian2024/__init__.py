@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.papers.porian2024.ladder import Correction, MeasuredExponent, ladder
+from scaling_laws.papers.porian2024.ladder import LadderStep, MeasuredExponent, ladder
 from scaling_laws.report.reproduction import Paper
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.style import family_name
@@ -33,7 +33,7 @@ def ladder_table(study: StudyTables, laws: Laws) -> Table:
     return Table(columns=columns, rows=rows, caption=caption)
 
 
-def _cells(correction: Correction) -> tuple[str, ...]:
+def _cells(correction: LadderStep) -> tuple[str, ...]:
     ours = [_exponent(found) for found in (correction.parabola, correction.akima, correction.parametric)]
     theirs = "; ".join(with_interval(each.a, each.interval) for each in correction.published)
     return (correction.change, *ours, theirs or NOTHING, correction.reason or NOTHING)

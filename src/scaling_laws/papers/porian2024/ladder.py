@@ -52,7 +52,7 @@ class MeasuredExponent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Correction:
+class LadderStep:
     """One correction, on top of those before it.
 
     Attributes:
@@ -84,7 +84,7 @@ def ladder(
     delta: float = DEFAULT_DELTA,
     resamples: int = 100,
     seed: int = 0,
-) -> list[Correction]:
+) -> list[LadderStep]:
     """The exponent of N_opt after each correction, on one family's runs before any selection.
 
     The intervals rest on the noise between seeds, or about the joint law, whichever is larger.
@@ -128,7 +128,7 @@ def ladder(
     }
     counted = {name: _count(first, n, c, delta) for name, _, n, c in countings if not missing[name]}
     noise_sd = _noise_sd(list(counted.values()), delta)
-    corrections: list[Correction] = []
+    corrections: list[LadderStep] = []
     last: tuple[str, str | None] = ("N", None)
     for name, change, n, c in countings:
         last = last if missing[name] else (n, c)
@@ -145,7 +145,7 @@ def ladder(
     return corrections
 
 
-def ladder_table(corrections: list[Correction]) -> list[dict[str, Any]]:
+def ladder_table(corrections: list[LadderStep]) -> list[dict[str, Any]]:
     """The corrections as rows of plain values, one dictionary a correction, nested as the dataclasses are."""
     return [asdict(correction) for correction in corrections]
 
@@ -165,10 +165,10 @@ def _correction(
     found: _Measured | None,
     of: tuple[PublishedExponent, ...],
     reason: str,
-) -> Correction:
+) -> LadderStep:
     nothing = MeasuredExponent(a=None, interval=None, reason=reason)
     n_runs, parabola, akima, parametric = found or (0, nothing, nothing, nothing)
-    return Correction(
+    return LadderStep(
         name=name,
         change=change,
         N=n,
