@@ -62,11 +62,15 @@ dashboard: $(VENV)/.installed-dashboard  ## look at the trials of `make shape` o
 tensorboard: $(VENV)/.installed  ## look at the runs in lightning_logs/
 	$(BIN)/tensorboard --logdir lightning_logs
 
-clean:  ## remove the environment and what was built (runs stay)
-	rm -rf $(VENV) build src/*.egg-info data
+clean:  ## remove the environment and what builds made (runs and your own files stay)
+	PYTHONPATH=src $(PYTHON) -m scaling_laws.data.clean data
+	rm -rf build/lib build/bdist.* build/same_results src/*.egg-info
+	if [ -d build ]; then rmdir --ignore-fail-on-non-empty build; fi
+	if [ -e $(VENV)/.made-by-make ] || [ $(VENV) = .venv ]; then rm -rf $(VENV); fi
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+	@touch $(VENV)/.made-by-make
 
 # A stamp a dependency list: an environment that is already there is left alone unless the lists changed.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python

@@ -103,7 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     build = data_verbs.add_parser("build", help="texts -> token shards with a manifest")
     build.add_argument("config", type=Path, help="a file of configs/data/")
     build.add_argument("-o", "--output", type=Path, help="folder (default: data/<name>)")
-    build.add_argument("--force", action="store_true", help="replace a corpus that is there")
+    build.add_argument(
+        "--force",
+        action="store_true",
+        help="replace what is there: another corpus, or files that no build wrote",
+    )
     build.set_defaults(verb=_data_build)
     show = data_verbs.add_parser("show", help="what a corpus holds")
     show.add_argument("folder", type=Path)

@@ -17,6 +17,7 @@ import yaml
 
 from scaling_laws.cli import main
 from scaling_laws.data.batches import training_batch
+from scaling_laws.data.clean import remove_corpora
 from scaling_laws.data.corpus import split_documents
 from scaling_laws.data.corpus_file import CorpusConfig, load_config
 from scaling_laws.data.manifest import manifest_text
@@ -147,7 +148,7 @@ def test_interrupted_build_leaves_no_corpus(config, tmp_path, monkeypatch):
 
 def test_folder_that_cannot_be_written(config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be built"):
+    with pytest.raises(InputError, match="file: is a file; name a folder"):
         build_corpus(config, tmp_path / "file")
 
 
@@ -171,7 +172,7 @@ def test_an_id_outside_the_vocabulary_ends_the_build(config, tmp_path, monkeypat
     with pytest.raises(InputError, match=r"^texts/7\.txt: the tokenizer gives it an id") as caught:
         build_corpus(config, tmp_path / "c")
     assert "\n" not in str(caught.value)
-    assert list((tmp_path / "c").iterdir()) == []
+    assert not (tmp_path / "c").exists()
 
 
 FILL_THE_DISK = """
@@ -192,7 +193,7 @@ for size in sizes:
         refused += 1
         assert str(folder) in str(error) and "cannot be built" in str(error), error
         assert "\\n" not in str(error)
-        assert list(folder.iterdir()) == [], size
+        assert not folder.exists(), size
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 for size in sizes:
     build_corpus(load_config(sys.argv[1]), Path(sys.argv[2], str(size)))
@@ -219,6 +220,76 @@ def test_a_disk_that_is_full_at_the_manifest_leaves_no_corpus(config, tmp_path, 
         build_corpus(config, tmp_path / "c")
     with pytest.raises(InputError, match="no corpus here"):
         open_corpus(tmp_path / "c")
+
+
+# --- what is not ours ------------------------------------------------------------------------------
+
+
+def test_a_folder_of_ones_own_is_not_built_into(config, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "train.bin").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"mine: holds files that scaling-laws did not write \(train.bin\)"):
+        build_corpus(config, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"train.bin": b"mine"}
+    build_corpus(config, folder, force=True)
+    assert open_corpus(folder, verify=True).name == "words"
+
+
+def test_a_new_split_does_not_replace_a_file_of_ones_own(config, tmp_path):
+    folder = tmp_path / "c"
+    build_corpus(change(config, foreign={}), folder)
+    (folder / "news.bin").write_bytes(b"mine")
+    (folder / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"news.bin: is there already, and is not what scaling-laws wrote"):
+        build_corpus(config, folder)
+    assert (folder / "news.bin").read_bytes() == b"mine"
+
+
+def test_a_build_that_fails_leaves_no_folder(config, tmp_path):
+    with pytest.raises(InputError, match="no document is left"):
+        build_corpus(change(config, val_share=1e-9), tmp_path / "data" / "c")
+    assert not (tmp_path / "data" / "c").exists()
+
+
+def test_clean_removes_what_builds_made_and_nothing_else(config, tmp_path):
+    data = tmp_path / "data"
+    for name in ("whole", "with_notes", "changed"):
+        build_corpus(config, data / name)
+    (data / "with_notes" / "notes.txt").write_text("mine")
+    with open(data / "changed" / "sources.jsonl", "a") as file:
+        file.write("mine")
+    for name in ("my_text_sources", "manifest_of_another_kind"):
+        (data / name).mkdir()
+    (data / "my_text_sources" / "novel.txt").write_text("years of work")
+    (data / "manifest_of_another_kind" / "manifest.json").write_text('{"name": "app"}')
+    (data / "list.txt").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    build_corpus(config, tmp_path / "elsewhere" / "c")
+    (data / "link").symlink_to(tmp_path / "elsewhere" / "c")
+    root = CONFIGS.parents[1]
+    command = [sys.executable, "-S", "-m", "scaling_laws.data.clean", str(data)]  # nothing is installed
+    subprocess.run(command, check=True, env={"PYTHONPATH": str(root / "src")}, cwd=tmp_path)
+    left = {str(path.relative_to(data)) for path in data.rglob("*") if path.is_file()}
+    assert left == {
+        "with_notes/notes.txt",
+        "changed/sources.jsonl",
+        "my_text_sources/novel.txt",
+        "manifest_of_another_kind/manifest.json",
+        "list.txt",
+    }
+    open_corpus(tmp_path / "elsewhere" / "c", verify=True)
+
+
+def test_clean_believes_no_strangers_manifest(config, tmp_path):
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    corpus = build_corpus(config, tmp_path / "data" / "c")
+    content = {key: value for key, value in corpus.manifest.items() if key != "manifest_sha256"}
+    content["files"]["../../victim.txt"] = {"n_bytes": 4, "sha256": sha256_of(victim)}
+    (tmp_path / "data" / "c" / "manifest.json").write_text(manifest_text(content))
+    remove_corpora(tmp_path / "data")
+    assert victim.exists() and not (tmp_path / "data" / "c").exists()
 
 
 # --- damage ---------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from scaling_laws.data.vocabulary import read_vocabulary
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.names import printable, require_folder_name
 
 N_BYTE_VALUES = 256
 OWN_SPLITS = ("train", "val", "test")
@@ -60,8 +61,7 @@ class CorpusConfig:
         Raises:
             InputError: naming the field.
         """
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise InputError(f"name {self.name!r} may hold letters, digits, '_', '-' and '.' only")
+        require_folder_name("name", self.name)
         if self.source == "embedded" and (self.paths or self.foreign or self.piece_bytes):
             raise InputError("paths, foreign and piece_bytes need source: text, jsonl or huggingface")
         if self.source != "embedded" and not self.paths:
@@ -73,8 +73,10 @@ class CorpusConfig:
         if self.piece_bytes < 0:
             raise InputError(f"piece_bytes is {self.piece_bytes}; give 0 (whole files) or a size in bytes")
         for name in self.foreign:
-            if name in OWN_SPLITS or not re.fullmatch(r"\w+", name):
-                raise InputError(f"foreign: {name!r} cannot name a corpus; use letters, digits and '_'")
+            if name in OWN_SPLITS or not re.fullmatch(r"[a-z0-9]\w*", name, re.ASCII | re.IGNORECASE):
+                raise InputError(
+                    f"foreign: {printable(name)!r} cannot name a corpus; use letters, digits and '_'"
+                )
         for key in ("val_share", "test_share"):
             if not 0 < getattr(self, key) < 1:
                 raise InputError(f"{key} is {getattr(self, key)}; give a share between 0 and 1")

@@ -8,6 +8,7 @@ A corpus is a folder:
     <split>.bin             token ids, uint16 (uint32 above 65536 tokens), little-endian
     <split>.documents.npy   int64 (n_documents + 1,): offset of every document's first token, and n_tokens
     .verified.json          which files were found whole, and when they had last changed (`manifest.py`)
+    .scaling-laws.json      which files a build wrote, and may replace (`study/own_files.py`)
 
 for the splits train, val, test and each foreign corpus. Every document starts with the separator.
 """
@@ -18,6 +19,7 @@ import json
 import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -41,9 +43,12 @@ from scaling_laws.data.manifest import (
 from scaling_laws.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from scaling_laws.data.vocabulary import read_vocabulary, vocabulary_sha256
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.own_files import claim_files, listed_names, require_own_folder
 from scaling_laws.study.records import write_atomically
 
 LARGEST_UINT16_VOCABULARY = 2**16
+WRITER = "corpus"
+"""In a folder's list of files that are ours."""
 ENCODE_BYTES = 4_000_000
 """Text encoded at a time: enough to keep all cores busy."""
 
@@ -94,16 +99,18 @@ def build_corpus(config: CorpusConfig, folder: Path | str, *, force: bool = Fals
     Args:
         config: what to build.
         folder: where to.
-        force: replace whatever corpus is there.
+        force: replace whatever is there.
 
     Raises:
         InputError: the texts cannot be used (see `split_documents`), nor the vocabulary, the folder cannot
-            be written, or it holds another corpus.
+            be written, or it holds another corpus, or files that no build wrote.
     """
     folder = Path(folder)
     try:
         if force or not _is_built(config, folder):
-            _build(config, folder)
+            require_own_folder(folder, earlier=("manifest.json",), force=force)
+            with _removed_if_empty(folder):
+                _build(config, folder, force=force)
     except OSError as error:
         raise InputError(
             f"{folder}: the corpus cannot be built ({error}); correct that, and retry"
@@ -185,7 +192,19 @@ def _inputs(config: CorpusConfig) -> dict[str, str]:
     return hashes | (local_sha256(config) if config.source == "huggingface" else {})
 
 
-def _build(config: CorpusConfig, folder: Path) -> None:
+@contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """Take a folder away that a build made and left nothing in."""
+    was_there = folder.exists()
+    try:
+        yield
+    finally:
+        if not was_there:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
     """Write everything into a temporary folder, move it into place file by file, and write the manifest."""
     inputs = _inputs(config)
     at_commits = pinned(config) if config.source == "huggingface" else config
@@ -209,6 +228,7 @@ def _build(config: CorpusConfig, folder: Path) -> None:
             for split, documents in splits.items()
         }
         files = sorted(made.iterdir())
+        described = describe_files(files)
         content = {
             "schema": SCHEMA,
             "name": config.name,
@@ -219,14 +239,28 @@ def _build(config: CorpusConfig, folder: Path) -> None:
             "n_vocab": tokenizer.n_vocab,
             "separator_id": tokenizer.separator_id,
             "splits": entries,
-            "files": describe_files(files),
+            "files": described,
             "versions": versions,
         }
+        text = manifest_text(content)
+        hashes = {name: entry["sha256"] for name, entry in described.items()}
+        hashes["manifest.json"] = sha256(text.encode("utf-8"))
+        ours = listed_names(folder, WRITER) | _names_in_manifest(folder)
+        known_by = dict.fromkeys(ours, lambda path: True)  # damaged or not
+        claim_files(folder, hashes, writer=WRITER, known_by=known_by, force=force)
         # From here to the new manifest the folder holds no corpus: an interrupted build is never opened.
         (folder / "manifest.json").unlink(missing_ok=True)
         for file in files:
             file.replace(folder / file.name)
-    write_atomically(folder / "manifest.json", manifest_text(content))
+    write_atomically(folder / "manifest.json", text)
+
+
+def _names_in_manifest(folder: Path) -> set[str]:
+    """Files of the corpus that is there."""
+    try:
+        return {"manifest.json", *read_manifest(folder)["files"]}
+    except InputError:
+        return set()
 
 
 def _tokenizer(config: CorpusConfig, documents: Sequence[Document]) -> TextTokenizer:

@@ -13,6 +13,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,34 +60,61 @@ def write_own_files(
             has been written where it is not the disk.
     """
     require_own_folder(folder, earlier=earlier, shared=shared, force=force)
-    known = _read_lists(folder)
-    adopted = force or _is_earlier(folder, known, earlier)
     data = {name: text.encode() if isinstance(text, str) else text for name, text in content.items()}
     hashes = {name: hashlib.sha256(each).hexdigest() for name, each in data.items()}
-    for name in data:
+    adopted = force or _is_earlier(folder, _read_lists(folder), earlier)
+    claim_files(folder, hashes, writer=writer, known_by=known_by, force=adopted)
+    for name, each in data.items():
+        write_atomically(folder / name, each)
+    _remove_others(folder, set(data), writer)
+
+
+def claim_files(
+    folder: Path,
+    hashes: Mapping[str, str],
+    *,
+    writer: str,
+    known_by: Mapping[str, Callable[[Path], bool]] = MappingProxyType({}),
+    force: bool = False,
+) -> None:
+    """Put files into a folder's list. Before they are written: what is there is listed, however that ends.
+
+    Args:
+        hashes: name -> SHA-256.
+        writer, known_by, force: as `write_own_files`.
+
+    Raises:
+        InputError: one of them is there and somebody's own, or a symbolic link.
+    """
+    known = _read_lists(folder) or {}
+    for name, sha in hashes.items():
         path = folder / name
         refuse_links(folder, name)
-        vouched = [*_hashes(known, name), hashes[name]]
         if path.exists() and not (
-            adopted or _is_ours(path, vouched) or (name in known_by and known_by[name](path))
+            force
+            or _is_ours(path, [*_hashes(known, name), sha])
+            or (name in known_by and known_by[name](path))
         ):
             raise InputError(
                 f"{path}: is there already, and is not what scaling-laws wrote; move it away, "
                 "or replace it with --force"
             )
-    before = (known or {}).get(writer, {})
+    before = known.get(writer, {})
     ours = {name: [sha, *(old for old in before.get(name, []) if old != sha)] for name, sha in hashes.items()}
-    lists = {**(known or {}), writer: {name: each[:KEPT_HASHES] for name, each in ours.items()}}
-    gone = before.keys() - {name for of_writer in lists.values() for name in of_writer}
-    # Before the files: whatever is there is in the list, however the writing ends.
-    _write_lists(folder, {**lists, writer: before | lists[writer]})
-    for name, each in data.items():
-        write_atomically(folder / name, each)
-    for name in gone:
+    kept = {name: each[:KEPT_HASHES] for name, each in ours.items()}
+    _write_lists(folder, {**known, writer: before | kept})
+
+
+def _remove_others(folder: Path, names: set[str], writer: str) -> None:
+    """Remove what `writer` wrote before and does no longer, but what another has in its list, too."""
+    lists = _read_lists(folder) or {}
+    before = lists.pop(writer, {})
+    gone = before.keys() - names
+    for name in gone - {name for of_writer in lists.values() for name in of_writer}:
         if _is_ours(folder / name, before[name]) and not any(_links(folder, name)):
             (folder / name).unlink()
     if gone:
-        _write_lists(folder, lists)
+        _write_lists(folder, {**lists, writer: {name: before[name] for name in before if name in names}})
 
 
 def require_own_folder(
@@ -138,6 +166,27 @@ def own_names(folder: Path) -> set[str]:
     return {name for name in names if _is_ours(folder / name, _hashes(lists, name))}
 
 
+def listed_names(folder: Path, writer: str) -> set[str]:
+    """Names that one verb wrote, whatever became of the files."""
+    return set((_read_lists(folder) or {}).get(writer, ()))
+
+
+def remove_own_files(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Remove the listed files and those of `hashes` (name -> SHA-256) that nobody has changed.
+
+    The list goes, too, and the folder if nothing is left in it.
+    """
+    unchanged = {name for name, sha in hashes.items() if _is_inside(name) and _is_ours(folder / name, [sha])}
+    names = {name for name in own_names(folder) | unchanged if not any(_links(folder, name))}
+    if not names:
+        return
+    for name in names:
+        (folder / name).unlink()
+    (folder / LIST_FILE).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody's own files are there
+        folder.rmdir()
+
+
 def _is_ours(path: Path, hashes: list[str]) -> bool:
     return path.is_file() and not path.is_symlink() and sha256_of(path) in hashes
 
@@ -166,6 +215,11 @@ def _write_lists(folder: Path, lists: Lists) -> None:
     write_atomically(folder / LIST_FILE, json.dumps({"about": ABOUT, "files": lists}, indent=1) + "\n")
 
 
+def _is_inside(name: str) -> bool:
+    """Whether a name means a file in the folder that it is looked for in."""
+    return bool(Path(name).parts) and not os.path.isabs(name) and ".." not in Path(name).parts
+
+
 def _read_lists(folder: Path) -> Lists | None:
     """The lists of a folder; None where there are none that can be trusted."""
     path = folder / LIST_FILE
@@ -185,7 +239,6 @@ def _checked(of_writer: Any) -> dict[str, list[str]]:
         ValueError: it is something else.
     """
     for name, hashes in of_writer.items():
-        inside = not os.path.isabs(name) and ".." not in Path(name).parts and Path(name).parts
-        if not inside or not all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes):
+        if not _is_inside(name) or not all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes):
             raise ValueError(name)
     return dict(of_writer)

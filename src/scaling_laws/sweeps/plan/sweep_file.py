@@ -6,7 +6,6 @@ network of N parameters and the horizon of D tokens that the budget pays for (`r
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 from scaling_laws.models.families import family_named
 from scaling_laws.models.optimizers import OPTIMIZERS, OptimizerName
 from scaling_laws.study.errors import InputError, require_positive
+from scaling_laws.study.names import require_folder_name
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 from scaling_laws.sweeps.plan.search_section import ShapeSearch
@@ -208,8 +208,7 @@ class Sweep:
     """Whether networks go through torch.compile."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.study):
-            raise InputError(f"study {self.study!r}: a name has letters, digits, '-', '_' and '.' only")
+        require_folder_name("study", self.study)
         require_positive(
             n_ctx=self.n_ctx,
             batch_sequences=self.batch_sequences,
