@@ -1,11 +1,11 @@
-"""What the queue costs: how soon the first of many runs begins, and what handing out a run adds to it.
+"""What dispatch costs: how soon the first of many jobs begins, and what handing one out adds to it.
 
     python benchmarks/dispatch.py [--runs N] [--workers N] [--stop-after N]    -> results/bench/dispatch.json
 
-The trainings write a record and train nothing (`stub_training.py`), so that all time is overhead: taking a
-trial from SQLite, forking a process that has Lightning, lease, book of attempts, record, and telling the
-queue. `ms_a_run` is wall time over runs, `ms_a_run_and_worker` what a worker waits for its next run, and
-`cpu_ms_a_run` what supervisor, forkserver and trainings compute: it says what the machine could do were it
+The jobs write a record and train nothing (`stub_training.py`), so that all time is overhead: looking for a
+free job in the folders, forking a process that has Lightning, lease, book of attempts and record.
+`ms_a_run` is wall time over runs, `ms_a_run_and_worker` what a worker waits for its next run, and
+`cpu_ms_a_run` what the sweep, the forkserver and the jobs compute: it says what the machine could do were it
 idle (`load_average`). One start of the process that training begins in is timed alone.
 """
 
@@ -35,8 +35,6 @@ N_STARTS = 10
 
 
 def main() -> None:
-    import optuna
-
     from scaling_laws.study.records import write_atomically
     from scaling_laws.sweeps.plan.experiments import plan
     from scaling_laws.sweeps.plan.reading import load_sweep
@@ -57,7 +55,6 @@ def main() -> None:
         )
     content = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "optuna": optuna.__version__,
         "process_start_s": starts,
         "sweep": result,
     }
@@ -71,7 +68,7 @@ def _starts(planned: Plan) -> dict[str, float]:
 
     context = clean_processes()
     seconds = []
-    for trunk in planned.trunks:
+    for trunk in planned.jobs:
         asked_s = time.time()
         configs = [run.config for run in trunk.runs]
         process = start(context, configs, name=trunk.name, train=train_nothing)
@@ -89,7 +86,9 @@ def _starts(planned: Plan) -> dict[str, float]:
 def _sweep(planned: Plan, workers: int, stop_after: int) -> dict[str, Any]:
     """The trainings of a plan, and when they began."""
     from scaling_laws.study.interrupts import Interrupted
-    from scaling_laws.sweeps.run.supervisor import run_plan
+    from scaling_laws.sweeps.run.engines import EngineContext
+    from scaling_laws.sweeps.run.engines.local import LocalEngine
+    from scaling_laws.sweeps.run.loop import run_plan
 
     last_s = time.monotonic()
 
@@ -97,19 +96,22 @@ def _sweep(planned: Plan, workers: int, stop_after: int) -> dict[str, Any]:
         nonlocal last_s
         if time.monotonic() - last_s > 30:
             last_s = time.monotonic()
-            print(f"{len(progress.done)} of {len(planned.trunks)}", flush=True)
-        if stop_after <= len(progress.done) < len(planned.trunks):
+            print(f"{len(progress.done)} of {len(planned.jobs)}", flush=True)
+        if stop_after <= len(progress.done) < len(planned.jobs):
             os.kill(os.getpid(), signal.SIGTERM)
 
     planned_s, cpu_s = time.time(), _cpu_s()
     with suppress(Interrupted):
-        run_plan(planned, workers=workers, storage=None, watch=watch, train=train_nothing)
+        context = EngineContext(
+            folder=planned.folder, accelerator="cpu", workers=workers, train=train_nothing
+        )
+        run_plan(planned, LocalEngine(context), watch=watch)
     wall_s, cpu_s = time.time() - planned_s, _cpu_s() - cpu_s
-    begun = [times for trunk in planned.trunks if (times := started(planned.folder / trunk.name))]
+    begun = [times for trunk in planned.jobs if (times := started(planned.folder / trunk.name))]
     times = sorted(times[0] for times in begun)
     tenth = len(times) // 10
     return {
-        "planned": len(planned.trunks),
+        "planned": len(planned.jobs),
         "trained": len(begun),
         "trained_twice": sum(len(times) > 1 for times in begun),
         "workers": workers,

@@ -1,4 +1,4 @@
-"""Trainings that train nothing: what is left is the queue. For `dispatch.py` and the tests."""
+"""Trainings that train nothing: what is left is the dispatch. For `dispatch.py` and the tests."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ STARTED = "started.txt"
 """In a run's folder: a line a process that trained it, `time pid`."""
 
 
-def stub_plan(plan: Plan, n_trunks: int, *, devices: Sequence[int] = (1,)) -> Plan:
-    """A plan of `n_trunks` trainings of one run each, all alike but for their names.
+def stub_plan(plan: Plan, n_jobs: int, *, devices: Sequence[int] = (1,)) -> Plan:
+    """A plan of `n_jobs` jobs of one run each, all alike but for their names.
 
     Args:
         plan: any plan, whose first run is copied.
-        devices: of the trainings, in turns.
+        devices: of the jobs, in turns.
     """
-    from scaling_laws.sweeps.plan.experiments import Trunk
+    from scaling_laws.sweeps.plan.experiments import Job
 
-    template = plan.trunks[0].runs[-1]
-    trunks = []
-    for number in range(n_trunks):
+    template = plan.jobs[0].runs[-1]
+    jobs = []
+    for number in range(n_jobs):
         config = copy.deepcopy(template.config)
         name = f"stub-{number:05d}"
         config["trainer"]["default_root_dir"] = str(plan.folder / name)
         config["recorder"] |= {"name": name, "trunk": name, "run_id": f"id-{number:05d}"}
         wanted = devices[number % len(devices)]
         run = dataclasses.replace(template, name=name, config=config, devices=wanted)
-        trunks.append(Trunk(name=name, runs=(run,)))
-    return dataclasses.replace(plan, trunks=tuple(trunks))
+        jobs.append(Job(name=name, runs=(run,)))
+    return dataclasses.replace(plan, jobs=tuple(jobs))
 
 
 def train_nothing(configs: Sequence[Mapping[str, Any]]) -> None:

@@ -54,10 +54,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"sweeps.run.lease", "sweeps.run.attempts", "sweeps.run.curve_tail", "training", "study"},
         set(),
     ),
-    "sweeps.run": (
-        {"sweeps.run", "sweeps.plan", "sweeps.search.storage", "study"},
-        {"rich", "optuna", "sqlalchemy"},
-    ),
+    "sweeps.run": ({"sweeps.run", "sweeps.plan", "study"}, {"rich"}),
     "sweeps.search": (
         {"sweeps", "laws", "data", "models.solver", "study"},
         {"optuna", "sqlalchemy", "numpy", "scipy"},

@@ -1,13 +1,11 @@
 #!/bin/bash
 # A sweep on many machines under SLURM: sbatch configs/cluster/slurm_sweep_array.sh
-# Each task of the array is a supervisor of its own that takes trainings from one queue; there is no master, and
-# tasks may come and go. Edit: the lines of sbatch, SWEEP, STORAGE and how the environment is entered. Build the
-# corpus beforehand (scaling-laws data build). lightning_logs/ and data/ lie on a file system that all nodes
-# share. SQLite does not work between hosts: STORAGE is a PostgreSQL database
-# (pip install 'scaling_laws[postgres]'); keep its password in ~/.pgpass, not in the URL. docs/sweeps.md has
-# what each failure does.
+# Each task of the array takes jobs from the study's folders; there is no master, and tasks may come and go. Edit:
+# the lines of sbatch, SWEEP and how the environment is entered. Build the corpus beforehand (scaling-laws data
+# build). lightning_logs/ and data/ lie on a file system that all nodes share. docs/sweeps.md has what each
+# failure does.
 #SBATCH --job-name=sweep
-#SBATCH --array=0-7                  # supervisors; each has one GPU
+#SBATCH --array=0-7                  # tasks; each has one GPU
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
 #SBATCH --gpus-per-task=1            # as many as the largest training wants (trainer: {devices: ...})
@@ -19,14 +17,13 @@
 set -uo pipefail
 
 SWEEP=configs/sweeps/quick.yaml      # with trainer: {accelerator: gpu, devices: 1, precision: bf16-mixed}
-STORAGE=postgresql://user@host/scaling_laws
-WORKERS=4                            # trainings at a time: so many share the GPU
+WORKERS=4                            # jobs at a time: so many share the GPU
 export PATH=$PWD/.venv/bin:$PATH
 
 # A training of a sweep is one process: Lightning shall not take it for a rank of the job.
 export SLURM_JOB_NAME=interactive
 
-scaling-laws sweep "$SWEEP" --quiet --workers "$WORKERS" --storage "$STORAGE" &
+scaling-laws sweep "$SWEEP" --quiet --workers "$WORKERS" --leave-when-idle &
 supervisor=$!
 stopped=0
 trap 'stopped=1; kill -TERM "$supervisor"' TERM

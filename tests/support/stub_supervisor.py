@@ -1,6 +1,6 @@
 """A supervisor of stub trainings in a process of its own.
 
-python stub_supervisor.py SWEEP_FILE N_TRUNKS WORKERS TRAIN [URL]
+python stub_supervisor.py SWEEP_FILE N_JOBS WORKERS TRAIN [--leave-when-idle]
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ def train_slowly(configs: Sequence[Mapping[str, Any]]) -> None:
 def main() -> None:
     from benchmarks.stub_training import stub_plan
 
+    from scaling_laws.study.interrupts import TimeIsUp
     from scaling_laws.sweeps.plan.experiments import plan
     from scaling_laws.sweeps.plan.reading import load_sweep
-    from scaling_laws.sweeps.run.supervisor import run_plan
+    from scaling_laws.sweeps.run.engines import EngineContext
+    from scaling_laws.sweeps.run.engines.local import LocalEngine
+    from scaling_laws.sweeps.run.loop import run_plan
 
-    sweep_file, n_trunks, workers, train, *url = sys.argv[1:]
+    sweep_file, n_jobs, workers, train, *more = sys.argv[1:]
     planned = plan(load_sweep(Path(sweep_file)), logs=Path(sweep_file).parent / "logs")
 
     n_noted = 0
@@ -42,13 +45,16 @@ def main() -> None:
             print(note, flush=True)
         n_noted = len(progress.notes)
 
-    progress = run_plan(
-        stub_plan(planned, int(n_trunks)),
-        workers=int(workers),
-        storage=url[0] if url else None,
-        watch=watch,
-        train=globals()[train],
+    context = EngineContext(
+        folder=planned.folder, accelerator="cpu", workers=int(workers), train=globals()[train]
     )
+    try:
+        progress = run_plan(
+            stub_plan(planned, int(n_jobs)), LocalEngine(context), watch=watch, leave_when_idle=bool(more)
+        )
+    except TimeIsUp as over:
+        print(over.message)
+        return
     print(f"{len(progress.done)} done, {len(progress.failed)} failed")
 
 

@@ -67,7 +67,7 @@ def write_synthetic_paper(
     truth = TRUTHS[law]()
     rng = np.random.default_rng(seed)
     diverging = _diverging(plan)
-    for trunk in plan.trunks:
+    for trunk in plan.jobs:
         trunk_noise = rng.normal(0, noise)
         for run in trunk.runs:
             own_noise = rng.normal(0, noise / 4)

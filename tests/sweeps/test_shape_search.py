@@ -336,3 +336,20 @@ def test_a_search_of_another_space_is_refused(tmp_path: Path, text_folder: Path)
     assert "another head_width" in refusal(tmp_path, text_folder, head_width=[4])
     (plan.folder / "shape.sqlite3").unlink()
     assert "was searched with other settings" in refusal(tmp_path, text_folder, learning_rate=0.02)
+
+
+def test_an_unusable_storage_gets_one_line_without_the_password(tmp_path: Path, text_folder: Path) -> None:
+    for url, says in (
+        ("nonsense", "Could not parse"),
+        ("mongodb://me:secret@127.0.0.1:1/x", "unknown scheme"),
+        ("postgresql://me:sec/ret@127.0.0.1:x/x", ""),
+        ("postgresql://me:secret@127.0.0.1:1/x", "refused"),
+        ("postgresql://me:s%65cret@127.0.0.1:1/x?password=secret", "refused"),
+        ("postgresql://me:secret@nowhere.invalid/x", "nowhere.invalid"),
+        (f"sqlite:///{tmp_path}/no/such/folder/shape.sqlite3", "unable to open"),
+    ):
+        with pytest.raises(InputError) as refused:
+            Search(shape_plan(tmp_path, text_folder), storage=url)
+        error = str(refused.value)
+        assert "storage cannot be opened" in error and "\n" not in error and says in error
+        assert not any(secret in error for secret in ("secret", "s%65cret", "sec/ret"))

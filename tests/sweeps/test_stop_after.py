@@ -13,10 +13,19 @@ from tests.support.stub_supervisor import train_slowly
 
 from scaling_laws.commands.sweep import add_sweep_arguments, deadline, plan_of
 from scaling_laws.study.interrupts import TimeIsUp
-from scaling_laws.sweeps.plan.experiments import plan
+from scaling_laws.sweeps.plan.experiments import Plan, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
+from scaling_laws.sweeps.run.engines import EngineContext
+from scaling_laws.sweeps.run.engines.local import LocalEngine
+from scaling_laws.sweeps.run.loop import run_plan
 from scaling_laws.sweeps.run.progress import Progress
-from scaling_laws.sweeps.run.supervisor import run_plan
+
+
+def engine(planned: Plan, workers: int) -> LocalEngine:
+    """Of slow stub jobs."""
+    return LocalEngine(
+        EngineContext(folder=planned.folder, accelerator="cpu", workers=workers, train=train_slowly)
+    )
 
 
 def nothing(progress: Progress) -> None:
@@ -27,12 +36,12 @@ def test_time_is_up_and_the_same_call_goes_on(sweep_file: Path) -> None:
     planned = stub_plan(plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs"), 6)
     begin_s = time.monotonic()
     with pytest.raises(TimeIsUp) as over:
-        run_plan(planned, workers=1, storage=None, watch=nothing, train=train_slowly, stop_at_s=begin_s + 1)
+        run_plan(planned, engine(planned, 1), watch=nothing, stop_at_s=begin_s + 1)
     assert over.value.code == 0
     assert "of 6 runs are done" in over.value.message and "again to go on" in over.value.message
     done_before = len(list(planned.folder.glob("*/record.json")))
     assert done_before < 6
-    progress = run_plan(planned, workers=2, storage=None, watch=nothing, train=train_slowly)
+    progress = run_plan(planned, engine(planned, 2), watch=nothing)
     assert len(progress.done) == 6 and not progress.failed
 
 

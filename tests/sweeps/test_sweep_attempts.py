@@ -36,7 +36,9 @@ def test_a_training_that_fails_again_and_again_is_set_aside(tmp_path: Path) -> N
     assert said == "failed 3 times without getting further, last: reason 2"
     attempts.ask_again(tmp_path)
     assert attempts.read(tmp_path).set_aside() is None
-    tried(tmp_path, FAILED)
+    attempts.begin(tmp_path, "retried", start=Place(records=0, step=0), split=1)
+    assert attempts.read(tmp_path).set_aside() is None  # while it is tried, too
+    attempts.end(tmp_path, "retried", FAILED, saved=Place(records=0, step=0))
     assert attempts.read(tmp_path).set_aside() is None
     tried(tmp_path, FAILED), tried(tmp_path, FAILED)
     assert attempts.read(tmp_path).set_aside() is not None

@@ -28,8 +28,10 @@ from scaling_laws.study.records import read_record
 from scaling_laws.sweeps.plan.experiments import Plan, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.run import attempts, lease
+from scaling_laws.sweeps.run.engines import EngineContext
+from scaling_laws.sweeps.run.engines.local import LocalEngine
+from scaling_laws.sweeps.run.loop import run_plan
 from scaling_laws.sweeps.run.progress import Progress
-from scaling_laws.sweeps.run.supervisor import run_plan
 from scaling_laws.training.run import train_trunk
 
 HUNGRY_NETWORK = """
@@ -53,12 +55,13 @@ class Hungry(torch.nn.Module):
 """
 
 
-def stubs(sweep_file: Path, n_trunks: int, **more: Any) -> Plan:
-    return stub_plan(plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs"), n_trunks, **more)
+def stubs(sweep_file: Path, n_jobs: int, **more: Any) -> Plan:
+    return stub_plan(plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs"), n_jobs, **more)
 
 
-def run(planned: Plan, train: Any, workers: int = 2, **more: Any) -> Progress:
-    return run_plan(planned, workers=workers, storage=None, watch=lambda progress: None, train=train, **more)
+def run(planned: Plan, train: Any, gpus: Sequence[str] | None = None, **more: Any) -> Progress:
+    context = EngineContext(folder=planned.folder, accelerator="cpu", workers=2, train=train)
+    return run_plan(planned, LocalEngine(context, gpus=gpus), watch=lambda progress: None, **more)
 
 
 def ledger(folder: Path) -> list[dict[str, str]]:
@@ -138,9 +141,9 @@ def test_a_training_is_tried_again(sweep_file: Path, train: Any, outcome: str) -
     planned = stubs(sweep_file, 2)
     progress = run(planned, train)
     assert len(progress.done) == 2 and not progress.failed
-    for trunk in planned.trunks:
-        assert outcomes(planned.folder / trunk.name) == [outcome, outcome, "done"]
-        assert not (planned.folder / trunk.name / "failure.json").exists()
+    for job in planned.jobs:
+        assert outcomes(planned.folder / job.name) == [outcome, outcome, "done"]
+        assert not (planned.folder / job.name / "failure.json").exists()
     rows = ledger(planned.folder)
     assert [row["outcome"] for row in rows] == [outcome, outcome, "done"] * 2
     expected = "its process was ended by SIGKILL" if outcome == "killed" else "RuntimeError: bad luck"
@@ -150,13 +153,13 @@ def test_a_training_is_tried_again(sweep_file: Path, train: Any, outcome: str) -
 def test_a_crash_is_a_failure(sweep_file: Path) -> None:
     planned = stubs(sweep_file, 1)
     progress = run(planned, crash)
-    assert "its process was ended by SIGSEGV; see " in progress.failed[planned.trunks[0].name]
+    assert "its process was ended by SIGSEGV; see " in progress.failed[planned.jobs[0].name]
 
 
 def test_who_was_stopped_goes_on_where_others_have_finished(sweep_file: Path) -> None:
     """Supervisor and training are stopped; another supervisor does the rest, and nothing is done twice."""
-    n_trunks = 6
-    command = [sys.executable, str(SUPERVISOR), str(sweep_file), str(n_trunks), "1", "train_slowly"]
+    n_jobs = 6
+    command = [sys.executable, str(SUPERVISOR), str(sweep_file), str(n_jobs), "1", "train_slowly"]
     stopped = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     folder = sweep_file.parent / "logs" / "s"
     deadline_s = time.monotonic() + 60
@@ -165,7 +168,7 @@ def test_who_was_stopped_goes_on_where_others_have_finished(sweep_file: Path) ->
     for pid in (stopped.pid, *found):
         os.kill(pid, signal.SIGSTOP)
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    while len(list(folder.glob("*/record.json"))) < n_trunks - 1 and time.monotonic() < deadline_s:
+    while len(list(folder.glob("*/record.json"))) < n_jobs - 1 and time.monotonic() < deadline_s:
         time.sleep(0.1)
     time.sleep(1)
     assert other.poll() is None  # it waits for the training that is held
@@ -173,8 +176,27 @@ def test_who_was_stopped_goes_on_where_others_have_finished(sweep_file: Path) ->
         os.kill(pid, signal.SIGCONT)
     for process in (stopped, other):
         output, _ = process.communicate(timeout=60)
-        assert process.returncode == 0 and output.splitlines()[-1] == f"{n_trunks} done, 0 failed"
-    assert [len(started(folder / f"stub-{number:05d}")) for number in range(n_trunks)] == [1] * n_trunks
+        assert process.returncode == 0 and output.splitlines()[-1] == f"{n_jobs} done, 0 failed"
+    assert [len(started(folder / f"stub-{number:05d}")) for number in range(n_jobs)] == [1] * n_jobs
+
+
+def test_who_has_nothing_to_take_leaves_when_idle(sweep_file: Path) -> None:
+    """The only job is another's: it is left to that one, without an error."""
+    command = [
+        sys.executable,
+        str(SUPERVISOR),
+        str(sweep_file),
+        "1",
+        "1",
+        "train_slowly",
+        "--leave-when-idle",
+    ]
+    held = lease.take(sweep_file.parent / "logs" / "s" / "stub-00000")
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert output == "0 of 1 runs are done, and others train the rest; leaving\n"
+    held.close()  # type: ignore[union-attr]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert output == "1 done, 0 failed\n"
 
 
 def test_a_record_is_written_by_the_holder_alone(tmp_path: Path, byte_corpus: TokenCorpus) -> None:
@@ -212,9 +234,9 @@ def test_a_full_disk_is_nobodys_failure(sweep_file: Path) -> None:
         with pytest.raises(InputError, match=r"/somewhere/file: could not be written \(No space left"):
             run(planned, fill_the_disk)
     assert len(run(planned, train_nothing).done) == 3
-    for trunk in planned.trunks:
-        assert set(outcomes(planned.folder / trunk.name)) <= {"interrupted", "done"}
-        assert not lease.is_held(planned.folder / trunk.name)
+    for job in planned.jobs:
+        assert set(outcomes(planned.folder / job.name)) <= {"interrupted", "done"}
+        assert not lease.is_held(planned.folder / job.name)
 
 
 @pytest.mark.slow
@@ -268,8 +290,8 @@ def test_the_ledger_says_what_is_done_and_what_it_cost(
     assert list(progress.failed) == ["stub-00001"]
     from scaling_laws.sweeps.run.ledger import ledger_of, status_text
 
-    trunks = ledger_of(planned.folder, planned)
-    text = status_text("s", trunks)
+    jobs = ledger_of(planned.folder, planned)
+    text = status_text("s", jobs)
     assert "2 of 3 runs done" in text
     assert "3 planned, 2 done, 0 running, 0 waiting, 1 set aside" in text
     assert "attempts: 5 (2 done, 3 failed)" in text
@@ -279,8 +301,8 @@ def test_the_ledger_says_what_is_done_and_what_it_cost(
     held = lease.take(planned.folder / "stub-00001")
     assert "1 running, 0 waiting, 0 set aside" in status_text("s", ledger_of(planned.folder, planned))
     held.close()  # type: ignore[union-attr]
-    tokens = planned.trunks[0].runs[0].trained_tokens
-    assert [sum(row.tokens for row in trunk.rows) for trunk in trunks] == [tokens, 0, tokens]
+    tokens = planned.jobs[0].runs[0].trained_tokens
+    assert [sum(row.tokens for row in job.rows) for job in jobs] == [tokens, 0, tokens]
     assert run(planned, train_nothing, retry_failed=True).failed == {}
 
 
@@ -306,26 +328,27 @@ def test_the_status_is_told_without_torch(sweep_file: Path, capsys: pytest.Captu
 
 def test_a_forkserver_that_was_killed_is_replaced(sweep_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that fails costs nothing; ten in a row end the sweep."""
-    from scaling_laws.sweeps.run import supervisor
+    from scaling_laws.sweeps.run import loop
+    from scaling_laws.sweeps.run.engines import local
 
-    start_worker, n_failed = supervisor.start_worker, 0
+    start, n_failed = local.start, 0
 
     def failing(*arguments: Any, **more: Any) -> Any:
         nonlocal n_failed
         n_failed += 1
         if n_failed % 3:
             raise EOFError("unexpected EOF")
-        return start_worker(*arguments, **more)
+        return start(*arguments, **more)
 
-    monkeypatch.setattr(supervisor, "start_worker", failing)
-    monkeypatch.setattr(supervisor, "ASK_S", 0.01)
+    monkeypatch.setattr(local, "start", failing)
+    monkeypatch.setattr(loop, "ASK_S", 0.01)
     planned = stubs(sweep_file, 3)
     assert len(run(planned, train_nothing).done) == 3
-    assert [outcomes(planned.folder / trunk.name) for trunk in planned.trunks] == [["done"]] * 3
+    assert [outcomes(planned.folder / job.name) for job in planned.jobs] == [["done"]] * 3
 
     def never(*arguments: Any, **more: Any) -> Any:
         raise EOFError("unexpected EOF")
 
-    monkeypatch.setattr(supervisor, "start_worker", never)
+    monkeypatch.setattr(local, "start", never)
     with pytest.raises(InputError, match=r"no process can be started \(unexpected EOF\)"):
         run(stubs(edited(sweep_file, study="t"), 3), train_nothing)

@@ -29,14 +29,14 @@ SETTLED_S = 600
 
 @pytest.mark.slow
 def test_sixteen_supervisors_that_start_together_train_nothing_twice(sweep_file: Path) -> None:
-    n_trunks = 200
-    command = [sys.executable, str(SUPERVISOR), str(sweep_file), str(n_trunks), "1", "train_nothing"]
+    n_jobs = 200
+    command = [sys.executable, str(SUPERVISOR), str(sweep_file), str(n_jobs), "1", "train_nothing"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(16)]
     for process in running:
         output, _ = process.communicate(timeout=SETTLED_S)
-        assert process.returncode == 0 and output.splitlines()[-1] == f"{n_trunks} done, 0 failed"
+        assert process.returncode == 0 and output.splitlines()[-1] == f"{n_jobs} done, 0 failed"
     folder = sweep_file.parent / "logs" / "s"
-    assert [len(started(folder / f"stub-{number:05d}")) for number in range(n_trunks)] == [1] * n_trunks
+    assert [len(started(folder / f"stub-{number:05d}")) for number in range(n_jobs)] == [1] * n_jobs
 
 
 def storm_sweep(folder: Path, text_folder: Path) -> Path:

@@ -9,21 +9,26 @@ import pytest
 from benchmarks.stub_training import stub_plan, stub_record
 from rich.console import Console
 
-from scaling_laws.sweeps.plan.experiments import plan
+from scaling_laws.sweeps.plan.experiments import Plan, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.run.curve_tail import TAIL_BYTES, last_row
-from scaling_laws.sweeps.run.progress import Progress, Running, view
+from scaling_laws.sweeps.run.progress import Progress, Running, progress_of, view
 
 HEADER = "step,tokens,train_loss_nats,tokens_per_s,test_loss_nats\n"
 
 
 @pytest.fixture
-def progress(sweep_file: Path) -> Progress:
-    """Of three trainings one is done and one is at a quarter; the database has had an outage."""
-    planned = stub_plan(plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs"), 3)
-    state = Progress(plan=planned)
-    _, running, _ = planned.trunks
-    state.running[running.name] = Running(trunk=running)
+def planned(sweep_file: Path) -> Plan:
+    """Three jobs."""
+    return stub_plan(plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs"), 3)
+
+
+@pytest.fixture
+def progress(planned: Plan) -> Progress:
+    """Of three jobs one is done and one is at a quarter; there is something to say."""
+    state = progress_of(planned)
+    _, running, _ = planned.jobs
+    state.running[running.name] = Running(job=running)
     curve = planned.folder / running.name / "curve.csv"
     curve.parent.mkdir(parents=True)
     quarter = running.runs[0].steps // 4
@@ -33,37 +38,37 @@ def progress(sweep_file: Path) -> Progress:
     return state
 
 
-def finish_one(progress: Progress) -> None:
-    (run,) = progress.plan.trunks[0].runs
+def finish_one(progress: Progress, planned: Plan) -> None:
+    (run,) = planned.jobs[0].runs
     progress.add(run, stub_record(run.config))
 
 
-def shown(progress: Progress, *, terminal: bool, quiet: bool = False) -> str:
-    """What is written while one training ends."""
+def shown(progress: Progress, planned: Plan, *, terminal: bool, quiet: bool = False) -> str:
+    """What is written while one job ends."""
     file = io.StringIO()
     with view(Console(file=file, force_terminal=terminal, width=140), quiet=quiet) as watch:
         watch(progress)
-        finish_one(progress)
+        finish_one(progress, planned)
         watch(progress)
     return file.getvalue()
 
 
-def test_a_terminal_shows_a_line_a_worker(progress: Progress) -> None:
-    text = shown(progress, terminal=True)
+def test_a_terminal_shows_a_line_a_worker(progress: Progress, planned: Plan) -> None:
+    text = shown(progress, planned, terminal=True)
     (line,) = [line for line in text.splitlines() if "stub-00001" in line][:1]
     assert "━" in line and "4.250" in line and "5.125" in line and "123,456" in line and "0:00:00" in line
-    assert "0 of 3 runs done, 1 trainings running, 3 runs left" in text and "something to know" in text
+    assert "0 of 3 runs done, 1 jobs running, 3 runs left" in text and "something to know" in text
 
 
-def test_a_file_gets_a_line_a_run(progress: Progress) -> None:
-    text = shown(progress, terminal=False)
+def test_a_file_gets_a_line_a_run(progress: Progress, planned: Plan) -> None:
+    text = shown(progress, planned, terminal=False)
     assert text.splitlines() == ["something to know", "stub-00000  loss 1.0000"]
 
 
 def test_quiet_says_what_went_wrong_and_nothing_else(
-    progress: Progress, capsys: pytest.CaptureFixture[str]
+    progress: Progress, planned: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert shown(progress, terminal=True, quiet=True) == ""
+    assert shown(progress, planned, terminal=True, quiet=True) == ""
     assert capsys.readouterr() == ("", "something to know\n")
 
 

@@ -3,137 +3,125 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
+import math
 import shutil
-import signal
+import sys
+import time
 from pathlib import Path
 
-import optuna
 import pytest
 import yaml
+from benchmarks.stub_training import stub_plan, train_nothing
 from tests.support.small_sweep import arguments, edited
 
 from scaling_laws.cli import main
 from scaling_laws.study.runs import load_study
-from scaling_laws.sweeps.plan.experiments import plan
+from scaling_laws.sweeps.plan.experiments import Job, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
-from scaling_laws.sweeps.run import lease
-from scaling_laws.sweeps.run.queue import CELL, WINDOW, Queue, queue_name
+from scaling_laws.sweeps.run import attempts, lease
+from scaling_laws.sweeps.run.progress import Running, progress_of
+from scaling_laws.sweeps.run.source import PlannedJobs
 
-# --- the queue ------------------------------------------------------------------------------------
-
-
-def nobody(cell: str) -> bool:
-    return False
+# --- the folders are the queue --------------------------------------------------------------------
 
 
-def test_the_queue_keeps_the_order_and_a_window(tmp_path: Path) -> None:
-    queue = Queue(f"sqlite:///{tmp_path / 'queue.sqlite3'}", "s")
-    cells = [f"cell{n:03d}" for n in range(WINDOW + 10)]
-    assert queue.refill(cells, is_held=nobody) == WINDOW
-    assert queue.refill(cells, is_held=nobody) == WINDOW  # those waiting are not asked for twice
-    taken = []
-    while found := queue.take():
-        taken.append(found[1])
-        queue.finish(found[0].number, 1.0)
-    assert taken == cells[:WINDOW]
-    queue.refill(cells[WINDOW:], is_held=nobody, is_wanted=lambda cell: cell != cells[WINDOW])
-    assert queue.take()[1] == cells[WINDOW + 1]  # type: ignore[index]
+@pytest.fixture
+def source(sweep_file: Path) -> PlannedJobs:
+    """Ten jobs of which nothing is known."""
+    planned = stub_plan(plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs"), 10)
+    return PlannedJobs(planned.jobs, progress_of(planned))
 
 
-def take_and_die(url: str) -> None:
-    """A supervisor that is killed after it took two cells."""
-    queue = Queue(url, "s")
-    queue.take(), queue.take()
-    os.kill(os.getpid(), signal.SIGKILL)
+def names(jobs: list[Job]) -> list[str]:
+    return [job.name for job in jobs]
 
 
-def states(url: str) -> dict[str, str]:
-    study = optuna.load_study(storage=url, study_name="s")
-    return {trial.user_attrs[CELL]: trial.state.name for trial in study.get_trials()}
+def test_jobs_are_taken_in_order_but_what_is_done_held_or_set_aside(source: PlannedJobs) -> None:
+    jobs = list(source.left.values())
+    assert names(source.take(3)) == names(jobs[:3])
+    folder = source.progress.folder
+    for job in jobs[:2]:
+        (folder / job.name).mkdir(parents=True)
+        train_nothing([job.runs[0].config])
+    for _ in range(attempts.MAX_FAILURES):
+        attempts.begin(folder / jobs[2].name, "a", start=attempts.Place(records=0, step=0), split=1)
+        attempts.end(
+            folder / jobs[2].name, "a", attempts.FAILED, saved=attempts.Place(records=0, step=0), reason="why"
+        )
+        (folder / jobs[2].name / attempts.FILE).write_text(
+            (folder / jobs[2].name / attempts.FILE).read_text().replace('"a"', f'"{attempts.new_id()}"')
+        )
+    source.progress.running[jobs[3].name] = Running(job=jobs[3])
+    assert names(source.take(3)) == names(jobs[4:7])
+    assert list(source.progress.done) == names(jobs[:2])
+    assert "last: why" in source.progress.failed[jobs[2].name]
 
 
-def test_trials_of_a_supervisor_that_was_killed_are_released(tmp_path: Path) -> None:
-    """But for those whose process lives on: the lease knows. Living supervisors' trials are theirs."""
-    url = f"sqlite:///{tmp_path / 'queue.sqlite3'}"
-    queue = Queue(url, "s")
-    queue.refill(["dead", "orphan", "ours"], is_held=nobody)
-    killed = multiprocessing.get_context("spawn").Process(target=take_and_die, args=(url,))
-    killed.start()
-    killed.join()
-    (ours, _) = queue.take()  # type: ignore[misc]
-    held = lease.take(tmp_path / "orphan")
-    queue.refill([], is_held=lambda cell: lease.is_held(tmp_path / cell), ours=[ours.number])
-    assert states(url) == {"dead": "FAIL", "orphan": "RUNNING", "ours": "RUNNING"}
-    Queue(url, "s").refill([], is_held=lambda cell: lease.is_held(tmp_path / cell), ours=[ours.number])
-    assert states(url)["ours"] == "RUNNING"
-    held.close()  # type: ignore[union-attr]
-    assert not lease.is_held(tmp_path / "orphan")
-
-
-def test_a_trial_whose_taker_is_not_known_is_given_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_others_hold_is_left_to_them_and_looked_at_again(
+    source: PlannedJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A supervisor was killed, or lost its connection, between taking a cell and writing its name."""
-    url = f"sqlite:///{tmp_path / 'queue.sqlite3'}"
-    queue = Queue(url, "s")
-    queue.refill(["cell"], is_held=nobody)
-    optuna.load_study(storage=url, study_name="s").ask()
-    queue.refill(["cell"], is_held=nobody)
-    assert states(url) == {"cell": "RUNNING"}
-    monkeypatch.setattr("scaling_laws.sweeps.run.queue.DOUBT_S", 0.0)
-    assert queue.refill(["cell"], is_held=nobody) == 1
-    assert states(url) == {"cell": "WAITING"}
+    """Beside others a sweep does not want the next job as they do; a job that is let go is free again."""
+    monkeypatch.setattr("scaling_laws.sweeps.run.source.ASK_S", 0.2)
+    jobs = list(source.left.values())
+    held = [lease.take(source.progress.folder / job.name) for job in jobs[:3]]
+    firsts = {names(source.take(1))[0] for _ in range(60)}
+    assert len(firsts) > 2 and not firsts & set(names(jobs[:3]))
+    assert sorted(names(source.take(10))) == names(jobs[3:])
+    assert not source.is_in_good_hands()
+    source.left = {job.name: job for job in jobs[:3]}
+    assert source.take(1) == [] and source.is_in_good_hands()
+    held.pop(1).close()  # type: ignore[union-attr]
+    time.sleep(0.3)
+    assert names(source.take(1)) == [jobs[1].name]
+    for lease_of_another in held:
+        lease_of_another.close()  # type: ignore[union-attr]
 
 
-def test_a_trial_that_was_failed_while_it_was_taken_is_not_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The taker was stopped between taking it and writing its name, and another released it."""
-    url = f"sqlite:///{tmp_path / 'queue.sqlite3'}"
-    queue = Queue(url, "s")
-    queue.refill(["cell"], is_held=nobody)
-    set_user_attr = optuna.Trial.set_user_attr
-
-    def stopped(trial: optuna.Trial, key: str, value: str) -> None:
-        optuna.load_study(storage=url, study_name="s").tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        set_user_attr(trial, key, value)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(optuna.Trial, "set_user_attr", stopped)
-        assert queue.take() is None
-    assert queue.refill(["cell"], is_held=nobody) == 1
-    assert queue.take() is not None
+def test_ten_thousand_jobs_are_looked_at_in_a_moment(sweep_file: Path) -> None:
+    """Only the head of the list is looked at for each job, however many wait."""
+    planned = stub_plan(plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs"), 10_000)
+    begin_s = time.process_time()
+    source = PlannedJobs(planned.jobs, progress_of(planned))
+    first_s = time.process_time() - begin_s
+    source._look_next_s = math.inf
+    begin_s = time.process_time()
+    for _ in range(20):
+        assert names(source.take(1)) == ["stub-00000"]
+    assert (time.process_time() - begin_s) / 20 < 0.02 + first_s / 20
 
 
-def test_two_folders_of_one_name_have_two_queues(tmp_path: Path) -> None:
-    first, again, other = (queue_name("s", tmp_path / name) for name in ("a", "a", "b"))
-    assert first == again != other
-    url = f"sqlite:///{tmp_path / 'queue.sqlite3'}"
-    Queue(url, first).refill(["cell"], is_held=nobody)
-    assert Queue(url, other).take() is None
-    assert Queue(url, again).take() is not None
-
-
-def test_an_unusable_storage_gets_one_line_without_the_password(
+def test_an_unknown_engine_is_refused_with_those_that_are_known(
     sweep_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for url, says in (
-        ("nonsense", "Could not parse"),
-        ("mongodb://me:secret@127.0.0.1:1/x", "unknown scheme"),
-        ("postgresql://me:sec/ret@127.0.0.1:x/x", ""),
-        ("postgresql://me:secret@127.0.0.1:1/x", "refused"),
-        ("postgresql://me:s%65cret@127.0.0.1:1/x?password=secret", "refused"),
-        ("postgresql://me:secret@nowhere.invalid/x", "nowhere.invalid"),
-        (f"sqlite:///{sweep_file.parent}/no/such/folder/queue.sqlite3", "unable to open"),
-    ):
-        with pytest.raises(SystemExit) as stopped:
-            main(arguments(sweep_file, "--storage", url))
-        assert stopped.value.code == 2
-        error = capsys.readouterr().err
-        assert "storage cannot be opened" in error and error.count("\n") == 1 and says in error
-        assert not any(secret in error for secret in ("secret", "s%65cret", "sec/ret"))
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments(sweep_file, "--engine", "abacus"))
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "--engine is 'abacus'; known are" in error and "local" in error and error.count("\n") == 1
+
+
+def test_a_third_partys_engine_is_an_entry_point(
+    sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made with what it may know, and jobs are its."""
+    package = tmp_path / "site"
+    (package / "abacus-1.dist-info").mkdir(parents=True)
+    (package / "abacus-1.dist-info" / "METADATA").write_text("Name: abacus\nVersion: 1\n")
+    (package / "abacus-1.dist-info" / "entry_points.txt").write_text(
+        "[scaling_laws.engines]\nabacus = abacus_engine:Abacus\n"
+    )
+    (package / "abacus_engine.py").write_text(
+        "from scaling_laws.sweeps.run.engines.local import LocalEngine\n"
+        "class Abacus(LocalEngine):\n"
+        "    def __init__(self, context):\n"
+        "        super().__init__(context)\n"
+        "        (context.folder.parent.parent / 'command').write_text(' '.join(context.command))\n"
+    )
+    monkeypatch.syspath_prepend(str(package))
+    main(arguments(sweep_file, "--engine", "abacus", "--workers", "2", "--quiet"))
+    command = (sweep_file.parent / "command").read_text().split()
+    assert command[:4] == [sys.executable, "-m", "scaling_laws", "sweep"] and "--workers" in command
+    assert len(list(sweep_file.parent.glob("logs/s/*/record.json"))) == 6
 
 
 # --- whole sweeps ---------------------------------------------------------------------------------
@@ -151,8 +139,10 @@ def test_a_sweep_trains_all_and_again_trains_nothing(
     for name, loss in zip(study.runs["run"], study.runs["loss"], strict=True):
         assert f"{name}  loss {loss:.4f}" in printed
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/record.json")}
-    (folder / "queue.sqlite3").unlink()  # losing the database loses nothing
-    main(arguments(sweep_file))
+    # Command lines from the time of the database go on working.
+    main(arguments(sweep_file, "--storage", "postgresql://me:secret@127.0.0.1:1/x"))
+    printed = "".join(capsys.readouterr())
+    assert "--storage is ignored: only a search has a database" in printed and "secret" not in printed
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/record.json")}
 
     # Twice with one seed: the same records, wall-clock fields aside.
@@ -175,19 +165,19 @@ def test_one_failing_training_does_not_stop_the_others(
     sweep_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     planned = plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs")
-    victim = planned.trunks[1].runs[0].name
+    victim = planned.jobs[1].runs[0].name
     blocked = planned.folder / victim / "curve.csv"
     blocked.mkdir(parents=True)  # a folder where a file must go
     with pytest.raises(SystemExit) as stopped:
         main(arguments(sweep_file))
     assert stopped.value.code == 2
     error = capsys.readouterr().err
-    assert "1 trainings failed and are set aside" in error and victim in error
+    assert "1 jobs failed and are set aside" in error and victim in error
     assert "failed 3 times without getting further" in error and "--retry-failed tries them again" in error
     assert "curve.csv: could not be written (Is a directory)" in error
     study = load_study(planned.folder)
     assert len(study.runs) == 4
-    assert set(study.left_out["run"]) == {run.name for run in planned.trunks[1].runs}
+    assert set(study.left_out["run"]) == {run.name for run in planned.jobs[1].runs}
     assert study.left_out["reason"].str.contains("could not be written (Is a directory)", regex=False).all()
     blocked.rmdir()
     with pytest.raises(SystemExit):  # it is not tried again by itself

@@ -324,9 +324,9 @@ def test_the_paper_is_all_experiments_with_every_run_once(paper: Plan) -> None:
     assert set(tags) == set(EXPERIMENTS)
     assert sum(len(run.tags) > 1 for run in paper.runs) >= 10  # what several ask for
     assert any(set(run.tags) >= {"size", "context", "reuse", "families"} for run in paper.runs)
-    cost_s = sum(trunk.expected_s for trunk in paper.trunks)
+    cost_s = sum(trunk.expected_s for trunk in paper.jobs)
     assert 0 < cost_s <= 25 * 60
-    for trunk in paper.trunks:
+    for trunk in paper.jobs:
         assert {run.config["recorder"]["trunk"] for run in trunk.runs} == {trunk.name}
         assert [run.steps for run in trunk.runs] == sorted((run.steps for run in trunk.runs), reverse=True)
 
@@ -356,7 +356,7 @@ def test_a_branch_of_one_experiment_leaves_the_trunk_of_another(sweep_file: Path
     files = [str(tmp_path / "short.yaml"), str(tmp_path / "long.yaml")]
     del content["ladders"]
     sweep_file.write_text(yaml.safe_dump(content | {"include": files}), encoding="utf-8")
-    (trunk,) = filled(study_of(sweep_file), None).trunks
+    (trunk,) = filled(study_of(sweep_file), None).jobs
     assert [(run.D, run.tags) for run in trunk.runs] == [(2560, ("long",)), (1280, ("short",))]
     assert trunk.runs[1].trained_tokens == 256
 

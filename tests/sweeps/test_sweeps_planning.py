@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_plan_counts_n_as_the_network_does(sweep_file: Path) -> None:
     planned = plan(load_sweep(sweep_file))
-    assert [len(trunk.runs) for trunk in planned.trunks] == [2, 2, 1, 1]
+    assert [len(trunk.runs) for trunk in planned.jobs] == [2, 2, 1, 1]
     for run in planned.runs:
         if run.family != "transformer":
             continue
@@ -41,9 +41,9 @@ def test_plan_counts_n_as_the_network_does(sweep_file: Path) -> None:
 
 def test_the_longest_run_of_a_trunk_comes_first_and_so_does_the_longest_trunk(sweep_file: Path) -> None:
     planned = plan(load_sweep(sweep_file))
-    expected = [trunk.expected_s for trunk in planned.trunks]
+    expected = [trunk.expected_s for trunk in planned.jobs]
     assert expected == sorted(expected, reverse=True)
-    for trunk in planned.trunks:
+    for trunk in planned.jobs:
         assert [run.D for run in trunk.runs] == sorted((run.D for run in trunk.runs), reverse=True)
         assert {run.config["recorder"]["trunk"] for run in trunk.runs} == {trunk.name} == {trunk.runs[0].name}
 
@@ -92,7 +92,7 @@ def test_every_sweep_file_plans(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     study = begun(load_sweep(path))
     planned = filled(replace(study, references=find_references(study, rough_seconds)), None)
     assert planned.sweep.study == path.stem
-    for trunk in planned.trunks:
+    for trunk in planned.jobs:
         for run in trunk.runs[1:]:  # a branch begins after the warm-up
             schedule = Schedule(**run.config["model"]["schedule"])
             assert schedule.cooldown_start(run.steps) > schedule.warmup_steps
@@ -261,7 +261,7 @@ def test_early_stopping_noise_and_probe_reach_the_configuration(sweep_file: Path
     edited(sweep_file, patience=3, evaluation_every_n_steps=5, patience_corpus="test")
     edited(sweep_file, probe_windows=2, noise_scale_every_n_steps=7, noise_suffix_tokens=4)
     planned = plan(load_sweep(sweep_file))
-    assert all(len(trunk.runs) == 1 for trunk in planned.trunks)  # a branch may never be reached
+    assert all(len(trunk.runs) == 1 for trunk in planned.jobs)  # a branch may never be reached
     for run in planned.runs:
         recorder = run.config["recorder"]
         assert (recorder["patience"], recorder["patience_corpus"]) == (3, "test")
@@ -290,7 +290,7 @@ def test_only_horizons_with_steps_in_common_share_a_trunk(
 ) -> None:
     edited(sweep_file, schedule={"decay": decay, "warmup_steps": 2, "cooldown_share": 0.25})
     with_ladder(sweep_file, learning_rate={"at_1e5": 0.01, "exponent_D": exponent_D})
-    trunks = plan(load_sweep(sweep_file)).trunks
+    trunks = plan(load_sweep(sweep_file)).jobs
     assert [len(trunk.runs) for trunk in trunks] == n_runs_a_trunk
     assert {trunk.runs[0].config["recorder"]["trunk"] for trunk in trunks} == {trunk.name for trunk in trunks}
     trained = [run.trained_tokens for trunk in trunks for run in trunk.runs]

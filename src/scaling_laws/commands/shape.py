@@ -52,7 +52,7 @@ def shape_study(plan: Plan, options: argparse.Namespace, train: Train) -> dict[s
     more += [run for _, run in transferred(plan, ranked)]
     if more:  # the trials are there already; the study's plan names them, too
         trials = [one.trial for one in finished]
-        failed |= train(replace(plan, trunks=tuple(run.trunk for run in [*trials, *more])), options)
+        failed |= train(replace(plan, jobs=tuple(run.trunk for run in [*trials, *more])), options)
     result = shape_result(plan, finished, progress.n_infeasible)
     curves = {trial.run: held_out_losses(plan.folder / trial.run) for trial in result.trials}
     write_shape_result(result, curves, plan.folder)
@@ -65,7 +65,7 @@ def with_trials(plan: Plan) -> Plan:
     """The plan of a search, with the trials that its folder holds so far: what `--status` counts."""
     from scaling_laws.sweeps.search.trials import trial_folders, trial_in
 
-    return replace(plan, trunks=tuple(trial_in(plan, folder).trunk for folder in trial_folders(plan)))
+    return replace(plan, jobs=tuple(trial_in(plan, folder).trunk for folder in trial_folders(plan)))
 
 
 class _View:

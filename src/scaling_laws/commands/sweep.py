@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.interrupts import TimeIsUp
 
 if TYPE_CHECKING:
     from scaling_laws.sweeps.plan.experiments import Plan
     from scaling_laws.sweeps.plan.sweep_file import Sweep
+    from scaling_laws.sweeps.run.engines import Engine
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -31,10 +34,20 @@ def add_training_arguments(parser: argparse.ArgumentParser | argparse._ArgumentG
     parser.add_argument(
         "--workers",
         type=int,
-        help="trainings at a time (default: one a core, or one a GPU where the sweep trains on GPUs)",
+        help="jobs at a time on one machine (default: one a core, or one a GPU where the sweep has GPUs)",
     )
     parser.add_argument(
-        "--storage", metavar="URL", help="Optuna storage (default: SQLite in the study's folder)"
+        "--engine", default="local", metavar="NAME", help="where jobs run (default: local, this machine)"
+    )
+    parser.add_argument(
+        "--leave-when-idle",
+        action="store_true",
+        help="end when other processes train all that is left, instead of waiting to take it over",
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of a search alone: its Optuna storage (default: SQLite in the study's folder)",
     )
     parser.add_argument("--quiet", action="store_true", help="print errors and the last line only")
     parser.add_argument(
@@ -95,7 +108,7 @@ def sweep(options: argparse.Namespace) -> None:
         refuse(shape_study(plan, options, train))
         return
     if options.dry_run:
-        _print_plan(plan, _workers(plan, options))
+        _print_plan(plan, options)
         return
     failed = train(plan, options)
     print(f"runs: {plan.folder}; next: scaling-laws report {plan.folder}")
@@ -148,58 +161,98 @@ def _status(options: argparse.Namespace) -> str:
 
 
 def _workers(plan: Plan, options: argparse.Namespace) -> int:
-    """Trainings of one device at a time."""
+    """Jobs of one device at a time."""
     from scaling_laws.sweeps.run.devices import default_workers
 
-    trainer = plan.trunks[0].runs[0].config["trainer"]
-    return int(options.workers or default_workers(str(trainer.get("accelerator", "auto"))))
+    return int(options.workers or default_workers(_accelerator(plan)))
 
 
-def _print_plan(plan: Plan, workers: int) -> None:
+def _accelerator(plan: Plan) -> str:
+    return str(plan.experiments[0].trainer_arguments["accelerator"])
+
+
+def _print_plan(plan: Plan, options: argparse.Namespace) -> None:
     from scaling_laws.sweeps.plan.plan_table import plan_lines
 
-    for line in plan_lines(plan, workers=workers, timed=True):
+    for line in plan_lines(plan, workers=_workers(plan, options), timed=True):
+        print(line)
+    for line in _engine(plan, options).preview(plan.jobs):
         print(line)
 
 
 def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
-    """Build the corpus and train what has no record yet; returns the trainings that failed, and why.
+    """Build the corpus and train what has no record yet; returns the jobs that failed, and why.
 
     Raises:
-        TimeIsUp: the time of `--stop-after` is over, and all is saved.
+        TimeIsUp: the time of `--stop-after` is over, and all is saved; or others do the rest.
     """
     from rich.console import Console
 
     from scaling_laws.data.tokens import build_corpus
     from scaling_laws.sweeps.plan.planning import settled
+    from scaling_laws.sweeps.run.loop import run_plan
     from scaling_laws.sweeps.run.progress import view
-    from scaling_laws.sweeps.run.supervisor import run_plan
 
-    if not plan.trunks:
+    if not plan.jobs:
         raise InputError(
             f"{options.file}: is a search, and feeds no law; run scaling-laws sweep {options.file}"
         )
+    if options.storage and plan.sweep.search is None:
+        print("--storage is ignored: only a search has a database; the study's folders are the queue")
     console = Console(quiet=options.quiet)
+    engine = _engine(plan, options)
     console.print(f"corpus {plan.corpus.name}: {plan.corpus_folder}", highlight=False)
     build_corpus(plan.corpus, plan.corpus_folder)
     plan = settled(plan)
-    workers = _workers(plan, options)
     console.print(
-        f"study {plan.sweep.study}: {len(plan.runs)} runs in {len(plan.trunks)} trainings, "
-        f"{workers} at a time, in {plan.folder}",
+        f"study {plan.sweep.study}: {len(plan.runs)} runs in {len(plan.jobs)} jobs, in {plan.folder}",
         highlight=False,
         soft_wrap=True,
     )
     with view(console, quiet=options.quiet) as watch:
         progress = run_plan(
             plan,
-            workers=workers,
-            storage=options.storage,
+            engine,
             watch=watch,
             retry_failed=options.retry_failed,
+            leave_when_idle=options.leave_when_idle,
             stop_at_s=options.stop_at_s,
         )
+    if not engine.stays and len(progress.done) < progress.n_runs:
+        raise TimeIsUp(
+            f"{len(progress.done)} of {progress.n_runs} runs are done; --status says how far the others are"
+        )
     return progress.failed
+
+
+def _engine(plan: Plan, options: argparse.Namespace) -> Engine:
+    """Where the plan's jobs run.
+
+    Raises:
+        InputError: there is no such engine, or it cannot be used here.
+    """
+    from scaling_laws.sweeps.run.engines import EngineContext, make_engine
+
+    context = EngineContext(
+        folder=plan.folder,
+        accelerator=_accelerator(plan),
+        workers=options.workers,
+        command=_command(options),
+    )
+    return make_engine(options.engine, context)
+
+
+def _command(options: argparse.Namespace) -> tuple[str, ...]:
+    """The command that works on the same study, by this very interpreter; an engine adds its own options."""
+    given = {
+        "--logs": options.logs,
+        "--data": options.data,
+        "--scale": options.scale,
+        "--budget": options.budget,
+        "--workers": options.workers,
+    }
+    more = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return (sys.executable, "-m", "scaling_laws", "sweep", str(options.file), *more)
 
 
 def refuse(failed: dict[str, str]) -> None:
@@ -207,6 +260,6 @@ def refuse(failed: dict[str, str]) -> None:
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise InputError(
-            f"{len(failed)} trainings failed and are set aside ({reasons}); "
+            f"{len(failed)} jobs failed and are set aside ({reasons}); "
             "all others are done and kept; --retry-failed tries them again"
         )

@@ -33,7 +33,10 @@ class Interrupted(SystemExit):
 
 
 class TimeIsUp(Interrupted):
-    """The time that was given for a command is over, and what was done until then is saved: no error."""
+    """A command ends before all is done, and what was done is saved: its time is over, or others do the rest.
+
+    No error.
+    """
 
     def __init__(self, message: str) -> None:
         SystemExit.__init__(self, 0)

@@ -67,7 +67,7 @@ class PlannedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trunk:
+class Job:
     """The runs of one training, the longest first."""
 
     name: str
@@ -97,12 +97,12 @@ class Plan:
     corpus_folder: Path
     folder: Path
     """The study's folder: lightning_logs/<study>."""
-    trunks: tuple[Trunk, ...]
+    jobs: tuple[Job, ...]
 
     @property
     def runs(self) -> tuple[PlannedRun, ...]:
         """Every run, trunk by trunk."""
-        return tuple(run for trunk in self.trunks for run in trunk.runs)
+        return tuple(run for trunk in self.jobs for run in trunk.runs)
 
 
 def experiments_of(sweep: Sweep) -> tuple[Sweep, ...]:
@@ -155,7 +155,7 @@ def filled(study: Plan, cost: Cost | None) -> Plan:
     if not specs and study.sweep.search is None:
         raise InputError(f"study {study.sweep.study!r}: plans no run; give its ladders models")
     trunks = _trunks(study, specs, cost or rough_seconds)
-    return replace(study, trunks=tuple(sorted(trunks, key=lambda trunk: (-trunk.expected_s, trunk.name))))
+    return replace(study, jobs=tuple(sorted(trunks, key=lambda trunk: (-trunk.expected_s, trunk.name))))
 
 
 def begun(
@@ -185,7 +185,7 @@ def begun(
         corpus=corpus,
         corpus_folder=data / corpus.name,
         folder=folder,
-        trunks=(),
+        jobs=(),
     )
 
 
@@ -220,7 +220,7 @@ def _experiment_specs(study: Plan, experiment: Sweep) -> list[RunSpec]:
     return list(found.values())
 
 
-def trunks_of(study: Plan, ladder: Ladder, model: Model) -> list[Trunk]:
+def trunks_of(study: Plan, ladder: Ladder, model: Model) -> list[Job]:
     """The trainings of one model that is given outright, as runs of the study."""
     specs = specs_of(study.sweep, study.corpus, study.corpus_folder, ladder, model)
     return _trunks(study, merged(list(specs)), rough_seconds)
@@ -241,7 +241,7 @@ def by_trunk(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     return list(groups.values())
 
 
-def _trunks(study: Plan, specs: list[RunSpec], cost: Cost) -> list[Trunk]:
+def _trunks(study: Plan, specs: list[RunSpec], cost: Cost) -> list[Job]:
     names = _names(specs)
     return [_trunk(study, group, names, cost) for group in by_trunk(specs)]
 
@@ -258,12 +258,12 @@ def _names(specs: list[RunSpec]) -> dict[str, str]:
     return names
 
 
-def _trunk(study: Plan, specs: list[RunSpec], names: Mapping[str, str], cost: Cost) -> Trunk:
+def _trunk(study: Plan, specs: list[RunSpec], names: Mapping[str, str], cost: Cost) -> Job:
     runs: list[PlannedRun] = []
     for spec, tokens in trained_tokens(specs):
         name = names[spec.run_id]
         runs.append(_run(study, spec, name, runs[0].name if runs else name, tokens, cost(spec, tokens)))
-    return Trunk(name=runs[0].name, runs=tuple(runs))
+    return Job(name=runs[0].name, runs=tuple(runs))
 
 
 def _run(

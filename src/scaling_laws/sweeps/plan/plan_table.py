@@ -22,9 +22,9 @@ def plan_lines(plan: Plan, *, workers: int, timed: bool) -> Iterator[str]:
         workers: trainings at a time.
         timed: whether expected times rest on a measurement; else they are left out.
     """
-    yield f"{plan.sweep.study}: {len(plan.runs)} runs in {len(plan.trunks)} trainings"
+    yield f"{plan.sweep.study}: {len(plan.runs)} runs in {len(plan.jobs)} trainings"
     rows = [
-        _row(run, branch=run is not trunk.runs[0], timed=timed) for trunk in plan.trunks for run in trunk.runs
+        _row(run, branch=run is not trunk.runs[0], timed=timed) for trunk in plan.jobs for run in trunk.runs
     ]
     extra = _extra_columns(plan)
     columns = [*COLUMNS[: None if timed else -1], *extra]
@@ -80,8 +80,8 @@ def _totals(plan: Plan, workers: int, timed: bool) -> Iterator[str]:
     flops = sum(run.C_exact * run.trained_tokens / run.D for run in plan.runs)
     yield f"total: {tokens:.3g} tokens to train, {flops:.3g} FLOPs (all rows of Table 1)"
     if timed:
-        device_s = sum(trunk.expected_s * trunk.devices for trunk in plan.trunks)
-        longest_s = max((trunk.expected_s for trunk in plan.trunks), default=0.0)
+        device_s = sum(trunk.expected_s * trunk.devices for trunk in plan.jobs)
+        longest_s = max((trunk.expected_s for trunk in plan.jobs), default=0.0)
         wall_s = max(longest_s, device_s / workers)
         device = "core" if plan.experiments[0].trainer_arguments["accelerator"] == "cpu" else "GPU"
         yield f"expected: {clock(device_s)} of one {device}, {clock(wall_s)} with {workers} at a time"

@@ -59,7 +59,7 @@ def write_plan(plan: Plan) -> None:
                 "trained_tokens": run.trained_tokens,
                 "expected_s": round(run.expected_s, 3),
             }
-            for trunk in plan.trunks
+            for trunk in plan.jobs
             for run in trunk.runs
         ],
     }

@@ -1,10 +1,10 @@
-"""What became of each attempt at a trunk: `attempts.jsonl` in its folder, which outlives every supervisor.
+"""What became of each attempt at a job: `attempts.jsonl` in its folder, which outlives every supervisor.
 
 A line an event, written by one `write`: the start of an attempt, its end, or a user's wish to try again. A
 start without an end is an attempt that was killed, or still runs (the lease knows). Lines are never changed;
 one that is torn, or that nobody understands, is passed over.
 
-What the counting is for: a training that fails `MAX_FAILURES` times, or is killed `MAX_KILLS` times, without
+What the counting is for: a job that fails `MAX_FAILURES` times, or is killed `MAX_KILLS` times, without
 getting further is set aside. Getting further is a checkpoint at a later step, or one more finished run.
 """
 
@@ -18,7 +18,6 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +26,19 @@ from scaling_laws.sweeps.run.lease import this_process
 FILE = "attempts.jsonl"
 MAX_FAILURES = 3
 MAX_KILLS = 8
-"""A kill is seldom the training's fault, but one that eats the machine's memory is killed every time."""
+"""A kill is seldom the job's fault, but one that eats the machine's memory is killed every time."""
 DONE, FAILED, OUT_OF_MEMORY, INTERRUPTED, KILLED = "done", "failed", "out_of_memory", "interrupted", "killed"
 HELD = "held"
 """No attempt at all: somebody else trains it."""
 ENVIRONMENT = "environment"
 """No attempt either: the machine failed, a full disk, say."""
 KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-"""Signals that somebody sends; others, a segmentation fault, say, are the training's own failure."""
+"""Signals that somebody sends; others, a segmentation fault, say, are the job's own failure."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Place:
-    """How far a trunk has come."""
+    """How far a job has come."""
 
     records: int
     """Finished runs."""
@@ -49,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One process that trained a trunk."""
+    """One process that trained a job."""
 
     id: str
     start_s: float
@@ -73,7 +72,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """All attempts at a trunk, in order."""
+    """All attempts at a job, in order."""
 
     attempts: tuple[Attempt, ...] = ()
     retry_asked: bool = False
@@ -94,10 +93,12 @@ class History:
         failures = kills = 0
         reason = ""
         for attempt, later in zip_longest(self.attempts, self.attempts[1:]):
+            if attempt.after_retry:
+                failures = kills = 0
             saved = attempt.saved or (later.start if later else None)
             if saved is None:
                 continue  # it may still be running, and how far it came is known when the next one begins
-            if attempt.after_retry or saved > attempt.start:
+            if saved > attempt.start:
                 failures = kills = 0
             if attempt.outcome == FAILED:
                 failures += 1
@@ -162,7 +163,7 @@ def end(
 
 
 def ask_again(folder: Path) -> None:
-    """Note that a user wants a trunk that was set aside tried again."""
+    """Note that a user wants a job that was set aside tried again."""
     _append(folder, {"event": "retry", "time_s": round(time.time(), 3)})
 
 
@@ -178,7 +179,7 @@ def withdraw(folder: Path, attempt: str) -> None:
 
 
 def read(folder: Path) -> History:
-    """What is known of a trunk's attempts."""
+    """What is known of a job's attempts."""
     try:
         lines = (folder / FILE).read_bytes().splitlines()
     except FileNotFoundError:
@@ -258,11 +259,19 @@ def _append(folder: Path, event: dict[str, Any]) -> None:
 
 
 def note_killed(
-    folder: Path, attempt: str, process: BaseProcess, *, elapsed_s: float, reached: Place, by_us: bool
+    folder: Path,
+    attempt: str,
+    *,
+    pid: int,
+    exit_status: int | None,
+    elapsed_s: float,
+    reached: Place,
+    by_us: bool,
 ) -> None:
-    """Write an attempt's end into the folder of its trunk, and its start where it had not come to that.
+    """Write an attempt's end into the folder of its job, and its start where it had not come to that.
 
     Args:
+        pid, exit_status: of its process; below 0 the number of a signal, None where nobody knows.
         reached: how far its rows go.
         by_us: whether the supervisor asked it to end.
 
@@ -276,14 +285,21 @@ def note_killed(
     if attempt not in known:
         last = history.attempts[-1] if history.attempts else None
         place = (last.saved or last.start) if last else Place(records=0, step=0)
-        begin(folder, attempt, start=place, split=history.split, pid=process.pid)
-    number = -(process.exitcode or 0)
-    outcome, reason = FAILED, f"its process ended with exit status {process.exitcode}"
+        begin(folder, attempt, start=place, split=history.split, pid=pid)
+    number = -exit_status if exit_status is not None else signal.SIGKILL
+    outcome, reason = FAILED, f"its process ended with exit status {exit_status}"
     if by_us:
         outcome, reason = INTERRUPTED, "ended before it could save"
     elif number > 0:
         outcome = KILLED if number in KILLS else FAILED
-        reason = f"its process was ended by {signal.Signals(number).name}"
+        reason = "was killed" if exit_status is None else f"its process was ended by {_signal_name(number)}"
     if outcome == FAILED:
         reason += f"; see {folder / 'log.txt'}"
     end(folder, attempt, outcome, reason=reason, elapsed_s=elapsed_s, reached=reached)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

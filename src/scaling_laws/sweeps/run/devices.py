@@ -1,4 +1,4 @@
-"""What a machine gives its trainings: slots of its processor, or GPUs. No torch."""
+"""What a machine gives its jobs: slots of its processor, or GPUs. No torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NVIDIA_SMI_S = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one training has of the machine."""
+    """What one job has of the machine."""
 
     slots: int
     gpus: tuple[str, ...] = ()
@@ -31,12 +31,12 @@ class Share:
 class Slots:
     """Hands the machine out.
 
-    On the processor there are `workers` slots, and a training of d devices takes d of them. On GPUs at most
-    `workers` trainings run at a time: those of one device share GPUs evenly, those of d > 1 have d GPUs to
+    On the processor there are `workers` slots, and a job of d devices takes d of them. On GPUs at most
+    `workers` jobs run at a time: those of one device share GPUs evenly, those of d > 1 have d GPUs to
     themselves.
 
     Args:
-        workers: trainings of one device at a time.
+        workers: jobs of one device at a time.
         gpus: identifiers as CUDA_VISIBLE_DEVICES takes them; empty trains on the processor.
     """
 
@@ -51,22 +51,22 @@ class Slots:
         """Slots left."""
         return self.workers - self._n_used
 
-    def require(self, training: str, devices: int) -> None:
-        """Refuse a training that wants more than the whole machine.
+    def require(self, job: str, devices: int) -> None:
+        """Refuse a job that wants more than the whole machine.
 
         Raises:
             InputError: it does.
         """
         if self._tenants and devices > len(self._tenants):
-            raise InputError(f"{training} wants {devices} GPUs, and this machine has {len(self._tenants)}")
+            raise InputError(f"{job} wants {devices} GPUs, and this machine has {len(self._tenants)}")
         if not self._tenants and devices > self.workers:
             raise InputError(
-                f"{training} wants {devices} devices, and this machine has {self.workers} workers; "
+                f"{job} wants {devices} devices, and this machine has {self.workers} workers; "
                 f"give --workers {devices} or more"
             )
 
     def take(self, devices: int) -> Share | None:
-        """A share for a training; None while there is no room for it."""
+        """A share for a job; None while there is no room for it."""
         if not self._tenants:
             if devices > self.n_free:
                 return None
@@ -106,13 +106,13 @@ def n_cores() -> int:
 
 
 def default_workers(accelerator: str) -> int:
-    """Trainings at a time: one a GPU, or one a core."""
+    """Jobs at a time: one a GPU, or one a core."""
     on_gpus = accelerator in (*GPU_ACCELERATORS, "auto")
     return (len(find_gpus()) if on_gpus else 0) or n_cores()
 
 
 def gpus_for(accelerator: str, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """The GPUs that trainings of this `trainer.accelerator` may have; none for the processor.
+    """The GPUs that jobs of this `trainer.accelerator` may have; none for the processor.
 
     Raises:
         InputError: they need one, and there is none.

@@ -1,4 +1,4 @@
-"""Clean processes for trainings, forked from one that has Lightning imported: a start costs no import."""
+"""Clean processes for jobs, forked from one that has Lightning imported: a start costs no import."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def start(
     report: Connection | None = None,
     train: Train | None = None,
 ) -> BaseProcess:
-    """Train a trunk's runs (`job_process.train_in_own_process`, which see) in a process of their own.
+    """Train a job's runs (`job_process.train_in_own_process`, which see) in a process of their own.
 
     Args:
         attempt: its name in `attempts.jsonl`; a new one by default.

@@ -1,4 +1,4 @@
-"""The process that trains one trunk. The only part of `sweeps/` that imports torch."""
+"""The process that trains one job. The only part of `sweeps/` that imports torch."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def train_in_own_process(
     report: Connection | None = None,
     train: Callable[[Configs], None] | None = None,
 ) -> None:
-    """Train a trunk's runs; what is printed goes to `log.txt` in the trunk's folder.
+    """Train a job's runs; what is printed goes to `log.txt` in its folder.
 
     A failure leaves its reason in `failure.json` of each run without a record and ends with exit status 1; a
     signal is no failure, and ends with the status of `interrupts.py`.
@@ -152,7 +152,7 @@ def _note_end(configs: Configs, attempt: str, ended: Ended, elapsed_s: float) ->
 
 
 def _failure(error: Exception, folder: Path) -> Ended:
-    """Whose fault an error is: the machine's, memory's, or the training's own."""
+    """Whose fault an error is: the machine's, memory's, or the job's own."""
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
         full = error if isinstance(error, InputError) else not_written(Path(cause.filename or folder), cause)
@@ -199,7 +199,7 @@ def _place(configs: Configs, step_of: Callable[[Path], int]) -> Place:
 
 def _leave() -> NoReturn:
     """End without another write: the folder is somebody else's now."""
-    _say("was stopped for so long that another process took this training over; leaving it to that one")
+    _say("was stopped for so long that another process took this job over; leaving it to that one")
     os._exit(lease.LOST)
 
 

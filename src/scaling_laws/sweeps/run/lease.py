@@ -1,4 +1,4 @@
-"""Who is training a trunk: a lock on its folder that the kernel frees when the holder dies.
+"""Who trains a job: a lock on its folder that the kernel frees when the holder dies.
 
 On one machine the lock (`flock` on `.lease`) says it all. Between machines it may not work, so that the
 holder also leaves its name in `.owner` and touches that file now and then: an owner on another machine holds

@@ -1,4 +1,4 @@
-"""What a sweep has cost: every attempt at every trunk, failed and killed ones included. No torch.
+"""What a sweep has cost: every attempt at every job, failed and killed ones included. No torch.
 
 `scaling-laws sweep FILE --status` prints it: what is done, what runs, what it cost, and what failed.
 """
@@ -54,7 +54,7 @@ class PlannedPart:
 class LedgerRow:
     """One attempt; `ledger.csv` has these columns."""
 
-    training: str
+    job: str
     attempt: int
     """From 1."""
     outcome: str
@@ -78,8 +78,8 @@ class LedgerRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrunkLedger:
-    """What became of a trunk."""
+class JobLedger:
+    """What became of a job."""
 
     name: str
     n_runs: int
@@ -92,9 +92,9 @@ class TrunkLedger:
 def parts_of(plan: Plan) -> list[PlannedPart]:
     """The runs of a plan."""
     return [
-        _part(vars(run) | {"trunk": trunk.name, "devices": trunk.devices})
-        for trunk in plan.trunks
-        for run in trunk.runs
+        _part(vars(run) | {"trunk": job.name, "devices": job.devices})
+        for job in plan.jobs
+        for run in job.runs
     ]
 
 
@@ -110,12 +110,12 @@ def _part(run: Mapping[str, Any]) -> PlannedPart:
     return PlannedPart(**{field.name: run[field.name] for field in fields(PlannedPart)})
 
 
-def trunk_ledgers(folder: Path, parts: Iterable[PlannedPart]) -> Iterator[TrunkLedger]:
-    """The ledger of every trunk below a study's folder, in the plan's order."""
-    trunks: dict[str, list[PlannedPart]] = {}
+def job_ledgers(folder: Path, parts: Iterable[PlannedPart]) -> Iterator[JobLedger]:
+    """The ledger of every job below a study's folder, in the plan's order."""
+    jobs: dict[str, list[PlannedPart]] = {}
     for part in parts:
-        trunks.setdefault(part.trunk, []).append(part)
-    for name, runs in trunks.items():
+        jobs.setdefault(part.trunk, []).append(part)
+    for name, runs in jobs.items():
         done = [run for run in runs if (folder / run.name / "record.json").exists()]
         is_running = len(done) < len(runs) and lease.is_held(folder / name)
         history = attempts.read(folder / name)
@@ -126,7 +126,7 @@ def trunk_ledgers(folder: Path, parts: Iterable[PlannedPart]) -> Iterator[TrunkL
             )
         ]
         finished = len(done) == len(runs)
-        yield TrunkLedger(
+        yield JobLedger(
             name=name,
             n_runs=len(runs),
             n_done=len(done),
@@ -145,8 +145,8 @@ def write_ledger(plan: Plan) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(LedgerRow)], lineterminator="\n")
     writer.writeheader()
-    for trunk in trunk_ledgers(plan.folder, parts_of(plan)):
-        writer.writerows(asdict(row) for row in trunk.rows)
+    for job in job_ledgers(plan.folder, parts_of(plan)):
+        writer.writerows(asdict(row) for row in job.rows)
     write_atomically(plan.folder / LEDGER_FILE, text.getvalue())
 
 
@@ -169,7 +169,7 @@ def _row(
     tokens = max(0, _tokens(runs, end) - _tokens(runs, attempt.start))
     devices = runs[0].devices
     return LedgerRow(
-        training=runs[0].trunk,
+        job=runs[0].trunk,
         attempt=number,
         outcome=outcome,
         reason=attempt.reason,
@@ -186,7 +186,7 @@ def _row(
 
 
 def _tokens(runs: Sequence[PlannedPart], place: Place) -> int:
-    """Tokens that a trunk has trained when it is at `place`."""
+    """Tokens that a job has trained when it is at `place`."""
     finished = sum(run.trained_tokens for run in runs[: place.records])
     if place.records >= len(runs):
         return finished
@@ -201,12 +201,12 @@ def _reached(folder: Path, runs: Sequence[PlannedPart]) -> Place:
 
 
 def _last_sign_s(folder: Path, runs: Sequence[PlannedPart]) -> float:
-    """When anything of a trunk was last written (seconds since 1970)."""
+    """When anything of a job was last written (seconds since 1970)."""
     paths = [folder / runs[0].trunk / lease.OWNER_FILE, *(folder / run.name / "curve.csv" for run in runs)]
     return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
 
 
-def ledger_of(folder: Path, plan: Plan | None = None) -> list[TrunkLedger]:
+def ledger_of(folder: Path, plan: Plan | None = None) -> list[JobLedger]:
     """The ledger of a study's folder, by the plan or, without one, by its `plan.json`.
 
     Raises:
@@ -215,32 +215,32 @@ def ledger_of(folder: Path, plan: Plan | None = None) -> list[TrunkLedger]:
     parts = parts_of(plan) if plan else planned_parts(folder)
     if parts is None:
         raise InputError(f"{folder / PLAN_FILE}: no plan to be read; a sweep writes it when it begins")
-    return list(trunk_ledgers(folder, parts))
+    return list(job_ledgers(folder, parts))
 
 
-def status_text(study: str, trunks: Sequence[TrunkLedger]) -> str:
+def status_text(study: str, jobs: Sequence[JobLedger]) -> str:
     """The ledger of a study in a few lines."""
-    n_runs, n_done = sum(trunk.n_runs for trunk in trunks), sum(trunk.n_done for trunk in trunks)
-    finished = [trunk for trunk in trunks if trunk.n_done == trunk.n_runs]
-    running = [trunk for trunk in trunks if trunk.is_running]
-    aside = [trunk for trunk in trunks if trunk.set_aside and not trunk.is_running]
-    n_waiting = len(trunks) - len(finished) - len(running) - len(aside)
-    rows = [row for trunk in trunks for row in trunk.rows]
+    n_runs, n_done = sum(job.n_runs for job in jobs), sum(job.n_done for job in jobs)
+    finished = [job for job in jobs if job.n_done == job.n_runs]
+    running = [job for job in jobs if job.is_running]
+    aside = [job for job in jobs if job.set_aside and not job.is_running]
+    n_waiting = len(jobs) - len(finished) - len(running) - len(aside)
+    rows = [row for job in jobs for row in job.rows]
     lost = [row for row in rows if row.outcome in LOST]
     lines = [
         f"study {study}: {n_done} of {n_runs} runs done",
-        f"trainings: {len(trunks)} planned, {len(finished)} done, {len(running)} running, "
+        f"jobs: {len(jobs)} planned, {len(finished)} done, {len(running)} running, "
         f"{n_waiting} waiting, {len(aside)} set aside",
         f"attempts: {len(rows)}{_outcomes(rows)}",
         f"spent: {_spent(rows)}",
         f"  of it by attempts that failed or were killed: {_spent(lost)}",
     ]
-    lines += _named("running", [_running(trunk) for trunk in running])
+    lines += _named("running", [_running(job) for job in running])
     lines += _named(
         "set aside (--retry-failed tries them again)",
-        [f"{trunk.name}: {trunk.set_aside}" for trunk in aside],
+        [f"{job.name}: {job.set_aside}" for job in aside],
     )
-    lines += _named("failed, and tried again", [_failed(trunk) for trunk in trunks if _has_failed(trunk)])
+    lines += _named("failed, and tried again", [_failed(job) for job in jobs if _has_failed(job)])
     return "\n".join(lines)
 
 
@@ -257,20 +257,20 @@ def _spent(rows: Sequence[LedgerRow]) -> str:
     )
 
 
-def _running(trunk: TrunkLedger) -> str:
-    if not trunk.rows or trunk.rows[-1].outcome != RUNNING:
-        return trunk.name
-    row = trunk.rows[-1]
-    return f"{trunk.name}: on {row.host}, process {row.pid}, for {timedelta(seconds=round(row.elapsed_s))}"
+def _running(job: JobLedger) -> str:
+    if not job.rows or job.rows[-1].outcome != RUNNING:
+        return job.name
+    row = job.rows[-1]
+    return f"{job.name}: on {row.host}, process {row.pid}, for {timedelta(seconds=round(row.elapsed_s))}"
 
 
-def _has_failed(trunk: TrunkLedger) -> bool:
-    return trunk.set_aside is None and any(row.outcome in LOST and row.reason for row in trunk.rows)
+def _has_failed(job: JobLedger) -> bool:
+    return job.set_aside is None and any(row.outcome in LOST and row.reason for row in job.rows)
 
 
-def _failed(trunk: TrunkLedger) -> str:
-    lost = [row for row in trunk.rows if row.outcome in LOST]
-    return f"{trunk.name}: {len(lost)} attempts lost, last: {lost[-1].reason}"
+def _failed(job: JobLedger) -> str:
+    lost = [row for row in job.rows if row.outcome in LOST]
+    return f"{job.name}: {len(lost)} attempts lost, last: {lost[-1].reason}"
 
 
 def _named(title: str, lines: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling_laws.study.records import MAIN_CORPUS, RunRecord, loss_column
-from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun, Trunk
+from scaling_laws.sweeps.plan.experiments import Job, Plan, PlannedRun
 from scaling_laws.sweeps.run.curve_tail import last_row, reached_step
 
 REFRESH_S = 1.0
@@ -25,9 +26,9 @@ LINE_S = 30.0
 
 @dataclass(kw_only=True)
 class Running:
-    """A trunk in training."""
+    """A job that runs."""
 
-    trunk: Trunk
+    job: Job
     start_s: float = field(default_factory=time.monotonic)
     share_at_start: float | None = None
     """How much of it an attempt before had trained, once a view has looked."""
@@ -35,37 +36,41 @@ class Running:
 
 @dataclass(kw_only=True)
 class Progress:
-    """Changed in place by `supervisor.run_plan`."""
+    """Changed in place by `loop.run_jobs` and its source."""
 
-    plan: Plan
+    folder: Path
+    """The study's folder."""
+    n_runs: int
+    """In all."""
+    expected_s: float
+    """Of all of them, on one device."""
     start_s: float = field(default_factory=time.monotonic)
     running: dict[str, Running] = field(default_factory=dict)
-    """This supervisor's trainings by name."""
+    """This sweep's jobs by name."""
     done: dict[str, RunRecord] = field(default_factory=dict)
     """Records of finished runs by name, in the order in which they were seen."""
     seen: list[RunRecord] = field(default_factory=list)
     """The same, in that order."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Trunks set aside, and why."""
+    """Jobs set aside, and why."""
     n_found_done: int = 0
     """Runs that had a record before this sweep began."""
-    n_runs: int = 0
-    expected_s: float = 0.0
-    """Of the whole plan, on one device."""
     expected_done_s: float = 0.0
     """Of the finished runs, the seconds that they were expected to take."""
     notes: list[str] = field(default_factory=list)
     """What a user should know, a line each."""
-
-    def __post_init__(self) -> None:
-        runs = self.plan.runs
-        self.n_runs, self.expected_s = len(runs), sum(run.expected_s for run in runs)
 
     def add(self, run: PlannedRun, record: RunRecord) -> None:
         """Count a run as finished."""
         self.done[run.name] = record
         self.seen.append(record)
         self.expected_done_s += run.expected_s
+
+
+def progress_of(plan: Plan) -> Progress:
+    """Of a plan of which nothing is known yet."""
+    expected_s = sum(run.expected_s for run in plan.runs)
+    return Progress(folder=plan.folder, n_runs=len(plan.runs), expected_s=expected_s)
 
 
 @contextmanager
@@ -115,8 +120,8 @@ class LiveView:
         if self._share_at_start is None:
             self._share_at_start, self._n_at_start = share, len(progress.seen)
         table = Table(box=None, padding=(0, 2))
-        for column in ("training", "", "time", "of about", "tokens", "loss (nats)", "test loss", "tokens/s"):
-            table.add_column(column, justify="left" if column in ("training", "") else "right", no_wrap=True)
+        for column in ("job", "", "time", "of about", "tokens", "loss (nats)", "test loss", "tokens/s"):
+            table.add_column(column, justify="left" if column in ("job", "") else "right", no_wrap=True)
         for name, row in rows.items():
             table.add_row(
                 name,
@@ -175,10 +180,10 @@ class LogView:
 
 @dataclass(frozen=True, kw_only=True)
 class _RunningRow:
-    """What is known of a training from the outside."""
+    """What is known of a job from the outside."""
 
     share: float
-    """Of the tokens that its trunk trains."""
+    """Of the tokens that its job trains."""
     elapsed_s: float
     expected_s: float
     """In all, by its own speed once that is known."""
@@ -189,18 +194,18 @@ class _RunningRow:
 
     @classmethod
     def read(cls, progress: Progress, running: Running) -> _RunningRow:
-        trunk, elapsed_s = running.trunk, time.monotonic() - running.start_s
-        left = [run for run in trunk.runs if run.name not in progress.done]
-        row = last_row(progress.plan.folder / left[0].name) if left else None
-        behind = sum(run.trained_tokens for run in trunk.runs if run.name in progress.done)
+        job, elapsed_s = running.job, time.monotonic() - running.start_s
+        left = [run for run in job.runs if run.name not in progress.done]
+        row = last_row(progress.folder / left[0].name) if left else None
+        behind = sum(run.trained_tokens for run in job.runs if run.name in progress.done)
         if row is not None:
             own_start = left[0].steps - left[0].trained_tokens // left[0].batch_tokens
             behind += max(0, reached_step(row) - own_start) * left[0].batch_tokens
-        share = min(1.0, behind / sum(run.trained_tokens for run in trunk.runs))
+        share = min(1.0, behind / sum(run.trained_tokens for run in job.runs))
         if running.share_at_start is None:
             running.share_at_start = share
         gained = share - running.share_at_start
-        expected_s = trunk.expected_s
+        expected_s = job.expected_s
         if gained > 0.02:
             expected_s = elapsed_s + elapsed_s * (1 - share) / gained
         if row is None:
@@ -224,7 +229,7 @@ def _number(text: str | None, form: str) -> str:
 
 
 def _summary(progress: Progress, share: float, share_at_start: float) -> str:
-    """`12 of 46 runs done, 2 trainings running, 34 left; 3:10 so far, about 8:20 to go`."""
+    """`12 of 46 runs done, 2 jobs running, 34 left; 3:10 so far, about 8:20 to go`."""
     n_runs, n_done = progress.n_runs, len(progress.done)
     elapsed_s = time.monotonic() - progress.start_s
     gained = share - share_at_start
@@ -233,20 +238,20 @@ def _summary(progress: Progress, share: float, share_at_start: float) -> str:
         if gained > 0.01
         else "time to go not known yet"
     )
-    failed = f", {len(progress.failed)} trainings set aside" if progress.failed else ""
+    failed = f", {len(progress.failed)} jobs set aside" if progress.failed else ""
     return (
-        f"{n_done} of {n_runs} runs done, {len(progress.running)} trainings running{failed}, "
+        f"{n_done} of {n_runs} runs done, {len(progress.running)} jobs running{failed}, "
         f"{n_runs - n_done} runs left; {clock(elapsed_s)} so far, {left}"
     )
 
 
 def _share_done(progress: Progress, rows: Mapping[str, _RunningRow]) -> float:
-    """Share of the sweep's expected time that is behind us, unfinished trunks included."""
+    """Share of the sweep's expected time that is behind us, unfinished jobs included."""
     behind_s = progress.expected_done_s
     for name, row in rows.items():
-        trunk = progress.running[name].trunk
-        finished_s = sum(run.expected_s for run in trunk.runs if run.name in progress.done)
-        behind_s += max(0.0, trunk.expected_s * row.share - finished_s)
+        job = progress.running[name].job
+        finished_s = sum(run.expected_s for run in job.runs if run.name in progress.done)
+        behind_s += max(0.0, job.expected_s * row.share - finished_s)
     return min(1.0, behind_s / progress.expected_s)
 
 

@@ -23,14 +23,13 @@ from scaling_laws.sweeps.plan.run_specs import n_devices
 from scaling_laws.sweeps.run import lease
 from scaling_laws.sweeps.run.devices import Share, Slots, gpus_for
 from scaling_laws.sweeps.run.forks import clean_processes, start
-from scaling_laws.sweeps.run.queue import OUTAGES
 from scaling_laws.sweeps.search.optuna_study import open_search
 from scaling_laws.sweeps.search.pruned import write_pruned_record
 from scaling_laws.sweeps.search.reconcile import OUTCOME, RUN, ask_again, reconcile
 from scaling_laws.sweeps.search.search_progress import SearchProgress, Start, Worker
 from scaling_laws.sweeps.search.space import distributions, is_feasible, point_of, violations
 from scaling_laws.sweeps.search.spread import spread_trials
-from scaling_laws.sweeps.search.storage import without_secrets
+from scaling_laws.sweeps.search.storage import OUTAGES, without_secrets
 from scaling_laws.sweeps.search.trials import (
     FinishedTrial,
     finished_trial,

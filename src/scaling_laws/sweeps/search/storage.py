@@ -1,4 +1,4 @@
-"""Opens the database of a queue: SQLite on one machine, PostgreSQL for many. Errors never show a password."""
+"""Opens the database of a search: SQLite, or PostgreSQL. Errors never show a password."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ MADE_BY_OTHERS = ("already exists", "UniqueViolation", "UNIQUE constraint", "dup
 """What databases say where several supervisors make the tables at the same time."""
 DAMAGED = ("malformed", "file is not a database")
 
+OUTAGES = (
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.InternalError,
+    sqlalchemy.exc.TimeoutError,
+    optuna.exceptions.StorageInternalError,
+)
+"""What a database raises that stopped answering."""
+
 Opened = TypeVar("Opened")
 
 
@@ -42,12 +51,12 @@ def open_storage(url: str, use: Callable[[RDBStorage], Opened]) -> Opened:
                 return use(_connected(url))
         except sqlalchemy.exc.NoSuchModuleError as error:
             raise InputError(
-                "the queue's storage cannot be opened: its URL has an unknown scheme; "
+                "the search's storage cannot be opened: its URL has an unknown scheme; "
                 "sqlite:///file and postgresql://user@host/database are known"
             ) from error
         except ImportError as error:
             raise InputError(
-                "the queue's storage cannot be opened: the database's driver is not installed; "
+                "the search's storage cannot be opened: the database's driver is not installed; "
                 "for PostgreSQL: pip install 'scaling_laws[postgres]'"
             ) from error
         except (sqlalchemy.exc.SQLAlchemyError, OSError, ValueError) as error:
@@ -58,14 +67,14 @@ def open_storage(url: str, use: Callable[[RDBStorage], Opened]) -> Opened:
             if any(words in reason for words in DAMAGED):
                 reason += "; delete that file and run the same command again: the runs do not depend on it"
             raise InputError(
-                f"the queue's storage cannot be opened ({type(error).__name__}): {reason}"
+                f"the search's storage cannot be opened ({type(error).__name__}): {reason}"
             ) from None
         except optuna.exceptions.StorageInternalError as error:
             if n_tries < OPEN_TRIES:
                 time.sleep(random.random())
                 continue
             reason = without_secrets(str(error.__cause__ or error), url)
-            raise InputError(f"the queue's storage cannot be opened: {reason}") from None
+            raise InputError(f"the search's storage cannot be opened: {reason}") from None
     raise AssertionError("the last try returns or raises")
 
 
@@ -108,7 +117,7 @@ def _take_locks_at_once(storage: RDBStorage) -> None:
     write lock taken at the start of a transaction they cannot (SQLAlchemy's documented recipe).
 
     Nor does it wait for the disk: a killed process loses nothing thereby, and what a loss of power may damage
-    is a queue that the run folders fill again.
+    is a file that the run folders fill again.
     """
 
     @sqlalchemy.event.listens_for(storage.engine, "connect")

@@ -16,7 +16,7 @@ from typing import Any
 from scaling_laws.models.solver import Shape
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import SEARCH_TAG, RunRecord, finished_record, write_atomically
-from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun, Trunk, trunks_of
+from scaling_laws.sweeps.plan.experiments import Job, Plan, PlannedRun, trunks_of
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 from scaling_laws.sweeps.plan.search_section import ShapeSearch
 from scaling_laws.sweeps.plan.sweep_file import Ladder, Model
@@ -36,9 +36,9 @@ class TrialRun:
     run: PlannedRun
 
     @property
-    def trunk(self) -> Trunk:
+    def trunk(self) -> Job:
         """The run as the sweep's supervisor trains it."""
-        return Trunk(name=self.run.name, runs=(self.run,))
+        return Job(name=self.run.name, runs=(self.run,))
 
 
 @dataclass(frozen=True, kw_only=True)
