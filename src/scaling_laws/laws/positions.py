@@ -13,7 +13,7 @@ import numpy as np
 
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import Fit, fit_law
-from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit, why_uncertain
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import Position
 from scaling_laws.laws.forms.terms import FloatArray
@@ -56,11 +56,15 @@ class PositionLosses:
 
 @dataclass(frozen=True, kw_only=True)
 class PositionLaw:
-    """L(T) = a + b T^-c of one run, with 90 % intervals from the folds (empty where not identified)."""
+    """L(T) = a + b T^-c of one run, with 90 % intervals from the folds.
+
+    Where it is not identified they are empty, and `reason` says why.
+    """
 
     fit: Fit[Position]
     intervals: dict[str, Interval]
     interval_method: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +104,16 @@ def fit_positions(
     fit = fit_law(Position, make_rows({"T": losses.T}, losses.mean()), delta=delta)
     if not fit.identified or losses.n_folds < 2:
         method = "" if losses.n_folds > 1 else "none: the losses are in one fold"
-        return PositionLaw(fit=fit, intervals={}, interval_method=method)
+        return PositionLaw(fit=fit, intervals={}, interval_method=method, reason=fit.reason)
     problem = fit.problem
     resampled = replace(problem, log_loss=np.log(losses.mean(_drawn(losses.n_folds, resamples, seed))))
     draws = fit.coordinates.law(refit(fit, resampled, resamples))
+    intervals = {name: percentile_interval(values) for name, values in vars(draws).items()}
+    reason = why_uncertain(Position, intervals)
     return PositionLaw(
         fit=fit,
-        intervals={name: percentile_interval(values) for name, values in vars(draws).items()},
+        intervals={} if reason else intervals,
+        reason=reason,
         interval_method=f"bootstrap over {losses.n_folds} folds of documents ({resamples} resamples)",
     )
 

@@ -31,8 +31,10 @@ from scaling_laws.laws.fit.intervals import (
     Interval,
     bootstrap,
     optimum_interval,
+    parameter_intervals,
     percentile_interval,
     run_noise_sd,
+    why_uncertain,
 )
 from scaling_laws.laws.fit.noise import SeedNoise
 
@@ -212,7 +214,10 @@ def _parametric(
 ) -> Approach:
     if not fit.identified or fit.law is None:
         return Approach(approach=3, method=fit.form.form, n_points=fit.rows.n, reason=fit.reason)
-    draws = bootstrap(fit, noise=noise, resamples=resamples, seed=seed).draws
+    result = bootstrap(fit, noise=noise, resamples=resamples, seed=seed)
+    if reason := why_uncertain(fit.form, parameter_intervals(result)):
+        return Approach(approach=3, method=fit.form.form, n_points=fit.rows.n, reason=reason)
+    draws = result.draws
     optima = []
     for C in computes:
         N_opt, D_opt = fit.law.optimum(C)

@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 
 from scaling_laws.laws.batch.constant_rate import constant_rate_part, falling_curve
 from scaling_laws.laws.fit import DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.coordinates import LEAST_SQUARES
 from scaling_laws.laws.fit.fit import Fit, fit_law
-from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit, why_uncertain
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.steps import TimeData
 from scaling_laws.laws.forms.terms import FloatArray
@@ -31,8 +32,6 @@ FEWEST_BATCHES = 3
 """Two parameters, S_min and E_min, and one batch to test them."""
 N_LEVELS = 15
 """Loss levels of a scan from curves."""
-LEAST_SQUARES = 10.0
-"""A delta that no difference of logarithms reaches: Huber's loss is then the square."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +293,13 @@ def _level(
     of_ratio = np.array([-1.0, 1.0])  # ln E_min - ln S_min
     theta = refit(fit, replace(problem, log_loss=at_optimum.log_loss + noise), len(noise))
     drawn = fit.coordinates.law(theta)
+    intervals = {
+        "S_min": percentile_interval(drawn.S_min),
+        "E_min": percentile_interval(drawn.E_min),
+        "B_crit": percentile_interval(drawn.critical_batch),
+    }
+    if reason := why_uncertain(TimeData, intervals):
+        return replace(empty, reason=reason)
     B_crit = float(fit.law.critical_batch)
     warning = ""
     if not batches[0] <= B_crit <= batches[1]:
@@ -305,11 +311,7 @@ def _level(
         S_min=float(fit.law.S_min),
         E_min=float(fit.law.E_min),
         B_crit=B_crit,
-        intervals={
-            "S_min": percentile_interval(drawn.S_min),
-            "E_min": percentile_interval(drawn.E_min),
-            "B_crit": percentile_interval(drawn.critical_batch),
-        },
+        intervals=intervals,
         sd_log_B_crit=log_sd * float(np.sqrt(of_ratio @ covariance @ of_ratio)),
         draws=np.log(drawn.E_min) - np.log(drawn.S_min),
         warning=warning,

@@ -14,15 +14,15 @@ import numpy as np
 
 from scaling_laws.laws.batch.batch_scan import (
     FEWEST_BATCHES,
-    LEAST_SQUARES,
     LevelScan,
     fit_time_data,
     scan_from_table,
     steps_to_target,
 )
 from scaling_laws.laws.fit import DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.coordinates import LEAST_SQUARES
 from scaling_laws.laws.fit.fit import Fit, fit_law
-from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit, residual_sd
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit, residual_sd, why_uncertain
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
@@ -162,7 +162,7 @@ def fit_critical_batch(levels: Sequence[LevelScan], *, seed: int = 0) -> BatchLa
     fit = _batch_fit(used)
     loss_range = (min(level.loss for level in used), max(level.loss for level in used))
     drawn = _drawn(fit, used, seed)
-    draws, intervals, method = None, {}, ""
+    draws, intervals, method, reason = None, {}, "", fit.reason
     if fit.identified:
         draws = _batch_draws(fit, drawn)
         intervals = {name: percentile_interval(values) for name, values in vars(draws).items()}
@@ -170,6 +170,9 @@ def fit_critical_batch(levels: Sequence[LevelScan], *, seed: int = 0) -> BatchLa
             max(level.n_batches for level in used if level.model == model)
             for model in {level.model for level in used}
         )
+        reason = why_uncertain(CriticalBatch, intervals)
+        if reason:
+            draws, intervals = None, {}
         method = (
             f"parametric bootstrap of the steps to each loss ({n_trainings} trainings, one error for all the "
             f"levels of each; {len(drawn)} resamples)"
@@ -177,7 +180,7 @@ def fit_critical_batch(levels: Sequence[LevelScan], *, seed: int = 0) -> BatchLa
     return BatchLaw(
         levels=tuple(levels),
         fit=fit,
-        law=fit.law if fit.identified else None,
+        law=None if reason else fit.law,
         draws=draws,
         intervals=intervals,
         interval_method=method,
@@ -185,7 +188,7 @@ def fit_critical_batch(levels: Sequence[LevelScan], *, seed: int = 0) -> BatchLa
         size=_size_dependence(used, drawn),
         noise_scale=noise_scale,
         warnings=_warnings(used, loss_range),
-        reason=fit.reason,
+        reason=reason,
     )
 
 

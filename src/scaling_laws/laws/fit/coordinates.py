@@ -36,6 +36,10 @@ LARGEST_INVERSE_EXPONENT = 50.0
 """The same for exponents written as 1/alpha: B_crit of a loss grows fast."""
 
 
+LEAST_SQUARES = 10.0
+"""A delta of ln y beyond which no residual of a usable fit lies: Huber's loss is then a square."""
+
+
 class Free(NamedTuple):
     """A named parameter that is one of the coordinates, up to a monotone function."""
 
@@ -67,9 +71,15 @@ class Coordinates(Protocol):
 
 
 def make_problem(coordinates: Coordinates, rows: Rows, weights: FloatArray, delta: float) -> Problem:
-    """One problem: the rows as they are."""
+    """One problem: the rows as they are.
+
+    No residual of a fit is larger than what the losses span. Beyond that every delta is the same, least
+    squares, and the optimiser's tolerance, which is a share of delta, must not grow with it.
+    """
+    log_loss = np.log(rows.loss)
+    largest = max(float(np.ptp(log_loss)), LEAST_SQUARES)
     return Problem(
-        model=coordinates.model, log_loss=np.log(rows.loss)[None], weights=weights[None], delta=delta
+        model=coordinates.model, log_loss=log_loss[None], weights=weights[None], delta=min(delta, largest)
     )
 
 

@@ -35,6 +35,10 @@ MAX_ITERATIONS_TOO_FEW_ROWS = 30
 LARGEST_CONDITION_NUMBER = 1e5
 IRREDUCIBLE = {"E", "L_inf"}
 """Names of an irreducible loss."""
+LARGEST_WEIGHT_RATIO = 1e12
+"""Beyond it the rows of small weight are lost in the rounding of the others."""
+EXACT = 1e-9
+"""Root mean square of ln L_hat - ln L of rows that follow the law exactly."""
 LEAST_INDEPENDENT_VARIANCE = 1e-3
 """1 - correlation^2 of ln N and ln D below which their effects cannot be told apart."""
 
@@ -70,7 +74,7 @@ class Fit(Generic[L]):
         objective: sum over rows of weight * Huber_delta; None without rows.
         delta: in ln L.
         rows: the rows.
-        weights: (n,).
+        weights: (n,), of mean one.
         coordinates: what the fitter made of form and rows.
         minima: (m, p): the best local minima in the fitter's coordinates, the optimum first.
         identified: whether the rows determine the parameters.
@@ -109,18 +113,17 @@ def fit_law(
     Args:
         form: a class of `forms/`.
         rows: from `make_rows`; must hold the form's variables.
-        weights: one a row, positive; 1 each by default.
+        weights: one a row, positive, in any unit: what counts is a row's weight over their mean.
         delta: where Huber's loss turns from quadratic to linear, in ln L.
         coordinates: other than the form's own: those of a joint fit of families.
 
     Raises:
-        InputError: delta or a weight is not positive.
+        InputError: delta or a weight is not positive, or the weights span more than a factor
+            `LARGEST_WEIGHT_RATIO`.
     """
-    row_weights = np.ones(rows.n) if weights is None else np.asarray(weights, dtype=np.float64)
-    if not delta > 0:
+    if not 0 < delta < np.inf:
         raise InputError(f"delta is {delta}: Huber's delta is a positive difference of ln L")
-    if row_weights.shape != (rows.n,) or not np.all(row_weights > 0):
-        raise InputError("weights: give one positive number a row; drop the rows that should not count")
+    row_weights = _of_mean_one(weights, rows.n)
     coordinates = coordinates or coordinates_of(form, rows)
     if rows.n == 0:
         return Fit(
@@ -128,10 +131,10 @@ def fit_law(
         )
     problem = make_problem(coordinates, rows, row_weights, delta)
     too_few = _too_few(form, rows, problem.model.n_parameters)
-    minimum = minimise(
-        problem, coordinates.starts(problem), MAX_ITERATIONS_TOO_FEW_ROWS if too_few else MAX_ITERATIONS
-    )
+    starts = coordinates.starts(problem)
+    minimum = minimise(problem, starts, MAX_ITERATIONS_TOO_FEW_ROWS if too_few else MAX_ITERATIONS)
     best = int(np.argmin(minimum.objective))
+    moved = bool((minimum.theta[best] != starts[best]).any())
     settled = minimum.solved[best] or too_few or coordinates.on_bound(minimum.theta[best])
     if not settled:  # a term on its way to zero takes its time
         minimum = _with_polished(problem, minimum, best)
@@ -142,6 +145,8 @@ def fit_law(
         reason = "no start leads to a finite loss: the form cannot follow these rows"
     if not reason and not minimum.solved[best]:
         reason = f"the optimiser did not converge (gradient norm {certificate.gradient_norm:.1e})"
+    if not reason and not moved and certificate.rms_log_residual > EXACT:
+        reason = "the optimiser did not move from its start"
     eligible = minimum.solved & (minimum.objective <= MAX_OBJECTIVE_RATIO * minimum.objective[best])
     return Fit(
         form=form,
@@ -156,6 +161,22 @@ def fit_law(
         reason=reason,
         certificate=certificate,
     )
+
+
+def _of_mean_one(weights: ArrayLike | None, n: int) -> FloatArray:
+    """The weights over their mean, (n,)."""
+    if weights is None or n == 0:
+        return np.ones(n)
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (n,) or not np.all((values > 0) & np.isfinite(values)):
+        raise InputError("weights: give one positive number a row; drop the rows that should not count")
+    relative = values / values.max()  # first, so that the sum of the largest numbers is one, too
+    if relative.min() < 1 / LARGEST_WEIGHT_RATIO:
+        raise InputError(
+            f"weights: they go from {values.min():g} to {values.max():g}, a span of more than "
+            f"{LARGEST_WEIGHT_RATIO:g}; drop the rows of the smallest weights"
+        )
+    return np.asarray(relative / relative.mean())
 
 
 def coordinates_of(form: type[Any], rows: Rows) -> Coordinates:

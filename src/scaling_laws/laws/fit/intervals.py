@@ -7,7 +7,7 @@ instead (a parametric bootstrap), and the method says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
@@ -19,7 +19,7 @@ from scaling_laws.laws.fit.fit import Fit, L
 from scaling_laws.laws.fit.huber import Problem, minimise
 from scaling_laws.laws.fit.noise import SeedNoise, components, share_within
 from scaling_laws.laws.forms.joint import JointLaw
-from scaling_laws.laws.forms.terms import FloatArray, Numbers
+from scaling_laws.laws.forms.terms import UNITS, FloatArray, Law, Numbers
 from scaling_laws.study.errors import InputError
 
 LEVEL = 0.90
@@ -27,6 +27,8 @@ FEWEST_CLUSTERS = 10
 AMPLITUDE = 0.5
 """Standard deviation of a training's random weight; by `make coverage`, 1 gives too wide intervals."""
 MOST_ABSORBED = 0.75
+MOST_DECADES = 20
+"""A scale that is less certain than that was not measured."""
 RESAMPLE_ITERATIONS = 100
 """Of a refit, which starts at the optimum: a percentile does not feel the last digits of a few draws."""
 Interval = tuple[float | None, float | None]
@@ -190,6 +192,41 @@ def parameter_intervals(result: Bootstrap[L], level: float = LEVEL) -> dict[str,
     if isinstance(result.draws, JointLaw):
         quantities |= {"a_opt": result.draws.a_opt, "b_opt": result.draws.b_opt}
     return {name: percentile_interval(values, level) for name, values in quantities.items()}
+
+
+def why_uncertain(
+    form: type[Law], intervals: Mapping[str, Interval], profile: Mapping[str, Interval] | None = None
+) -> str:
+    """Why a law's 90 % intervals do not bound what matters of it; empty where they do.
+
+    Each exponent's must lie on one side of 0, each scale's within `MOST_DECADES`, and no profile of either
+    may be open. A level of the response, such as an irreducible loss, may be 0.
+
+    Args:
+        form: the law's class.
+        intervals: by name; others than the parameters' are passed over.
+        profile: of the parameters that have one.
+    """
+    for name, unit in form.units.items():
+        if unit == UNITS[form.response] or name not in intervals:
+            continue
+        low, high = intervals[name]
+        if low is None or high is None:
+            return f"the 90 % interval of {name} is open: the rows do not bound it"
+        if low <= 0 <= high and (unit == "1" or low < 0):
+            variables = " and ".join(form.variables)
+            return (
+                f"the 90 % interval of {name}, {low:.3g} to {high:.3g}, holds 0: "
+                f"the rows do not show how {form.response} depends on {variables}"
+            )
+        if low >= 0 and (low == 0 or np.log10(high) - np.log10(low) > MOST_DECADES):
+            return (
+                f"the 90 % interval of {name}, {low:.3g} to {high:.3g}, spans more than {MOST_DECADES} "
+                "powers of ten: the rows do not show this scale"
+            )
+        if None in (profile or {}).get(name, ()):
+            return f"the profile of {name} does not close: the rows bound it on one side only"
+    return ""
 
 
 def loss_interval(result: Bootstrap[L], level: float = LEVEL, seed: int = 0, **at: float) -> Interval:

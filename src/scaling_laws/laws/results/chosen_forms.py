@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scaling_laws.laws.batch.batch_scan import LEAST_SQUARES, LevelScan
+from scaling_laws.laws.batch.batch_scan import LevelScan
 from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from_table
+from scaling_laws.laws.fit.coordinates import LEAST_SQUARES
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.rows import make_rows
@@ -159,6 +160,8 @@ def _of_level(level: LevelScan, settings: Settings) -> FittedLaw:
     law = fitted_law(level.fit, sentence, level.fit.rows.n, NO_NOISE, settings)
     ranges = {"S" if name == "loss" else name: ends for name, ends in law.ranges.items()}
     law = replace(law, ranges=ranges, n_left_out=level.n_missed)
+    if not law.identified:
+        return law
     if level.reason:
         return replace(law, identified=False, reason=level.reason, intervals={}, resamples={})
     return replace(
@@ -178,7 +181,7 @@ def _of_batches(law: BatchLaw, settings: Settings) -> FittedLaw:
     fitted = fitted_law(law.fit, sentence, law.fit.rows.n, NO_NOISE, settings)
     fitted = replace(fitted, ranges={"L": fitted.ranges["L"], "B": fitted.ranges["loss"]})
     if law.draws is None:
-        return fitted
+        return replace(fitted, identified=False, reason=law.reason, intervals={}, resamples={})
     draws = {name: np.asarray(getattr(law.draws, name), dtype=np.float64) for name in law.draws.units}
     finite = np.all([np.isfinite(values) & (values > 0) for values in draws.values()], axis=0)
     kept = {name: tuple(values[finite][:KEPT_RESAMPLES]) for name, values in draws.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from scaling_laws.laws.batch.batch_scan import BatchLevel
 from scaling_laws.laws.batch.critical_batch import BatchLaw
 from scaling_laws.laws.fit.fit import Fit
-from scaling_laws.laws.fit.intervals import bootstrap, parameter_intervals
+from scaling_laws.laws.fit.intervals import bootstrap, parameter_intervals, why_uncertain
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.profile import profile_intervals
 from scaling_laws.laws.forms.joint import JointLaw
@@ -72,13 +72,16 @@ def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings
         return replace(law, identified=False, reason="an exponent is so near 0 that its scale is no number")
     assert law.certificate is not None
     result = bootstrap(fit, noise=noise, resamples=settings.resamples, seed=settings.seed)
+    intervals, profile = parameter_intervals(result), profile_intervals(fit)
+    if reason := why_uncertain(fit.form, intervals, profile):
+        return replace(law, identified=False, reason=reason)
     draws = {name: np.asarray(values) for name, values in vars(result.draws).items()}
     finite = np.all([_is_number(name, values) for name, values in draws.items()], axis=0)
     joint = fit.law if isinstance(fit.law, JointLaw) else None
     return replace(
         law,
-        certificate=replace(law.certificate, profile=profile_intervals(fit)),
-        intervals=parameter_intervals(result),
+        certificate=replace(law.certificate, profile=profile),
+        intervals=intervals,
         interval_method=result.method,
         row_sd=result.row_sd,
         derived={"a_opt": float(joint.a_opt), "b_opt": float(joint.b_opt)} if joint else {},
@@ -128,8 +131,8 @@ def position_fits(
                 corpus=POSITION_CORPUS,
                 parameters=vars(law.fit.law) if law.fit.law else dict.fromkeys("abc"),
                 intervals=law.intervals,
-                identified=law.fit.identified,
-                reason=law.fit.reason,
+                identified=not law.reason,
+                reason=law.reason,
                 interval_method=law.interval_method,
             )
         )

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scaling_laws.laws.batch.batch_scan import LEAST_SQUARES
 from scaling_laws.laws.batch.compute_efficient import ComputeEfficient, Crossing, OfOneVariable, crossing
 from scaling_laws.laws.fit import DEFAULT_DELTA
-from scaling_laws.laws.fit.coordinates import make_problem
+from scaling_laws.laws.fit.coordinates import LEAST_SQUARES, make_problem
 from scaling_laws.laws.fit.fit import Fit, coordinates_of, fit_law
 from scaling_laws.laws.fit.huber import minimise
 from scaling_laws.laws.fit.intervals import FEWEST_CLUSTERS, Interval, percentile_interval, residual_sd
