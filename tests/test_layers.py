@@ -47,7 +47,16 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "sweeps.plan": (
-        {"sweeps.plan", "models.families", "models.memory", "models.optimizers", "laws", "data", "study"},
+        {
+            "sweeps.plan",
+            "sweeps.run.lease",
+            "models.families",
+            "models.memory",
+            "models.optimizers",
+            "laws",
+            "data",
+            "study",
+        },
         {"jsonargparse", "yaml", "numpy", "scipy", "pandas"},
     ),
     "sweeps.run.job_process": (

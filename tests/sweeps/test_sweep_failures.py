@@ -224,6 +224,31 @@ def test_trainings_of_several_devices_take_turns(sweep_file: Path) -> None:
         run(stubs(edited(sweep_file, study="t"), 1, devices=(3,)), train_nothing, gpus=("a", "b"))
 
 
+def test_a_file_system_without_flock_costs_one_line(sweep_file: Path, tmp_path: Path) -> None:
+    """In every process of the sweep: two at once train each job once."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import errno, fcntl\n"
+        "def flock(*arguments):\n"
+        "    raise OSError(errno.ENOSYS, 'Function not implemented')\n"
+        "fcntl.flock = flock\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "scaling_laws", *arguments(sweep_file, "--quiet")]
+    running = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in running:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0 and error.count("\n") == 1 and "has no locks (flock)" in error
+    folder = sweep_file.parent / "logs" / "s"
+    assert len(list(folder.glob("*/record.json"))) == 6
+    for path in folder.glob(f"*/{attempts.FILE}"):
+        assert outcomes(path.parent) == ["done"]
+
+
 def fill_the_disk(configs: Sequence[Mapping[str, Any]]) -> None:
     raise OSError(28, "No space left on device", "/somewhere/file")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -101,6 +103,54 @@ def test_who_was_stopped_for_too_long_finds_another_and_ends(
     holder.join(timeout=5)
     assert holder.exitcode == lease.LOST
     assert ours.is_ours()
+    ours.close()
+
+
+# --- file systems without flock -------------------------------------------------------------------
+
+
+@pytest.fixture(params=lease.NO_FLOCK, ids=lambda number: errno.errorcode[number])
+def no_flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some mounts of Lustre and NFS answer so; the holder, a process of its own, has flock."""
+
+    def flock(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.usefixtures("no_flock")
+def test_without_flock_a_living_process_holds_the_folder(tmp_path: Path, holder) -> None:  # type: ignore[no-untyped-def]
+    assert not lease.flock_works(tmp_path)
+    os.kill(holder.pid, signal.SIGSTOP)
+    time.sleep(2 * GRACE_S)  # stopped is not dead, on its own machine
+    assert lease.is_held(tmp_path, grace_s=GRACE_S) and lease.is_locked(tmp_path)
+    assert lease.take(tmp_path, grace_s=GRACE_S) is None
+    holder.kill()
+    holder.join()
+    assert not lease.is_held(tmp_path) and not lease.is_locked(tmp_path)
+    ours = lease.take(tmp_path)
+    assert ours is not None and ours.is_ours() and ours.before_s is not None
+    assert lease.take(tmp_path) is None and lease.is_held(tmp_path)
+    ours.close()
+    assert not lease.is_held(tmp_path)
+
+
+@pytest.mark.usefixtures("no_flock")
+def test_without_flock_a_heartbeat_of_another_machine_holds_the_folder(
+    tmp_path: Path,
+    holder,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scaling_laws.sweeps.run.lease.machine", lambda: "another-machine")
+    time.sleep(2 * GRACE_S)
+    assert lease.take(tmp_path, grace_s=GRACE_S) is None and not lease.is_locked(tmp_path)
+    holder.kill()
+    holder.join()
+    time.sleep(2 * GRACE_S)
+    assert not lease.is_held(tmp_path, grace_s=GRACE_S)
+    ours = lease.take(tmp_path, grace_s=GRACE_S)
+    assert ours is not None
     ours.close()
 
 

@@ -190,6 +190,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
 
     from scaling_laws.data.tokens import build_corpus
     from scaling_laws.sweeps.plan.planning import settled
+    from scaling_laws.sweeps.run import lease
     from scaling_laws.sweeps.run.loop import run_plan
     from scaling_laws.sweeps.run.progress import view
 
@@ -204,6 +205,12 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     console.print(f"corpus {plan.corpus.name}: {plan.corpus_folder}", highlight=False)
     build_corpus(plan.corpus, plan.corpus_folder)
     plan = settled(plan)
+    if not lease.flock_works(plan.folder):
+        print(
+            f"{plan.folder}: its file system has no locks (flock); jobs are held by the heartbeats of their "
+            f".owner files alone, and those of a dead machine are taken over after {lease.GRACE_S:.0f} s",
+            file=sys.stderr,
+        )
     console.print(
         f"study {plan.sweep.study}: {len(plan.runs)} runs in {len(plan.jobs)} jobs, in {plan.folder}",
         highlight=False,

@@ -7,10 +7,11 @@ came to when the study began is kept, for as long as the sweep's file and budget
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from scaling_laws.sweeps.plan.experiments import Plan, begun, filled, rough_seco
 from scaling_laws.sweeps.plan.reference import Reference
 from scaling_laws.sweeps.plan.run_specs import RunSpec
 from scaling_laws.sweeps.plan.sweep_file import Sweep
+from scaling_laws.sweeps.run import lease
 
 SCHEMA = 1
 TIMINGS = "throughput.json"
 """In the folder of all corpora: how fast this machine was, network by network."""
-LOCK = ".plan.lock"
+POLL_S = 0.05
 
 
 def write_plan(plan: Plan) -> None:
@@ -134,12 +136,11 @@ def settled(plan: Plan) -> Plan:
         InputError: the folder cannot be written to.
     """
     try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        lock = open(plan.folder / LOCK, "w")  # noqa: SIM115 (closed below)
+        while (held := lease.take(plan.folder)) is None:
+            time.sleep(POLL_S)  # another machine settles its plan
     except OSError as error:
         raise not_written(plan.folder, error) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with closing(held):
         kept = read_kept(plan)
         if kept is None:
             write_plan(plan)

@@ -3,11 +3,13 @@
 On one machine the lock (`flock` on `.lease`) says it all. Between machines it may not work, so that the
 holder also leaves its name in `.owner` and touches that file now and then: an owner on another machine holds
 the folder while its heartbeat is younger than the grace. One that was stopped for longer finds another's name
-there when it wakes, and ends.
+there when it wakes, and ends. Some file systems have no `flock` (some mounts of Lustre and NFS): there the owner
+file says it all, and an owner on this machine lives while its process does.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -20,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What `flock` answers where there is none."""
 LOCK_FILE = ".lease"
 OWNER_FILE = ".owner"
 HEARTBEAT_S = 10.0
@@ -140,7 +144,7 @@ class Lease:
         before_s: last sign of life of an owner that was killed (seconds since 1970); None without one.
     """
 
-    def __init__(self, folder: Path, lock: IO[str], token: str, before_s: float | None) -> None:
+    def __init__(self, folder: Path, lock: _Lock, token: str, before_s: float | None) -> None:
         self.before_s = before_s
         self.claim = Claim(folder=folder, token=token)
         self._folder = folder
@@ -171,7 +175,7 @@ class Lease:
         self._ended.set()
         if self.is_ours():
             (self._folder / OWNER_FILE).unlink(missing_ok=True)
-        self._lock.close()
+        self._lock.file.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,11 +197,11 @@ def take(folder: Path, *, grace_s: float = GRACE_S) -> Lease | None:
         return None
     owner, before_s = _read_owner(folder), _heartbeat_s(folder)
     if owner is not None and (_holds(folder, owner, lock, grace_s) or not _remove(folder, owner)):
-        lock.close()
+        lock.file.close()
         return None
     token = uuid.uuid4().hex
     if not _write_owner(folder, token):
-        lock.close()
+        lock.file.close()
         return None
     return Lease(folder, lock, token, before_s)
 
@@ -209,19 +213,30 @@ def is_held(folder: Path, *, grace_s: float = GRACE_S) -> bool:
     lock = _locked(folder, fcntl.LOCK_SH)
     if lock is None:
         return True
-    with lock:
+    with lock.file:
         owner = _read_owner(folder)
         return owner is not None and _holds(folder, owner, lock, grace_s)
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a living process of this machine holds the folder."""
+    """Whether a process holds the folder that lives for sure: on this machine, or where its lock reaches."""
     if not (folder / LOCK_FILE).exists():
         return False
     lock = _locked(folder, fcntl.LOCK_SH)
-    if lock is not None:
-        lock.close()
-    return lock is None
+    if lock is None:
+        return True
+    lock.file.close()
+    owner = holder(folder)
+    return not lock.works and owner is not None and owner.is_here and owner.is_alive
+
+
+def flock_works(folder: Path) -> bool:
+    """Whether the file system of a folder that was taken before has `flock`."""
+    lock = _locked(folder, fcntl.LOCK_SH)
+    if lock is None:
+        return True
+    lock.file.close()
+    return lock.works
 
 
 def holder(folder: Path) -> ProcessName | None:
@@ -230,31 +245,44 @@ def holder(folder: Path) -> ProcessName | None:
     return owner.process if owner else None
 
 
-def _locked(folder: Path, kind: int) -> IO[str] | None:
-    """The lock file, locked; None where another process holds it."""
-    file = open(folder / LOCK_FILE, "a+", encoding="ascii")  # noqa: SIM115 (the lock lasts as long as it is open)
+@dataclass(frozen=True, kw_only=True)
+class _Lock:
+    file: IO[str]
+    """It lasts as long as this is open."""
+    works: bool
+    """Whether it keeps others out: there is `flock` here."""
+
+
+def _locked(folder: Path, kind: int) -> _Lock | None:
+    """The lock file, locked where that is possible; None where another process holds it."""
+    file = open(folder / LOCK_FILE, "a+", encoding="ascii")  # noqa: SIM115
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return file
+            return _Lock(file=file, works=True)
         except BlockingIOError:
             if kind == fcntl.LOCK_SH:
                 break  # only a holder excludes those that merely look
             time.sleep(LOCK_WAIT_S)
+        except OSError as error:
+            if error.errno in NO_FLOCK:
+                return _Lock(file=file, works=False)
+            file.close()
+            raise
     file.close()
     return None
 
 
-def _holds(folder: Path, owner: _Owner, lock: IO[str], grace_s: float) -> bool:
-    """Whether an owner that does not hold the lock lives: on a machine that our lock does not reach."""
+def _holds(folder: Path, owner: _Owner, lock: _Lock, grace_s: float) -> bool:
+    """Whether an owner that did not keep us out by its lock lives: that lock may not reach us."""
     if owner.process is not None and owner.process.is_here:
-        return False  # its lock would have kept us out
+        return not lock.works and owner.process.is_alive
     heartbeat_s = _heartbeat_s(folder)
     if heartbeat_s is None:
         return False
     # Both times by the clock of the file system: those of two machines differ.
-    os.utime(lock.fileno())
-    return os.fstat(lock.fileno()).st_mtime - heartbeat_s < grace_s
+    os.utime(lock.file.fileno())
+    return os.fstat(lock.file.fileno()).st_mtime - heartbeat_s < grace_s
 
 
 def _heartbeat_s(folder: Path) -> float | None:
