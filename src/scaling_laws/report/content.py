@@ -19,6 +19,10 @@ ASKED = (
 )
 """The question of a study whose sweep file asks none."""
 NO_PLAN = "The runs identify no joint law L(N, D), so there is no plan."
+PAPERS = (
+    "`scaling-laws paper NAME --runs FOLDER` judges the claims of a paper by these runs, and draws its figures; "
+    "`scaling-laws paper` lists the papers."
+)
 FOLDED_ROWS = 40
 """A longer table is folded away until it is asked for."""
 
@@ -155,7 +159,7 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
         plans = findings.next_runs(study_tables, laws)
         return replace(
             chapter,
-            sentences=() if plans.table.rows else (NO_PLAN,),
+            sentences=(*(() if plans.table.rows else (NO_PLAN,)), PAPERS),
             listed=plans.caveats,
             tables=filled(Titled("", plans.table, symbols=False)),
         )
