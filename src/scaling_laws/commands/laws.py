@@ -37,8 +37,8 @@ CSV_COLUMNS = {
 }
 FOLDER_COLUMNS = {"n", "c"}
 """Those that a study's folder has a choice of."""
-MORE_COLUMNS = {"unique": ("unique_tokens", "U"), "batch": ("batch_tokens", "B"), "steps": ("steps", "S")}
-"""Name in the table of runs, and the variable."""
+MORE_COLUMNS = {"unique": "U", "batch": "B", "steps": "S"}
+"""Option and variable."""
 MOST_RESAMPLES = 100_000
 
 
@@ -187,15 +187,13 @@ def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
 
 def _more_columns(options: argparse.Namespace) -> dict[str, str]:
     """Columns besides N, D, C and loss: those that were named, and those that a form needs."""
-    needed: set[str] = set()
-    if options.form:
-        from scaling_laws.laws.results.chosen_forms import NEEDED
+    from scaling_laws.laws.results.chosen_forms import COLUMNS, more_variables
 
-        needed = {variable for form in options.form for variable in NEEDED.get(form, ())}
+    needed = {variable for form in options.form or () for variable in more_variables(form)}
     more = {}
-    for option, (name, variable) in MORE_COLUMNS.items():
+    for option, variable in MORE_COLUMNS.items():
         if getattr(options, option) is not None or variable in needed:
-            more[name] = getattr(options, option) or name
+            more[COLUMNS[variable]] = getattr(options, option) or COLUMNS[variable]
     if options.weight is not None:
         more["weight"] = options.weight
     return more

@@ -39,18 +39,16 @@ if TYPE_CHECKING:
 
 COLUMNS = {"N": "N", "D": "D", "C": "C", "U": "unique_tokens", "B": "batch_tokens", "S": "steps"}
 """Column of the run table that holds each variable."""
-NEEDED = {
-    "muennighoff": ("U",),
-    "time_data": ("B", "S"),
-    "critical_batch": ("B", "S"),
-    "kaplan_ns": ("B", "S"),
-    "kaplan_c_min": ("B", "S"),
-    "power_c_min": ("B", "S"),
-}
-"""Variables besides N, D, C and the loss that a form needs."""
 SCANNED = {"time_data", "critical_batch", "kaplan_ns", "kaplan_c_min", "power_c_min"}
 """Forms that need steps to equal losses at several batches."""
 NO_NOISE = SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason="not of losses")
+
+
+def more_variables(form: str) -> tuple[str, ...]:
+    """Variables besides N, D, C and the loss that a form needs."""
+    if form in SCANNED:
+        return ("B", "S")
+    return tuple(name for name in FORMS[form].variables if name in COLUMNS.keys() - {"N", "D", "C"})
 
 
 def check_form(form: str) -> None:
@@ -123,7 +121,7 @@ def _check_columns(form: str, runs: pd.DataFrame, positions: pd.DataFrame | None
                 " row a run does not have: fit a study's folder"
             )
         return
-    for variable in NEEDED.get(form, ()):
+    for variable in more_variables(form):
         if COLUMNS[variable] not in runs.columns:
             raise InputError(
                 f"the form {form} needs {variable}: the runs have no column {COLUMNS[variable]!r}"
