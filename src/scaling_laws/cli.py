@@ -19,6 +19,7 @@ from scaling_laws.commands.report import add_report_arguments
 from scaling_laws.commands.sweep import add_study_arguments, add_sweep_arguments
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted
+from scaling_laws.study.records import DISK_ERRORS, not_written
 
 LIGHTNING_VERBS = {
     "fit": "train one network (LightningCLI): --config configs/train/transformer.yaml",
@@ -56,6 +57,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(f"error: {not_written(Path(error.filename or 'the output'), error)}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 class _OneLineParser(argparse.ArgumentParser):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -140,3 +143,36 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(InputError, match="could not be written \\(No space left on device\\)"):
         write_own_files(tmp_path, {"a.md": "1"}, writer="export")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no permission to mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_leaves_whole_files(small_disk: Path) -> None:
+    folder = small_disk / "out"
+    write_own_files(folder, {"a.png": b"1" * 8000, "b.png": b"1" * 30_000}, writer="report")
+    with pytest.raises(InputError, match=r"b\.png: could not be written \(No space left on device\)"):
+        write_own_files(folder, {"a.png": b"2" * 8000, "b.png": b"2" * 30_000}, writer="report")
+    assert names(folder) == {"a.png", "b.png"}
+    assert {(folder / name).read_bytes()[:1] for name in ("b.png",)} == {b"1"}
+    (folder / "b.png").unlink()
+    write_own_files(folder, {"a.png": b"3", "b.png": b"3"}, writer="report")  # there is room again
+
+
+def test_output_to_a_full_disk_is_one_line() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    with open("/dev/full", "w", encoding="ascii") as full:
+        command = [sys.executable, "-c", "from scaling_laws.cli import main; main(['paper'])"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2 and "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -241,3 +241,33 @@ def test_a_run_that_diverged_with_finite_weights_keeps_them(
     assert read_record(tmp_path / "run" / "record.json").status == "diverged"
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["last_good.ckpt"]
     assert checkpoint(tmp_path / "run" / "checkpoints" / "last_good.ckpt")["global_step"] == 12
+
+
+# --- what is not ours ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "curve.csv", "events.out.tfevents.1.mine"])
+def test_a_run_is_not_trained_over_somebodys_own_files(
+    byte_corpus: TokenCorpus, tmp_path: Path, capsys: Printed, name: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("model: mine", encoding="utf-8")
+    said = refusal(config(byte_corpus, tmp_path / "mine"), capsys)
+    assert f"mine: holds {name}, which no run wrote; name an empty folder" in said
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [name]
+
+
+def test_no_run_is_called_as_the_reports_folders(
+    byte_corpus: TokenCorpus, tmp_path: Path, capsys: Printed
+) -> None:
+    (tmp_path / "study").mkdir()
+    said = refusal(config(byte_corpus, tmp_path / "study" / "summary"), capsys)
+    assert "a run cannot be called 'summary'" in said
+
+
+def test_a_run_is_trained_through_no_link(byte_corpus: TokenCorpus, tmp_path: Path, capsys: Printed) -> None:
+    for name in ("run", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    assert "checkpoints: is a symbolic link" in refusal(config(byte_corpus, tmp_path / "run"), capsys)
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_laws import __version__
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import write_atomically
 
 if TYPE_CHECKING:
     from scaling_laws.laws.plan.predictions import Score
@@ -40,15 +41,19 @@ def freeze(
         laws_sha256=hashlib.sha256(options.laws.read_bytes()).hexdigest() if options.laws else None,
         published=options.published,
     )
+    path: Path = options.freeze
     try:
-        with open(options.freeze, "x", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        with open(path, "x", encoding="utf-8"):  # nothing is replaced, and no link followed
+            pass
     except FileExistsError:
-        raise InputError(
-            f"{options.freeze}: is there already; a frozen prediction is never overwritten"
-        ) from None
+        raise InputError(f"{path}: is there already; a frozen prediction is never overwritten") from None
     except OSError as error:
-        raise InputError(f"{options.freeze}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    try:
+        write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    except InputError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def score(options: argparse.Namespace) -> tuple[Score, dict[str, Any]]:

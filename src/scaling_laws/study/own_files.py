@@ -25,6 +25,8 @@ LIST_FILE = ".scaling-laws.json"
 ABOUT = "Files that scaling-laws wrote here, with their SHA-256: it replaces and removes no others."
 KEPT_HASHES = 3
 """Of a file: the new one and those before it. A write that was interrupted leaves one of them."""
+CHECKPOINTS = "checkpoints"
+"""A run's folder of them."""
 TEMPORARY = (".building-",)
 """How the names begin of what an interrupted build leaves."""
 
@@ -148,6 +150,39 @@ def refuse_links(folder: Path, name: str) -> None:
     """
     for link in _links(folder, name):
         raise InputError(f"{link}: is a symbolic link, and nothing is written through one; remove it")
+
+
+def link_in(run_folder: Path) -> Path | None:
+    """A symbolic link where a run keeps its files: the folder, a file in it, or one of its checkpoints.
+
+    Other folders in it are those of a user's loggers, and are not looked into.
+    """
+    if run_folder.is_symlink():
+        return run_folder
+    folders = [run_folder]
+    for folder in folders:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for entry in entries:
+            if entry.is_symlink():
+                return Path(entry.path)
+            if entry.is_dir(follow_symlinks=False) and (entry.name == CHECKPOINTS or folder != run_folder):
+                folders.append(Path(entry.path))
+    return None
+
+
+def refuse_links_in(folder: Path) -> None:
+    """Refuse to train in a folder with symbolic links, or to keep a study in one.
+
+    Raises:
+        InputError: it holds one.
+    """
+    if (link := link_in(folder)) is not None:
+        raise InputError(
+            f"{link}: is a symbolic link, and a run is written through none; put the file itself there"
+        )
 
 
 def is_laws_file(path: Path) -> bool:

@@ -17,6 +17,7 @@ A run stores *parts* (parameters by group, FLOPs by row). Which parts make up N 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -196,6 +197,10 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
             raise
     except OSError as error:
         raise not_written(path, error) from error
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""Of an OSError: the disk is full, or gone."""
 
 
 def not_written(path: Path, error: OSError) -> InputError:

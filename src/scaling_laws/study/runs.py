@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_laws.study.conventions import C_CONVENTIONS, compute_flops, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.names import printable
+from scaling_laws.study.own_files import link_in
 from scaling_laws.study.recipe import OWN_SHAPE
 from scaling_laws.study.records import (
     CURVE,
@@ -254,7 +256,8 @@ def study_of_table(name: str, runs: pd.DataFrame) -> Study:
 def load_study(folder: Path) -> Study:
     """Read every `record.json`, and every `failure.json` without one, one level below `folder`.
 
-    A damaged record is left out with its reason, so that one bad file does not hide the others. A folder
+    A damaged record is left out with its reason, so that one bad file does not hide the others; so is one in
+    a folder of another name, a copy, and one whose folder holds symbolic links. A folder
     without runs' folders that holds what `report --export` wrote is read from its tables.
 
     Raises:
@@ -270,7 +273,7 @@ def load_study(folder: Path) -> Study:
     left_out: list[dict[str, str]] = []
     for path in sorted(folder.glob("*/record.json")):
         try:
-            record = read_record(path)
+            record = _own_record(path)
         except InputError as error:
             left_out.append({"run": path.parent.name, "status": "failed", "reason": str(error)})
             continue
@@ -298,6 +301,25 @@ def load_study(folder: Path) -> Study:
         ),
         left_out=pd.DataFrame(left_out, columns=["run", "status", "reason"]),
     )
+
+
+def _own_record(path: Path) -> RunRecord:
+    """The record of the run whose folder it lies in.
+
+    Raises:
+        InputError: it cannot be read, is another run's, or the folder's files lie elsewhere.
+    """
+    if (link := link_in(path.parent)) is not None:
+        raise InputError(f"{link}: is a symbolic link; a run whose files lie elsewhere is not read")
+    if not path.is_file():
+        raise InputError(f"{path}: is no file")
+    record = read_record(path)
+    if record.name != path.parent.name:
+        raise InputError(
+            f"{path}: is the record of the run {printable(record.name)!r}; a copied or renamed folder counts "
+            "as no run of its own"
+        )
+    return record
 
 
 def is_export(folder: Path) -> bool:

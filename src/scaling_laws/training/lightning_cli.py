@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import json
 import logging
+import os
 import signal
+import tempfile
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,16 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
-from scaling_laws.study.records import check_file, not_written, read_record, write_atomically
+from scaling_laws.study.names import require_run_name
+from scaling_laws.study.own_files import CHECKPOINTS, refuse_links_in
+from scaling_laws.study.records import (
+    CURVE_COLUMNS,
+    DISK_ERRORS,
+    check_file,
+    not_written,
+    read_record,
+    write_atomically,
+)
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, RunCheckpoints, newest_whole
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.event_log import forget_events
@@ -36,7 +47,6 @@ from scaling_laws.training.recorder import RunRecorder
 from scaling_laws.training.snapshots import Snapshots
 
 VERBS = ("fit", "validate", "test", "predict")
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 NEWEST = "newest"
 """As `--ckpt_path` of `fit`: the newest whole checkpoint of the run's folder, or the start."""
 
@@ -142,9 +152,13 @@ class TrainingCLI(LightningCLI):
             Interrupted: a signal ended the training; it is saved.
         """
         root = Path(self.trainer.default_root_dir)
+        require_run_name(root.resolve().name)
+        refuse_links_in(root)
         if (root / "record.json").exists():
             self._refuse_or_report(root, ckpt_path)
             return
+        if self.trainer.is_global_zero:
+            _require_run_folder(root)
         newest = newest_whole(root)
         if ckpt_path is None and newest:
             raise InputError(f"{root}: holds an unfinished run; resume it with --ckpt_path {NEWEST}")
@@ -217,12 +231,46 @@ class TrainingCLI(LightningCLI):
             raise InputError("predict writes one table: give --trainer.devices 1")
 
 
+def _require_run_folder(root: Path) -> None:
+    """Refuse to train over files that a run would replace, where no run wrote them.
+
+    Raises:
+        InputError: there are such files.
+    """
+    replaced = ("config.yaml", "hparams.yaml", "curve.csv", "position_losses.csv", "events.out.tfevents.*")
+    found = [path.name for pattern in (*replaced, CHECKPOINTS) for path in sorted(root.glob(pattern))]
+    if found and not (_is_run_curve(root / "curve.csv") or _is_run_config(root / "config.yaml")):
+        raise InputError(f"{root}: holds {found[0]}, which no run wrote; name an empty folder")
+
+
+def _is_run_curve(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.readline(200).startswith(",".join(CURVE_COLUMNS[:2]).encode())
+    except OSError:
+        return False
+
+
+def _is_run_config(path: Path) -> bool:
+    """Whether a run wrote it: a configuration with every part, as nobody writes it by hand."""
+    parts = ("recorder", "noise_scale", "snapshots", "checkpoints", "ckpt_path")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return False
+    return all(any(line.startswith(f"{part}:") for line in lines) for part in parts)
+
+
 def _diverged(root: Path, reason: str) -> InputError:
     return InputError(f"{root}: diverged: {reason}; lower the learning rate")
 
 
 def _callback(trainer: pl.Trainer, kind: type[Any]) -> Any:
     return next(callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]
+
+
+PREDICTED = ("token_index", "position", "token_id", "text", "loss_nats")
+"""Columns of `predictions.csv`."""
 
 
 class PredictionTable(pl.Callback):
@@ -232,10 +280,12 @@ class PredictionTable(pl.Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         self._tokenizer = data.corpus.tokenizer()
         self.path = Path(trainer.default_root_dir) / "predictions.csv"
+        _require_own_table(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "w", newline="", encoding="utf-8")  # noqa: SIM115 (closed at the end)
+        descriptor, self._temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        self._file = os.fdopen(descriptor, "w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
-        self._writer.writerow(("token_index", "position", "token_id", "text", "loss_nats"))
+        self._writer.writerow(PREDICTED)
         self._n_tokens, self._loss_sum_nats = 0, 0.0
 
     def on_predict_batch_end(
@@ -255,8 +305,29 @@ class PredictionTable(pl.Callback):
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._file.close()
+        os.chmod(self._temporary, 0o644)
+        os.replace(self._temporary, self.path)
         mean = self._loss_sum_nats / self._n_tokens
         print(f"{self._n_tokens} tokens, mean loss {mean:.4f} nats per token: {self.path}")
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        with suppress(AttributeError, OSError):  # it had not begun
+            self._file.close()
+            os.remove(self._temporary)
+
+
+def _require_own_table(path: Path) -> None:
+    """Refuse to replace a table that no `predict` wrote.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.exists():
+        with open(path, "rb") as file:
+            if file.readline(200).strip() != ",".join(PREDICTED).encode():
+                raise InputError(f"{path}: is there already, and no prediction; move it away")
 
 
 def main(arguments: list[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
-from scaling_laws.study.records import check_file, finished_record, not_written, read_record, write_atomically
+from scaling_laws.study.own_files import refuse_links_in
+from scaling_laws.study.records import check_file, finished_record, read_record, write_atomically
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.training import probe, snapshots
 from scaling_laws.training.checkpoint import checkpoint_folder, is_whole, newest_whole
@@ -82,21 +82,15 @@ def _train_branch(
     own = checkpoint is not None
     if not own and leaves_trunk:
         checkpoint = at_start
+        refuse_links_in(folder)
         folder.mkdir(parents=True, exist_ok=True)
         record = read_record(_folder(trunk) / "record.json")
         for name in ("curve.csv", "position_losses.csv", probe.FILE_NAME, snapshots.FILE_NAME):
             if (_folder(trunk) / name).exists():
                 check_file(_folder(trunk) / name, record)
-                _copy(_folder(trunk) / name, folder / name)
+                write_atomically(folder / name, (_folder(trunk) / name).read_bytes())
     shared_steps = start if leaves_trunk else 0
     _train(branch, checkpoint, signals, own=own, shared_steps=shared_steps, before_record=before_record)
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise not_written(target, error) from error
 
 
 def is_done(config: Mapping[str, Any]) -> bool:
@@ -128,6 +122,7 @@ def _train(
 ) -> None:
     """Train one run, from `checkpoint` (its `own`, or its trunk's) where there is one."""
     folder = _folder(config)
+    refuse_links_in(folder)
     write_atomically(folder / "config.yaml", yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False))
     cli = training_cli(config)
     _require_own_processes(cli.trainer, folder)

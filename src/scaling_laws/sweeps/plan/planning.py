@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from scaling_laws.study.own_files import refuse_links_in, require_own_folder
 from scaling_laws.study.records import PLAN_FILE, not_written, write_atomically
 from scaling_laws.sweeps.plan.budgeting import find_references, needs_time
 from scaling_laws.sweeps.plan.expected_time import expected_time
@@ -135,6 +136,7 @@ def settled(plan: Plan) -> Plan:
     Raises:
         InputError: the folder cannot be written to.
     """
+    _require_own(plan)
     try:
         while (held := lease.take(plan.folder)) is None:
             time.sleep(POLL_S)  # another machine settles its plan
@@ -148,6 +150,16 @@ def settled(plan: Plan) -> Plan:
     if kept.references == plan.references:
         return plan
     return filled(replace(plan, references=kept.references), kept.cost)
+
+
+def _require_own(plan: Plan) -> None:
+    """Refuse to keep a study among somebody's own files, or where links lead elsewhere."""
+    folder = plan.folder
+    for each in (folder, *(folder / run.name for run in plan.runs)):
+        if each.is_dir():
+            refuse_links_in(each.resolve() if each == folder else each)
+    begun_before = (folder / lease.LOCK_FILE).exists() or next(folder.glob("*/record.json"), None) is not None
+    require_own_folder(folder, earlier=(PLAN_FILE,), shared=begun_before)
 
 
 def _references(study: Plan, data: Path) -> Mapping[str, Reference]:

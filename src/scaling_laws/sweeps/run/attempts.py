@@ -245,7 +245,7 @@ def _append(folder: Path, event: dict[str, Any]) -> None:
     """Write one line; a torn one before it is closed first, so that it spoils no other."""
     folder.mkdir(parents=True, exist_ok=True)
     line = json.dumps(event) + "\n"
-    descriptor = os.open(folder / FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(folder / FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":

@@ -17,12 +17,11 @@ from typing import Any, NoReturn
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
-from scaling_laws.study.records import FAILURE_FILE, not_written, write_failure
+from scaling_laws.study.records import DISK_ERRORS, FAILURE_FILE, not_written, write_failure
 from scaling_laws.sweeps.run import attempts, lease
 from scaling_laws.sweeps.run.attempts import Place
 from scaling_laws.sweeps.run.curve_tail import last_row, reached_step
 from scaling_laws.training.checkpoint import saved_step
-from scaling_laws.training.lightning_cli import DISK_ERRORS
 from scaling_laws.training.out_of_memory import is_out_of_memory, with_micro_batches
 from scaling_laws.training.run import is_done, reuse_freed_memory, train_trunk, use_one_thread
 
@@ -74,7 +73,7 @@ def train_in_own_process(
 
 
 def _print_into(log: Path) -> None:
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     os.dup2(descriptor, sys.stdout.fileno())
     os.dup2(descriptor, sys.stderr.fileno())
     os.close(descriptor)

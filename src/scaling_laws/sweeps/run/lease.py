@@ -255,7 +255,8 @@ class _Lock:
 
 def _locked(folder: Path, kind: int) -> _Lock | None:
     """The lock file, locked where that is possible; None where another process holds it."""
-    file = open(folder / LOCK_FILE, "a+", encoding="ascii")  # noqa: SIM115
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    file = os.fdopen(descriptor, "a+", encoding="ascii")
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
