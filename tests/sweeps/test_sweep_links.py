@@ -29,7 +29,7 @@ def test_a_run_folder_with_a_link_is_refused_before_anything_is_trained(
 ) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
-    link = plan.folder / plan.trunks[0].name / name if name else plan.folder / plan.trunks[0].name
+    link = plan.folder / plan.jobs[0].name / name if name else plan.folder / plan.jobs[0].name
     link.parent.mkdir(parents=True)
     link.symlink_to(mine)
     with pytest.raises(InputError, match=f"{link.name}: is a symbolic link"):

@@ -3,8 +3,8 @@
 On one machine the lock (`flock` on `.lease`) says it all. Between machines it may not work, so that the
 holder also leaves its name in `.owner` and touches that file now and then: an owner on another machine holds
 the folder while its heartbeat is younger than the grace. One that was stopped for longer finds another's name
-there when it wakes, and ends. Some file systems have no `flock` (some mounts of Lustre and NFS): there the owner
-file says it all, and an owner on this machine lives while its process does.
+there when it wakes, and ends. Some file systems have no `flock` (some mounts of Lustre and NFS): there the
+owner file says it all, and an owner on this machine lives while its process does.
 """
 
 from __future__ import annotations
