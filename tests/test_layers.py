@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,17 @@ def test_the_rules_can_fail() -> None:
 def test_no_drawer_for_everything() -> None:
     names = {path.stem for path in modules()}
     assert not names & {"utils", "common", "helpers", "misc"}
+
+
+def test_a_file_and_a_class_have_a_name_of_their_own() -> None:
+    files = Counter(path.stem for path in modules() if path.stem != "__init__")
+    classes = Counter(
+        node.name
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for counted in (files, classes) for name, n in counted.items() if n > 1] == []
 
 
 @pytest.mark.parametrize("verb", NO_TORCH)

@@ -206,7 +206,7 @@ def test_a_record_is_written_by_the_holder_alone(tmp_path: Path, byte_corpus: To
     assert held is not None
     (tmp_path / "run" / lease.OWNER_FILE).write_text("another machine:1:1:host\n", encoding="utf-8")
     with pytest.raises(lease.Lost):
-        train_trunk([planned], before_record=held.claim)
+        train_trunk([planned], before_record=held.hold)
     assert not (tmp_path / "run" / "record.json").exists()
     held.close()
     assert (tmp_path / "run" / lease.OWNER_FILE).exists()  # it is the other's

@@ -15,7 +15,7 @@ from pathlib import Path
 from scaling_laws.data.corpus_file import CorpusConfig
 from scaling_laws.data.embedded import embedded_sources
 from scaling_laws.data.huggingface import huggingface_sources
-from scaling_laws.data.sources import Source, jsonl_sources, text_sources
+from scaling_laws.data.sources import TextSource, jsonl_sources, text_sources
 from scaling_laws.study.errors import InputError
 
 
@@ -81,9 +81,9 @@ def split_documents(config: CorpusConfig, scratch: Path | None = None) -> dict[s
     return splits
 
 
-def _sources(config: CorpusConfig, scratch: Path | None) -> dict[str, Iterable[Source]]:
+def _sources(config: CorpusConfig, scratch: Path | None) -> dict[str, Iterable[TextSource]]:
     """Sources of the training distribution, under "train", and of each foreign corpus, as they are walked."""
-    sources: dict[str, Iterable[Source]]
+    sources: dict[str, Iterable[TextSource]]
     if config.source == "embedded":
         sources = {**embedded_sources()}
     else:
@@ -97,7 +97,7 @@ def _sources(config: CorpusConfig, scratch: Path | None) -> dict[str, Iterable[S
     }
 
 
-def _of_paths(config: CorpusConfig, paths: tuple[str, ...], scratch: Path | None) -> Iterator[Source]:
+def _of_paths(config: CorpusConfig, paths: tuple[str, ...], scratch: Path | None) -> Iterator[TextSource]:
     if config.source == "text":
         return text_sources(paths, config.piece_bytes)
     if config.source == "jsonl":
@@ -108,7 +108,7 @@ def _of_paths(config: CorpusConfig, paths: tuple[str, ...], scratch: Path | None
     )
 
 
-def _unseen(sources: Iterable[Source], seen: set[str]) -> Iterator[Document]:
+def _unseen(sources: Iterable[TextSource], seen: set[str]) -> Iterator[Document]:
     """Documents without the empty ones and those whose content is in `seen`, which grows."""
     for source in sources:
         content = source.read()

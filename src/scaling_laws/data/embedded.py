@@ -17,7 +17,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
-from scaling_laws.data.sources import Source
+from scaling_laws.data.sources import TextSource
 from scaling_laws.study.errors import InputError
 
 TRAIN_PACKAGES = ("torch", "numpy", "scipy", "pandas", "sympy", "matplotlib", "networkx")
@@ -80,7 +80,7 @@ MAX_FILE_BYTES = 200_000
 """Longer files are mostly tables and generated code, and one would weigh too much in a held-out corpus."""
 
 
-def embedded_sources() -> dict[str, list[Source]]:
+def embedded_sources() -> dict[str, list[TextSource]]:
     """The sources of the training distribution, under "train", and of the two foreign ones.
 
     Raises:
@@ -89,7 +89,7 @@ def embedded_sources() -> dict[str, list[Source]]:
     train = list(_standard_library())
     for package in TRAIN_PACKAGES:
         train += _python_files(_package_folder(package), package)
-    packages: list[Source] = []
+    packages: list[TextSource] = []
     for package in FOREIGN_PACKAGES:
         packages += _python_files(_package_folder(package), package)
     return {"train": train, "prose": list(_prose()), "packages": packages}
@@ -101,20 +101,20 @@ def embedded_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name).split("+")[0] for name in packages}
 
 
-def _standard_library() -> Iterator[Source]:
+def _standard_library() -> Iterator[TextSource]:
     folder = Path(sysconfig.get_path("stdlib"))
     for module in sorted(sys.stdlib_module_names - SKIPPED_MODULES):
         if (file := folder / f"{module}.py").is_file() and file.stat().st_size <= MAX_FILE_BYTES:
-            yield Source(name=f"stdlib/{module}.py", read=file.read_bytes)
+            yield TextSource(name=f"stdlib/{module}.py", read=file.read_bytes)
         yield from _python_files(folder / module, f"stdlib/{module}")
 
 
-def _python_files(folder: Path, name: str) -> Iterator[Source]:
+def _python_files(folder: Path, name: str) -> Iterator[TextSource]:
     for file in folder.rglob("*.py"):
         inside = file.relative_to(folder)
         skipped = not SKIPPED_FOLDERS.isdisjoint(inside.parts) or file.name in SKIPPED_FILES
         if not skipped and file.stat().st_size <= MAX_FILE_BYTES:
-            yield Source(name=f"{name}/{inside.as_posix()}", read=file.read_bytes)
+            yield TextSource(name=f"{name}/{inside.as_posix()}", read=file.read_bytes)
 
 
 def _package_folder(package: str) -> Path:
@@ -124,7 +124,7 @@ def _package_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _prose() -> Iterator[Source]:
+def _prose() -> Iterator[TextSource]:
     """The language reference, a topic a document, and the descriptions of distributions."""
     topics_file = Path(sysconfig.get_path("stdlib")) / "pydoc_data" / "topics.py"
     if not topics_file.is_file():
@@ -132,13 +132,13 @@ def _prose() -> Iterator[Source]:
     for statement in ast.parse(topics_file.read_bytes()).body:
         if isinstance(statement, ast.Assign):
             for topic, text in ast.literal_eval(statement.value).items():
-                yield Source(name=f"topics/{topic}", read=partial(text.encode, "utf-8"))
+                yield TextSource(name=f"topics/{topic}", read=partial(text.encode, "utf-8"))
     for name in DESCRIBED_DISTRIBUTIONS:
         try:
             description = distribution(name).metadata.get_payload()  # type: ignore[attr-defined]
         except PackageNotFoundError as error:
             raise _missing(name) from error
-        yield Source(name=f"descriptions/{name}", read=partial(description.encode, "utf-8"))
+        yield TextSource(name=f"descriptions/{name}", read=partial(description.encode, "utf-8"))
 
 
 def _missing(package: str) -> InputError:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling_laws.data.sources import Source, read_range
+from scaling_laws.data.sources import TextSource, read_range
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import sha256_of
 
@@ -93,7 +93,7 @@ def local_sha256(config: CorpusConfig) -> dict[str, str]:
 
 def huggingface_sources(
     text: str, text_field: str, *, streaming: bool, scratch: Path | None = None
-) -> Iterator[Source]:
+) -> Iterator[TextSource]:
     """One document a row, in the order of the rows; a row without a text is an empty one.
 
     Args:
@@ -119,7 +119,7 @@ def huggingface_sources(
     label = Path(path.name).name
     if not streaming:
         for number, content in enumerate(_contents(dataset, text, column)):
-            yield Source(name=_name(label, content), read=partial(_read_row, dataset, number, column))
+            yield TextSource(name=_name(label, content), read=partial(_read_row, dataset, number, column))
         return
     assert scratch is not None
     with tempfile.NamedTemporaryFile(dir=scratch, delete=False) as file:
@@ -127,7 +127,7 @@ def huggingface_sources(
             start = file.tell()
             file.write(content)
             file.flush()  # it is read at once
-            yield Source(
+            yield TextSource(
                 name=_name(label, content),
                 read=partial(read_range, Path(file.name), start, start + len(content)),
             )

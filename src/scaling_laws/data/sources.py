@@ -12,7 +12,7 @@ from scaling_laws.study.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class TextSource:
     """One document that has not been read yet."""
 
     name: str
@@ -21,7 +21,7 @@ class Source:
     """Returns the text in UTF-8."""
 
 
-def text_sources(paths: tuple[str, ...], piece_bytes: int) -> Iterator[Source]:
+def text_sources(paths: tuple[str, ...], piece_bytes: int) -> Iterator[TextSource]:
     """Text files, and every file below folders that is not hidden; whole, or cut at line ends.
 
     Args:
@@ -33,13 +33,13 @@ def text_sources(paths: tuple[str, ...], piece_bytes: int) -> Iterator[Source]:
     """
     for name, file in _files(paths, "*"):
         if not piece_bytes:
-            yield Source(name=name, read=file.read_bytes)
+            yield TextSource(name=name, read=file.read_bytes)
             continue
         for start, stop in _pieces(file, piece_bytes):
-            yield Source(name=f"{name}:{start}", read=partial(read_range, file, start, stop))
+            yield TextSource(name=f"{name}:{start}", read=partial(read_range, file, start, stop))
 
 
-def jsonl_sources(paths: tuple[str, ...], text_field: str) -> Iterator[Source]:
+def jsonl_sources(paths: tuple[str, ...], text_field: str) -> Iterator[TextSource]:
     """JSONL files, and every `*.jsonl` below folders: a document a line; blank lines are skipped.
 
     Raises:
@@ -52,7 +52,7 @@ def jsonl_sources(paths: tuple[str, ...], text_field: str) -> Iterator[Source]:
             for number, line in enumerate(lines, start=1):
                 stop = start + len(line)
                 if line.strip():
-                    yield Source(
+                    yield TextSource(
                         name=f"{name}:{number}",
                         read=partial(_read_json_text, file, start, stop, number, text_field),
                     )

@@ -29,7 +29,7 @@ Configs = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class JobEnd:
     """What a process tells its supervisor."""
 
     outcome: str
@@ -63,7 +63,7 @@ def train_in_own_process(
                 ended = _hold_and_train(configs, attempt, held, signals, train)
                 held.close()
             else:
-                ended = Ended(outcome=attempts.HELD)
+                ended = JobEnd(outcome=attempts.HELD)
     except (OSError, InputError) as error:
         ended = _failure(error, folder)
     if report is not None:
@@ -86,7 +86,7 @@ def _hold_and_train(
     held: lease.Lease,
     signals: StopSignals,
     train: Callable[[Configs], None] | None,
-) -> Ended:
+) -> JobEnd:
     """Train in a folder that is ours, and keep its book of attempts."""
     folder = Path(configs[0]["trainer"]["default_root_dir"])
     held.keep(_leave)
@@ -95,7 +95,7 @@ def _hold_and_train(
     start, start_s = _saved(configs), time.monotonic()
     _close_killed(folder, history, held.before_s or 0.0, start, _reached(configs))
     if start.records == len(configs):  # another was faster, while this process was started
-        return Ended(outcome=attempts.DONE)
+        return JobEnd(outcome=attempts.DONE)
     attempts.begin(folder, attempt, start=start, split=split)
     reuse_freed_memory()
     if configs[0]["trainer"].get("accelerator") == "cpu":
@@ -105,16 +105,16 @@ def _hold_and_train(
             raise Interrupted(signals.received, f"{folder}: stopped before its first step")
         smaller = [with_micro_batches(config, split) or config for config in configs]
         if train is None:
-            train_trunk(smaller, before_record=held.claim)
+            train_trunk(smaller, before_record=held.hold)
         else:
             train(smaller)
-        ended = Ended(outcome=attempts.DONE)
+        ended = JobEnd(outcome=attempts.DONE)
     except Interrupted as interrupted:
         _say(interrupted.message)
         assert isinstance(interrupted.code, int)
-        ended = Ended(outcome=attempts.INTERRUPTED, status=interrupted.code)
+        ended = JobEnd(outcome=attempts.INTERRUPTED, status=interrupted.code)
     except KeyboardInterrupt:
-        ended = Ended(outcome=attempts.INTERRUPTED, status=128 + signal.SIGINT)
+        ended = JobEnd(outcome=attempts.INTERRUPTED, status=128 + signal.SIGINT)
     except lease.Lost:
         _leave()
     except Exception as error:
@@ -123,12 +123,12 @@ def _hold_and_train(
         ended = _failure(error, folder)
         if ended.outcome == attempts.OUT_OF_MEMORY and with_micro_batches(configs[0], 2 * split) is None:
             reason = f"{ended.reason}; the batch, split {split} times as often as planned, splits no further"
-            ended = Ended(outcome=attempts.FAILED, reason=reason, status=1)
+            ended = JobEnd(outcome=attempts.FAILED, reason=reason, status=1)
     _note_end(configs, attempt, ended, time.monotonic() - start_s)
     return ended
 
 
-def _note_end(configs: Configs, attempt: str, ended: Ended, elapsed_s: float) -> None:
+def _note_end(configs: Configs, attempt: str, ended: JobEnd, elapsed_s: float) -> None:
     """Write how it ended into the folder; on a full disk the attempt is as if it had never been."""
     folder = Path(configs[0]["trainer"]["default_root_dir"])
     outcome = attempts.INTERRUPTED if ended.outcome == attempts.ENVIRONMENT else ended.outcome
@@ -150,15 +150,15 @@ def _note_end(configs: Configs, attempt: str, ended: Ended, elapsed_s: float) ->
                 write_failure(run, ended.reason)
 
 
-def _failure(error: Exception, folder: Path) -> Ended:
+def _failure(error: Exception, folder: Path) -> JobEnd:
     """Whose fault an error is: the machine's, memory's, or the job's own."""
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
         full = error if isinstance(error, InputError) else not_written(Path(cause.filename or folder), cause)
-        return Ended(outcome=attempts.ENVIRONMENT, reason=str(full).splitlines()[0], status=1)
+        return JobEnd(outcome=attempts.ENVIRONMENT, reason=str(full).splitlines()[0], status=1)
     reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     outcome = attempts.OUT_OF_MEMORY if is_out_of_memory(error) else attempts.FAILED
-    return Ended(outcome=outcome, reason=reason.splitlines()[0], status=1)
+    return JobEnd(outcome=outcome, reason=reason.splitlines()[0], status=1)
 
 
 def _close_killed(

@@ -117,7 +117,7 @@ class Lost(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class Hold:
     """Raises `Lost` when called, unless the folder is still the caller's; it can be sent to processes."""
 
     folder: Path
@@ -140,20 +140,20 @@ class Lease:
     """A folder held by this process, until `close` or its end.
 
     Attributes:
-        claim: what it holds the folder by.
+        hold: what it holds the folder by.
         before_s: last sign of life of an owner that was killed (seconds since 1970); None without one.
     """
 
     def __init__(self, folder: Path, lock: _Lock, token: str, before_s: float | None) -> None:
         self.before_s = before_s
-        self.claim = Claim(folder=folder, token=token)
+        self.hold = Hold(folder=folder, token=token)
         self._folder = folder
         self._lock = lock
         self._ended = threading.Event()
 
     def is_ours(self) -> bool:
         """Whether nobody has taken the folder from us."""
-        return self.claim.holds()
+        return self.hold.holds()
 
     def keep(self, on_loss: Callable[[], None], heartbeat_s: float = HEARTBEAT_S) -> None:
         """Touch the owner file from a thread of its own; `on_loss` is called there if it is another's."""
@@ -161,7 +161,7 @@ class Lease:
         def beat() -> None:
             while not self._ended.wait(heartbeat_s):
                 try:
-                    self.claim()
+                    self.hold()
                     os.utime(self._folder / OWNER_FILE)
                 except (Lost, FileNotFoundError):
                     if not self._ended.is_set():
