@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from tests.support.small_sweep import write_corpus
 from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import RunRecord, write_record
-from scaling_laws.sweeps.plan.experiments import Plan, plan
+from scaling_laws.sweeps.plan.experiments import Job, Plan, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
+from scaling_laws.sweeps.run import attempts
+from scaling_laws.sweeps.run.engines import Bundle, Ended
 
 N, TOKENS = 20_000, 6400
 ALPHA_N = 0.076
@@ -73,35 +75,68 @@ def bowl(network: TransformerConfig, learning_rate: float, seed: int = 1) -> flo
 
 
 class StubTrainings:
-    """Starts trainings that take a step each time they are looked at.
+    """An engine whose jobs take a step each time it is asked what has ended.
 
     Args:
         loss_of: what they come to.
         fails: names of runs whose process ends with an error.
         every: tokens between two evaluations.
+        workers: jobs at a time.
     """
+
+    stays = True
 
     def __init__(
         self,
         loss_of: LossOf = bowl,
         fails: Callable[[str], bool] = lambda name: False,
         every: int = 1600,
+        workers: int = 2,
     ) -> None:
         self.loss_of = loss_of
         self.fails = fails
         self.every = every
+        self.workers = workers
         self.started: list[str] = []
+        self._active: dict[str, StubProcess] = {}
 
-    def start(
-        self,
-        context: object,
-        configs: Sequence[dict[str, Any]],
-        *,
-        name: str,
-        environment: Mapping[str, str] | None = None,
-    ) -> StubProcess:
-        self.started.append(name)
-        return StubProcess(configs[0], self)
+    def require(self, job: Job) -> None:
+        """Takes all."""
+
+    def room(self) -> int:
+        return self.workers - len(self._active)
+
+    def submit(self, bundles: Sequence[Bundle]) -> int:
+        for (job,) in bundles:
+            self.started.append(job.name)
+            self._active[job.name] = StubProcess(job.runs[0].config, self)
+        return len(bundles)
+
+    def ended(self, wait_s: float) -> list[Ended]:
+        over = [name for name, process in self._active.items() if not process.is_alive()]
+        return [self._see_off(name) for name in over]
+
+    def end(self, job: str) -> None:
+        self._active[job].terminate()
+
+    def stop(self, *, now: bool = False) -> list[Ended]:
+        for process in self._active.values():
+            process.terminate()
+        return [self._see_off(name) for name in list(self._active)]
+
+    def preview(self, jobs: Sequence[Job]) -> list[str]:
+        return []
+
+    def status(self) -> list[str]:
+        return []
+
+    def _see_off(self, name: str) -> Ended:
+        process, attempt = self._active.pop(name), attempts.new_id()
+        outcome = {0: attempts.DONE, 1: attempts.FAILED, 143: attempts.INTERRUPTED}[process.exitcode or 0]
+        place = attempts.Place(records=0, step=0)
+        attempts.begin(process.folder, attempt, start=place, split=1)
+        attempts.end(process.folder, attempt, outcome, reason="as it was to", saved=place)
+        return Ended(job=name, attempt=attempt, outcome=outcome, exit_status=process.exitcode)
 
 
 class StubProcess:
@@ -110,7 +145,7 @@ class StubProcess:
     def __init__(self, config: dict[str, Any], trainings: StubTrainings) -> None:
         self.exitcode: int | None = None
         self._config, self._trainings = config, trainings
-        self._folder = Path(config["trainer"]["default_root_dir"])
+        self.folder = Path(config["trainer"]["default_root_dir"])
         arguments = config["model"]["network"]["init_args"]
         self._network = TransformerConfig(n_vocab=256, n_ctx=16, **arguments)
         self._loss = trainings.loss_of(
@@ -128,18 +163,15 @@ class StubProcess:
         final = self._tokens >= TOKENS
         self._write_row(self._loss if final else curve_at(self._tokens, self._loss))
         if final:
-            write_record(self._folder, self._record())
+            write_record(self.folder, self._record())
             self.exitcode = 0
         return self.exitcode is None
 
     def terminate(self) -> None:
         self.exitcode = 143
 
-    def kill(self) -> None:
-        self.exitcode = 137
-
     def _write_row(self, loss: float) -> None:
-        path = self._folder / "curve.csv"
+        path = self.folder / "curve.csv"
         row = {
             "step": self._tokens // 64,
             "tokens": self._tokens,

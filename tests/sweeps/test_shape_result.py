@@ -19,32 +19,26 @@ from scaling_laws.report.style import rendered
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.experiments import Plan
 from scaling_laws.sweeps.plan.search_section import ShapeSearch
-from scaling_laws.sweeps.search import search
 from scaling_laws.sweeps.search.follow_up import best_of_each_shape, replicates, transferred
 from scaling_laws.sweeps.search.importance import FEWEST_FOR_IMPORTANCE, importance
 from scaling_laws.sweeps.search.result import correction_of, shape_result
-from scaling_laws.sweeps.search.search import Search
+from scaling_laws.sweeps.search.search import run_search
 from scaling_laws.sweeps.search.trials import FinishedTrial, write_point
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "POLL_S", 0.0)
-
-
 def finished_search(plan: Plan, trainings: StubTrainings) -> list[FinishedTrial]:
     """The search, and then what follows it, trained by the formula."""
-    progress = Search(plan, storage=None, start=trainings.start).run(workers=2, watch=lambda _: None)
-    finished = list(progress.done.values())
+    search = run_search(plan, trainings, storage=None, watch=lambda _: None)
+    finished = list(search.finished.values())
     ranked = best_of_each_shape(finished, Correction(alpha_N=ALPHA_N, source=""), N)
     more = [run for runs in replicates(plan, ranked) for run in runs]
     for trial in [*more, *(run for _, run in transferred(plan, ranked))]:
         folder = plan.folder / trial.run.name
         folder.mkdir(parents=True, exist_ok=True)
-        process = trainings.start(None, [trial.run.config], name=trial.run.name)
-        while process.is_alive():
+        trainings.submit([[trial.job]])
+        while not trainings.ended(0):
             pass
         assert not (folder / "trial.json").exists()  # no trial of the search
     return finished

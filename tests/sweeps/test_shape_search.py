@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,27 @@ from tests.support.shape_stub import StubTrainings, bowl, shape_plan
 
 from scaling_laws.data.tokens import build_corpus
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.interrupts import Interrupted
+from scaling_laws.study.interrupts import Interrupted, TimeIsUp
 from scaling_laws.study.records import read_record
 from scaling_laws.study.runs import load_study
 from scaling_laws.sweeps.plan.experiments import Plan
+from scaling_laws.sweeps.run import attempts, loop
+from scaling_laws.sweeps.run.progress import Progress
 from scaling_laws.sweeps.search import search
-from scaling_laws.sweeps.search.search import Search
-from scaling_laws.sweeps.search.search_progress import SearchProgress
+from scaling_laws.sweeps.search.search import Search, run_search
 
 RANDOM = {"class_path": "optuna.samplers.RandomSampler"}
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "POLL_S", 0.0)
     monkeypatch.setattr(search, "ASK_S", 0.0)
+    monkeypatch.setattr(loop, "ASK_S", 0.0)
 
 
-def searched(plan: Plan, trainings: StubTrainings | None = None, *, workers: int = 2) -> SearchProgress:
-    trainings = trainings or StubTrainings()
-    return Search(plan, storage=None, start=trainings.start).run(workers=workers, watch=lambda _: None)
+def searched(plan: Plan, trainings: StubTrainings | None = None, **more: Any) -> Search:
+    more = {"watch": lambda _: None} | more
+    return run_search(plan, trainings or StubTrainings(), storage=None, **more)
 
 
 def stored(plan: Plan) -> list[FrozenTrial]:
@@ -52,11 +54,11 @@ def told_runs(plan: Plan) -> list[str]:
 def test_the_search_finds_the_known_best(tmp_path: Path, text_folder: Path) -> None:
     """The bowl's bottom is 3 nats, its rim 25 % above."""
     plan = shape_plan(tmp_path, text_folder, trials=24, sampler={"class_path": "optuna.samplers.TPESampler"})
-    progress = searched(plan)
-    losses = sorted(finished.loss for finished in progress.done.values())
-    assert len(losses) == 24 and not progress.failed
+    found = searched(plan)
+    losses = sorted(finished.loss for finished in found.finished.values())
+    assert len(losses) == 24 and not found.progress.failed
     assert losses[0] < 3 * 1.01 and losses[-1] > 3 * 1.04
-    best = min(progress.done.values(), key=lambda finished: finished.loss).trial
+    best = min(found.finished.values(), key=lambda finished: finished.loss).trial
     assert best.shape.config.n_layer in (2, 3) and 2 < best.shape.d_ff_ratio < 8
 
 
@@ -65,9 +67,9 @@ def test_infeasible_trials_are_not_trained_and_carry_their_constraint(
 ) -> None:
     plan = shape_plan(tmp_path, text_folder, sampler=RANDOM, n_layer=[1, 16], head_width=[4, 32])
     trainings = StubTrainings()
-    progress = searched(plan, trainings)
+    found = searched(plan, trainings)
     infeasible = [trial for trial in stored(plan) if max(trial.constraints.values()) > 0]
-    assert infeasible and progress.n_infeasible == len(infeasible)
+    assert infeasible and found.n_infeasible == len(infeasible)
     assert all(trial.state == TrialState.PRUNED and not trial.intermediate_values for trial in infeasible)
     assert len(trainings.started) == 12 == len(list(plan.folder.glob("*/record.json")))
     for path in plan.folder.glob("*/record.json"):
@@ -105,9 +107,9 @@ def test_one_network_is_trained_once(
         trials=30,
     )
     trainings = StubTrainings()
-    progress = searched(plan, trainings)
-    assert progress.exhausted and len(progress.done) < 30
-    assert len(trainings.started) == len(set(trainings.started)) == len(progress.done)
+    found = searched(plan, trainings)
+    assert found.is_exhausted and len(found.finished) < 30
+    assert len(trainings.started) == len(set(trainings.started)) == len(found.finished)
     by_run: dict[str, set[Any]] = {}
     for trial in stored(plan):
         if trial.state == TrialState.COMPLETE:
@@ -121,9 +123,7 @@ def test_the_first_networks_are_spread_over_the_space(tmp_path: Path, text_folde
     plan = shape_plan(tmp_path, text_folder, trials=12, spread=10)
     trainings = StubTrainings()
     with pytest.raises(Interrupted):
-        Search(plan, storage=None, start=trainings.start).run(
-            workers=1, watch=interrupted_after(4, signal.SIGTERM)
-        )
+        searched(plan, trainings, watch=interrupted_after(4, signal.SIGTERM))
     searched(plan, trainings)
     first = [trial.user_attrs["run"] for trial in stored(plan) if trial.state == TrialState.COMPLETE][:10]
     records = [read_record(plan.folder / run / "record.json") for run in first]
@@ -141,7 +141,7 @@ def test_the_first_networks_are_spread_over_the_space(tmp_path: Path, text_folde
 def interrupted_after(n_done: int, number: int) -> Any:
     """A view that sends this process a signal once so many trials are done."""
 
-    def watch(progress: SearchProgress) -> None:
+    def watch(progress: Progress) -> None:
         if len(progress.done) >= n_done and progress.running:
             os.kill(os.getpid(), number)
 
@@ -155,16 +155,16 @@ def test_an_interrupted_search_loses_nothing_and_counts_nothing_twice(
     plan = shape_plan(tmp_path, text_folder)
     first = StubTrainings()
     with pytest.raises(Interrupted) as stopped:
-        Search(plan, storage=None, start=first.start).run(workers=2, watch=interrupted_after(4, number))
+        searched(plan, first, watch=interrupted_after(4, number))
     assert stopped.value.code == 128 + number
     done_before = {path.parent.name for path in plan.folder.glob("*/record.json")}
     unfinished = set(first.started) - done_before
     assert unfinished
     again = StubTrainings()
-    progress = searched(plan, again)
-    assert progress.found_done == len(done_before) and len(progress.done) == 12
+    found = searched(plan, again)
+    assert found.progress.n_found_done == len(done_before) and len(found.finished) == 12
     assert unfinished <= set(again.started) and not done_before & set(again.started)
-    assert told_runs(plan) == sorted(progress.done)  # each once
+    assert told_runs(plan) == sorted(found.finished)  # each once
     assert not [trial for trial in stored(plan) if trial.state == TrialState.RUNNING]
 
 
@@ -202,16 +202,16 @@ def test_a_kill_between_any_two_writes_loses_nothing(
     while True:
         n_left, trainings = 12 + 3 * n_deaths, StubTrainings()
         try:
-            progress = searched(plan, trainings)
+            found = searched(plan, trainings)
             break
         except Killed:
             n_deaths += 1
         finally:
             began |= {path.parent.name for path in plan.folder.glob("*/trial.json")}
     assert n_deaths > 3
-    assert len(progress.done) == 5 and not progress.failed
-    assert began == set(progress.done)  # whatever was begun was finished
-    assert told_runs(plan) == sorted(progress.done)
+    assert len(found.finished) == 5 and not found.progress.failed
+    assert began == set(found.finished)  # whatever was begun was finished
+    assert told_runs(plan) == sorted(found.finished)
 
 
 def test_a_lost_storage_is_filled_again_from_the_folders(tmp_path: Path, text_folder: Path) -> None:
@@ -230,14 +230,41 @@ def test_a_lost_storage_is_filled_again_from_the_folders(tmp_path: Path, text_fo
         assert trial.constraints == before[run].constraints
 
 
-def test_a_trial_that_fails_is_tried_twice_and_then_given_up(tmp_path: Path, text_folder: Path) -> None:
+def test_a_trial_that_fails_is_set_aside(tmp_path: Path, text_folder: Path) -> None:
     plan = shape_plan(tmp_path, text_folder)
     trainings = StubTrainings(fails=lambda name: name.startswith("transformer-1x"))
-    progress = searched(plan, trainings)
-    assert len(progress.done) + len(progress.failed) == 12
-    assert progress.failed and all(name.startswith("transformer-1x") for name in progress.failed)
-    assert all(trainings.started.count(name) == 2 for name in progress.failed)
-    assert "exit status 1" in next(iter(progress.failed.values()))
+    found = searched(plan, trainings)
+    assert len(found.finished) + len(found.progress.failed) == 12
+    assert found.progress.failed and all(name.startswith("transformer-1x") for name in found.progress.failed)
+    assert all(trainings.started.count(name) == attempts.MAX_FAILURES for name in found.progress.failed)
+    assert "failed 3 times" in next(iter(found.progress.failed.values()))
+    assert searched(plan).progress.failed == found.progress.failed
+    again = StubTrainings()
+    retried = searched(plan, again, retry_failed=True)
+    assert not retried.progress.failed and set(again.started) == set(found.progress.failed)
+    assert len(retried.finished) == 12
+
+
+def test_a_search_ends_when_its_time_is_over_and_goes_on(tmp_path: Path, text_folder: Path) -> None:
+    plan = shape_plan(tmp_path, text_folder)
+
+    def slowly(progress: Progress) -> None:
+        time.sleep(0.1)
+
+    with pytest.raises(TimeIsUp) as over:
+        searched(plan, watch=slowly, stop_at_s=time.monotonic() + 1)
+    assert over.value.code == 0 and "of 12 runs are done" in over.value.message
+    assert 0 < len(list(plan.folder.glob("*/record.json"))) < 12
+    found = searched(plan)
+    assert len(found.finished) == 12 and found.progress.n_found_done > 0
+
+
+def test_an_engine_that_leaves_its_jobs_runs_no_search(tmp_path: Path, text_folder: Path) -> None:
+    """It could not stop what the pruner has given up."""
+    trainings = StubTrainings()
+    trainings.stays = False
+    with pytest.raises(InputError, match="give it --engine local or ray"):
+        searched(shape_plan(tmp_path, text_folder), trainings)
 
 
 # --- pruning --------------------------------------------------------------------------------------
@@ -251,11 +278,11 @@ def test_a_pruned_run_is_stopped_recorded_and_never_trained_again(
 ) -> None:
     plan = shape_plan(tmp_path, text_folder, trials=18, sampler=RANDOM, pruner={"class_path": name})
     build_corpus(plan.corpus, plan.corpus_folder)
-    progress = searched(plan, StubTrainings(every=640))
-    pruned = {run: one for run, one in progress.done.items() if one.record.status == "pruned"}
-    assert len(progress.done) == 18 and 3 < len(pruned) < 15
+    found = searched(plan, StubTrainings(every=640))
+    pruned = {run: one for run, one in found.finished.items() if one.record.status == "pruned"}
+    assert len(found.finished) == 18 and 3 < len(pruned) < 15
     true_losses = {
-        run: bowl(one.trial.shape.config, one.trial.run.learning_rate) for run, one in progress.done.items()
+        run: bowl(one.trial.shape.config, one.trial.run.learning_rate) for run, one in found.finished.items()
     }
     assert min(true_losses, key=lambda run: true_losses[run]) not in pruned
     for run, one in pruned.items():
@@ -266,7 +293,7 @@ def test_a_pruned_run_is_stopped_recorded_and_never_trained_again(
     states = {trial.user_attrs.get("run"): trial.state for trial in stored(plan)}
     assert all(states[run] == TrialState.PRUNED for run in pruned)
     again = StubTrainings()
-    assert len(searched(plan, again).done) == 18 and not again.started
+    assert len(searched(plan, again).finished) == 18 and not again.started
 
 
 def test_runs_of_a_search_are_data_of_no_law(tmp_path: Path, text_folder: Path) -> None:
@@ -317,16 +344,15 @@ def test_a_storage_that_stops_answering_ends_the_search_in_one_line(
     def gone(*_: Any, **__: Any) -> None:
         raise sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed the connection"))
 
-    def watch(progress: SearchProgress) -> None:
+    def watch(progress: Progress) -> None:
         if len(progress.done) >= 3:
             monkeypatch.setattr(optuna.storages.RDBStorage, "_create_new_trial", gone)
 
     with pytest.raises(InputError, match="server closed the connection") as refused:
-        Search(plan, storage=None, start=trainings.start).run(workers=2, watch=watch)
+        searched(plan, trainings, watch=watch)
     assert "\n" not in str(refused.value)
     monkeypatch.undo()
-    monkeypatch.setattr(search, "POLL_S", 0.0)
-    assert len(searched(plan).done) == 12
+    assert len(searched(plan).finished) == 12
     assert told_runs(plan) == sorted(path.parent.name for path in plan.folder.glob("*/record.json"))
 
 

@@ -103,9 +103,7 @@ def sweep(options: argparse.Namespace) -> None:
     if plan.sweep.search is not None:
         from scaling_laws.commands.shape import shape_study
 
-        if options.stop_at_s < math.inf:
-            raise InputError(f"{options.file}: is a search, which --stop-after does not end; use Ctrl-C")
-        refuse(shape_study(plan, options, train))
+        refuse(shape_study(plan, options, _engine(plan, options), train))
         return
     if options.dry_run:
         _print_plan(plan, options)
@@ -154,7 +152,7 @@ def _status(options: argparse.Namespace) -> str:
     folder = options.logs / _folder_name(sweep, options)
     plan = None
     if sweep.search is not None and not planned_parts(folder):
-        from scaling_laws.commands.shape import with_trials
+        from scaling_laws.sweeps.search.trials import with_trials
 
         plan = with_trials(plan_of(options, trains=False))
     return status_text(folder.name, ledger_of(folder, plan))

@@ -44,6 +44,8 @@ class Progress:
     """In all."""
     expected_s: float
     """Of all of them, on one device."""
+    corpus: str = MAIN_CORPUS
+    """Whose losses are shown."""
     start_s: float = field(default_factory=time.monotonic)
     running: dict[str, Running] = field(default_factory=dict)
     """This sweep's jobs by name."""
@@ -120,7 +122,16 @@ class LiveView:
         if self._share_at_start is None:
             self._share_at_start, self._n_at_start = share, len(progress.seen)
         table = Table(box=None, padding=(0, 2))
-        for column in ("job", "", "time", "of about", "tokens", "loss (nats)", "test loss", "tokens/s"):
+        for column in (
+            "job",
+            "",
+            "time",
+            "of about",
+            "tokens",
+            "loss (nats)",
+            f"{progress.corpus} loss",
+            "tokens/s",
+        ):
             table.add_column(column, justify="left" if column in ("job", "") else "right", no_wrap=True)
         for name, row in rows.items():
             table.add_row(
@@ -130,13 +141,13 @@ class LiveView:
                 clock(row.expected_s),
                 row.tokens,
                 row.loss,
-                row.test_loss,
+                row.held_out_loss,
                 row.tokens_per_s,
             )
         losses = "   ".join(
-            f"{record.name} {record.losses[MAIN_CORPUS]['loss_nats']:.3f}"
+            f"{record.name} {record.losses[progress.corpus]['loss_nats']:.3f}"
             for record in progress.seen[self._n_at_start :][-5:]
-            if MAIN_CORPUS in record.losses
+            if progress.corpus in record.losses
         )
         self._live.update(
             Group(
@@ -165,7 +176,7 @@ class LogView:
             self._print(note)
         self._n_noted = len(progress.notes)
         for record in progress.seen[self._n_printed :]:
-            loss = record.losses.get(MAIN_CORPUS)
+            loss = record.losses.get(progress.corpus)
             outcome = f"loss {loss['loss_nats']:.4f}" if loss else f"{record.status}: {record.reason}"
             self._print(f"{record.name}  {outcome}")
         self._n_printed = len(progress.seen)
@@ -189,7 +200,7 @@ class _RunningRow:
     """In all, by its own speed once that is known."""
     tokens: str = ""
     loss: str = ""
-    test_loss: str = ""
+    held_out_loss: str = ""
     tokens_per_s: str = ""
 
     @classmethod
@@ -216,7 +227,7 @@ class _RunningRow:
             expected_s=expected_s,
             tokens=_number(row.get("tokens"), ",.0f"),
             loss=_number(row.get("train_loss_nats"), ".3f"),
-            test_loss=_number(row.get(loss_column(MAIN_CORPUS)), ".3f"),
+            held_out_loss=_number(row.get(loss_column(progress.corpus)), ".3f"),
             tokens_per_s=_number(row.get("tokens_per_s"), ",.0f"),
         )
 

@@ -17,7 +17,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from scaling_laws.sweeps.plan.experiments import Plan
-from scaling_laws.sweeps.run import lease
+from scaling_laws.sweeps.run import attempts, lease
 from scaling_laws.sweeps.search.space import Point, distributions, violations
 from scaling_laws.sweeps.search.trials import (
     FinishedTrial,
@@ -39,11 +39,13 @@ class Reconciled:
 
     Attributes:
         finished: trials with a record that the caller did not know of.
-        n_elsewhere: trials that other processes train.
+        elsewhere: runs of trials that other processes train.
+        set_aside: why, by the runs of trials that have failed too often.
     """
 
     finished: tuple[FinishedTrial, ...]
-    n_elsewhere: int
+    elsewhere: tuple[str, ...]
+    set_aside: dict[str, str]
 
 
 def reconcile(
@@ -59,7 +61,8 @@ def reconcile(
         InputError: a folder was trained with other settings, or a record is damaged.
     """
     finished: list[FinishedTrial] = []
-    n_elsewhere = 0
+    elsewhere: list[str] = []
+    set_aside: dict[str, str] = {}
     told = {trial.user_attrs.get(RUN) for trial in study.get_trials(deepcopy=False, states=TOLD)}
     for folder in trial_folders(plan):
         if folder.name in settled:
@@ -71,7 +74,9 @@ def reconcile(
             if folder.name not in told:
                 study.add_trial(_as_trial(done, plan))
         elif lease.is_held(folder):
-            n_elsewhere += 1
+            elsewhere.append(folder.name)
+        elif reason := attempts.read(folder).set_aside():
+            set_aside[folder.name] = reason
         else:
             # Before its trial is given up below: a kill between the two must not lose it.
             ask_again(study, _params(trial.point, plan), folder.name)
@@ -80,7 +85,7 @@ def reconcile(
         if running.number not in mine and not (name and lease.is_held(plan.folder / name)):
             with suppress(ValueError, UpdateFinishedTrialError):  # somebody else has told it
                 study.tell(running.number, state=TrialState.FAIL)
-    return Reconciled(finished=tuple(finished), n_elsewhere=n_elsewhere)
+    return Reconciled(finished=tuple(finished), elsewhere=tuple(elsewhere), set_aside=set_aside)
 
 
 def ask_again(study: optuna.Study, params: Mapping[str, Any], name: str) -> None:

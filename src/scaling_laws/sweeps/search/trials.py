@@ -36,8 +36,8 @@ class TrialRun:
     run: PlannedRun
 
     @property
-    def trunk(self) -> Job:
-        """The run as the sweep's supervisor trains it."""
+    def job(self) -> Job:
+        """The run as a sweep trains it."""
         return Job(name=self.run.name, runs=(self.run,))
 
 
@@ -147,6 +147,15 @@ def trial_in(plan: Plan, folder: Path) -> TrialRun:
             "give the study another name, or move its folder away"
         )
     return trial
+
+
+def with_trials(plan: Plan) -> Plan:
+    """The plan of a search, with the trials that its folder holds so far: what the ledger counts.
+
+    Raises:
+        InputError: as `trial_in`.
+    """
+    return replace(plan, jobs=tuple(trial_in(plan, folder).job for folder in trial_folders(plan)))
 
 
 def finished_trial(plan: Plan, trial: TrialRun) -> FinishedTrial | None:
