@@ -20,8 +20,8 @@ ASKED = (
 """The question of a study whose sweep file asks none."""
 NO_PLAN = "The runs identify no joint law L(N, D), so there is no plan."
 PAPERS = (
-    "`scaling-laws paper NAME --runs FOLDER` judges the claims of a paper by these runs, and draws its figures; "
-    "`scaling-laws paper` lists the papers."
+    "`scaling-laws paper NAME --runs FOLDER` judges the claims of a paper by these runs, and draws its "
+    "figures; `scaling-laws paper` lists the papers."
 )
 FOLDED_ROWS = 40
 """A longer table is folded away until it is asked for."""
