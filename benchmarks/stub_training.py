@@ -29,6 +29,7 @@ def stub_plan(plan: Plan, n_jobs: int, *, devices: Sequence[int] = (1,)) -> Plan
     from scaling_laws.sweeps.plan.experiments import Job
 
     template = plan.jobs[0].runs[-1]
+    all_tokens = template.steps * template.batch_tokens
     jobs = []
     for number in range(n_jobs):
         config = copy.deepcopy(template.config)
@@ -36,7 +37,9 @@ def stub_plan(plan: Plan, n_jobs: int, *, devices: Sequence[int] = (1,)) -> Plan
         config["trainer"]["default_root_dir"] = str(plan.folder / name)
         config["recorder"] |= {"name": name, "trunk": name, "run_id": f"id-{number:05d}"}
         wanted = devices[number % len(devices)]
-        run = dataclasses.replace(template, name=name, config=config, devices=wanted)
+        run = dataclasses.replace(
+            template, name=name, config=config, devices=wanted, trained_tokens=all_tokens
+        )
         jobs.append(Job(name=name, runs=(run,)))
     return dataclasses.replace(plan, jobs=tuple(jobs))
 

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from benchmarks.stub_training import started, stub_plan, train_nothing
+from benchmarks.stub_training import started, stub_plan, stub_record, train_nothing
 from tests.support.small_sweep import arguments, edited
 from tests.support.tiny_runs import config
 from tests.sweeps.test_sweep_storms import SUPERVISOR, holders
@@ -24,12 +25,13 @@ from tests.sweeps.test_sweep_storms import SUPERVISOR, holders
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.records import read_record
+from scaling_laws.study.records import read_record, write_record
 from scaling_laws.sweeps.plan.experiments import Plan, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.run import attempts, lease
 from scaling_laws.sweeps.run.engines import EngineContext
 from scaling_laws.sweeps.run.engines.local import LocalEngine
+from scaling_laws.sweeps.run.ledger import ledger_of, parts_of, status_text
 from scaling_laws.sweeps.run.loop import run_plan
 from scaling_laws.sweeps.run.progress import Progress
 from scaling_laws.training.run import train_trunk
@@ -313,8 +315,6 @@ def test_the_ledger_says_what_is_done_and_what_it_cost(
     planned = stubs(sweep_file, 3)
     progress = run(planned, fail_one)
     assert list(progress.failed) == ["stub-00001"]
-    from scaling_laws.sweeps.run.ledger import ledger_of, status_text
-
     jobs = ledger_of(planned.folder, planned)
     text = status_text("s", jobs)
     assert "2 of 3 runs done" in text
@@ -329,6 +329,55 @@ def test_the_ledger_says_what_is_done_and_what_it_cost(
     tokens = planned.jobs[0].runs[0].trained_tokens
     assert [sum(row.tokens for row in job.rows) for job in jobs] == [tokens, 0, tokens]
     assert run(planned, train_nothing, retry_failed=True).failed == {}
+
+
+def train_for_show(configs: Sequence[Mapping[str, Any]]) -> None:
+    """Records of what is left, as if it had been trained."""
+    for one in configs:
+        folder = Path(one["trainer"]["default_root_dir"])
+        folder.mkdir(exist_ok=True)
+        if not (folder / "record.json").exists():
+            write_record(folder, replace(stub_record(one), batch_tokens=64))
+
+
+def extended(sweep_file: Path, horizons: Sequence[int]) -> Plan:
+    """One job with so many horizons."""
+    model = {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": list(horizons)}
+    ladder = {"family": "transformer", "learning_rate": 0.01, "models": [model]}
+    edited(sweep_file, ladders=[ladder])
+    return plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs")
+
+
+def test_the_ledger_adds_up_over_extensions(sweep_file: Path) -> None:
+    """A longer horizon makes the trunk of before a branch, and a job of another name: both are paid for."""
+    first = extended(sweep_file, [6400, 12_800])
+    run(first, train_for_show)
+    own = [planned_run.trained_tokens for planned_run in first.runs]
+    assert own[0] == 12_800 and own[1] < 6400
+    longer = extended(sweep_file, [6400, 12_800, 25_600])
+    run(longer, train_for_show)
+    shorter = extended(sweep_file, [3200, 6400, 12_800, 25_600])  # its trunk's state is gone: from the start
+    progress = run(shorter, train_for_show)
+    assert len(progress.done) == 4 and progress.n_found_done == 3
+    rows = ledger(shorter.folder)
+    spent = {(row["job"], row["attempt"]): int(row["tokens"]) for row in rows}
+    former, job = first.jobs[0].name, shorter.jobs[0].name
+    assert spent == {(job, "1"): 25_600, (job, "2"): 3200, (former, "1"): sum(own)}
+    flops = sum(float(row["C"]) for row in rows if row["job"] == job)
+    assert flops == pytest.approx(6 * longer.runs[0].N * 28_800, rel=1e-5)
+
+
+def test_the_ledger_counts_what_a_kill_had_trained(sweep_file: Path) -> None:
+    """Of a run and the branch after it, from where the attempt began, whatever is planned by then."""
+    folder = extended(sweep_file, [6400, 12_800]).folder
+    job = extended(sweep_file, [6400, 12_800]).jobs[0]
+    trunk, branch = job.runs
+    parts = [run_.part for run_ in parts_of(extended(sweep_file, [6400, 12_800]))]
+    attempts.begin(folder / job.name, "a", start=attempts.Place(records=0, step=50), split=1, parts=parts)
+    reached = attempts.Place(records=1, step=parts[1].first_step + 3)
+    attempts.end(folder / job.name, "a", attempts.KILLED, reason="was killed", elapsed_s=1.0, reached=reached)
+    rows = [row for one in ledger_of(folder, extended(sweep_file, [6400, 12_800])) for row in one.rows]
+    assert [row.tokens for row in rows] == [(trunk.steps - 50 + 3) * branch.batch_tokens]
 
 
 def test_the_status_is_told_without_torch(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,6 +93,14 @@ def _train_branch(
     _train(branch, checkpoint, signals, own=own, shared_steps=shared_steps, before_record=before_record)
 
 
+def first_step(config: Mapping[str, Any], trunk: Mapping[str, Any]) -> int:
+    """Steps that `train_trunk` lets a run of this trunk take over from it: 0 for the trunk itself."""
+    if _folder(config) == _folder(trunk):
+        return 0
+    start = _cooldown_start(config)
+    return start if not is_done(trunk) or _step_checkpoint(trunk, start).exists() else 0
+
+
 def is_done(config: Mapping[str, Any]) -> bool:
     """Whether the run's folder holds its record (`finished_record` has the errors)."""
     return finished_record(_folder(config), config["recorder"]["run_id"]) is not None

@@ -15,7 +15,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -47,6 +47,17 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """A run that an attempt has before it."""
+
+    run: str
+    """Its name."""
+    first_step: int
+    """Steps that it takes over from its trunk: 0 where it is trained from the start."""
+    last_step: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """One process that trained a job."""
 
@@ -58,6 +69,8 @@ class Attempt:
     split: int
     """Factor of trainer.accumulate_grad_batches: doubled whenever memory was short."""
     start: Place
+    parts: tuple[Part, ...] = ()
+    """Runs without a record when it began, in the order of their training; empty where nobody noted them."""
     outcome: str | None = None
     """One of the above; None: killed, or running."""
     reason: str = ""
@@ -117,8 +130,19 @@ def new_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def begin(folder: Path, attempt: str, *, start: Place, split: int, pid: int | None = None) -> None:
+def begin(
+    folder: Path,
+    attempt: str,
+    *,
+    start: Place,
+    split: int,
+    parts: Sequence[Part] = (),
+    pid: int | None = None,
+) -> None:
     """Note that a process begins, by default this one.
+
+    Args:
+        parts: the runs that it has before it, in this order.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
@@ -134,6 +158,7 @@ def begin(folder: Path, attempt: str, *, start: Place, split: int, pid: int | No
             "pid": pid or process.pid,
             "split": split,
             **_words("start", start),
+            "parts": [[part.run, part.first_step, part.last_step] for part in parts],
         },
     )
 
@@ -201,6 +226,7 @@ def _history(events: Iterable[dict[str, Any]]) -> History:
                 pid=event["pid"],
                 split=event["split"],
                 start=Place(records=event["start_records"], step=event["start_step"]),
+                parts=_parts(event),
                 after_retry=retry_asked,
             )
             retry_asked = False
@@ -224,6 +250,17 @@ def _place(name: str, event: dict[str, Any]) -> Place | None:
     if f"{name}_step" not in event:
         return None
     return Place(records=event[f"{name}_records"], step=event[f"{name}_step"])
+
+
+def _parts(event: dict[str, Any]) -> tuple[Part, ...]:
+    """None from books of before they were noted."""
+    try:
+        return tuple(
+            Part(run=str(run), first_step=int(first), last_step=int(last))
+            for run, first, last in event.get("parts", ())
+        )
+    except (TypeError, ValueError):
+        return ()
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

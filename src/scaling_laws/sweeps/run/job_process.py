@@ -19,11 +19,11 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
 from scaling_laws.study.records import DISK_ERRORS, FAILURE_FILE, not_written, write_failure
 from scaling_laws.sweeps.run import attempts, lease
-from scaling_laws.sweeps.run.attempts import Place
+from scaling_laws.sweeps.run.attempts import Part, Place
 from scaling_laws.sweeps.run.curve_tail import last_row, reached_step
 from scaling_laws.training.checkpoint import saved_step
 from scaling_laws.training.out_of_memory import is_out_of_memory, with_micro_batches
-from scaling_laws.training.run import is_done, reuse_freed_memory, train_trunk, use_one_thread
+from scaling_laws.training.run import first_step, is_done, reuse_freed_memory, train_trunk, use_one_thread
 
 Configs = Sequence[Mapping[str, Any]]
 
@@ -96,7 +96,7 @@ def _hold_and_train(
     _close_killed(folder, history, held.before_s or 0.0, start, _reached(configs))
     if start.records == len(configs):  # another was faster, while this process was started
         return JobEnd(outcome=attempts.DONE)
-    attempts.begin(folder, attempt, start=start, split=split)
+    attempts.begin(folder, attempt, start=start, split=split, parts=_parts(configs))
     reuse_freed_memory()
     if configs[0]["trainer"].get("accelerator") == "cpu":
         use_one_thread()
@@ -176,6 +176,19 @@ def _close_killed(
                 saved=saved,
                 reached=reached,
             )
+
+
+def _parts(configs: Configs) -> list[Part]:
+    """The runs that are left, in the order of their training."""
+    return [
+        Part(
+            run=str(config["recorder"]["name"]),
+            first_step=first_step(config, configs[0]),
+            last_step=int(config["trainer"]["max_steps"]),
+        )
+        for config in configs
+        if not is_done(config)
+    ]
 
 
 def _saved(configs: Configs) -> Place:

@@ -11,17 +11,18 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.records import PLAN_FILE, write_atomically
+from scaling_laws.study.records import PLAN_FILE, read_record, write_atomically
 from scaling_laws.sweeps.plan.experiments import Plan
 from scaling_laws.sweeps.run import attempts, lease
-from scaling_laws.sweeps.run.attempts import Attempt, Place
+from scaling_laws.sweeps.run.attempts import Attempt, Part, Place
 from scaling_laws.sweeps.run.curve_tail import last_row, reached_step
 
 LEDGER_FILE = "ledger.csv"
@@ -45,9 +46,13 @@ class PlannedPart:
     devices: int
 
     @property
-    def start_step(self) -> int:
-        """Steps that a cooldown branch takes over from its trunk."""
-        return self.steps - self.trained_tokens // self.batch_tokens
+    def part(self) -> Part:
+        """What an attempt at it trains."""
+        return Part(
+            run=self.name,
+            first_step=self.steps - self.trained_tokens // self.batch_tokens,
+            last_step=self.steps,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +116,11 @@ def _part(run: Mapping[str, Any]) -> PlannedPart:
 
 
 def job_ledgers(folder: Path, parts: Iterable[PlannedPart]) -> Iterator[JobLedger]:
-    """The ledger of every job below a study's folder, in the plan's order."""
+    """The ledger of every job below a study's folder, in the plan's order.
+
+    Last come those that were planned before the study was extended or changed, of no run.
+    """
+    parts = list(parts)
     jobs: dict[str, list[PlannedPart]] = {}
     for part in parts:
         jobs.setdefault(part.trunk, []).append(part)
@@ -134,6 +143,48 @@ def job_ledgers(folder: Path, parts: Iterable[PlannedPart]) -> Iterator[JobLedge
             set_aside=None if finished else history.set_aside(),
             rows=tuple(rows),
         )
+    known = {part.name: part for part in parts}
+    for path in sorted(folder.glob(f"*/{attempts.FILE}")):
+        name = path.parent.name
+        run = None if name in jobs else _part_of_record(path.parent) or known.get(name)
+        if run is not None:
+            yield _formerly_planned(folder, replace(run, trunk=name))
+
+
+def _formerly_planned(folder: Path, run: PlannedPart) -> JobLedger:
+    """A job that the plan does not have any more: its longest run is a branch of a longer one now, say."""
+    is_running = not (folder / run.name / "record.json").exists() and lease.is_held(folder / run.name)
+    history = attempts.read(folder / run.name)
+    rows = [
+        _row(folder, [run], number, attempt, later, is_running)
+        for number, (attempt, later) in enumerate(
+            zip_longest(history.attempts, history.attempts[1:]), start=1
+        )
+    ]
+    return JobLedger(
+        name=run.name, n_runs=0, n_done=0, is_running=is_running, set_aside=None, rows=tuple(rows)
+    )
+
+
+def _part_of_record(folder: Path) -> PlannedPart | None:
+    """A finished run by its record; None where there is none that can be read."""
+    try:
+        record = read_record(folder / "record.json")
+    except (InputError, OSError):
+        return None
+    counted = compute_flops(
+        record.parameters, record.flops_per_token, record.tokens, times_reused(record.shape)
+    )
+    return PlannedPart(
+        name=folder.name,
+        trunk=record.trunk,
+        steps=record.steps,
+        batch_tokens=record.batch_tokens,
+        trained_tokens=record.trained_tokens,
+        C=counted["C"],
+        D=record.tokens,
+        devices=record.devices,
+    )
 
 
 def write_ledger(plan: Plan) -> None:
@@ -166,7 +217,15 @@ def _row(
     if elapsed_s is None:
         last_sign_s = time.time() if outcome == RUNNING else _last_sign_s(folder, runs)
         elapsed_s = max(0.0, last_sign_s - attempt.start_s)
-    tokens = max(0, _tokens(runs, end) - _tokens(runs, attempt.start))
+    if attempt.parts:
+        finished = end.records - attempt.start.records
+        steps = _steps(attempt.parts, finished, end.step) - _steps(attempt.parts, 0, attempt.start.step)
+    else:
+        parts = [run.part for run in runs]
+        steps = _steps(parts, end.records, end.step) - _steps(
+            parts, attempt.start.records, attempt.start.step
+        )
+    tokens = max(0, steps) * runs[0].batch_tokens
     devices = runs[0].devices
     return LedgerRow(
         job=runs[0].trunk,
@@ -185,13 +244,10 @@ def _row(
     )
 
 
-def _tokens(runs: Sequence[PlannedPart], place: Place) -> int:
-    """Tokens that a job has trained when it is at `place`."""
-    finished = sum(run.trained_tokens for run in runs[: place.records])
-    if place.records >= len(runs):
-        return finished
-    run = runs[place.records]
-    return finished + max(0, place.step - run.start_step) * run.batch_tokens
+def _steps(parts: Sequence[Part], n_finished: int, step: int) -> int:
+    """Steps trained of these runs when so many are finished, and the next one is at `step`."""
+    done = sum(part.last_step - part.first_step for part in parts[:n_finished])
+    return done + sum(max(0, step - part.first_step) for part in parts[n_finished : n_finished + 1])
 
 
 def _reached(folder: Path, runs: Sequence[PlannedPart]) -> Place:
@@ -221,11 +277,13 @@ def ledger_of(folder: Path, plan: Plan | None = None) -> list[JobLedger]:
 def status_text(study: str, jobs: Sequence[JobLedger]) -> str:
     """The ledger of a study in a few lines."""
     n_runs, n_done = sum(job.n_runs for job in jobs), sum(job.n_done for job in jobs)
+    rows = [row for job in jobs for row in job.rows]
+    before = [row for job in jobs if not job.n_runs for row in job.rows]
+    jobs = [job for job in jobs if job.n_runs or job.is_running]
     finished = [job for job in jobs if job.n_done == job.n_runs]
     running = [job for job in jobs if job.is_running]
     aside = [job for job in jobs if job.set_aside and not job.is_running]
     n_waiting = len(jobs) - len(finished) - len(running) - len(aside)
-    rows = [row for job in jobs for row in job.rows]
     lost = [row for row in rows if row.outcome in LOST]
     lines = [
         f"study {study}: {n_done} of {n_runs} runs done",
@@ -235,6 +293,8 @@ def status_text(study: str, jobs: Sequence[JobLedger]) -> str:
         f"spent: {_spent(rows)}",
         f"  of it by attempts that failed or were killed: {_spent(lost)}",
     ]
+    if before:
+        lines.append(f"  of it by jobs that the plan had before it was changed: {_spent(before)}")
     lines += _named("running", [_running(job) for job in running])
     lines += _named(
         "set aside (--retry-failed tries them again)",
