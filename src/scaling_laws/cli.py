@@ -126,13 +126,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from scaling_laws.commands.report import write_study_report
+    from scaling_laws.commands.report import write_and_say
     from scaling_laws.commands.sweep import plan_of, refuse, train
     from scaling_laws.study.runs import load_study
 
     plan = plan_of(options)
     failed = train(plan, options)
-    write_study_report(load_study(plan.folder), plan.folder)
+    write_and_say(load_study(plan.folder), plan.folder)
     refuse(failed)
 
 

@@ -16,11 +16,11 @@ from tests.support.fitted_studies import FittedStudy
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.cli import main
-from scaling_laws.commands import report
-from scaling_laws.commands.report import POINTS_A_CURVE, export, thinned, write_study_report
 from scaling_laws.laws.results.study import fit_folder
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import usable_runs
+from scaling_laws.report import export as exports
+from scaling_laws.report.export import POINTS_A_CURVE, export, thinned
 from scaling_laws.report.pictures import (
     KEPT_DPI,
     KEPT_STEP,
@@ -29,6 +29,7 @@ from scaling_laws.report.pictures import (
     Picture,
     smaller_png,
 )
+from scaling_laws.report.study_report import write_study_report
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import LIST_FILE
 from scaling_laws.study.runs import NOT_EXPORTED, Study, load_study
@@ -72,7 +73,7 @@ def test_an_export_carries_nothing_that_lay_in_the_study(synthetic: FittedStudy,
 def test_large_results_are_refused(
     synthetic: FittedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "LARGEST_EXPORT_BYTES", 1000)
+    monkeypatch.setattr(exports, "LARGEST_EXPORT_BYTES", 1000)
     with pytest.raises(InputError, match="nothing was written"):
         export(synthetic.study, synthetic.laws, [], tmp_path / "results")
     assert not (tmp_path / "results").exists()

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from tests.support.synthetic_study import write_synthetic_study
 
-from scaling_laws.commands.report import thinned
 from scaling_laws.laws.results.study import fit_study
+from scaling_laws.report.export import thinned
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import CURVE, CURVE_COLUMNS, loss_column
 from scaling_laws.study.runs import Study, load_study

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,18 +132,18 @@ def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
     from scaling_laws.laws.results.study import fit_folder
     from scaling_laws.report.claims import counted
     from scaling_laws.report.reproduction import reproduced
+    from scaling_laws.report.study_report import laws_text
 
     laws = fit_folder(study)
     result = reproduced(chosen, study, laws)
-    laws_json = json.dumps(laws.to_json(), indent=1, allow_nan=False) + "\n"
     folder, force = _folder(chosen, options), options.force
-    files = {**result.files, "laws.json": laws_json}
+    files = {**result.files, "laws.json": laws_text(laws)}
     write_own_files(folder, files, writer="paper", earlier=EARLIER_PAGE, force=force)
     if result.found:
         print(f"claims: {counted(result.found)}")
     print(f"page: {(folder / 'page.html').resolve()}")
     if (to := _export_folder(chosen, options)) is not None:
-        from scaling_laws.commands.report import export_files, figures_to_keep
+        from scaling_laws.report.export import export_files, figures_to_keep
 
         kept = {name: result.files[name] for name in KEPT_FILES} | figures_to_keep(result.pictures)
         print(f"export: {export_files(kept, to, earlier=EARLIER_EXPORT, force=force)}")

@@ -1,0 +1,85 @@
+"""A study's report: fits, figures, page and summary, written into one folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scaling_laws.laws.results.study import fit_folder
+from scaling_laws.laws.results.types import Laws
+from scaling_laws.report.content import Content, content_of
+from scaling_laws.report.html import FIGURES_FOLDER, page_files
+from scaling_laws.report.tables import headline
+from scaling_laws.report.tensorboard import EVENTS, SUMMARY_RUN, summary_files
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.own_files import (
+    is_laws_file,
+    own_names,
+    refuse_links,
+    require_own_folder,
+    write_own_files,
+)
+from scaling_laws.study.runs import Study
+
+PAGE = "report.html"
+EARLIER_REPORT = ("report.html", "report.md", "laws.json")
+"""What versions without a list of their files left, all of it."""
+
+
+def write_study_report(study: Study, output: Path, *, force: bool = False) -> Content:
+    """Fit, draw and write everything that a study's folder can tell; the page is `report.html`.
+
+    Args:
+        output: the study's own folder, an empty one, or one with an earlier report.
+        force: replace files there that are not known to be ours.
+
+    Raises:
+        InputError: `output` holds other files, or cannot be written to.
+    """
+    shared = output.is_dir() and output.samefile(study.folder)
+    require_own_folder(output, earlier=EARLIER_REPORT, shared=shared, force=force)
+    old_summary = _old_summary(output)
+    content = content_of(study, fit_folder(study))
+    files = {
+        "laws.json": laws_text(content.laws),
+        "runs.csv": study.runs.to_csv(index=False),
+        "headline.md": headline(content.laws).markdown() + "\n",
+        **page_files(content, Path(PAGE).stem),
+        **summary_files(content),
+    }
+    write_own_files(
+        output,
+        files,
+        writer="report",
+        earlier=EARLIER_REPORT,
+        known_by={"laws.json": is_laws_file},
+        shared=shared,
+        force=force,
+    )
+    for path in old_summary:
+        path.unlink(missing_ok=True)
+    return content
+
+
+def _old_summary(output: Path) -> list[Path]:
+    """The TensorBoard files that an earlier version's report left, which named them in no list.
+
+    Raises:
+        InputError: the folder `summary` holds something else, a run of that name perhaps.
+    """
+    refuse_links(output, FIGURES_FOLDER)
+    refuse_links(output, SUMMARY_RUN)
+    folder, ours = output / SUMMARY_RUN, own_names(output)
+    found = [path for path in folder.glob("*") if f"{SUMMARY_RUN}/{path.name}" not in ours]
+    for path in found:
+        if path.is_symlink() or not path.is_file() or not path.name.startswith(EVENTS):
+            raise InputError(
+                f"{folder}: holds {path.name}, and is where the report keeps TensorBoard's files; "
+                "move it away, and run the same command again"
+            )
+    return found
+
+
+def laws_text(laws: Laws) -> str:
+    """The content of a laws.json."""
+    return json.dumps(laws.to_json(), indent=1, allow_nan=False) + "\n"
