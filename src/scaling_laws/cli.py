@@ -19,6 +19,7 @@ from scaling_laws.commands.report import add_report_arguments
 from scaling_laws.commands.sweep import add_study_arguments, add_sweep_arguments
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted
+from scaling_laws.study.names import plain_output, printable
 from scaling_laws.study.records import DISK_ERRORS, not_written
 
 LIGHTNING_VERBS = {
@@ -44,9 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
             lightning(arguments)
             return
         options = _parser().parse_args(arguments)
-        options.verb(options)
+        with plain_output():
+            options.verb(options)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except Interrupted as interrupted:
         print(interrupted.message, file=sys.stderr)

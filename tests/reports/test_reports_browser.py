@@ -168,6 +168,24 @@ def test_print_shows_still_figures(opened: Browser) -> None:
     assert opened.pdf().startswith(b"%PDF")
 
 
+def test_a_script_that_got_into_the_page_does_not_run(browser: Browser, page: Path, tmp_path: Path) -> None:
+    """As if an escape were missing: the policy of the page allows its own scripts alone."""
+    smuggled = (
+        "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
+        "<svg onload=\"document.title = 'owned'\"></svg>"
+        "<a id=trap href=\"javascript:document.title='owned'\">x</a>"
+    )
+    text = page.read_text(encoding="utf-8")
+    hostile = tmp_path / "hostile.html"
+    hostile.write_text(text.replace("</header>", smuggled + "</header>", 1), encoding="utf-8")
+    browser.open(hostile)
+    browser.wait_for(DRAWN)
+    browser.value("document.getElementById('trap').click()")
+    assert browser.value("document.title") != "owned"
+    assert any("Content Security Policy" in error for error in browser.errors)
+    browser.errors.clear()
+
+
 def test_nothing_can_be_sent_away(opened: Browser) -> None:
     buttons = opened.value("[...document.querySelectorAll('.modebar-btn')].map((one) => one.dataset.title)")
     assert buttons

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -189,18 +191,19 @@ def test_same_study_same_bytes(page: Path, synthetic: Any, tmp_path: Path) -> No
 
 
 def test_users_text_is_escaped(tmp_path: Path) -> None:
+    steering = "\u202e\u2066\x1b]0;owned\x07"
     hostile = "</script><script>alert(1)</script><!-- \"'>&amp; $x_$ %{x}"
     folder = write_synthetic_study(
         tmp_path / "study", families=("transformer",), max_sizes=1, horizons=(1e6,)
     )
-    write_question(folder, hostile)
+    write_question(folder, hostile + steering)
     for number, path in enumerate(sorted(folder.glob("*/record.json"))):
         record = read_record(path)
         changed: dict[str, Any] = {
             "name": f"<img src=x onerror=alert({number})>",
-            "family": hostile,
-            "host": hostile,
-            "tags": (hostile, "size"),
+            "family": hostile + steering,
+            "host": hostile + steering,
+            "tags": (hostile + steering, "size"),
             "reason": hostile if record.reason else "",
             "losses": {(hostile if name == "prose" else name): v for name, v in record.losses.items()},
         }
@@ -216,11 +219,25 @@ def test_users_text_is_escaped(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)" in without_scripts(text)
     (embedded_json,) = re.findall(r'id="study-data">(.*?)</script>', text, flags=re.DOTALL)
     data = json.loads(embedded_json)
-    assert data["families"] == [hostile]
-    assert data["experiments"] == sorted([hostile, "size"])
+    assert data["families"] == [hostile + "��" + "�]0;owned�"]
+    assert data["experiments"] == sorted([*data["families"], "size"])
     assert sorted(data["runs"]["run"]) == sorted(study.runs["run"])
     marked = (folder / "report.md").read_text(encoding="utf-8")
     assert not re.search(r"<(script|img|!--)", marked)
+    for shown in (text, marked, *(path.read_text("utf-8") for path in (folder / "figures").glob("*.svg"))):
+        assert not set(steering[:3] + "\x07") & set(shown)
+
+
+def test_the_page_runs_its_own_scripts_and_no_others(page: Path) -> None:
+    """The policy names them by their hashes; what a stranger's text might smuggle in has another."""
+    text = page.read_text(encoding="utf-8")
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)
+    (allowed,) = re.findall(r"script-src ([^;]+);", policy)
+    (own,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    (packed,) = re.findall(r'id="plotly-packed">(.*?)</script>', text, flags=re.DOTALL)
+    scripts = (own.encode(), gzip.decompress(base64.b64decode(packed)))
+    hashes = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in scripts]
+    assert allowed.split() == [f"'sha256-{each}'" for each in hashes]
 
 
 GAPS: dict[str, dict[str, Any]] = {

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from scaling_laws.study.names import terminal
+
 if TYPE_CHECKING:
     from scaling_laws.sweeps.plan.experiments import Plan
     from scaling_laws.sweeps.run.engines import Engine
@@ -43,7 +45,7 @@ def shape_study(plan: Plan, options: argparse.Namespace, engine: Engine, train: 
     settings = search_of(plan)
     correction = correction_of(settings)
     build_corpus(plan.corpus, plan.corpus_folder)
-    with view(Console(quiet=options.quiet), quiet=options.quiet) as watch:
+    with view(Console(quiet=options.quiet, file=terminal()), quiet=options.quiet) as watch:
         search = run_search(
             plan,
             engine,

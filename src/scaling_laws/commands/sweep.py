@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import TimeIsUp
+from scaling_laws.study.names import terminal
 
 if TYPE_CHECKING:
     from scaling_laws.sweeps.plan.experiments import Plan
@@ -198,7 +199,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
         )
     if options.storage and plan.sweep.search is None:
         print("--storage is ignored: only a search has a database; the study's folders are the queue")
-    console = Console(quiet=options.quiet)
+    console = Console(quiet=options.quiet, file=terminal())
     engine = _engine(plan, options)
     console.print(f"corpus {plan.corpus.name}: {plan.corpus_folder}", highlight=False)
     build_corpus(plan.corpus, plan.corpus_folder)

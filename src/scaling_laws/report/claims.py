@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.report.text import NOTHING, Table, with_interval
+from scaling_laws.report.text import NOTHING, Table, plain, with_interval
 
 Verdict = Literal["confirmed", "inconclusive", "contradicted", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("confirmed", "inconclusive", "contradicted", "not measured")
@@ -283,4 +283,5 @@ def _markdown(title: str, found: Findings) -> str:
         f"{place}. `{claim.slug}` **{claim.text}** ({claim.source}). {claim.rule} Runs: `{claim.sweep}`."
         for place, (claim, _) in enumerate(found, start=1)
     )
-    return "\n\n".join([f"# {title}", table.markdown(), table.caption, "## Rules", "\n".join(rules)]) + "\n"
+    blocks = [f"# {plain(title)}", table.markdown(), table.caption, "## Rules", "\n".join(rules)]
+    return "\n\n".join(blocks) + "\n"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.content import Content, Page, content_of
-from scaling_laws.report.interactive import explorer_of
+from scaling_laws.report.interactive import explorer_of, policy_hash
 from scaling_laws.report.markdown import markdown
 from scaling_laws.report.pictures import embedded, picture_files
+from scaling_laws.study.names import printable
 from scaling_laws.study.own_files import write_own_files
 from scaling_laws.study.runs import Study
 
@@ -42,10 +45,15 @@ def page_files(content: Page, name: str) -> dict[str, str | bytes]:
 
     The page opens from disk and loads nothing. The same content gives the same bytes.
     """
+    script = importlib.resources.files("scaling_laws.report").joinpath("interactive.js").read_text("utf-8")
+    explorer = explorer_of(content.tables, content.laws) if isinstance(content, Content) else None
     page = _template().render(
         content=content,
         images=embedded(picture for picture in content.pictures if not picture.note),
-        explorer=explorer_of(content.tables, content.laws) if isinstance(content, Content) else None,
+        explorer=explorer,
+        script=Markup(script),
+        # The page's own script and Plotly, and no other, whoever wrote it into the page.
+        scripts=Markup(f"{policy_hash(script.encode())} {explorer.plotly_hash}" if explorer else "'none'"),
     )
     return {
         f"{name}.html": page,
@@ -59,6 +67,7 @@ def _template() -> jinja2.Template:
         loader=jinja2.PackageLoader("scaling_laws", "report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -66,12 +75,17 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.jinja")
 
 
+def _shown(value: Any) -> Any:
+    """What the page says, without signs that are no characters."""
+    return printable(value, keep="\n") if type(value) is str else value
+
+
 def notation(text: str) -> Markup:
     """Escaped text with the field's symbols set as they are written: alpha_N, N_opt, C^a, (N_c/N)^α_N.
 
     What stands between backticks is code.
     """
-    coded = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text)))
+    coded = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(printable(text, keep="\n"))))
     greek = re.sub(r"\b(alpha|beta|gamma)(?![a-z])", lambda word: GREEK[word[1]], coded)
     lowered = re.sub(r"\b(α|[abNDCBSE])_(opt|crit|min|[NDCSBc])\b", r"\1<sub>\2</sub>", greek)
     return Markup(re.sub(r"\^(α|β|γ|a|b)(<sub>\w+</sub>)?(?!\w)", r"<sup>\1\2</sup>", lowered))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import importlib.resources
 import json
 import math
@@ -24,6 +25,7 @@ from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.pictures import embedded_figure
 from scaling_laws.report.study_tables import StudyTables, c_label, n_label, training_losses
+from scaling_laws.report.text import one_line
 
 CURVE_POINTS = 36_000
 """Of all curves of a page together; none has fewer than `FEWEST_POINTS` if it was measured that often."""
@@ -38,6 +40,7 @@ class Explorer:
     Attributes:
         data: runs, curves, names and colours as JSON, safe inside a script element.
         plotly: the library, compressed, in base64.
+        plotly_hash: of the library, as a content security policy names it.
         families: names to show, in the order of `data`.
         experiments: that asked for a run.
         conventions_N, conventions_C: key -> words.
@@ -48,6 +51,7 @@ class Explorer:
 
     data: Markup
     plotly: str
+    plotly_hash: str
     families: tuple[str, ...]
     experiments: tuple[str, ...]
     conventions_N: Mapping[str, str]
@@ -63,9 +67,11 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
     if tables.complete.empty:
         return None
     data = explorer_data(tables)
+    plotly = importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
     return Explorer(
         data=script_json(data),
-        plotly=_plotly(),
+        plotly=base64.b64encode(gzip.compress(plotly, compresslevel=9, mtime=0)).decode("ascii"),
+        plotly_hash=policy_hash(plotly),
         families=tuple(data["families"]),
         experiments=tuple(data["experiments"]),
         conventions_N={key: words.removeprefix("N, ") for key, words in st.PARAMETER_LABELS.items()},
@@ -102,10 +108,10 @@ def explorer_data(tables: StudyTables) -> dict[str, Any]:
     }
     colours = st.SizeColours([1.0, 10.0]).colours
     return {
-        "runs": columns,
+        "runs": {**columns, "run": [one_line(run) for run in columns["run"]]},
         "curves": _curves(tables, columns["run"]),
-        "families": [st.family_name(family) for family in families],
-        "experiments": experiments,
+        "families": [one_line(st.family_name(family)) for family in families],
+        "experiments": [one_line(name) for name in experiments],
         "colours": [to_hex(colours(step / (COLOUR_STEPS - 1))) for step in range(COLOUR_STEPS)],
         "labels": {**st.PARAMETER_LABELS, **st.COMPUTE_LABELS, "loss": st.LOSS_LABEL},
     }
@@ -174,7 +180,6 @@ def _rounded(value: Any, digits: int) -> float | int | None:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 
 
-def _plotly() -> str:
-    """plotly.min.js as it comes with the package: a third of its size in gzip, in base64."""
-    script = importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
-    return base64.b64encode(gzip.compress(script, compresslevel=9, mtime=0)).decode("ascii")
+def policy_hash(script: bytes) -> str:
+    """A script as a page's content security policy allows it: by its SHA-256."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode('ascii')}'"

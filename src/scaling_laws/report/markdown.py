@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from scaling_laws.report.content import Chapter, Page
-from scaling_laws.report.text import Table
+from scaling_laws.report.text import Table, plain
 
 LONGEST_TABLE = 60
 """Rows; the page has longer ones."""
-COMMAND = r"(`[\w ./-]+`)"
-ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def markdown(content: Page, figures: str) -> str:
@@ -22,17 +19,6 @@ def markdown(content: Page, figures: str) -> str:
         figures: the folder with each figure as `<name>.png`, relative to the file.
     """
     return "\n\n".join(_blocks(content, figures)) + "\n"
-
-
-def plain(text: str) -> str:
-    """Text on one line in which no HTML, formula, emphasis or link begins, and no code but a command's."""
-    words = re.split(COMMAND, " ".join(text.split()))
-    return "".join(part if place % 2 else _escaped(part) for place, part in enumerate(words))
-
-
-def _escaped(text: str) -> str:
-    entities = re.sub("[&<>]", lambda sign: ESCAPED[sign[0]], text)
-    return re.sub(r"([\\`*$]|\](?=[(\[:])|\b_|_\b|~~)", r"\\\1", entities)
 
 
 def _blocks(content: Page, figures: str) -> Iterator[str]:
@@ -65,11 +51,7 @@ def _chapter(chapter: Chapter, figures: str) -> Iterator[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    shown = Table(
-        columns=tuple(plain(column) for column in table.columns),
-        rows=tuple(tuple(plain(cell) for cell in row) for row in table.rows[:LONGEST_TABLE]),
-    )
-    yield shown.markdown()
+    yield Table(columns=table.columns, rows=table.rows[:LONGEST_TABLE]).markdown()
     if (more := len(table.rows) - LONGEST_TABLE) > 0:
         yield f"And {more} more rows in the page."
     if table.caption:

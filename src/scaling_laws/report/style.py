@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
 from scaling_laws.models.families import FAMILIES, LABELS
-from scaling_laws.report.text import short, tex
+from scaling_laws.report.text import one_line, short, tex
 from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 
 Arguments = ParamSpec("Arguments")
@@ -113,7 +113,7 @@ def note(title: str, text: str) -> Figure:
     figure.text(
         0.5,
         0.34,
-        textwrap.fill(text, 110, break_on_hyphens=False),
+        textwrap.fill(one_line(text), 110, break_on_hyphens=False),
         ha="center",
         va="center",
         color=INK,
@@ -126,7 +126,14 @@ def note_in(axes: Axes, text: str) -> None:
     """Say in one panel of a figure why it is empty, in place of its axes."""
     axes.set_axis_off()
     where: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(0.5, 0.5, textwrap.fill(text, 42, break_on_hyphens=False), color=INK, parse_math=False, **where)
+    axes.text(
+        0.5,
+        0.5,
+        textwrap.fill(one_line(text), 42, break_on_hyphens=False),
+        color=INK,
+        parse_math=False,
+        **where,
+    )
 
 
 # --- families and sizes ---------------------------------------------------------------------------
@@ -148,12 +155,12 @@ def family_style(family: str, families: Sequence[str]) -> dict[str, Any]:
 
 
 def family_name(family: str) -> str:
-    return "All runs" if family == "all" else LABELS.get(family, family)
+    return "All runs" if family == "all" else LABELS.get(family, one_line(family))
 
 
 def plain(name: str) -> str:
     """A user's name for a label: a dollar is a dollar, and a leading underscore does not hide it."""
-    return " " * name.startswith("_") + name.replace("$", r"\$")
+    return " " * name.startswith("_") + one_line(name).replace("$", r"\$")
 
 
 class SizeColours:

@@ -21,6 +21,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from scaling_laws.report import findings
 from scaling_laws.report.content import Content
 from scaling_laws.report.tensorboard_layout import Charts, categories
+from scaling_laws.report.text import plain
 
 SUMMARY_RUN = "summary"
 """Name of the TensorBoard run: a folder beside the study's runs, without a record.json."""
@@ -34,10 +35,12 @@ def summary_files(content: Content) -> dict[str, bytes]:
     """The content of the run `summary`'s one file, by its name in the study's folder."""
     plans = findings.next_runs(content.tables, content.laws).table
     values = [
-        _text("answer", "\n\n".join(content.answer)),
+        _text("answer", "\n\n".join(map(plain, content.answer))),
         _text("headline", content.headline.markdown()),
         _text("what to train next", plans.markdown()),
-        _text("figures", "\n".join(f"- **{each.name}**: {each.description}" for each in content.pictures)),
+        _text(
+            "figures", "\n".join(f"- **{each.name}**: {plain(each.description)}" for each in content.pictures)
+        ),
     ]
     for picture in content.pictures:
         width, height = picture.pixels

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scaling_laws.study.names import printable
+
 NOTHING = "–"
+COMMAND = r"(`[\w ./-]+`)"
+ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 NIL = 1e-10
 """Below this a parameter has gone to zero: an E of 1e-13 nats is none."""
 
@@ -78,16 +83,34 @@ class Table:
 
     def text(self) -> str:
         """Aligned for a terminal."""
-        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
-        lines = [self.columns, tuple("-" * width for width in widths), *self.rows]
+        columns, *rows = (tuple(map(one_line, line)) for line in (self.columns, *self.rows))
+        widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+        lines = [columns, tuple("-" * width for width in widths), *rows]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in lines
         )
 
     def markdown(self) -> str:
-        """A GitHub table; a bar in a cell is escaped."""
-        lines = [self.columns, ("---",) * len(self.columns), *self.rows]
+        """A GitHub table, its cells `plain`; a bar in one is escaped."""
+        columns, *rows = (tuple(map(plain, line)) for line in (self.columns, *self.rows))
+        lines = [columns, ("---",) * len(columns), *rows]
         return "\n".join(
             "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
         )
+
+
+def one_line(text: str) -> str:
+    """Text that breaks no line and steers no terminal, its spaces as they are."""
+    return printable(re.sub(r"[\r\n\t\v\f]+", " ", text))
+
+
+def plain(text: str) -> str:
+    """Markdown on one line: no HTML, formula, emphasis or link begins in it, and no code but a command's."""
+    words = re.split(COMMAND, printable(" ".join(text.split())))
+    return "".join(part if place % 2 else _escaped(part) for place, part in enumerate(words))
+
+
+def _escaped(text: str) -> str:
+    entities = re.sub("[&<>]", lambda sign: ESCAPED[sign[0]], text)
+    return re.sub(r"([\\`*$]|\](?=[(\[:])|\b_|_\b|~~)", r"\\\1", entities)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 from scaling_laws.study.errors import InputError
 
@@ -53,6 +57,39 @@ def printable(text: str, *, keep: str = "") -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(sign if sign in keep or _is_shown(sign) else SHOWN_INSTEAD for sign in text)
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """While entered, what is printed steers no terminal, whoever's names and texts it holds."""
+    before = sys.stdout
+    sys.stdout = _Plain(before)
+    try:
+        yield
+    finally:
+        sys.stdout = before
+
+
+def terminal() -> TextIO:
+    """Standard output for a program's own live view, which steers the terminal, inside `plain_output`, too.
+
+    Its texts go through `printable`.
+    """
+    return sys.stdout.stream if isinstance(sys.stdout, _Plain) else sys.stdout
+
+
+class _Plain:
+    """A stream of text whose signs are all characters, line breaks and tabs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(printable(text.replace("\r\n", "\n"), keep="\n\t"))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def _is_shown(sign: str) -> bool:

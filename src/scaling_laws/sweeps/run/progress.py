@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from scaling_laws.study.names import printable
 from scaling_laws.study.records import MAIN_CORPUS, RunRecord, loss_column
 from scaling_laws.sweeps.plan.experiments import Job, Plan, PlannedRun
 from scaling_laws.sweeps.run.curve_tail import last_row, reached_step
@@ -96,7 +97,7 @@ class QuietView:
 
     def __call__(self, progress: Progress) -> None:
         for note in progress.notes[self._n_noted :]:
-            print(note, file=sys.stderr, flush=True)
+            print(printable(note), file=sys.stderr, flush=True)
         self._n_noted = len(progress.notes)
 
 
@@ -115,7 +116,7 @@ class LiveView:
             return
         self._drawn_s = time.monotonic()
         for note in progress.notes[self._n_noted :]:
-            self._live.console.print(note, highlight=False)
+            self._live.console.print(printable(note), highlight=False, markup=False)
         self._n_noted = len(progress.notes)
         rows = {name: _RunningRow.read(progress, running) for name, running in progress.running.items()}
         share = _share_done(progress, rows)
@@ -186,7 +187,7 @@ class LogView:
             self._print(_summary(progress, _share_done(progress, rows), self._share_at_start))
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
