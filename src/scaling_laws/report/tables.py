@@ -18,7 +18,7 @@ from scaling_laws.laws.published import (
     KAPLAN_TABLE_6,
     ReportedExponent,
 )
-from scaling_laws.laws.results.types import NOT_MEASURED, FittedLaw, LawCertificate, Laws
+from scaling_laws.laws.results.types import FittedLaw, LawCertificate, Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.formulas import FORM_NAMES, value_with_interval
 from scaling_laws.report.study_tables import StudyTables
@@ -403,7 +403,7 @@ def critical_batch(laws: Laws) -> Table:
 def _batch_sentences(laws: Laws) -> Iterator[str]:
     for family in laws.families:
         law, name = laws.of(family).critical_batch, st.family_name(family)
-        if law.reason == NOT_MEASURED:
+        if not law.measured:
             continue
         if law.reason:
             yield f"{name}: no critical batch: {law.reason}."

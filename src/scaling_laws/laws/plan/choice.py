@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scaling_laws.laws.fit.intervals import Bootstrap
 from scaling_laws.laws.forms.catalogue import JOINT_FORMS
 from scaling_laws.laws.forms.joint import Chinchilla, JointLaw
-from scaling_laws.laws.results.types import FamilyLaws, FittedLaw, Laws
 from scaling_laws.study.errors import InputError
+
+if TYPE_CHECKING:
+    from scaling_laws.laws.results.types import FamilyLaws, FittedLaw, Laws
 
 LABELS = {form.form: form.label for form in sorted(JOINT_FORMS, key=lambda form: form is not Chinchilla)}
 """Laws of N and D; the first that is identified is taken where nothing decides."""

@@ -6,7 +6,7 @@ The answer of a `laws.json`, of a published law, and of all published laws side 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,9 +21,11 @@ from scaling_laws.laws.plan.question import Question, TrainingPlan
 from scaling_laws.laws.plan.rules import with_porian, with_recipe
 from scaling_laws.laws.plan.solve import answer
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN
-from scaling_laws.laws.results.types import Laws
 from scaling_laws.study.conventions import N_CONVENTIONS
 from scaling_laws.study.errors import InputError
+
+if TYPE_CHECKING:
+    from scaling_laws.laws.results.types import Laws
 
 Source = Literal["kaplan", "chinchilla", "besiroglu"]
 SOURCES: tuple[Source, ...] = ("kaplan", "chinchilla", "besiroglu")

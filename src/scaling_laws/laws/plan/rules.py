@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from scaling_laws.laws.fit.intervals import LEVEL, Interval, percentile_interval
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.plan.question import TrainingPlan
-from scaling_laws.laws.results.types import NOT_MEASURED, FamilyLaws, UsedRate
+
+if TYPE_CHECKING:
+    from scaling_laws.laws.results.types import FamilyLaws, UsedRate
 
 PORIAN_RANGE = (25e6, 110e6)
 """N of the sweeps that Porian et al. 2024 fitted their rules to."""
@@ -114,7 +117,7 @@ def with_recipe(plan: TrainingPlan, laws: FamilyLaws) -> TrainingPlan:
 
 def _batch(plan: TrainingPlan, laws: FamilyLaws) -> tuple[float | None, Interval, str]:
     """Tokens a step, its interval and where it comes from."""
-    scanned = None if laws.critical_batch.reason == NOT_MEASURED else laws.critical_batch
+    scanned = laws.critical_batch if laws.critical_batch.measured else None
     why_not = ""
     for fit in (laws.fit(CriticalBatch.form), scanned):
         if fit is None:

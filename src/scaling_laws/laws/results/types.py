@@ -183,6 +183,11 @@ class CriticalBatchLaw:
     reason: str
     resamples: Draws = field(default_factory=dict)
 
+    @property
+    def measured(self) -> bool:
+        """Whether anybody looked for it in these runs."""
+        return self.reason != NOT_MEASURED
+
     @cached_property
     def law(self) -> Any:
         """The law at the optimum; None unless identified."""
