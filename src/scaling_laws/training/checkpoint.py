@@ -22,7 +22,15 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
 from scaling_laws.study.records import write_atomically
-from scaling_laws.training.checkpoint_folder import META, assemble, is_whole_folder, move, remove
+from scaling_laws.training.checkpoint_folder import (
+    CODE,
+    META,
+    assemble,
+    folder_holds_code,
+    is_whole_folder,
+    move,
+    remove,
+)
 from scaling_laws.training.kept_weights import are_finite, trained_weights
 from scaling_laws.training.recorder import RunRecorder
 
@@ -54,7 +62,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         target = Path(path)
         if target.is_dir():
-            checkpoint = assemble(target) if is_whole_folder(target) else None
+            checkpoint = _assembled(target) if is_whole_folder(target) else None
         else:
             checkpoint = _read_file(target, map_location)
         if checkpoint is None:
@@ -96,8 +104,30 @@ def _read_file(path: Path, map_location: Any) -> dict[str, Any] | None:
         raise InputError(f"{path}: the checkpoint could not be read ({error.strerror})") from error
     if not _is_intact(content):
         return None
-    checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+    try:
+        checkpoint: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location=map_location, weights_only=True
+        )
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: {CODE}") from error
     return checkpoint
+
+
+def _assembled(folder: Path) -> dict[str, Any]:
+    if folder_holds_code(folder):
+        raise InputError(f"{folder}: {CODE}")
+    return assemble(folder)
+
+
+def holds_code(path: Path) -> bool:
+    """Whether a whole checkpoint, file or folder, holds something that runs when it is unpickled."""
+    if path.is_dir():
+        return folder_holds_code(path)
+    try:
+        torch.load(path, map_location="meta", mmap=True, weights_only=True)
+    except pickle.UnpicklingError:
+        return True
+    return False
 
 
 def _is_intact(content: bytes) -> bool:
@@ -247,15 +277,17 @@ def last_good_checkpoint(run_folder: Path) -> Path:
 
 
 def newest_whole(run_folder: Path) -> Path | None:
-    """The checkpoint to resume a run from: `last.ckpt`, or `previous.ckpt` where that is damaged.
+    """The checkpoint to resume a run from: `last.ckpt`, or `previous.ckpt` where that cannot be used.
 
-    A damaged one is named on standard error.
+    A damaged one, and one that holds code, is named on standard error.
     """
     for name in ("last.ckpt", "previous.ckpt"):
         path = checkpoint_folder(run_folder) / name
         if is_whole(path):
-            return path
-        if path.exists():
+            if not holds_code(path):
+                return path
+            print(f"{path}: {CODE}; an older state is taken", file=sys.stderr)
+        elif path.exists():
             print(f"{path}: is damaged (its SHA-256 differs); an older state is taken", file=sys.stderr)
     return None
 

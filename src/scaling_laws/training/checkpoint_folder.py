@@ -6,8 +6,10 @@ do not agree with its manifest is never used. This file and torch alone know wha
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import pickle
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,10 +17,23 @@ from typing import Any
 
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
 from scaling_laws.study.records import sha256_of, write_atomically
 
 MANIFEST = "manifest.json"
+LAYOUT_FILE = ".metadata"
+"""Torch's name for which tensor lies where; it is a pickle."""
+_METADATA, _FILES = "torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem"
+LAYOUT = {
+    *((_METADATA, name) for name in ("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties")),
+    *((_METADATA, f"{kind}StorageMetadata") for kind in ("Tensor", "Chunk", "Bytes")),
+    *((_METADATA, "_MEM_FORMAT_ENCODING"), (_FILES, "_StorageInfo"), ("torch", "Size")),
+    *(("torch", name) for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
+    *(("torch.serialization", "_get_layout"), ("pathlib", "PosixPath"), ("collections", "OrderedDict")),
+}
+"""Module and name of all that it may mention."""
+CODE = "holds something other than weights, which would be run; do not open it"
 META = "meta.pt"
 """Lightning's name for what is no tensor of a rank: step, loops, callbacks."""
 
@@ -40,6 +55,39 @@ def is_whole_folder(folder: Path) -> bool:
         return bool(expected == _digests(folder))
     except (OSError, ValueError):
         return False
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads what torch writes of a sharded checkpoint's layout, and calls nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in LAYOUT:
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of a checkpoint's layout")
+        return super().find_class(module, name)
+
+
+def folder_holds_code(folder: Path) -> bool:
+    """Whether torch would run somebody's code if it read this folder: layout and values are pickles."""
+    listed = {path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
+    try:
+        torch.load(folder / META, map_location="meta", weights_only=True)
+        with open(folder / LAYOUT_FILE, "rb") as file:
+            layout = _PlainUnpickler(file).load()
+        for index, stored in layout.storage_data.items():
+            if stored.relative_path not in listed or stored.transform_descriptors:
+                return True
+            if type(layout.state_dict_metadata[index.fqn]) is BytesStorageMetadata:
+                content = _part(folder / stored.relative_path, stored.offset, stored.length)
+                torch.load(io.BytesIO(content), map_location="meta", weights_only=True)
+    except (pickle.UnpicklingError, AttributeError, KeyError, TypeError):
+        return True
+    return False
+
+
+def _part(file: Path, offset: int, n_bytes: int) -> bytes:
+    with open(file, "rb") as content:
+        content.seek(offset)
+        return content.read(n_bytes)
 
 
 def assemble(folder: Path) -> dict[str, Any]:

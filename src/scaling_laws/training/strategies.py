@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import fully_shard
 
 from scaling_laws.study.errors import InputError
-from scaling_laws.training.checkpoint_folder import is_whole_folder, remove, seal
+from scaling_laws.training.checkpoint_folder import CODE, folder_holds_code, is_whole_folder, remove, seal
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
@@ -72,6 +72,8 @@ class FullyShardedStrategy(ModelParallelStrategy):
             return self._load_whole(self.checkpoint_io.load_checkpoint(path))
         if not self.broadcast(self.is_global_zero and is_whole_folder(path)):
             raise InputError(f"{path}: the checkpoint is damaged (its SHA-256 differ); use an older one")
+        if self.broadcast(self.is_global_zero and folder_holds_code(path)):
+            raise InputError(f"{path}: {CODE}")
         checkpoint = super().load_checkpoint(path, weights_only)
         ours: Any = self.checkpoint_io
         ours.require_own(checkpoint, path)

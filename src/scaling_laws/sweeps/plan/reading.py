@@ -17,6 +17,7 @@ from scaling_laws.sweeps.plan.sweep_file import Sweep
 
 SCALES = Path("configs/scales")
 PAPERS = Path("configs/papers")
+CLASS, HIDDEN_CLASS = "class_path", "class_path of a training"
 Content = dict[str, Any]
 
 
@@ -34,7 +35,12 @@ def load_sweep(path: Path, *, scale: str | None = None, budget: str | None = Non
         content = _completed(_read(path), scale, budget)
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(Sweep)
-        return Sweep(**vars(parser.instantiate(parser.parse_object(content))))
+        sweep = Sweep(**vars(parser.instantiate(parser.parse_object(_without_classes(content)))))
+        for section in (sweep.trainer, *(model.shape for ladder in sweep.ladders for model in ladder.models)):
+            given = _renamed(section, HIDDEN_CLASS, CLASS)
+            section.clear()
+            section.update(given)
+        return sweep
     except (ArgumentError, InputError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
 
@@ -69,6 +75,37 @@ def _read(path: Path) -> Content:
     if not isinstance(content, dict):
         raise InputError("holds no keys; configs/sweeps/ has examples")
     return content
+
+
+def _without_classes(content: Content) -> Content:
+    """The file, its callbacks, loggers and arguments of networks being mappings that name no class.
+
+    Trainings make objects of them; the parser would make them here, whatever they are.
+    """
+    changed = {**content, "trainer": _renamed(content.get("trainer", {}), CLASS, HIDDEN_CLASS)}
+    if isinstance(content.get("ladders"), list):
+        changed["ladders"] = _renamed_in_shapes(content["ladders"])
+    return changed
+
+
+def _renamed_in_shapes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_renamed_in_shapes(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _renamed(each, CLASS, HIDDEN_CLASS) if key == "shape" else _renamed_in_shapes(each)
+        for key, each in value.items()
+    }
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    """The same with another key instead of one, at any depth."""
+    if isinstance(value, list):
+        return [_renamed(each, old, new) for each in value]
+    if isinstance(value, dict):
+        return {new if key == old else key: _renamed(each, old, new) for key, each in value.items()}
+    return value
 
 
 def _moved(path: Path) -> str:
