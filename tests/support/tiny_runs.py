@@ -116,6 +116,11 @@ def assert_equal(one: Any, other: Any, where: str) -> None:
 def assert_same_run(one: Path, other: Path) -> None:
     """Bitwise equal final states, curves, positions and records, wall-clock fields aside."""
     assert_same_state(one / "checkpoints" / "final.ckpt", other / "checkpoints" / "final.ckpt")
+    assert_same_tables(one, other)
+
+
+def assert_same_tables(one: Path, other: Path) -> None:
+    """Bitwise equal curves, positions and records, wall-clock fields aside."""
     for file in ("curve.csv", "position_losses.csv"):
         tables = [
             pd.read_csv(folder / file).drop(columns=WALL_CLOCK, errors="ignore") for folder in (one, other)

@@ -168,6 +168,7 @@ def test_one_failing_training_does_not_stop_the_others(
     victim = planned.jobs[1].runs[0].name
     blocked = planned.folder / victim / "curve.csv"
     blocked.mkdir(parents=True)  # a folder where a file must go
+    (planned.folder / lease.LOCK_FILE).touch()  # the study has begun before
     with pytest.raises(SystemExit) as stopped:
         main(arguments(sweep_file))
     assert stopped.value.code == 2

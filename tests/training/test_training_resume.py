@@ -18,17 +18,23 @@ from tests.support.tiny_runs import (
     STEPS,
     assert_same_run,
     assert_same_state,
+    assert_same_tables,
     config,
     fail_in_step,
     stop_in_step,
+    weights,
 )
 
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.study.interrupts import Interrupted
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.interrupts import Interrupted, StopSignals
 from scaling_laws.study.records import read_record
 from scaling_laws.training.checkpoint import RunCheckpoints
+from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk
+
+KEEP_TRUNK = {"keep": "trunk"}
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +200,52 @@ def test_a_branch_without_its_trunks_checkpoint_is_trained_from_the_start(
     train_trunk([trunk, branch])
     assert_same_run(undisturbed["transformer"], tmp_path / "branch")
     assert read_record(tmp_path / "branch" / "record.json").trained_tokens == STEPS * 4 * 32
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_longer_horizon_goes_on_from_the_state_that_was_kept(
+    undisturbed: dict[str, Path], byte_corpus: TokenCorpus, tmp_path: Path, family: str
+) -> None:
+    """It is the run from the start, but for what it trains itself; interrupted in the middle, too."""
+    short = config(byte_corpus, tmp_path / "short", family, steps=STEPS // 2) | {"checkpoints": KEEP_TRUNK}
+    train_trunk([short])
+    start = round(0.8 * STEPS / 2)
+    assert kept(tmp_path / "short") == {"final.ckpt", f"step_{start:08d}.ckpt"}
+    longer = config(byte_corpus, tmp_path / "longer", family) | {"checkpoints": KEEP_TRUNK}
+    stop_in_step([longer, short], 0, start + 3)
+    train_trunk([longer, short])
+    folder = tmp_path / "longer"
+    torch.testing.assert_close(weights(folder), weights(undisturbed[family]), rtol=0, atol=0)
+    assert_same_tables(undisturbed[family], folder)
+    assert read_record(folder / "record.json").trained_tokens == (STEPS - start) * 4 * 32
+    assert kept(folder) == {"final.ckpt", f"step_{round(0.8 * STEPS):08d}.ckpt"}
+    assert kept(tmp_path / "short") == {"final.ckpt"}  # the longer one is what a still longer one needs
+
+
+def test_final_weights_are_kept_without_moments_or_not_at_all(
+    undisturbed: dict[str, Path], byte_corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    whole = (undisturbed["transformer"] / "checkpoints" / "final.ckpt").stat().st_size
+    for keep in ("weights", "nothing"):
+        planned = config(byte_corpus, tmp_path / keep) | {"checkpoints": {"keep": keep}}
+        train_trunk([planned])
+        assert_same_tables(undisturbed["transformer"], tmp_path / keep)
+    assert kept(tmp_path / "nothing") == set()
+    final = tmp_path / "weights" / "checkpoints" / "final.ckpt"
+    assert final.stat().st_size < whole / 2
+    torch.testing.assert_close(
+        weights(tmp_path / "weights"), weights(undisturbed["transformer"]), rtol=0, atol=0
+    )
+    longer = training_cli(config(byte_corpus, tmp_path / "longer"))
+    with StopSignals() as signals, pytest.raises(InputError, match="holds weights without the optimiser"):
+        longer.train(final, signals, own=False)
+
+
+def kept(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "checkpoints").glob("*")}
 
 
 def test_a_checkpoint_loads_as_plain_weights(undisturbed: dict[str, Path]) -> None:

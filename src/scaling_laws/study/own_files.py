@@ -27,6 +27,8 @@ KEPT_HASHES = 3
 """Of a file: the new one and those before it. A write that was interrupted leaves one of them."""
 CHECKPOINTS = "checkpoints"
 """A run's folder of them."""
+STEP_CHECKPOINT = "step_{:08d}.ckpt"
+"""The state after a step, from which cooldown branches or a longer horizon go on."""
 TEMPORARY = (".building-",)
 """How the names begin of what an interrupted build leaves."""
 

@@ -13,7 +13,7 @@ import pickle
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -21,6 +21,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
+from scaling_laws.study.own_files import STEP_CHECKPOINT
 from scaling_laws.study.records import write_atomically
 from scaling_laws.training.checkpoint_folder import (
     CODE,
@@ -32,8 +33,10 @@ from scaling_laws.training.checkpoint_folder import (
     remove,
 )
 from scaling_laws.training.kept_weights import are_finite, trained_weights
+from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.recorder import RunRecorder
 
+Keep = Literal["state", "weights", "trunk", "nothing"]
 VERSION = 1
 """Of what a checkpoint's callbacks hold; another version is refused."""
 
@@ -148,10 +151,15 @@ class RunCheckpoints(pl.Callback):
     Args:
         every_s: seconds between two saves of `last.ckpt`.
         at_steps: steps after which `step_<n>.ckpt` is kept: where cooldown branches leave the trunk.
+        keep: what the end leaves: the whole `state`; `weights` without the optimiser's moments; these, and
+            the state before the cooldown, from which a longer horizon goes on (`trunk`); or `nothing`.
     """
 
-    def __init__(self, every_s: float = 20.0, at_steps: list[int] | None = None) -> None:
+    def __init__(
+        self, every_s: float = 20.0, at_steps: list[int] | None = None, keep: Keep = "state"
+    ) -> None:
         self.every_s = every_s
+        self.keep = keep
         self.at_steps = frozenset(at_steps or ())
         self.identity = ""
         """Hash of the configuration that decides the weights; set by `TrainingCLI`."""
@@ -161,6 +169,7 @@ class RunCheckpoints(pl.Callback):
         self._saved_step = -1
         self._saved_s = 0.0
         self._random_state: dict[str, Any] = {}
+        self._without_moments = False
 
     def state_dict(self) -> dict[str, Any]:
         """Whose checkpoint it is, and the state of the random generators: dropout must go on where it was."""
@@ -177,7 +186,25 @@ class RunCheckpoints(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._random_state = state_dict["random"]
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._without_moments:
+            checkpoint["optimizer_states"] = []
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.training and not checkpoint.get("optimizer_states", True):
+            raise InputError(
+                f"{trainer.ckpt_path}: holds weights without the optimiser's moments, from which no training "
+                "goes on; a sweep with keep: trunk keeps the state before the cooldown"
+            )
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.keep == "trunk":
+            assert isinstance(pl_module, LanguageModel)
+            self.at_steps |= {pl_module.schedule.cooldown_start(trainer.max_steps)}
         self.folder = checkpoint_folder(Path(trainer.default_root_dir))
         if trainer.is_global_zero:
             # What a kill in the middle of a write left; from the start, also what an earlier training left.
@@ -211,7 +238,7 @@ class RunCheckpoints(pl.Callback):
         at_step = step in self.at_steps
         if (due or at_step or signal_number) and _is_finite(trainer, pl_module):
             if at_step:
-                _save(trainer, self.folder / f"step_{step:08d}.ckpt")
+                _save(trainer, self.folder / STEP_CHECKPOINT.format(step))
             if due or signal_number:
                 self._save_last(trainer)
         if signal_number:
@@ -224,15 +251,24 @@ class RunCheckpoints(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not _is_finite(trainer, pl_module):
             return
+        if self.keep == "nothing":
+            return
         root = Path(trainer.default_root_dir)
+        self._without_moments = self.keep != "state"
         _save(trainer, last_good_checkpoint(root) if has_diverged(trainer) else final_checkpoint(root))
+        self._without_moments = False
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         root = Path(trainer.default_root_dir)
         last_good = last_good_checkpoint(root)
-        if has_diverged(trainer) and not last_good.exists() and (newest := newest_whole(root)):
+        if (
+            has_diverged(trainer)
+            and self.keep != "nothing"
+            and not last_good.exists()
+            and (newest := newest_whole(root))
+        ):
             move(newest, last_good)
         for name in ("last.ckpt", "previous.ckpt"):
             remove(self.folder / name)

@@ -98,7 +98,8 @@ def assemble(folder: Path) -> dict[str, Any]:
         tensors = torch.load(together, weights_only=True)
     checkpoint: dict[str, Any] = torch.load(folder / META, weights_only=True)
     # The optimizer's state has names of weights where a single device has numbers; torch goes by their order.
-    return checkpoint | {"state_dict": tensors["state_dict"], "optimizer_states": [tensors["optimizer_0"]]}
+    moments = [tensors["optimizer_0"]] if "optimizer_0" in tensors else []
+    return checkpoint | {"state_dict": tensors["state_dict"], "optimizer_states": moments}
 
 
 def move(source: Path, target: Path) -> None:

@@ -43,10 +43,11 @@ class ProbeLosses:
         self._steps: list[int] = []
         self._losses: list[np.ndarray] = []
         if step and self.path.exists():
-            for past, losses in zip(*_read(self.path, self._windows), strict=True):
-                if past <= step:
-                    self._steps.append(int(past))
-                    self._losses.append(losses)
+            steps, losses = _read(self.path, self._windows)
+            self._steps = [int(past) for past in steps if past <= step]
+            self._losses = list(losses[: len(self._steps)])
+            if self.writes and len(self._steps) < len(steps):  # should the run end before its next evaluation
+                self._write()
 
     def add(self, step: int, loss_nats: Tensor) -> None:
         """Add the losses (W, T) of an evaluation and write the file."""
@@ -54,6 +55,12 @@ class ProbeLosses:
             return
         self._steps.append(step)
         self._losses.append(loss_nats.float().cpu().numpy())
+        self._write()
+
+    def _write(self) -> None:
+        if not self._steps:
+            self.path.unlink(missing_ok=True)
+            return
         content = io.BytesIO()
         np.savez(
             content,

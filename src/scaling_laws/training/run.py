@@ -16,7 +16,7 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
-from scaling_laws.study.own_files import refuse_links_in
+from scaling_laws.study.own_files import STEP_CHECKPOINT, refuse_links_in
 from scaling_laws.study.records import check_file, finished_record, read_record, write_atomically
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.training import probe, snapshots
@@ -48,13 +48,7 @@ def train_trunk(
     starts = {_folder(branch): _cooldown_start(branch) for branch in branches}
     with StopSignals() as signals:
         if not is_done(trunk):
-            _train(
-                trunk,
-                newest_whole(_folder(trunk)),
-                signals,
-                keep_steps=set(starts.values()),
-                before_record=before_record,
-            )
+            _train_trunk(trunk, branches, signals, before_record)
         for branch in branches:
             if is_done(branch):
                 continue
@@ -63,6 +57,56 @@ def train_trunk(
             _train_branch(branch, starts[_folder(branch)], trunk, signals, before_record)
     for start in starts.values():
         remove(_step_checkpoint(trunk, start))
+    if is_whole(_step_checkpoint(trunk, _cooldown_start(trunk))):
+        for branch in branches:  # a longer horizon goes on from the longest
+            remove(_step_checkpoint(branch, starts[_folder(branch)]))
+
+
+def _train_trunk(
+    trunk: dict[str, Any],
+    branches: Sequence[Mapping[str, Any]],
+    signals: StopSignals,
+    before_record: Callable[[], None] | None,
+) -> None:
+    """Train the longest run, from its own newest checkpoint or from what a shorter trunk has kept for it."""
+    checkpoint, start = newest_whole(_folder(trunk)), 0
+    own = checkpoint is not None
+    shorter = _kept_for_longer(branches)
+    if shorter is not None:
+        start = _cooldown_start(shorter)
+        if not own:
+            checkpoint = _step_checkpoint(shorter, start)
+            _take_over_tables(_folder(shorter), _folder(trunk))
+    _train(
+        trunk,
+        checkpoint,
+        signals,
+        own=own or checkpoint is None,
+        keep_steps={_cooldown_start(branch) for branch in branches},
+        shared_steps=start,
+        before_record=before_record,
+    )
+
+
+def _kept_for_longer(branches: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The branch of most steps that was a trunk before, and kept its state before its cooldown."""
+    kept = [
+        branch
+        for branch in branches
+        if is_done(branch) and is_whole(_step_checkpoint(branch, _cooldown_start(branch)))
+    ]
+    return max(kept, key=_cooldown_start, default=None)
+
+
+def _take_over_tables(source: Path, folder: Path) -> None:
+    """Begin a run with the rows of another, which it shares a trunk with; the checkpoint says how many."""
+    refuse_links_in(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = read_record(source / "record.json")
+    for name in ("curve.csv", "position_losses.csv", probe.FILE_NAME, snapshots.FILE_NAME):
+        if (source / name).exists():
+            check_file(source / name, record)
+            write_atomically(folder / name, (source / name).read_bytes())
 
 
 def _train_branch(
@@ -82,21 +126,17 @@ def _train_branch(
     own = checkpoint is not None
     if not own and leaves_trunk:
         checkpoint = at_start
-        refuse_links_in(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        record = read_record(_folder(trunk) / "record.json")
-        for name in ("curve.csv", "position_losses.csv", probe.FILE_NAME, snapshots.FILE_NAME):
-            if (_folder(trunk) / name).exists():
-                check_file(_folder(trunk) / name, record)
-                write_atomically(folder / name, (_folder(trunk) / name).read_bytes())
+        _take_over_tables(_folder(trunk), folder)
     shared_steps = start if leaves_trunk else 0
     _train(branch, checkpoint, signals, own=own, shared_steps=shared_steps, before_record=before_record)
 
 
-def first_step(config: Mapping[str, Any], trunk: Mapping[str, Any]) -> int:
-    """Steps that `train_trunk` lets a run of this trunk take over from it: 0 for the trunk itself."""
+def first_step(config: Mapping[str, Any], configs: Sequence[Mapping[str, Any]]) -> int:
+    """Steps that `train_trunk(configs)` lets one of these runs take over from another."""
+    trunk, *branches = configs
     if _folder(config) == _folder(trunk):
-        return 0
+        shorter = _kept_for_longer(branches)
+        return 0 if shorter is None else _cooldown_start(shorter)
     start = _cooldown_start(config)
     return start if not is_done(trunk) or _step_checkpoint(trunk, start).exists() else 0
 
@@ -163,7 +203,7 @@ def _cooldown_start(config: Mapping[str, Any]) -> int:
 
 
 def _step_checkpoint(trunk: Mapping[str, Any], step: int) -> Path:
-    return checkpoint_folder(_folder(trunk)) / f"step_{step:08d}.ckpt"
+    return checkpoint_folder(_folder(trunk)) / STEP_CHECKPOINT.format(step)
 
 
 def use_one_thread() -> None:

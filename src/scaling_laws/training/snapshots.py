@@ -105,7 +105,10 @@ class Snapshots(pl.Callback):
         self.path = Path(trainer.default_root_dir) / FILE_NAME
         sharded = isinstance(trainer.strategy, FullyShardedStrategy)
         self._looks = trainer.is_global_zero and not sharded and bool(self.histograms or self.sample_tokens)
-        self._taken = _read(self.path, trainer.global_step) if self._looks and trainer.global_step else []
+        before = _read(self.path) if self._looks and trainer.global_step else []
+        self._taken = [snapshot for snapshot in before if snapshot["step"] <= trainer.global_step]
+        if len(self._taken) < len(before):  # should the run end before the next one
+            self._write()
         for snapshot in self._taken:
             _draw(trainer, snapshot)
 
@@ -137,8 +140,11 @@ class Snapshots(pl.Callback):
         if text := self._sample(trainer, pl_module, final):
             snapshot["text"] = text
         self._taken.append(snapshot)
-        write_atomically(self.path, json.dumps(self._taken, allow_nan=False) + "\n")
+        self._write()
         _draw(trainer, snapshot)
+
+    def _write(self) -> None:
+        write_atomically(self.path, json.dumps(self._taken, allow_nan=False) + "\n")
 
     def _sample(self, trainer: pl.Trainer, module: LanguageModel, final: bool) -> str | None:
         data: TokenDataModule = trainer.datamodule  # type: ignore[attr-defined]
@@ -229,10 +235,10 @@ def _draw(trainer: pl.Trainer, snapshot: dict[str, Any]) -> None:
         )
 
 
-def _read(path: Path, last_step: int) -> list[dict[str, Any]]:
-    """The snapshots up to a step; none where there is no file that can be read."""
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The snapshots in a file; none where there is no file that can be read."""
     try:
         snapshots = json.loads(path.read_text(encoding="utf-8"))
-        return [snapshot for snapshot in snapshots if snapshot["step"] <= last_step]
+        return [snapshot for snapshot in snapshots if snapshot["step"] >= 0]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -113,7 +113,9 @@ def experiments_of(sweep: Sweep) -> tuple[Sweep, ...]:
     """
     if not sweep.include:
         return (sweep,)
-    experiments = tuple(load_sweep(Path(name), scale=sweep.scale or None) for name in sweep.include)
+    experiments = tuple(
+        replace(load_sweep(Path(name), scale=sweep.scale or None), keep=sweep.keep) for name in sweep.include
+    )
     for name, experiment in zip(sweep.include, experiments, strict=True):
         if not experiment.ladders:
             raise InputError(f"include: {name} is no sweep with ladders; run it by itself")

@@ -106,6 +106,8 @@ def read_kept(plan: Plan) -> Kept | None:
 def _fingerprint(plan: Plan) -> str:
     """Hash of what decides the sizes and horizons of a study."""
     asked = [{**asdict(each), "question": ""} for each in (plan.sweep, *plan.experiments)]
+    for each in asked:
+        del each["keep"]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -94,6 +94,8 @@ class _Training:
         # least one step of its own.
         has_branches = self.schedule.shares_trunk and self.schedule.cooldown_start(steps) < steps
         shares = has_branches and not self.sweep.patience
+        keep = "weights" if self.sweep.keep == "trunk" and not shares else self.sweep.keep
+        config["checkpoints"] = {"keep": keep}  # no part of the hash
         of_all_horizons = config | {"trainer": {**config["trainer"], "max_steps": None}}
         return RunSpec(
             network=self.network,

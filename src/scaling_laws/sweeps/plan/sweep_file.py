@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -21,6 +21,7 @@ from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 from scaling_laws.sweeps.plan.search_section import ShapeSearch
 
+Keep = Literal["trunk", "weights", "nothing"]
 OPTIMIZER_SETTINGS = {name for optimizer in OPTIMIZERS.values() for name in optimizer.settings}
 
 
@@ -200,6 +201,9 @@ class Sweep:
     """Early stopping, for data-limited runs: evaluations without a new lowest loss after which a run ends."""
     patience_corpus: str = "val"
     """The held-out corpus that decides; Kaplan 2020 lets `test` decide."""
+    keep: Keep = "weights"
+    """Of each network on disk: its final `weights`; these, and the state before the longest cooldown, from
+    which a longer horizon goes on (`trunk`); or `nothing`. Files that are included have no say in it."""
     overlays: tuple[str, ...] = ()
     """Files of `configs/trainer/`, as `fit --config` takes them: later ones win."""
     trainer: dict[str, Any] = field(default_factory=dict)

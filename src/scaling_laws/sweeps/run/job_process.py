@@ -183,7 +183,7 @@ def _parts(configs: Configs) -> list[Part]:
     return [
         Part(
             run=str(config["recorder"]["name"]),
-            first_step=first_step(config, configs[0]),
+            first_step=first_step(config, configs),
             last_step=int(config["trainer"]["max_steps"]),
         )
         for config in configs
