@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,13 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, get_loader
 
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.plan.sweep_file import Sweep
+from scaling_laws.sweeps.plan.sweep_file import Model, Sweep
 
 SCALES = Path("configs/scales")
 PAPERS = Path("configs/papers")
 CLASS, HIDDEN_CLASS = "class_path", "class_path of a training"
+MANY_MODELS = 100
+"""Of a ladder: fewer are parsed in no time."""
 Content = dict[str, Any]
 
 
@@ -33,9 +38,7 @@ def load_sweep(path: Path, *, scale: str | None = None, budget: str | None = Non
     """
     try:
         content = _completed(_read(path), scale, budget)
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(Sweep)
-        sweep = Sweep(**vars(parser.instantiate(parser.parse_object(_without_classes(content)))))
+        sweep = _parsed(_without_classes(content))
         for section in (sweep.trainer, *(model.shape for ladder in sweep.ladders for model in ladder.models)):
             given = _renamed(section, HIDDEN_CLASS, CLASS)
             section.clear()
@@ -75,6 +78,61 @@ def _read(path: Path) -> Content:
     if not isinstance(content, dict):
         raise InputError("holds no keys; configs/sweeps/ has examples")
     return content
+
+
+def _parsed(content: Content) -> Sweep:
+    """The file as a `Sweep`; of many models each value is parsed once, in a hundredth of the time."""
+    if isinstance(content.get("ladders"), list) and any(
+        isinstance(ladder, dict) and len(ladder.get("models") or ()) > MANY_MODELS
+        for ladder in content["ladders"]
+    ):
+        try:
+            return _parsed_by_value(content)
+        except (ArgumentError, InputError, TypeError, ValueError, AttributeError, KeyError):
+            pass  # below it is said which model is wrong
+    return _parsed_whole(content)
+
+
+def _parsed_whole(content: Content) -> Sweep:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Sweep)
+    return Sweep(**vars(parser.instantiate(parser.parse_object(content))))
+
+
+def _parsed_by_value(content: Content) -> Sweep:
+    """The same by few models that hold every value: what a key may hold depends on no other key."""
+    ladders = content["ladders"]
+    few = [{**ladder, "models": _with_every_value(ladder["models"])} for ladder in ladders]
+    sweep = _parsed_whole({**content, "ladders": few})
+    whole = []
+    for ladder, given, parsed_models in zip(sweep.ladders, ladders, few, strict=True):
+        typed = {
+            _value_key(key, value): getattr(model, key)
+            for model, raw in zip(ladder.models, parsed_models["models"], strict=True)
+            for key, value in raw.items()
+        }
+        models = [
+            Model(**{key: copy.deepcopy(typed[_value_key(key, value)]) for key, value in raw.items()})
+            for raw in given["models"]
+        ]
+        whole.append(replace(ladder, models=tuple(models)))
+    return replace(sweep, ladders=tuple(whole))
+
+
+def _with_every_value(models: list[Content]) -> list[Content]:
+    """The first models that together hold every value of every key."""
+    seen: set[str] = set()
+    chosen = []
+    for model in models:
+        values = {_value_key(key, value) for key, value in model.items()}
+        if not values <= seen:
+            seen |= values
+            chosen.append(model)
+    return chosen
+
+
+def _value_key(key: str, value: Any) -> str:
+    return f"{key}: {json.dumps(value)}"
 
 
 def _without_classes(content: Content) -> Content:
