@@ -26,6 +26,7 @@ from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import read_record, write_record
+from scaling_laws.sweeps.plan.disk import extensions
 from scaling_laws.sweeps.plan.experiments import Plan, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.run import attempts, lease
@@ -355,7 +356,14 @@ def test_the_ledger_adds_up_over_extensions(sweep_file: Path) -> None:
     own = [planned_run.trained_tokens for planned_run in first.runs]
     assert own[0] == 12_800 and own[1] < 6400
     longer = extended(sweep_file, [6400, 12_800, 25_600])
+    (line,) = extensions(longer)
+    assert "kept no state before its cooldown (keep: trunk), so it is trained from step 0: 25,600 tok" in line
+    state = longer.folder / first.jobs[0].name / "checkpoints" / "step_00000160.ckpt"
+    state.parent.mkdir()
+    state.touch()
+    assert extensions(longer) == [f"{longer.jobs[0].name}: goes on from step 160 of {first.jobs[0].name}"]
     run(longer, train_for_show)
+    assert not extensions(longer)
     shorter = extended(sweep_file, [3200, 6400, 12_800, 25_600])  # its trunk's state is gone: from the start
     progress = run(shorter, train_for_show)
     assert len(progress.done) == 4 and progress.n_found_done == 3

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,11 +17,23 @@ from tests.support.small_sweep import arguments, edited
 
 from scaling_laws.cli import main
 from scaling_laws.study.runs import load_study
+from scaling_laws.sweeps.plan.disk import disk_need
 from scaling_laws.sweeps.plan.experiments import Job, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.run import attempts, lease
 from scaling_laws.sweeps.run.progress import Running, progress_of
 from scaling_laws.sweeps.run.source import PlannedJobs
+
+
+def test_a_disk_that_is_too_small_is_said_before_the_start(
+    sweep_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    with pytest.raises(SystemExit):
+        main(arguments(sweep_file, "--stop-after", "0.1s"))
+    error = capsys.readouterr().err
+    assert "disk: about" in error and "1 MB are free; free some space, or keep less" in error
+
 
 # --- the folders are the queue --------------------------------------------------------------------
 
@@ -130,9 +143,14 @@ def test_a_third_partys_engine_is_an_entry_point(
 def test_a_sweep_trains_all_and_again_trains_nothing(
     sweep_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    planned = plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs")
+    need = disk_need(planned, workers=2)
     main(arguments(sweep_file, "--workers", "2"))
     printed = capsys.readouterr().out
     folder = sweep_file.parent / "logs" / "s"
+    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert 0.3 < used / need.kept < 1.2
+    assert disk_need(planned, workers=2).kept == 0
     study = load_study(folder)
     assert len(study.runs) == 6 and len(study.left_out) == 0
     assert study.runs.groupby("trunk")["run"].count().sort_values().tolist() == [1, 1, 2, 2]

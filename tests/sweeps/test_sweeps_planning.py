@@ -450,3 +450,17 @@ class CountsWrongly(torch.nn.Linear):
 
     def flops_per_token(self) -> dict[str, float]:
         return {}
+
+
+def test_what_is_kept_makes_no_other_run(sweep_file: Path) -> None:
+    """The state before a cooldown is of use where horizons share a trunk; elsewhere weights are kept."""
+    planned = plan(load_sweep(sweep_file))
+    assert {run.config["checkpoints"]["keep"] for run in planned.runs} == {"weights"}
+    for keep in ("trunk", "nothing"):
+        other = plan(load_sweep(edited(sweep_file, keep=keep)))
+        assert [run.run_id for run in other.runs] == [run.run_id for run in planned.runs]
+        assert {run.config["checkpoints"]["keep"] for run in other.runs} == {keep}
+    alone = plan(
+        load_sweep(edited(sweep_file, keep="trunk", schedule={"warmup_steps": 3, "decay": "cosine"}))
+    )
+    assert {run.config["checkpoints"]["keep"] for run in alone.runs} == {"weights"}

@@ -188,6 +188,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     from rich.console import Console
 
     from scaling_laws.data.tokens import build_corpus
+    from scaling_laws.sweeps.plan.disk import disk_need, extensions
     from scaling_laws.sweeps.plan.planning import settled
     from scaling_laws.sweeps.run import lease
     from scaling_laws.sweeps.run.loop import run_plan
@@ -215,6 +216,11 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
         highlight=False,
         soft_wrap=True,
     )
+    for line in extensions(plan):
+        console.print(line, highlight=False, soft_wrap=True)
+    disk = disk_need(plan, workers=_workers(plan, options))
+    if not disk.suffices:
+        print(f"{plan.folder}: {disk}; free some space, or keep less (keep: nothing)", file=sys.stderr)
     with view(console, quiet=options.quiet) as watch:
         progress = run_plan(
             plan,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from scaling_laws.models.memory import Memory
+from scaling_laws.sweeps.plan.disk import disk_need, extensions
 from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun
 
 COLUMNS = ("run", "N", "D", "C = 6ND", "batch", "steps", "rate", "memory", "time")
@@ -79,6 +80,8 @@ def _totals(plan: Plan, workers: int, timed: bool) -> Iterator[str]:
     tokens = sum(run.trained_tokens for run in plan.runs)
     flops = sum(run.C_exact * run.trained_tokens / run.D for run in plan.runs)
     yield f"total: {tokens:.3g} tokens to train, {flops:.3g} FLOPs (all rows of Table 1)"
+    yield str(disk_need(plan, workers=workers))
+    yield from extensions(plan)
     if timed:
         device_s = sum(trunk.expected_s * trunk.devices for trunk in plan.jobs)
         longest_s = max((trunk.expected_s for trunk in plan.jobs), default=0.0)
