@@ -61,9 +61,12 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"jsonargparse", "yaml", "numpy", "scipy", "pandas"},
     ),
     "sweeps.run.job_process": (
-        {"sweeps.run.lease", "sweeps.run.attempts", "sweeps.run.curve_tail", "training", "study"},
+        {"sweeps.run.lease", "sweeps.run.attempts", "sweeps.run.curve_tail", "sweeps.run.ranks"}
+        | {"training", "study"},
         set(),
     ),
+    "sweeps.run.ranks": ({"sweeps.run.lease", "training", "study"}, set()),
+    "sweeps.run.engines": ({"sweeps.run", "sweeps.plan", "study"}, {"yaml", "ray"}),
     "sweeps.run": ({"sweeps.run", "sweeps.plan", "study"}, {"rich"}),
     "sweeps.search": (
         {"sweeps", "laws", "data", "models.solver", "study"},

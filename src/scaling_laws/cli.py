@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
 
             lightning(arguments)
             return
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_args(_joined(arguments))
         with plain_output():
             options.verb(options)
     except InputError as error:
@@ -64,6 +64,17 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"error: {not_written(Path(error.filename or 'the output'), error)}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """`--sbatch --time=8:00` as `--sbatch=--time=8:00`: argparse takes the value for an option."""
+    words: list[str] = []
+    for word in arguments:
+        if words and words[-1] == "--sbatch":
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
 
 
 class _OneLineParser(argparse.ArgumentParser):

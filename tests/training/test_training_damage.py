@@ -21,7 +21,7 @@ from scaling_laws.study.runs import load_study
 from scaling_laws.training import checkpoint as checkpoint_module
 from scaling_laws.training.checkpoint import VERSION, AtomicCheckpointIO, is_whole
 from scaling_laws.training.resumable_csv import ResumableCsv
-from scaling_laws.training.run import train_trunk
+from scaling_laws.training.run import train_one_run, train_trunk
 
 N_FLIPS = 100
 
@@ -194,10 +194,14 @@ def test_a_sweep_writes_the_configuration_anew(
 def test_a_branch_refuses_the_damaged_rows_of_its_trunk(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
     trunk: dict[str, Any] = config(byte_corpus, tmp_path / "trunk", steps=40)
     branch = config(byte_corpus, tmp_path / "branch")
+
+    def train_the_trunk(config: dict[str, Any], *arguments: Any) -> None:
+        if config == trunk:
+            train_one_run(config, *arguments)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scaling_laws.training.run._train_branch", lambda *arguments: None)
         patch.setattr(Path, "unlink", lambda *arguments, **more: None)  # the trunk's checkpoint stays
-        train_trunk([trunk, branch])
+        train_trunk([trunk, branch], train_run=train_the_trunk)
     path = tmp_path / "trunk" / "curve.csv"
     path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
     with pytest.raises(InputError, match=r"trunk/curve.csv: is not what the run wrote"):

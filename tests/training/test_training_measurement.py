@@ -25,6 +25,7 @@ from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import SMALL_PART, NoiseScale, estimates
 from scaling_laws.training.probe import FILE_NAME, ProbeLosses
 from scaling_laws.training.run import train_trunk
+from scaling_laws.training.run_record import git_revision
 
 
 def trained(planned: dict[str, Any]) -> RunRecord:
@@ -404,3 +405,8 @@ def test_stopped_by_lightning_is_measured_at_the_end(
     assert steps.is_unique and steps.iloc[-1] == stop_step
     positions = pd.read_csv(tmp_path / "run" / "position_losses.csv")
     assert not positions.duplicated(["step", "corpus", "fold", "position"]).any()
+
+
+def test_nodes_without_git_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_revision() == "unknown"

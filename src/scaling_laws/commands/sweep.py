@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import TimeIsUp
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scaling_laws.sweeps.plan.sweep_file import Sweep
     from scaling_laws.sweeps.run.engines import Engine
 
+ENGINE_OPTIONS = ("sbatch", "setup", "max_jobs", "address")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -39,6 +40,28 @@ def add_training_arguments(parser: argparse.ArgumentParser | argparse._ArgumentG
     )
     parser.add_argument(
         "--engine", default="local", metavar="NAME", help="where jobs run (default: local, this machine)"
+    )
+    parser.add_argument(
+        "--sbatch",
+        metavar="OPTIONS",
+        help='for --engine slurm: "--partition=gpu --account=me --time=4:00:00"',
+    )
+    parser.add_argument(
+        "--setup",
+        metavar="LINES",
+        help='for --engine slurm: shell lines before the command: "module load cuda"',
+    )
+    parser.add_argument(
+        "--address", help="for --engine ray: the cluster (default: RAY_ADDRESS, or this machine's)"
+    )
+    parser.add_argument(
+        "--max-jobs", type=int, metavar="N", help="for --engine slurm and ray: tasks that it has at a time"
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="KIND",
+        help="take only jobs of this kind: 2x4 is two nodes of four devices",
     )
     parser.add_argument(
         "--leave-when-idle",
@@ -119,7 +142,7 @@ def plan_of(options: argparse.Namespace, *, timed: bool = False, trains: bool = 
 
     Args:
         timed: whether to measure how fast this machine is, for the expected times.
-        trains: whether trainings will follow: Lightning is then imported while the plan is made.
+        trains: whether trainings will follow, here: Lightning is then imported while the plan is made.
     """
     from scaling_laws.sweeps.plan.planning import plan_study
     from scaling_laws.sweeps.plan.reading import load_sweep
@@ -128,7 +151,7 @@ def plan_of(options: argparse.Namespace, *, timed: bool = False, trains: bool = 
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; it must be 1 or more")
     sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
-    if trains:
+    if trains and options.engine == "local":
         clean_processes()
     return plan_study(
         sweep, logs=options.logs, data=options.data, timed=timed, folder_name=_folder_name(sweep, options)
@@ -156,7 +179,43 @@ def _status(options: argparse.Namespace) -> str:
         from scaling_laws.sweeps.search.trials import with_trials
 
         plan = with_trials(plan_of(options, trains=False))
-    return status_text(folder.name, ledger_of(folder, plan))
+    text = status_text(folder.name, ledger_of(folder, plan))
+    return "\n".join([text, *_engine_status(sweep, folder, options)])
+
+
+def _engine_status(sweep: Sweep, folder: Path, options: argparse.Namespace) -> list[str]:
+    """What the engine says; SLURM is asked where it has had jobs of this study."""
+    from scaling_laws.sweeps.run.engines import EngineContext, make_engine
+
+    submitted = options.engine == "local" and (folder / "slurm").is_dir()
+    try:
+        engine = make_engine(
+            "slurm" if submitted else options.engine,
+            EngineContext(
+                folder=folder,
+                accelerator=str(sweep.trainer_arguments["accelerator"]),
+                options=_engine_options(sweep, options),
+            ),
+        )
+        return engine.status()
+    except InputError as error:
+        return [str(error)]
+
+
+def _engine_options(sweep: Sweep, options: argparse.Namespace) -> dict[str, Any]:
+    """The engine's own: those of the command line over those of the file that the sweep names.
+
+    Raises:
+        InputError: the file cannot be read, or an option is unknown, or not of this engine.
+    """
+    from scaling_laws.sweeps.run.engines import read_options
+
+    given = {name: value for name in ENGINE_OPTIONS if (value := getattr(options, name)) is not None}
+    if given and options.engine == "local" and not options.status:
+        raise InputError(
+            f"--{next(iter(given)).replace('_', '-')} is for --engine slurm or ray; leave it out"
+        )
+    return {**(read_options(Path(sweep.cluster)) if sweep.cluster else {}), **given}
 
 
 def _workers(plan: Plan, options: argparse.Namespace) -> int:
@@ -229,6 +288,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
             retry_failed=options.retry_failed,
             leave_when_idle=options.leave_when_idle,
             stop_at_s=options.stop_at_s,
+            kind=options.only,
         )
     if not engine.stays and len(progress.done) < progress.n_runs:
         raise TimeIsUp(
@@ -250,6 +310,7 @@ def _engine(plan: Plan, options: argparse.Namespace) -> Engine:
         accelerator=_accelerator(plan),
         workers=options.workers,
         command=_command(options),
+        options=_engine_options(plan.sweep, options),
     )
     return make_engine(options.engine, context)
 

@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,27 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt (malloc.h)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where the training of one run begins."""
+
+    checkpoint: Path | None
+    """None is the start."""
+    own: bool = True
+    """Whether the checkpoint is the run's, not its trunk's."""
+    keep_steps: tuple[int, ...] = ()
+    """Steps whose checkpoints its branches will need."""
+    shared_steps: int = 0
+    """Steps that another run has trained for it."""
+
+
+TrainRun = Callable[[dict[str, Any], Start, StopSignals, Callable[[], None] | None], None]
+
+
 def train_trunk(
-    configs: Sequence[Mapping[str, Any]], before_record: Callable[[], None] | None = None
+    configs: Sequence[Mapping[str, Any]],
+    before_record: Callable[[], None] | None = None,
+    train_run: TrainRun | None = None,
 ) -> None:
     """Train every run of a trunk that has no record yet.
 
@@ -39,52 +59,50 @@ def train_trunk(
     Args:
         configs: LightningCLI configurations of the runs, the longest (the trunk) first.
         before_record: called right before each record is written; what it raises ends the training.
+        train_run: stands for `train_one_run` where this process only looks after those that train.
 
     Raises:
         InputError: a folder holds the record or a checkpoint of another configuration, or the disk is full.
         Interrupted: a signal ended the training; called again, it goes on from there.
     """
+    train = train_run or train_one_run
     trunk, *branches = [dict(config) for config in configs]
     starts = {_folder(branch): _cooldown_start(branch) for branch in branches}
     with StopSignals() as signals:
         if not is_done(trunk):
-            _train_trunk(trunk, branches, signals, before_record)
+            start = _trunk_start(trunk, branches)
+            _write_config(trunk)
+            train(trunk, start, signals, before_record)
         for branch in branches:
             if is_done(branch):
                 continue
             if signals.received:  # in the last step of the run before
                 raise Interrupted(signals.received, f"{_folder(branch)}: stopped before its first step")
-            _train_branch(branch, starts[_folder(branch)], trunk, signals, before_record)
-    for start in starts.values():
-        remove(_step_checkpoint(trunk, start))
+            start = _branch_start(branch, starts[_folder(branch)], trunk)
+            _write_config(branch)
+            train(branch, start, signals, before_record)
+    for step in starts.values():
+        remove(_step_checkpoint(trunk, step))
     if is_whole(_step_checkpoint(trunk, _cooldown_start(trunk))):
         for branch in branches:  # a longer horizon goes on from the longest
             remove(_step_checkpoint(branch, starts[_folder(branch)]))
 
 
-def _train_trunk(
-    trunk: dict[str, Any],
-    branches: Sequence[Mapping[str, Any]],
-    signals: StopSignals,
-    before_record: Callable[[], None] | None,
-) -> None:
-    """Train the longest run, from its own newest checkpoint or from what a shorter trunk has kept for it."""
-    checkpoint, start = newest_whole(_folder(trunk)), 0
+def _trunk_start(trunk: Mapping[str, Any], branches: Sequence[Mapping[str, Any]]) -> Start:
+    """Of the longest run: its own newest checkpoint, or what a shorter trunk has kept for it."""
+    checkpoint, shared_steps = newest_whole(_folder(trunk)), 0
     own = checkpoint is not None
     shorter = _kept_for_longer(branches)
     if shorter is not None:
-        start = _cooldown_start(shorter)
+        shared_steps = _cooldown_start(shorter)
         if not own:
-            checkpoint = _step_checkpoint(shorter, start)
+            checkpoint = _step_checkpoint(shorter, shared_steps)
             _take_over_tables(_folder(shorter), _folder(trunk))
-    _train(
-        trunk,
-        checkpoint,
-        signals,
+    return Start(
+        checkpoint=checkpoint,
         own=own or checkpoint is None,
-        keep_steps={_cooldown_start(branch) for branch in branches},
-        shared_steps=start,
-        before_record=before_record,
+        keep_steps=tuple({_cooldown_start(branch) for branch in branches}),
+        shared_steps=shared_steps,
     )
 
 
@@ -109,16 +127,10 @@ def _take_over_tables(source: Path, folder: Path) -> None:
             write_atomically(folder / name, (source / name).read_bytes())
 
 
-def _train_branch(
-    branch: dict[str, Any],
-    start: int,
-    trunk: Mapping[str, Any],
-    signals: StopSignals,
-    before_record: Callable[[], None] | None,
-) -> None:
-    """Train a cooldown branch from the trunk's checkpoint at step `start`, or from its own newest one."""
+def _branch_start(branch: Mapping[str, Any], step: int, trunk: Mapping[str, Any]) -> Start:
+    """Of a cooldown branch: the trunk's checkpoint and rows at `step`, or its own newest checkpoint."""
     folder = _folder(branch)
-    at_start = _step_checkpoint(trunk, start)
+    at_start = _step_checkpoint(trunk, step)
     # Without the trunk's checkpoint (it diverged earlier, or the file is gone) the branch is trained from
     # the start: the same run, only dearer.
     leaves_trunk = is_whole(at_start)
@@ -127,8 +139,7 @@ def _train_branch(
     if not own and leaves_trunk:
         checkpoint = at_start
         _take_over_tables(_folder(trunk), folder)
-    shared_steps = start if leaves_trunk else 0
-    _train(branch, checkpoint, signals, own=own, shared_steps=shared_steps, before_record=before_record)
+    return Start(checkpoint=checkpoint, own=own, shared_steps=step if leaves_trunk else 0)
 
 
 def first_step(config: Mapping[str, Any], configs: Sequence[Mapping[str, Any]]) -> int:
@@ -158,27 +169,26 @@ def reuse_freed_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _train(
+def train_one_run(
     config: dict[str, Any],
-    checkpoint: Path | None,
+    start: Start,
     signals: StopSignals,
-    *,
-    own: bool = True,
-    keep_steps: set[int] | None = None,
-    shared_steps: int = 0,
-    before_record: Callable[[], None] | None = None,
+    before_record: Callable[[], None] | None,
 ) -> None:
-    """Train one run, from `checkpoint` (its `own`, or its trunk's) where there is one."""
-    folder = _folder(config)
-    refuse_links_in(folder)
-    write_atomically(folder / "config.yaml", yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False))
+    """Train one run in this process, which may be one of several ranks; as `train_trunk`."""
     cli = training_cli(config)
-    _require_own_processes(cli.trainer, folder)
-    cli.checkpoints.at_steps = frozenset(keep_steps or ())
-    cli.recorder.shared_steps = shared_steps
+    _require_own_processes(cli.trainer, _folder(config))
+    cli.checkpoints.at_steps = frozenset(start.keep_steps)
+    cli.recorder.shared_steps = start.shared_steps
     cli.recorder.before_record = before_record
-    cli.train(checkpoint, signals, own=own)
+    cli.train(start.checkpoint, signals, own=start.own)
     assert is_done(config) or not cli.trainer.is_global_zero
+
+
+def _write_config(config: Mapping[str, Any]) -> None:
+    refuse_links_in(_folder(config))
+    text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False)
+    write_atomically(_folder(config) / "config.yaml", text)
 
 
 def _require_own_processes(trainer: pl.Trainer, folder: Path) -> None:

@@ -38,13 +38,16 @@ def peak_memory_bytes() -> int:
 
 
 def git_revision() -> str:
-    """Revision of the code, with `+` where files differ from it; `unknown` outside a checkout."""
+    """Revision of the code, with `+` where files differ from it; `unknown` without a checkout or git."""
     folder = Path(__file__).parent
     commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no", "."])
-    answers = [
-        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        for command in commands
-    ]
+    try:
+        answers = [
+            subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            for command in commands
+        ]
+    except OSError:  # nodes of a cluster may have no git
+        return "unknown"
     if any(answer.returncode for answer in answers):
         return "unknown"
     return answers[0].stdout.strip() + ("+" if answers[1].stdout else "")

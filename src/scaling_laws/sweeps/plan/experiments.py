@@ -83,6 +83,16 @@ class Job:
         """How many it is trained on."""
         return self.runs[0].devices
 
+    @property
+    def nodes(self) -> int:
+        """On how many machines these devices are: `trainer.num_nodes`."""
+        return int(self.runs[0].config["trainer"].get("num_nodes", 1))
+
+    @property
+    def kind(self) -> str:
+        """What it needs, as text: `2x4` is four devices on each of two nodes."""
+        return f"{self.nodes}x{self.devices // self.nodes}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:

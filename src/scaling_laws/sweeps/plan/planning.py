@@ -107,7 +107,7 @@ def _fingerprint(plan: Plan) -> str:
     """Hash of what decides the sizes and horizons of a study."""
     asked = [{**asdict(each), "question": ""} for each in (plan.sweep, *plan.experiments)]
     for each in asked:
-        del each["keep"]
+        del each["keep"], each["cluster"]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -210,6 +210,8 @@ class Sweep:
     """Lightning Trainer arguments of every run; they win over the overlays'. Without either: one CPU."""
     compile: bool = False
     """Whether networks go through torch.compile."""
+    cluster: str = ""
+    """A file with options of `--engine`, as `configs/cluster/slurm.yaml`: how your site wants its jobs."""
 
     def __post_init__(self) -> None:
         require_folder_name("study", self.study)

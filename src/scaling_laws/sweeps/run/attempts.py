@@ -304,12 +304,14 @@ def note_killed(
     elapsed_s: float,
     reached: Place,
     by_us: bool,
+    reason: str = "",
 ) -> None:
     """Write an attempt's end into the folder of its job, and its start where it had not come to that.
 
     Args:
         pid, exit_status: of its process; below 0 the number of a signal, None where nobody knows.
         reached: how far its rows go.
+        reason: what is known of its failure.
         by_us: whether the supervisor asked it to end.
 
     Raises:
@@ -324,15 +326,15 @@ def note_killed(
         place = (last.saved or last.start) if last else Place(records=0, step=0)
         begin(folder, attempt, start=place, split=history.split, pid=pid)
     number = -exit_status if exit_status is not None else signal.SIGKILL
-    outcome, reason = FAILED, f"its process ended with exit status {exit_status}"
+    outcome, said = FAILED, reason or f"its process ended with exit status {exit_status}"
     if by_us:
-        outcome, reason = INTERRUPTED, "ended before it could save"
+        outcome, said = INTERRUPTED, "ended before it could save"
     elif number > 0:
         outcome = KILLED if number in KILLS else FAILED
-        reason = "was killed" if exit_status is None else f"its process was ended by {_signal_name(number)}"
-    if outcome == FAILED:
-        reason += f"; see {folder / 'log.txt'}"
-    end(folder, attempt, outcome, reason=reason, elapsed_s=elapsed_s, reached=reached)
+        said = "was killed" if exit_status is None else f"its process was ended by {_signal_name(number)}"
+    if outcome == FAILED and not reason:
+        said += f"; see {folder / 'log.txt'}"
+    end(folder, attempt, outcome, reason=said, elapsed_s=elapsed_s, reached=reached)
 
 
 def _signal_name(number: int) -> str:

@@ -37,6 +37,7 @@ def run_plan(
     retry_failed: bool = False,
     leave_when_idle: bool = False,
     stop_at_s: float = math.inf,
+    kind: str = "",
 ) -> Progress:
     """Train every run of the plan that has no record yet.
 
@@ -46,6 +47,7 @@ def run_plan(
         watch: called a few times a second with the state of the sweep.
         retry_failed: whether to try again what was set aside.
         leave_when_idle, stop_at_s: as `run_jobs`.
+        kind: of the jobs to run (`Job.kind`); by default all.
 
     Raises:
         InputError: a run's folder holds the record of another configuration, or as `run_jobs`.
@@ -54,7 +56,8 @@ def run_plan(
     write_question(plan.folder, plan.sweep.question)
     try:
         progress = progress_of(plan)
-        source = PlannedJobs(plan.jobs, progress, retry_failed=retry_failed)
+        jobs = [job for job in plan.jobs if kind in ("", job.kind)]
+        source = PlannedJobs(jobs, progress, retry_failed=retry_failed)
         progress.n_found_done = len(progress.seen)
         for job in source.left.values():
             engine.require(job)
@@ -193,6 +196,7 @@ class _Loop:
                 elapsed_s=ended.elapsed_s,
                 reached=reached,
                 by_us=by_us,
+                reason=ended.reason,
             )
         except OSError as error:
             raise not_written(folder / job.name / attempts.FILE, error) from error

@@ -16,13 +16,22 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
+import yaml
+
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.experiments import Job
 from scaling_laws.sweeps.run.forks import Train
 
 GROUP = "scaling_laws.engines"
-OWN = {"local": "scaling_laws.sweeps.run.engines.local:LocalEngine"}
+OWN = {
+    "local": "scaling_laws.sweeps.run.engines.local:LocalEngine",
+    "slurm": "scaling_laws.sweeps.run.engines.slurm:SlurmEngine",
+    "ray": "scaling_laws.sweeps.run.engines.ray:RayEngine",
+}
 """Those of this package: module and class."""
+
+OPTIONS = {"sbatch", "setup", "max_jobs", "address", "elastic"}
+"""Keys of a file of `configs/cluster/`."""
 
 Bundle = Sequence[Job]
 """Jobs for one process, one after the other."""
@@ -125,3 +134,18 @@ def make_engine(name: str, context: EngineContext) -> Engine:
             f"--engine {name}: {found[name].value} cannot be loaded ({error}); install it again"
         ) from error
     return kind(context)  # type: ignore[no-any-return]
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """What a file of `configs/cluster/` holds.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cluster {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content.keys() <= OPTIONS:
+        raise InputError(f"cluster {path}: its keys may be {', '.join(sorted(OPTIONS))}")
+    return content

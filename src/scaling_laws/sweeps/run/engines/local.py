@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,8 +48,10 @@ class LocalEngine:
         )
 
     def require(self, job: Job) -> None:
-        """As `Engine`: more devices than the machine has, or a GPU where there is none."""
-        self._slots.require(job.name, job.devices)
+        """As `Engine`: more devices than the machine has, a GPU where there is none, or other machines."""
+        if job.nodes > 1 and "SLURM_JOB_ID" not in os.environ:
+            raise InputError(f"{job.name} wants {job.nodes} nodes; --engine slurm trains it")
+        self._slots.require(job.name, job.devices // job.nodes)
 
     def room(self) -> int:
         """As `Engine`: free slots."""
@@ -57,7 +60,7 @@ class LocalEngine:
     def submit(self, bundles: Sequence[Bundle]) -> int:
         """As `Engine`. A job that waits for its devices is overtaken by none."""
         for number, (job,) in enumerate(bundles):
-            share = self._slots.take(job.devices)
+            share = self._slots.take(job.devices // job.nodes)
             if share is None:
                 return number
             try:
