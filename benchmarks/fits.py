@@ -27,7 +27,7 @@ from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import bootstrap
 from scaling_laws.laws.fit.rows import Rows, make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.runs_csv import read_runs_csv
+from scaling_laws.laws.run_tables import read_runs
 
 FloatArray = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def table_of_240() -> tuple[Rows, str]:
     path = DATA / "chinchilla_epoch.csv"
     if not path.exists():
         return synthetic_rows(240, 1, 0.0075), "240 synthetic runs"
-    table = read_runs_csv(path, n="Model Size", c="Training FLOP", where="loss < 3.44")
+    table = read_runs(path, n="Model Size", c="Training FLOP", where="loss < 3.44")
     rows = make_rows({"N": table["N"], "D": table["D"]}, table["loss"], table["trunk"])
     return rows, "the 240 digitized runs of Besiroglu 2024"
 

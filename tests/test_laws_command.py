@@ -13,7 +13,7 @@ from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.forms.steps import CriticalBatch, TimeData
 from scaling_laws.laws.results.study import fit_study
-from scaling_laws.laws.runs_csv import read_runs_csv
+from scaling_laws.laws.run_tables import read_runs
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TRUTH = Chinchilla(E=1.8, A=400.0, B=2000.0, alpha=0.34, beta=0.37)
@@ -64,7 +64,7 @@ def test_one_form_is_fitted_to_all_rows(table, capsys):
 
 def test_the_file_has_the_schema_of_a_whole_analysis(table):
     laws = fitted(table, *COLUMNS, *FEW, "--form", "chinchilla")
-    runs = read_runs_csv(table, n="Model Size", c="Training FLOP", loss="final loss", where=FEW[1])
+    runs = read_runs(table, n="Model Size", c="Training FLOP", loss="final loss", where=FEW[1])
     whole = fit_study("theirs.csv", runs, resamples=5).to_json()
     assert set(whole) <= set(laws)
     for key, value in whole.items():
@@ -215,7 +215,7 @@ def test_without_a_form_the_whole_analysis_is_printed(table, capsys, monkeypatch
     """The analysis itself is tested elsewhere: here a small one stands in."""
     import scaling_laws.laws.results.study as study
 
-    runs = read_runs_csv(table, n="Model Size", c="Training FLOP", loss="final loss")
+    runs = read_runs(table, n="Model Size", c="Training FLOP", loss="final loss")
     small = study.fit_study("theirs.csv", runs[runs["N"] == runs["N"].min()], resamples=5)
     monkeypatch.setattr(study, "fit_study", lambda *arguments, **settings: small)
     main(["laws", str(table), *COLUMNS])
@@ -274,7 +274,7 @@ def test_bad_places_are_refused_before_anything_is_fitted(table, capsys, monkeyp
 
 def test_folders(tmp_path, capsys):
     assert "no record.json" in refusal([tmp_path], capsys)
-    assert "--where is for a CSV" in refusal([tmp_path, "--where", "loss < 3"], capsys)
+    assert "--where is for a table" in refusal([tmp_path, "--where", "loss < 3"], capsys)
     assert "cannot be read" in refusal([tmp_path / "absent.csv"], capsys)
 
 

@@ -26,19 +26,9 @@ def with_cell(column: str, cell: str) -> str:
 
 NOT_NUMBERS = {
     "word": ("many", "'many' is not a number"),
-    "empty": ("", "empty"),
-    "None": ("None", "'None' is not a number"),
-    "NA": ("NA", "'NA' is not a number"),
-    "null": ("null", "'null' is not a number"),
     "excel error": ("#N/A", "'#N/A' is not a number"),
     "formula": ("=1+2", "'=1+2' is not a number"),
     "dash": ("-", "'-' is not a number"),
-    "nan": ("nan", "nan is not a finite positive number"),
-    "NaN": ("NaN", "NaN is not a finite positive number"),
-    "inf": ("inf", "inf is not a finite positive number"),
-    "-inf": ("-inf", "-inf is not a finite positive number"),
-    "Infinity": ("Infinity", "Infinity is not a finite positive number"),
-    "overflow": ("1e999", "1e999 is not a finite positive number"),
     "underflow": ("1e-999", "1e-999 is not a finite positive number"),
     "hex": ("0x1F", "'0x1F' is not a number"),
     "underscore": ("1_000", "'1_000' is not a number"),
@@ -67,6 +57,25 @@ NOT_NUMBERS = {
     "negative": ("-3.2", "-3.2 is not a finite positive number"),
 }
 FILES = {
+    "N not there": (with_cell("N", ""), [], ["row 3, column 'N': empty"]),
+    "N not finite": (with_cell("N", "nan"), [], ["row 3, column 'N': nan is not a finite positive number"]),
+    "all losses lost": ("N,D,loss\n1e6,1e8,nan\n1e6,1e9,\n", [], ["no row is left: no finite loss in row 2"]),
+    "several bad cells": (
+        "N,D,loss\nmany,1e8,3\n1e6,few,-3\n",
+        [],
+        ["row 2, column 'N': 'many'", "row 3, column 'D': 'few'", "row 3, column 'loss': -3 is not"],
+    ),
+    "names that are obvious": (
+        "n_params,train_tokens,val/loss\n1e6,1e8,3\n",
+        [],
+        ["no column 'N' for N", "try --n n_params --d train_tokens --loss val/loss"],
+    ),
+    "JSON lines, torn": ('{"N": 1, "D": 1, "loss": 2}\n{"N": 1', [], ["neither a list of JSON objects"]),
+    "JSON lines, deep": ('{"N": ' + "[" * 100_000, [], ["nested too deeply"]),
+    "where: is what": (GOOD, ["--where", "loss is small"], ["`is small` has no meaning"]),
+    "where: in what": (GOOD, ["--where", "run in a"], ["'a' is no list"]),
+    "where: twice, one too many": (GOOD, ["--where", "N > 1", "--where", "loss > 9"], ["no row satisfies"]),
+    "bits a byte": (GOOD, ["--loss-unit", "bits/byte"], ["go with a loss in bits/byte"]),
     "empty": ("", [], ["empty"]),
     "blank lines": ("\n\n  \n", [], ["empty"]),
     "commas alone": (",,,,\n,,,,\n", [], ["empty"]),
@@ -82,11 +91,6 @@ FILES = {
     "twice but for spaces": ("N,D,loss, loss \n1,1,1,1\n", [], ["row 1: the column 'loss' occurs twice"]),
     "twice but for case": ("N,n,D,loss\n1,1,1,1\n", [], ["columns 'N' and 'n' differ in case alone"]),
     "no name": ("N,D,,loss\n1,1,1,1\n", [], ["row 1: column 3 has no name"]),
-    "semicolons": (GOOD.replace(",", ";"), [], ["row 1: columns separated by semicolons"]),
-    "semicolons, decimal comma": ("N;D;loss\n1;1;3,5\n", [], ["row 1: columns separated by semicolons"]),
-    "tabs": (GOOD.replace(",", "\t"), [], ["row 1: columns separated by tabs"]),
-    "bars": (GOOD.replace(",", "|"), [], ["row 1: columns separated by bars"]),
-    "separator line": ("sep=;\n" + GOOD, [], ["row 1: columns separated by semicolons"]),
     "semicolons in the rows": (HEADER + ROW.replace(",", ";"), [], ["row 2: 1 cells under 5 columns"]),
     "short row": (GOOD + "c,1e8,1e8,6e16\n", [], ["row 4: 4 cells under 5 columns"]),
     "long row": (GOOD + "c,1e8,1e8,6e16,3.0,1\n", [], ["row 4: 6 cells under 5 columns"]),
@@ -94,21 +98,19 @@ FILES = {
     "cut in a name": (CUT[:-17], [], ["row 4: 1 cells under 5 columns"]),
     "cut in N": (CUT[:-15], [], ["row 4: 2 cells under 5 columns"]),
     "cut in C": (CUT[:-6], [], ["row 4: 4 cells under 5 columns"]),
-    "cut before the loss": (CUT[:-3], [], ["row 4, column 'loss': empty"]),
     "cut at the point": (CUT[:-1], [], ["row 4: the file ends within a number"]),
     "quote not closed": (HEADER + ROW + '"b,1e7,1e8,6e15,3.2\n' + ROW, [], ["row 3: not CSV"]),
     "quote within": (HEADER + ROW + 'b,"1e7"x,1e8,6e15,3.2\n', [], ["row 3: not CSV"]),
     "second header": (GOOD + HEADER + ROW, [], ["row 4, column 'N': 'N' is not a number"]),
     "comment": ("# runs of June\n" + GOOD, [], ["row 2: 5 cells under 1 columns"]),
     "footer": (GOOD + "mean of two runs\n", [], ["row 4: 1 cells under 5 columns"]),
-    "JSON": ('[{"N": 1, "loss": 2}]\n', [], ["a header and no rows"]),
-    "UTF-16": (GOOD.encode("utf-16"), [], ["row 1: not UTF-8"]),
+    "JSON": ('[{"N": 1, "loss": 2}]\n', [], ["neither a column of D nor of C"]),
     "UTF-16 without mark": (GOOD.encode("utf-16-le"), [], ["row 1: a NUL byte"]),
     "latin-1": (GOOD.replace("b,", "bé,").encode("latin-1"), [], ["row 3: not UTF-8"]),
     "NUL": (GOOD.replace("3.2", "3\0.2"), [], ["row 3: a NUL byte"]),
     "PNG": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", [], ["row 1: not UTF-8"]),
-    "gzip": (b"\x1f\x8b\x08\x08\x00", [], ["row 1: not UTF-8"]),
-    "spreadsheet": (b"PK\x03\x04\x14\x00\x06\x00", [], ["row 1: a NUL byte"]),
+    "gzip": (b"\x1f\x8b\x08\x08\x00", [], ["not whole as gzip"]),
+    "spreadsheet": (b"PK\x03\x04\x14\x00\x06\x00", [], ["Excel"]),
     "no name of the run": (HEADER + ROW + ROW.replace("a,", ","), [], ["row 3, column 'run': empty"]),
     "no family": ("family,N,D,loss\nx,1,1,1\n,1,1,1\n", [], ["row 3, column 'family': empty"]),
     "cooldown": ("N,D,loss,after_cooldown\n1,1,1,maybe\n", [], ["row 2, column 'after_cooldown': 'maybe'"]),
@@ -125,11 +127,10 @@ FILES = {
     ),
     "header with a line end": ('"N\nx",D,loss\n1,1,1\n', [], ["no column 'N' for N; it has N x, D, loss"]),
     "where: no such column": (GOOD, ["--where", "size < 3"], ["no column 'size'"]),
-    "where: no sign": (GOOD, ["--where", "loss"], ["'loss' is not `column < value`"]),
-    "where: empty": (GOOD, ["--where", ""], ["is not `column < value`"]),
-    "where: one equals sign": (GOOD, ["--where", "loss = 3"], ["is not `column < value`"]),
-    "where: or": (GOOD, ["--where", "loss < 3 or N > 1"], ["'3 or N > 1' is not a number"]),
-    "where: torn": (GOOD, ["--where", "loss < 3 and"], ["'3 and' is not a number"]),
+    "where: no sign": (GOOD, ["--where", "loss"], ["'loss' is no comparison"]),
+    "where: empty": (GOOD, ["--where", ""], ["this cannot be read"]),
+    "where: one equals sign": (GOOD, ["--where", "loss = 3"], ["this cannot be read"]),
+    "where: torn": (GOOD, ["--where", "loss < 3 and"], ["this cannot be read"]),
     "where: text with <": (GOOD, ["--where", "run < b"], ["'b' is not a number"]),
     "where: column of text": (GOOD, ["--where", "run < 3"], ["row 2, column 'run': 'a' is not a number"]),
     "where: no row": (GOOD, ["--where", "loss > 100"], ["no row satisfies 'loss > 100'"]),
@@ -156,7 +157,7 @@ FILES = {
 CASES = {
     f"{column}: {name}": (with_cell(column, cell), [], [f"row 3, column '{column}': ", message])
     for name, (cell, message) in NOT_NUMBERS.items()
-    for column in (NUMBERS if name in ("word", "nan", "zero", "negative", "decimal comma") else ("loss",))
+    for column in (NUMBERS if name in ("word", "zero", "negative", "decimal comma") else ("loss",))
 } | FILES
 
 
@@ -183,7 +184,7 @@ def test_a_bad_table_is_refused_in_one_line(tmp_path, capsys, name):
     path = tmp_path / "runs.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     line = refusal([str(path), *arguments], capsys)
-    assert str(path) in line or name.startswith("where")
+    assert str(path) in line or name.startswith(("where", "bits"))
     for fragment in fragments:
         assert fragment in line
     assert sorted(tmp_path.iterdir()) == [path]  # nothing was written

@@ -15,7 +15,7 @@ from scaling_laws.laws.fit.intervals import bootstrap, parameter_intervals
 from scaling_laws.laws.fit.rows import Rows, make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, Droppo, JointLaw
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN, KAPLAN_TABLE_2
-from scaling_laws.laws.runs_csv import read_runs_csv
+from scaling_laws.laws.run_tables import read_runs
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -54,7 +54,7 @@ def huber_sum(law: JointLaw, rows: Rows) -> float:
 def test_a_synthetic_table_gives_its_law_back(law, tmp_path):
     """No optimiser that starts at the truth gets lower, and the truth lies in the 99 % intervals."""
     path = golden_csv(law, tmp_path / "runs.csv")
-    rows = rows_of(read_runs_csv(path, n="Model Size", c="Training FLOP"))
+    rows = rows_of(read_runs(path, n="Model Size", c="Training FLOP"))
     fit = fit_law(type(law), rows, delta=DELTA)
     assert fit.identified, fit.reason
     assert fit.rows.n == 96
@@ -77,7 +77,7 @@ def test_a_synthetic_table_gives_its_law_back(law, tmp_path):
 
 def test_the_constants_of_another_law_are_rejected(tmp_path):
     path = golden_csv(BESIROGLU, tmp_path / "runs.csv")
-    rows = rows_of(read_runs_csv(path, n="Model Size", c="Training FLOP"))
+    rows = rows_of(read_runs(path, n="Model Size", c="Training FLOP"))
     fit = fit_law(Chinchilla, rows, delta=DELTA)
     assert huber_sum(HOFFMANN, rows) > 3 * fit.objective
     low, high = parameter_intervals(bootstrap(fit), level=0.99)["beta"]
@@ -90,16 +90,16 @@ def rows_of(table: pd.DataFrame) -> Rows:
 
 def epoch(where: str | None = "loss < 3.44") -> Rows:
     path = DATA / "chinchilla_epoch.csv"
-    return rows_of(read_runs_csv(path, n="Model Size", c="Training FLOP", where=where))
+    return rows_of(read_runs(path, n="Model Size", c="Training FLOP", where=where))
 
 
 def gemstones() -> Rows:
     path = DATA / "gemstones_hot.csv"
-    return rows_of(read_runs_csv(path, n="params_active_precise", d="tokens", loss="final_loss"))
+    return rows_of(read_runs(path, n="params_active_precise", d="tokens", loss="final_loss"))
 
 
 def kyo_takano() -> Rows:
-    return rows_of(read_runs_csv(DATA / "kyo_takano.csv"))
+    return rows_of(read_runs(DATA / "kyo_takano.csv"))
 
 
 @of_public_tables

@@ -10,7 +10,7 @@ import pytest
 from scaling_laws.laws.checks.outliers import HIGHEST_LEVERAGE, NOT_MONOTONE, RESIDUAL, find_outliers
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
-from scaling_laws.laws.runs_csv import read_runs_csv
+from scaling_laws.laws.run_tables import read_runs
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -110,7 +110,7 @@ def test_other_forms_have_their_own_exponents():
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no public run tables in {DATA}")
 def test_the_five_points_that_move_beta_are_flagged():
     """Besiroglu 2024 left them out; with them beta is .453, without .367 (README, item 1)."""
-    runs = read_runs_csv(DATA / "chinchilla_epoch.csv", n="Model Size", c="Training FLOP")
+    runs = read_runs(DATA / "chinchilla_epoch.csv", n="Model Size", c="Training FLOP")
     result = find_outliers(runs)
     highest = runs.sort_values("loss", ascending=False)["run"].head(5)
     assert set(highest) <= set(flagged(result, RESIDUAL))

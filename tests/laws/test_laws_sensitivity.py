@@ -12,7 +12,7 @@ from scaling_laws.laws.checks.sensitivity import sensitivity, without_each_train
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.runs_csv import read_runs_csv
+from scaling_laws.laws.run_tables import read_runs
 
 DATA = Path(os.environ.get("SCALING_LAWS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -113,7 +113,7 @@ def test_too_few_sizes_without_a_training_say_so():
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no public run tables in {DATA}")
 def test_five_points_move_beta_by_nine_hundredths():
     """.453 with all 245 rows, .367 without the five highest losses (README, item 1), 245 refits in 2 s."""
-    runs = read_runs_csv(DATA / "chinchilla_epoch.csv", n="Model Size", c="Training FLOP")
+    runs = read_runs(DATA / "chinchilla_epoch.csv", n="Model Size", c="Training FLOP")
     rows = by_change(sensitivity(runs, n="N", c="C", delta=1e-3))
     assert rows["as fitted"].beta == pytest.approx(0.45305, rel=1e-4)
     assert rows["without the 5 highest losses"].beta == pytest.approx(0.36717, rel=1e-4)

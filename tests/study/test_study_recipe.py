@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from scaling_laws.laws.fit.noise import seed_noise
-from scaling_laws.laws.runs_csv import doubts
+from scaling_laws.laws.run_tables import doubts
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.recipe import for_training_time, head_counts, of_one_recipe
 from scaling_laws.study.records import RunRecord

@@ -35,6 +35,9 @@ CSV_COLUMNS = {
     "steps": "column of S, steps to the loss, for laws of time (default: steps)",
     "weight": "column of the row's weight in the objective, with --form (default: 1 each)",
 }
+TABLE_OPTIONS = ("where", "keep", "loss_unit", "bytes_per_token")
+KEEP = ("all", "last", "best")
+LOSS_UNITS = ("nats", "bits", "bits/byte", "perplexity")
 FOLDER_COLUMNS = {"n", "c"}
 """Those that a study's folder has a choice of."""
 MORE_COLUMNS = {"unique": "U", "batch": "B", "steps": "S"}
@@ -60,7 +63,21 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, meaning in CSV_COLUMNS.items():
         parser.add_argument(f"--{name}", metavar="COLUMN", help=meaning)
-    parser.add_argument("--where", metavar="CONDITION", help='rows to use, as in "loss < 3.44"')
+    parser.add_argument(
+        "--where",
+        action="append",
+        metavar="CONDITION",
+        help='rows to use: "loss < 3.44", "State == finished", "n_ctx in [64, 128] or N > 1e9"; again: all',
+    )
+    parser.add_argument(
+        "--keep", choices=KEEP, help="of several rows of one run: all (default), the last, or the best"
+    )
+    parser.add_argument(
+        "--loss-unit", choices=LOSS_UNITS, help="of the loss in the table (default: nats per token)"
+    )
+    parser.add_argument(
+        "--bytes-per-token", type=float, metavar="B", help="of the evaluated text, for a loss in bits/byte"
+    )
     parser.add_argument(
         "--delta", type=float, default=DEFAULT_DELTA, help="delta of the Huber loss (default: 0.001)"
     )
@@ -119,9 +136,10 @@ def _check_options(options: argparse.Namespace, is_folder: bool) -> None:
     if options.weight is not None and not options.form:
         raise InputError("--weight needs --form: the other analyses of a table know no weights")
     if is_folder:
-        for name in [*CSV_COLUMNS, "where"]:
+        for name in [*CSV_COLUMNS, *TABLE_OPTIONS]:
             if name not in FOLDER_COLUMNS and getattr(options, name) is not None:
-                raise InputError(f"--{name} is for a CSV; {options.runs} is a study's folder")
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} is for a table; {options.runs} is a study's folder")
 
 
 def _check_output(output: Path, runs: Path) -> None:
@@ -162,26 +180,31 @@ def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
 
 
 def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
-    from scaling_laws.laws.runs_csv import doubts, read_runs_csv
+    from scaling_laws.laws.run_tables import doubts, left_out_of_table, read_runs
 
-    names = ("n", "d", "c", "loss", "run", "where")
+    names = ("n", "d", "c", "loss", "run")
     columns = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    how = {name: getattr(options, name) for name in TABLE_OPTIONS if getattr(options, name) is not None}
     more = _more_columns(options)
-    runs = read_runs_csv(options.runs, **columns, more=more)
+    runs = read_runs(options.runs, **columns, **how, more=more)
+    left_out = left_out_of_table(runs)
     if options.form:
         from scaling_laws.laws.results.chosen_forms import fit_forms
 
-        laws = fit_forms(options.runs.name, runs, options.form, settings=settings)
+        laws = fit_forms(options.runs.name, runs, options.form, left_out=left_out, settings=settings)
     else:
         from scaling_laws.laws.results.study import fit_study, processes_for
 
-        laws = fit_study(options.runs.name, runs, **vars(settings), processes=processes_for(runs))
+        laws = fit_study(
+            options.runs.name, runs, left_out=left_out, **vars(settings), processes=processes_for(runs)
+        )
     conventions = _conventions(columns, runs)
     warnings = (*doubts(runs), *laws.warnings)
     if "batch_tokens" in more and "token" not in more["batch_tokens"]:
         unit = f"The batch is in the unit of {more['batch_tokens']}: so are E_min, B_crit and B_star."
         warnings = (unit, *warnings)
-    manifest = replace(laws.manifest, conventions=conventions, columns={**columns, **more})
+    chosen = {name: " and ".join(value) if name == "where" else str(value) for name, value in how.items()}
+    manifest = replace(laws.manifest, conventions=conventions, columns={**columns, **chosen, **more})
     return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest)
 
 

@@ -123,9 +123,9 @@ def _study_of(runs: Path) -> Study:
 
     if runs.is_dir():
         return load_study(runs)
-    from scaling_laws.laws.runs_csv import read_runs_csv
+    from scaling_laws.laws.run_tables import read_runs
 
-    return study_of_table(runs.name, read_runs_csv(runs))
+    return study_of_table(runs.name, read_runs(runs))
 
 
 def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
