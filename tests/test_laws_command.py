@@ -45,6 +45,17 @@ def fitted(path: Path, *arguments: str):
     return json.loads(path.with_suffix(".laws.json").read_text())
 
 
+def test_a_large_table_says_how_long_it_takes(table, capsys, monkeypatch):
+    fitted(table, *COLUMNS, "--form", "chinchilla")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("scaling_laws.commands.laws.LARGE_TABLE", 30)
+    monkeypatch.setattr("scaling_laws.commands.laws.SAMPLE_ROWS", 30)
+    fitted(table, *COLUMNS, "--form", "chinchilla")
+    said = capsys.readouterr().err
+    assert said.startswith("fitting 36 rows, with 40 resamples for the intervals: about 0:0")
+    assert said.count("\n") == 1
+
+
 def test_one_form_is_fitted_to_all_rows(table, capsys):
     laws = fitted(table, *COLUMNS, "--form", "chinchilla")
     (fit,) = laws["fits"]

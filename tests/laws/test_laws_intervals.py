@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scaling_laws.laws.fit import intervals
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.intervals import (
     bootstrap,
@@ -32,6 +33,17 @@ def study(seed, sizes, shared, horizons=6):
     noise = np.sqrt(shared) * random.normal(size=sizes)[cluster]
     noise = noise + np.sqrt(1 - shared) * random.normal(size=len(N))
     return make_rows({"N": N, "D": D}, TRUTH.loss(N, D) * np.exp(SD * noise), cluster)
+
+
+def test_a_large_table_is_resampled_in_parts(monkeypatch):
+    """With the same numbers: only how many weights are held at a time is different."""
+    fit = fit_law(Chinchilla, study(0, 12, 0.5))
+    whole = bootstrap(fit, resamples=20, seed=1)
+    monkeypatch.setattr(intervals, "LARGEST_WEIGHTS", 3 * fit.rows.n + 1)
+    parts = bootstrap(fit, resamples=20, seed=1)
+    assert np.asarray(parts.draws.alpha).shape == (20,)
+    for name in ("E", "A", "B", "alpha", "beta"):
+        np.testing.assert_allclose(getattr(parts.draws, name), getattr(whole.draws, name), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,11 @@ import argparse
 import json
 import math
 import os
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +46,10 @@ FOLDER_COLUMNS = {"n", "c"}
 MORE_COLUMNS = {"unique": "U", "batch": "B", "steps": "S"}
 """Option and variable."""
 MOST_RESAMPLES = 100_000
+LARGE_TABLE, SAMPLE_ROWS, SAMPLE_RESAMPLES = 5_000, 1_000, (1, 5)
+"""Rows from which it is said how long the fits will take, and what of the table is timed for that."""
+TIMED_FORM = "chinchilla"
+"""What is timed where every law is fitted."""
 
 
 def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
@@ -188,6 +195,7 @@ def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
     more = _more_columns(options)
     runs = read_runs(options.runs, **columns, **how, more=more)
     left_out = left_out_of_table(runs)
+    _say_how_long(runs, options.form, settings)
     if options.form:
         from scaling_laws.laws.results.chosen_forms import fit_forms
 
@@ -206,6 +214,34 @@ def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
     chosen = {name: " and ".join(value) if name == "where" else str(value) for name, value in how.items()}
     manifest = replace(laws.manifest, conventions=conventions, columns={**columns, **chosen, **more})
     return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest)
+
+
+def _say_how_long(runs: pd.DataFrame, forms: list[str] | None, settings: Settings) -> None:
+    """Of a large table: a line on standard error, by the time that some of its rows take."""
+    if len(runs) < LARGE_TABLE:
+        return
+    from scaling_laws.laws.results.chosen_forms import fit_forms
+
+    sample = runs.sample(SAMPLE_ROWS, random_state=0)
+    taken_s = []
+    for resamples in SAMPLE_RESAMPLES:
+        began_s = time.monotonic()
+        try:
+            fit_forms("", sample, forms or [TIMED_FORM], settings=replace(settings, resamples=resamples))
+        except InputError:
+            return  # of the whole table it is said better
+        taken_s.append(time.monotonic() - began_s)
+    few, many = SAMPLE_RESAMPLES
+    each_s = max(taken_s[1] - taken_s[0], 0.0) / (many - few)
+    expected_s = (taken_s[0] + (settings.resamples - few) * each_s) * len(runs) / SAMPLE_ROWS
+    about = f"about {timedelta(seconds=round(expected_s))}"
+    if not forms:
+        about = f"{about} for {TIMED_FORM} alone, and all laws take many times that (--form NAME fits one)"
+    print(
+        f"fitting {len(runs):,} rows, with {settings.resamples} resamples for the intervals: {about}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _more_columns(options: argparse.Namespace) -> dict[str, str]:

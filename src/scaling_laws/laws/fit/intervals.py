@@ -7,7 +7,7 @@ instead (a parametric bootstrap), and the method says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
@@ -30,6 +30,8 @@ MOST_ABSORBED = 0.75
 MOST_DECADES = 20
 """A scale that is less certain than that was not measured."""
 RESAMPLE_ITERATIONS = 100
+LARGEST_WEIGHTS = 20_000_000
+"""Rows times resamples whose weights are held at a time, 8 bytes each."""
 """Of a refit, which starts at the optimum: a percentile does not feel the last digits of a few draws."""
 Interval = tuple[float | None, float | None]
 
@@ -115,9 +117,14 @@ def bootstrap_draws(
     seed_sd = (noise.sd_log_loss if noise else None) or 0.0
     n_clusters = fit.rows.n_clusters
     if n_clusters >= FEWEST_CLUSTERS:
-        problem = replace(problem, weights=_training_weights(fit, resamples, random, strata))
         method = f"bootstrap over {n_clusters} trainings ({resamples} resamples)"
-        theta = fit.minima[0] + (refit(fit, problem, resamples) - fit.minima[0]) / AMPLITUDE
+        most = max(LARGEST_WEIGHTS // fit.rows.n, 1)
+        parts = [min(most, resamples - start) for start in range(0, resamples, most)]
+        optima = [
+            refit(fit, replace(problem, weights=weights), len(weights))
+            for weights in _training_weights(fit, parts, random, strata)
+        ]
+        theta = fit.minima[0] + (np.concatenate(optima) - fit.minima[0]) / AMPLITUDE
         return theta, method, max(residual_sd(fit), seed_sd)
     prediction = problem.model.predict(fit.minima[:1])
     residual = (problem.log_loss - prediction.log_loss)[0]
@@ -141,20 +148,23 @@ def refit(fit: Fit[L], problem: Problem, resamples: int) -> FloatArray:
 
 
 def _training_weights(
-    fit: Fit[L], resamples: int, random: np.random.Generator, strata: NDArray[np.intp] | None
-) -> FloatArray:
+    fit: Fit[L], parts: Sequence[int], random: np.random.Generator, strata: NDArray[np.intp] | None
+) -> Iterator[FloatArray]:
     """A random weight near one for each training, of mean one in its stratum, times its rows' own, (S, n).
 
-    Its standard deviation is `AMPLITUDE`, more for trainings of leverage (see `_absorbed`).
+    Its standard deviation is `AMPLITUDE`, more for trainings of leverage (see `_absorbed`). The numbers are
+    those of all resamples together, however they are split into parts of S.
     """
     _, cluster = np.unique(fit.rows.cluster, return_inverse=True)
     stratum = np.zeros(fit.rows.n, dtype=np.intp) if strata is None else strata
-    drawn = random.exponential(size=(resamples, int(cluster.max()) + 1))
-    for k in range(int(stratum.max()) + 1):
-        members = np.unique(cluster[stratum == k])
-        drawn[:, members] /= drawn[:, members].mean(axis=1, keepdims=True)
-    weights = 1 + AMPLITUDE * (drawn - 1) / (1 - _absorbed(fit, cluster))
-    return np.asarray(np.maximum(weights, 0.0)[:, cluster] * fit.weights)
+    absorbed = _absorbed(fit, cluster)
+    for resamples in parts:
+        drawn = random.exponential(size=(resamples, len(absorbed)))
+        for k in range(int(stratum.max()) + 1):
+            members = np.unique(cluster[stratum == k])
+            drawn[:, members] /= drawn[:, members].mean(axis=1, keepdims=True)
+        weights = 1 + AMPLITUDE * (drawn - 1) / (1 - absorbed)
+        yield np.asarray(np.maximum(weights, 0.0)[:, cluster] * fit.weights)
 
 
 def _absorbed(fit: Fit[L], cluster: NDArray[np.intp]) -> FloatArray:
