@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,10 @@ from scaling_laws.training.out_of_memory import is_out_of_memory, with_micro_bat
 from scaling_laws.training.run import first_step, is_done, reuse_freed_memory, train_trunk, use_one_thread
 
 Configs = Sequence[Mapping[str, Any]]
+
+# Processes are forked from one that has imported this: their collector need not look through all that, which
+# would copy its pages, too.
+gc.freeze()
 
 
 @dataclass(frozen=True, kw_only=True)
