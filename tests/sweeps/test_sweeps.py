@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -88,6 +89,20 @@ def test_what_others_hold_is_left_to_them_and_looked_at_again(
     assert names(source.take(1)) == [jobs[1].name]
     for lease_of_another in held:
         lease_of_another.close()  # type: ignore[union-attr]
+
+
+def test_what_a_dead_machine_held_is_free_after_a_minute(source: PlannedJobs) -> None:
+    """By the clock of the file system: sixty seconds after the last heartbeat, and no longer."""
+    folder = source.progress.folder
+    first, second = list(source.left.values())[:2]
+    for job, age_s in ((first, lease.GRACE_S + 1), (second, lease.GRACE_S - 10)):
+        (folder / job.name).mkdir(parents=True)
+        (folder / job.name / lease.LOCK_FILE).touch()
+        owner = folder / job.name / lease.OWNER_FILE
+        owner.write_text("token another-machine:1:1:host\n", encoding="utf-8")
+        os.utime(owner, times=(time.time() - age_s,) * 2)
+    assert first.name in names(source.take(10)) and lease.GRACE_S == 60
+    assert second.name not in names(source.take(10))
 
 
 def test_ten_thousand_jobs_are_looked_at_in_a_moment(sweep_file: Path) -> None:
