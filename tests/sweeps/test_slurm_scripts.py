@@ -52,8 +52,8 @@ def test_the_example_is_what_is_written() -> None:
         ({}, ["1x1"] * 3, [{"array": "0-2", "nodes": "1", "gpus-per-node": "1", "cpus-per-task": "1"}]),
         ({"max_jobs": 2}, ["1x1"] * 3, [{"array": "0-1"}]),
         ({"workers": 4}, ["1x1"] * 9, [{"array": "0-2", "gpus-per-node": "1", "cpus-per-task": "4"}]),
-        ({"accelerator": "cpu", "workers": 4}, ["1x2"] * 9, [{"array": "0-4", "cpus-per-task": "4"}]),
-        ({"accelerator": "cpu"}, ["1x3"], [{"cpus-per-task": "3"}]),
+        ({"accelerator": "cpu", "workers": 4}, ["1x2"] * 9, [{"array": "0-8", "ntasks-per-node": "2"}]),
+        ({"accelerator": "cpu", "workers": 4}, ["1x1"] * 9, [{"array": "0-2", "cpus-per-task": "4"}]),
         ({}, ["2x4", "1x1"], [{"nodes": "2", "ntasks-per-node": "4", "gpus-per-node": "4"}, {"nodes": "1"}]),
     ],
 )

@@ -290,9 +290,12 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
             stop_at_s=options.stop_at_s,
             kind=options.only,
         )
-    if not engine.stays and len(progress.done) < progress.n_runs:
+    left = [job for job in plan.jobs if job.name not in progress.failed]
+    if not engine.stays and any(run.name not in progress.done for job in left for run in job.runs):
+        aside = f", {len(progress.failed)} jobs are set aside" if progress.failed else ""
         raise TimeIsUp(
-            f"{len(progress.done)} of {progress.n_runs} runs are done; --status says how far the others are"
+            f"{len(progress.done)} of {progress.n_runs} runs are done{aside}; "
+            "--status says how far the others are"
         )
     return progress.failed
 

@@ -22,7 +22,7 @@ from scaling_laws.study.records import DISK_ERRORS, FAILURE_FILE, not_written, w
 from scaling_laws.sweeps.run import attempts, lease
 from scaling_laws.sweeps.run.attempts import Part, Place
 from scaling_laws.sweeps.run.curve_tail import last_row, reached_step
-from scaling_laws.sweeps.run.ranks import train_on_nodes
+from scaling_laws.sweeps.run.ranks import train_by_ranks, wants_ranks
 from scaling_laws.training.checkpoint import saved_step
 from scaling_laws.training.out_of_memory import is_out_of_memory, with_micro_batches
 from scaling_laws.training.run import first_step, is_done, reuse_freed_memory, train_trunk, use_one_thread
@@ -111,8 +111,8 @@ def _hold_and_train(
             raise Interrupted(signals.received, f"{folder}: stopped before its first step")
         smaller = [with_micro_batches(config, split) or config for config in configs]
         if train is None:
-            several_nodes = smaller[0]["trainer"].get("num_nodes", 1) > 1
-            train_trunk(smaller, before_record=held.hold, train_run=train_on_nodes if several_nodes else None)
+            train_run = train_by_ranks if wants_ranks(smaller[0]) else None
+            train_trunk(smaller, before_record=held.hold, train_run=train_run)
         else:
             train(smaller)
         ended = JobEnd(outcome=attempts.DONE)

@@ -1,4 +1,4 @@
-"""One run on several nodes of a SLURM allocation: `srun` starts a rank a device, and a job looks after them.
+"""One run on several devices of a SLURM allocation: `srun` starts a rank for each, a job looks after them.
 
 The job's process is as any other: it holds the lease, keeps the book of attempts, and lays out the folders.
 Its ranks only train.
@@ -12,16 +12,16 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
+from scaling_laws.study.records import write_atomically
 from scaling_laws.sweeps.run.lease import Hold
 
 if TYPE_CHECKING:
@@ -36,10 +36,20 @@ SET_PARENT_DEATH_SIGNAL = 1
 """Of Linux's prctl."""
 
 
-def train_on_nodes(
+def wants_ranks(config: Mapping[str, Any]) -> bool:
+    """Whether srun starts the processes of a run: on several nodes, or where SLURM has a task for each device."""
+    trainer = config["trainer"]
+    devices, strategy = str(trainer.get("devices", 1)), str(trainer.get("strategy", ""))
+    forks = "fork" in strategy or "spawn" in strategy
+    return int(trainer.get("num_nodes", 1)) > 1 or (
+        not forks and devices != "1" and os.environ.get("SLURM_NTASKS_PER_NODE") == devices
+    )
+
+
+def train_by_ranks(
     config: dict[str, Any], start: Start, signals: StopSignals, before_record: Callable[[], None] | None
 ) -> None:
-    """As `train_one_run`, by all nodes of this allocation.
+    """As `train_one_run`, by all devices of this allocation.
 
     Raises:
         Interrupted: a signal came, and the ranks have saved.
@@ -55,28 +65,28 @@ def train_on_nodes(
         "start": asdict(start) | {"checkpoint": start.checkpoint and str(start.checkpoint)},
         "hold": before_record and {"folder": str(before_record.folder), "token": before_record.token},
     }
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".ranks.", suffix=".json") as file:
-        json.dump(handed, file)
-        file.flush()
-        command = [
-            *("srun", f"--nodes={trainer['num_nodes']}", f"--ntasks-per-node={trainer['devices']}"),
-            # A rank that ends first shall not have the others killed while they save.
-            *("--kill-on-bad-exit=0", "--wait=60", "--job-name=ranks"),
-            *(sys.executable, "-m", "scaling_laws.sweeps.run.ranks", file.name),
-        ]
-        # A group of its own: what is sent to the task's processes shall not end srun before its ranks.
-        srun = subprocess.Popen(
-            command,
-            env=os.environ | {"SLURM_JOB_NAME": "ranks"},
-            preexec_fn=_end_with_parent,
-            start_new_session=True,
-        )
-        forwarded = False
-        while srun.poll() is None:
-            if signals.received and not forwarded:
-                srun.send_signal(signal.SIGUSR1)  # TERM would have srun kill the ranks
-                forwarded = True
-            time.sleep(POLL_S)
+    file = folder / ".ranks.json"
+    write_atomically(file, json.dumps(handed))
+    command = [
+        *("srun", f"--nodes={trainer.get('num_nodes', 1)}", f"--ntasks-per-node={trainer['devices']}"),
+        # A rank that ends first shall not have the others killed while they save.
+        *("--kill-on-bad-exit=0", "--wait=60", "--job-name=ranks"),
+        *(sys.executable, "-m", "scaling_laws.sweeps.run.ranks", str(file)),
+    ]
+    # A group of its own: what is sent to the task's processes shall not end srun before its ranks.
+    srun = subprocess.Popen(
+        command,
+        env=os.environ | {"SLURM_JOB_NAME": "ranks"},
+        preexec_fn=_end_with_parent,
+        start_new_session=True,
+    )
+    forwarded = False
+    while srun.poll() is None:
+        if signals.received and not forwarded:
+            srun.send_signal(signal.SIGUSR1)  # TERM would have srun kill the ranks
+            forwarded = True
+        time.sleep(POLL_S)
+    file.unlink(missing_ok=True)
     _judge(srun.returncode, signals.received, folder)
 
 

@@ -105,6 +105,8 @@ class SlurmEngine:
         self._folder = context.folder.absolute()
         self._sbatch = _words(str(context.options.get("sbatch") or ""))
         self._setup = str(context.options.get("setup") or "").strip()
+        self._workers = context.workers or 1
+        """Jobs of one device that a task trains at a time."""
         self._max_jobs = int(context.options.get("max_jobs") or MAX_JOBS)
         self._on_gpus = context.accelerator in GPU_ACCELERATORS or (
             context.accelerator == "auto" and bool(set(GPU_OPTIONS) & self._given)
@@ -158,19 +160,11 @@ class SlurmEngine:
         there = Counter(task.kind for task in tasks)
         wanted = []
         for kind, n_jobs in Counter(job.kind for job in jobs).items():
-            nodes, devices = map(int, kind.split("x"))
-            at_a_time = 1 if nodes > 1 else self._workers(kind) // (1 if self._on_gpus else devices)
+            at_a_time = self._workers if kind == "1x1" else 1
             width = min(-(-n_jobs // at_a_time), self._max_jobs) - there[kind]
             if width > 0:
                 wanted.append((kind, width))
         return wanted
-
-    def _workers(self, kind: str) -> int:
-        """`--workers` of a task: on the processor, a job takes as many as it has devices."""
-        nodes, devices = map(int, kind.split("x"))
-        if nodes > 1:
-            return 1 if self._on_gpus else devices
-        return self._context.workers or 1 if self._on_gpus else max(self._context.workers or 1, devices)
 
     def _script(self, kind: str, width: int) -> str:
         nodes, devices = map(int, kind.split("x"))
@@ -178,8 +172,8 @@ class SlurmEngine:
             "--job-name": f"{self._name}-{kind}",
             "--array": f"0-{width - 1}",
             "--nodes": nodes,
-            "--ntasks-per-node": devices if nodes > 1 else 1,
-            "--cpus-per-task": 1 if nodes > 1 else self._workers(kind),
+            "--ntasks-per-node": devices,
+            "--cpus-per-task": self._workers if kind == "1x1" else 1,
             "--signal": f"B:USR1@{SAVE_S}",
             "--requeue": None,
             "--open-mode": "append",
@@ -191,7 +185,9 @@ class SlurmEngine:
         lines = [
             f"#SBATCH {name}" + ("" if value is None else f"={value}") for name, value in derived.items()
         ]
-        more = ["--leave-when-idle", "--only", kind, "--workers", str(self._workers(kind))]
+        # On the processor, a job takes as many workers as it has devices.
+        workers = self._workers if kind == "1x1" else 1 if self._on_gpus else devices
+        more = ["--leave-when-idle", "--only", kind, "--workers", str(workers)]
         return SCRIPT.format(
             submit=shlex.join(["sbatch", *self._sbatch, str(self._path(kind))]),
             sbatch="\n".join(lines),
