@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from benchmarks.stub_training import started, stub_plan
 from tests.support.engine_runs import ROOT, SlurmRun, n_rows, slow_sweep
 from tests.support.slurm_cluster import SlurmCluster, wait_until
 from tests.support.small_sweep import write_corpus
 
+from scaling_laws.study.records import read_record
 from scaling_laws.sweeps.plan.experiments import plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.run import attempts
@@ -43,6 +43,8 @@ class Scenario:
     """A job that wants more time than its task has."""
     on_two_nodes: SlurmRun
     """A job of two nodes that wants more time than its task has."""
+    on_two_devices: SlurmRun
+    """A short job of two devices of one node."""
     bereft: SlurmRun
     """Two jobs on two nodes, one of which died in the middle."""
     bereft_s: float
@@ -68,6 +70,7 @@ def scenario(
     on_two_nodes = study(
         "nodes", TIME_LIMIT, n_jobs=1, steps=TOO_LONG, trainer={"num_nodes": 2, "strategy": "ddp"}
     )
+    on_two_devices = study("devices", "", n_jobs=1, steps=40, trainer={"devices": 2, "strategy": "ddp"})
     fit, script = fit_script(tmp_path_factory.mktemp("fit"), text_folder)
     fit_job = slurm_cluster.run("sbatch", "--parsable", f"--output={fit.parent}/out", str(script)).strip()
     bereft = study("bereft", "--partition=mortal --exclusive", n_jobs=2, steps=400)
@@ -79,13 +82,14 @@ def scenario(
     death_s = time.monotonic()
     wait_until(lambda: bereft.is_done(2), ALL_S, "jobs of a dead node are taken over")
     bereft_s = time.monotonic() - death_s
-    for run in (limited, on_two_nodes, bereft):
+    for run in (limited, on_two_nodes, on_two_devices, bereft):
         run.wait(ALL_S)
     wait_until(lambda: fit_job not in slurm_cluster.queued(), ALL_S, "the single network")
     slurm_cluster.start_node("n4")
     return Scenario(
         limited=limited,
         on_two_nodes=on_two_nodes,
+        on_two_devices=on_two_devices,
         bereft=bereft,
         bereft_s=bereft_s,
         fit=fit,
@@ -171,8 +175,29 @@ def test_a_job_of_two_nodes_requeues_and_goes_on(scenario: Scenario) -> None:
     (name,) = run.outcomes()
     assert_went_on(run.folder / name)
     assert "--nodes=2" in (run.folder / "slurm" / "2x1.sh").read_text(encoding="utf-8")
-    record = yaml.safe_load((run.folder / name / "record.json").read_text(encoding="utf-8"))
-    assert record["devices"] == 2
+    assert read_record(run.folder / name / "record.json").devices == 2
+
+
+def test_a_job_of_two_devices_is_trained_by_two_ranks(scenario: Scenario) -> None:
+    (name,) = scenario.on_two_devices.outcomes()
+    assert scenario.on_two_devices.outcomes()[name] == ["done"]
+    record = read_record(scenario.on_two_devices.folder / name / "record.json")
+    assert record.devices == 2 and record.status == "complete"
+
+
+def test_a_cancelled_job_of_two_nodes_is_saved_and_not_requeued(
+    slurm_cluster: SlurmCluster, tmp_path: Path, text_folder: Path
+) -> None:
+    on_two_nodes = {"num_nodes": 2, "strategy": "ddp"}
+    run = SlurmRun(
+        slow_sweep(tmp_path, text_folder, n_jobs=1, steps=600, trainer=on_two_nodes), slurm_cluster
+    )
+    run.begin()
+    run.until_trained(1, min_rows=5)
+    run.end()
+    (name,) = run.outcomes()
+    (attempt,) = attempts.read(run.folder / name).attempts
+    assert attempt.outcome == "interrupted" and attempt.saved is not None and attempt.saved.step > 20
 
 
 def test_a_dead_nodes_job_is_taken_over(scenario: Scenario) -> None:

@@ -37,7 +37,7 @@ SET_PARENT_DEATH_SIGNAL = 1
 
 
 def wants_ranks(config: Mapping[str, Any]) -> bool:
-    """Whether srun starts the processes of a run: on several nodes, or where SLURM has a task for each device."""
+    """Whether srun starts the processes of a run: on several nodes, or where SLURM has a task a device."""
     trainer = config["trainer"]
     devices, strategy = str(trainer.get("devices", 1)), str(trainer.get("strategy", ""))
     forks = "fork" in strategy or "spawn" in strategy
