@@ -26,9 +26,9 @@ from scaling_laws.sweeps.run.engines import EngineContext
 from scaling_laws.sweeps.run.engines.slurm import SlurmEngine
 
 pytestmark = pytest.mark.systems
-TIME_LIMIT = "--time=3 --signal=B:USR1@60"
-"""The warning comes after one and a half to two minutes."""
-TOO_LONG = 1250
+TIME_LIMIT = "--time=2 --signal=B:USR1@30"
+"""The warning comes after a minute to one and a half."""
+TOO_LONG = 950
 """Steps that take more than that."""
 CHECKPOINT_S = 22
 ALL_S = 480
@@ -112,8 +112,8 @@ def fit_script(folder: Path, text_folder: Path) -> tuple[Path, Path]:
         (r"#SBATCH --gpus-per-node.*\n", ""),
         (r"--ntasks-per-node=4", "--ntasks-per-node=1"),
         (r"--cpus-per-task=8", "--cpus-per-task=1"),
-        (r"--time=12:00:00", "--time=3"),
-        (r"USR1@180", "USR1@60"),
+        (r"--time=12:00:00", "--time=2"),
+        (r"USR1@180", "USR1@30"),
         (r"(?m)^ROOT=.*$", f"ROOT={root}"),
         (
             r"(?m)^export PATH=.*$",
@@ -165,7 +165,8 @@ def test_a_time_limit_saves_and_requeues(scenario: Scenario) -> None:
     assert_went_on(run.folder / name)
     (log,) = (run.folder / "slurm").glob("*.out")
     statuses = re.findall(r"the task ended with status (\d+)", log.read_text(encoding="utf-8"))
-    assert statuses == ["138"] * (len(outcomes) - 1) + ["0"]
+    # A warning may come before the command has begun to train: it is put back, and nothing is noted.
+    assert len(statuses) >= len(outcomes) and statuses == ["138"] * (len(statuses) - 1) + ["0"]
 
 
 def test_a_job_of_two_nodes_requeues_and_goes_on(scenario: Scenario) -> None:
@@ -236,7 +237,7 @@ def test_what_is_there_is_not_submitted_again(
     assert "2 tasks running on n1" in run.output and "1 waiting" in run.output
     run.end()
     run.begin("--status")
-    assert "SLURM:" not in run.output
+    assert "SLURM:" not in run.output and "did not come to its end" not in run.output
     assert {task for task, *_ in run.tasks()} == set()
 
 

@@ -158,10 +158,41 @@ def test_a_sweep_names_the_file_of_its_cluster(
     main(arguments(sweep_file, "--engine", "slurm", "--dry-run", "--max-jobs", "1"))
     printed = capsys.readouterr().out
     assert "\nmodule load cuda\n" in printed and "#SBATCH --array=0-0\n" in printed
-    cluster.write_text("partition: gpu\n", encoding="utf-8")
-    with pytest.raises(SystemExit):
-        main(arguments(sweep_file, "--engine", "slurm", "--dry-run"))
-    assert "its keys may be address, elastic, max_jobs, sbatch, setup" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("partition: gpu\n", "its keys may be address, elastic, max_jobs, sbatch, setup"),
+        ("max_jobs: many\n", "max_jobs is 'many'; it must be of type int"),
+        ("- gpu\n", "its keys may be"),
+        ("sbatch: [\n", "expected the node content"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        read_options(path)
+
+
+def test_status_says_what_ended_as_it_should_not(tmp_path: Path, programs: Programs) -> None:
+    programs({"squeue": "exit 0"})
+    (tmp_path / "slurm").mkdir()
+    ended = "the task ended with status"
+    for name, text in {
+        "7_0": "an older array",
+        "8_0": f"all is well\n{ended} 0",
+        "8_1": f"saved\n{ended} 143\nslurmstepd: error: *** JOB 8 ON n1 CANCELLED ***",
+        "8_2": f"error: the disk is full\n{ended} 2",
+        "8_3": "no module cuda",
+    }.items():
+        (tmp_path / "slurm" / f"{name}.out").write_text(text + "\n", encoding="utf-8")
+    two, three = engine(tmp_path).status()
+    assert two.startswith("task 8_2 ended with status 2: error: the disk is full (")
+    assert three.startswith("task 8_3 did not come to its end; last line of ") and three.endswith(
+        ": no module cuda"
+    )
 
 
 def test_options_of_another_engine_are_refused(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,8 +30,8 @@ OWN = {
 }
 """Those of this package: module and class."""
 
-OPTIONS = {"sbatch", "setup", "max_jobs", "address", "elastic"}
-"""Keys of a file of `configs/cluster/`."""
+OPTIONS = {"sbatch": str, "setup": str, "max_jobs": int, "address": str, "elastic": bool}
+"""Keys of a file of `configs/cluster/`, and what their values are."""
 
 Bundle = Sequence[Job]
 """Jobs for one process, one after the other."""
@@ -146,6 +146,11 @@ def read_options(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"cluster {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not content.keys() <= OPTIONS:
+    if not isinstance(content, dict) or not content.keys() <= OPTIONS.keys():
         raise InputError(f"cluster {path}: its keys may be {', '.join(sorted(OPTIONS))}")
+    for name, value in content.items():
+        if type(value) is not OPTIONS[name]:
+            raise InputError(
+                f"cluster {path}: {name} is {value!r}; it must be of type {OPTIONS[name].__name__}"
+            )
     return content

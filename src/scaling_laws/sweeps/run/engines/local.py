@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing import connection
@@ -92,29 +94,30 @@ class LocalEngine:
 
     def ended(self, wait_s: float) -> list[Ended]:
         """As `Engine`."""
-        if self._active:
-            connection.wait([one.process.sentinel for one in self._active], timeout=wait_s)
-        else:
+        heard_of = [one.process.sentinel for one in self._active if one.process.is_alive()]
+        if heard_of:
+            connection.wait(heard_of, timeout=wait_s)
+        # The forkserver brings the news of an end; a signal may have killed it, and the lease knows.
+        over = [one for one in self._active if not one.lives(self._context.folder)]
+        if not heard_of and not over:
             time.sleep(wait_s)
-        over = [one for one in self._active if not one.process.is_alive()]
         return [self._see_off(one) for one in over]
 
     def end(self, job: str) -> None:
         """As `Engine`."""
         for one in self._active:
             if one.job.name == job:
-                one.process.terminate()
+                one.send(signal.SIGTERM, self._context.folder)
 
     def stop(self, *, now: bool = False) -> list[Ended]:
         """As `Engine`."""
         for one in self._active:
             # The terminal interrupts them, too; a batch system may not.
-            one.process.kill() if now else one.process.terminate()
+            one.send(signal.SIGKILL if now else signal.SIGTERM, self._context.folder)
         if now:
             return []
         for one in self._active:
-            # The forkserver brings the news of an end; a signal may have killed it, and the lease knows.
-            while one.process.is_alive() or one.lives_on(self._context.folder):
+            while one.lives(self._context.folder):
                 time.sleep(POLL_S)
         return [self._see_off(one) for one in list(self._active)]
 
@@ -132,8 +135,8 @@ class LocalEngine:
         self._slots.give_back(one.share)
         outcome, reason = one.heard() or (None, "")
         one.report.close()
-        if outcome is None and (one.process.exitcode == lease.LOST or one.lives_on(self._context.folder)):
-            outcome = attempts.HELD  # by another, or by our child, whose forkserver was killed
+        if outcome is None and one.process.exitcode == lease.LOST:
+            outcome = attempts.HELD
         return Ended(
             job=one.job.name,
             attempt=one.attempt,
@@ -163,7 +166,17 @@ class _Process:
         except (EOFError, OSError):
             return None
 
-    def lives_on(self, folder: Path) -> bool:
-        """Whether it trains, though its forkserver is gone: it holds the job's folder."""
+    def lives(self, folder: Path) -> bool:
+        """Whether it runs, as its forkserver says; where that is gone, whether it holds the job's folder."""
+        return self.process.is_alive() or self._holds(folder)
+
+    def send(self, number: signal.Signals, folder: Path) -> None:
+        """Send it a signal, whether or not its forkserver lives."""
+        if self.lives(folder):
+            assert self.process.pid is not None
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(self.process.pid, number)
+
+    def _holds(self, folder: Path) -> bool:
         holder = lease.holder(folder / self.job.name)
         return holder is not None and holder.pid == self.process.pid and holder.is_here and holder.is_alive

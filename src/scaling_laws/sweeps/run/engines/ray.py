@@ -40,10 +40,12 @@ class RayEngine:
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context
-        self._max_jobs = int(context.options.get("max_jobs") or MAX_JOBS)
+        self._max_jobs = int(context.options.get("max_jobs", MAX_JOBS))
         self._elastic = bool(context.options.get("elastic"))
         self._on_gpus = context.accelerator in GPU_ACCELERATORS
         self._active: dict[Any, _Task] = {}
+        if self._max_jobs < 1:
+            raise InputError(f"max_jobs is {self._max_jobs}; it must be 1 or more")
         try:
             import ray  # with the engine: it is an extra
         except ImportError as error:

@@ -107,7 +107,7 @@ class SlurmEngine:
         self._setup = str(context.options.get("setup") or "").strip()
         self._workers = context.workers or 1
         """Jobs of one device that a task trains at a time."""
-        self._max_jobs = int(context.options.get("max_jobs") or MAX_JOBS)
+        self._max_jobs = int(context.options.get("max_jobs", MAX_JOBS))
         self._on_gpus = context.accelerator in GPU_ACCELERATORS or (
             context.accelerator == "auto" and bool(set(GPU_OPTIONS) & self._given)
         )
@@ -129,6 +129,7 @@ class SlurmEngine:
         for kind, width in self._wanted([job for bundle in bundles for job in bundle], tasks):
             array = self._submit_array(kind, width)
             self._context.note(f"array {array}: {_count(width)} of {_needs(kind)}, {self._path(kind)}")
+            self._context.note(f"  derived: {' '.join(self._derived(kind, width))}")
         for line in self._lines(self._tasks()):
             self._context.note(line)
         return len(bundles)
@@ -166,31 +167,33 @@ class SlurmEngine:
                 wanted.append((kind, width))
         return wanted
 
-    def _script(self, kind: str, width: int) -> str:
+    def _derived(self, kind: str, width: int) -> list[str]:
+        """Options of sbatch that the jobs ask for; the user's own win."""
         nodes, devices = map(int, kind.split("x"))
-        derived = {
-            "--job-name": f"{self._name}-{kind}",
-            "--array": f"0-{width - 1}",
-            "--nodes": nodes,
-            "--ntasks-per-node": devices,
-            "--cpus-per-task": self._workers if kind == "1x1" else 1,
-            "--signal": f"B:USR1@{SAVE_S}",
-            "--requeue": None,
-            "--open-mode": "append",
-            "--chdir": Path.cwd(),
-            "--output": self._folder / FOLDER / "%A_%a.out",
-        }
-        if self._on_gpus and not set(GPU_OPTIONS) & self._given:
-            derived["--gpus-per-node"] = devices
-        lines = [
-            f"#SBATCH {name}" + ("" if value is None else f"={value}") for name, value in derived.items()
+        options = [
+            f"--job-name={self._name}-{kind}",
+            f"--array=0-{width - 1}",
+            f"--nodes={nodes}",
+            f"--ntasks-per-node={devices}",
+            f"--cpus-per-task={self._workers if kind == '1x1' else 1}",
+            f"--signal=B:USR1@{SAVE_S}",
+            "--requeue",
+            "--open-mode=append",
+            f"--chdir={Path.cwd()}",
+            f"--output={self._folder / FOLDER / '%A_%a.out'}",
         ]
+        if self._on_gpus and not set(GPU_OPTIONS) & self._given:
+            options.append(f"--gpus-per-node={devices}")
+        return options
+
+    def _script(self, kind: str, width: int) -> str:
         # On the processor, a job takes as many workers as it has devices.
-        workers = self._workers if kind == "1x1" else 1 if self._on_gpus else devices
+        n_devices = int(kind.partition("x")[2])
+        workers = self._workers if kind == "1x1" else 1 if self._on_gpus else n_devices
         more = ["--leave-when-idle", "--only", kind, "--workers", str(workers)]
         return SCRIPT.format(
             submit=shlex.join(["sbatch", *self._sbatch, str(self._path(kind))]),
-            sbatch="\n".join(lines),
+            sbatch="\n".join(f"#SBATCH {option}" for option in self._derived(kind, width)),
             setup=self._setup,
             command=shlex.join([*self._context.command, *more]),
         ).replace("\n\n\n\n", "\n\n")
@@ -279,7 +282,9 @@ class SlurmEngine:
         for name, log in sorted(logs.items()):
             if int(name.partition("_")[0]) != newest or name in present:
                 continue
-            *before, last = ["", *log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]]
+            lines_of_log = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            said = [line for line in lines_of_log if not line.startswith("slurmstepd")]
+            *before, last = ["", *said]
             status = re.fullmatch(r"the task ended with status (\d+)", last)
             if status is None:
                 lines.append(f"task {name} did not come to its end; last line of {log}: {last}")
