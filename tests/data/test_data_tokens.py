@@ -222,6 +222,88 @@ def test_a_disk_that_is_full_at_the_manifest_leaves_no_corpus(config, tmp_path, 
         open_corpus(tmp_path / "c")
 
 
+# --- large texts -----------------------------------------------------------------------------------
+
+
+def odd_text(n_lines: int) -> str:
+    """Lines of all sorts of blanks, marks and characters of one to four bytes."""
+    rng = np.random.default_rng(1)
+    ends = ["\n", "\n\n", " \n", "\n ", "\r\n", "\n\t", "}\n", "\u3000\n", "\x1c\n", "é\n", "\n🦊", "\n'll"]
+    return "".join(
+        " ".join(rng.choice([*WORDS, "ünï", "数字", "🦊"], 5)) + rng.choice(ends) for _ in range(n_lines)
+    )
+
+
+@pytest.mark.parametrize("kind", ["bpe", "bytes"])
+def test_a_large_document_is_encoded_in_parts_as_it_is_whole(tmp_path, monkeypatch, kind):
+    (tmp_path / "texts").mkdir()
+    for number in range(40):
+        (tmp_path / "texts" / f"{number}.txt").write_text(odd_text(200) + str(number), newline="")
+    config = CorpusConfig(
+        name="odd",
+        source="text",
+        paths=(str(tmp_path / "texts"),),
+        val_share=0.2,
+        test_share=0.2,
+        tokenizer=kind,
+        n_vocab={"bpe": 320, "bytes": 256}[kind],
+    )
+    whole = build_corpus(config, tmp_path / "whole")
+    monkeypatch.setattr("scaling_laws.data.tokens.PART_CHARACTERS", 50)
+    monkeypatch.setattr("scaling_laws.data.sources.BLOCK_BYTES", 37)  # characters lie in two blocks
+    documents = split_documents(config)["train"]
+    n_parts = [len(list(document.parts(50))) for document in documents]
+    assert min(n_parts) > 20 and all("".join(each.parts(50)) == each.read() for each in documents)
+    parts = build_corpus(config, tmp_path / "parts")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert parts.manifest_hash == whole.manifest_hash
+
+
+def test_the_place_of_a_bad_byte_in_a_large_file(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("scaling_laws.data.sources.BLOCK_BYTES", 7)
+    good = "größe und länge ".encode() * 10
+    for bad, place in ((b"\xff", len(good)), ("ü".encode()[:1], len(good))):
+        (tmp_path / "texts" / "0.txt").write_bytes(good + bad)
+        with pytest.raises(InputError, match=rf"texts/0.txt: not UTF-8 at byte {place};"):
+            build_corpus(config, tmp_path / "c")
+
+
+def test_one_large_file_is_refused_before_it_is_read(config, tmp_path):
+    file = tmp_path / "large.txt"
+    with open(file, "wb") as content:
+        content.truncate(50_000_000_000)  # a hole: it takes no place
+    began_s = time.monotonic()
+    with pytest.raises(InputError, match=r"no document is left for .*piece_bytes cuts long text files"):
+        build_corpus(change(config, paths=(str(file),), foreign={}), tmp_path / "c")
+    assert time.monotonic() - began_s < 5
+
+
+LARGE = """
+import resource, sys
+from scaling_laws.data.corpus_file import CorpusConfig
+from scaling_laws.data.tokens import build_corpus
+build_corpus(CorpusConfig(name="small", source="text", paths=(sys.argv[1] + "/small",), val_share=0.3,
+    test_share=0.3, tokenizer="bytes", n_vocab=256), sys.argv[1] + "/a")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+build_corpus(CorpusConfig(name="large", source="text", paths=(sys.argv[1] + "/large",), val_share=0.3,
+    test_share=0.3, tokenizer="bytes", n_vocab=256), sys.argv[1] + "/b")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1000)
+"""
+
+
+def test_a_large_corpus_needs_little_memory(tmp_path):
+    """Five files of 40 MB, each a document, are built in less memory than one of them takes as tokens."""
+    line = " ".join(WORDS).encode() + b"\n"
+    for folder, n_lines in (("small", 10), ("large", 40_000_000 // len(line))):
+        (tmp_path / folder).mkdir()
+        for number in range(12 if folder == "small" else 5):
+            (tmp_path / folder / f"{number}.txt").write_bytes(line * n_lines + b"%d" % number)
+    command = [sys.executable, "-c", LARGE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 70  # MB
+
+
 # --- what is not ours ------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ lists its files or a stream delivers its rows, nor does the split on what other 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from scaling_laws.data.huggingface import huggingface_sources
 from scaling_laws.data.sources import TextSource, jsonl_sources, text_sources
 from scaling_laws.study.errors import InputError
 
+LARGE_BYTES = 10_000_000
+"""Of all texts: less is read at once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
@@ -27,11 +31,29 @@ class Document:
     n_bytes: int
     """Length of the text in UTF-8."""
     sha256: str
-    read_bytes: Callable[[], bytes]
+    blocks: Callable[[], Iterator[bytes]]
+    """Reads the text in UTF-8, in one block or several."""
 
     def read(self) -> str:
         """The text."""
-        return self.read_bytes().decode("utf-8")
+        return b"".join(self.blocks()).decode("utf-8")
+
+    def parts(self, n_characters: int) -> Iterator[str]:
+        """The text in parts of about this length, which a byte-level tokenizer encodes as it does the whole.
+
+        A part ends with a line whose last character, and the next one's first, are not blank: there no token
+        of GPT-2's pattern goes on. A text without such lines is one part.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        held: list[str] = []
+        for block in self.blocks():
+            text = decoder.decode(block)
+            if sum(map(len, held)) + len(text) >= n_characters and (end := _last_cut(text)):
+                yield "".join([*held, text[:end]])
+                held, text = [], text[end:]
+            held.append(text)
+        if any(held) or not self.n_bytes:
+            yield "".join(held)
 
 
 def split_documents(config: CorpusConfig, scratch: Path | None = None) -> dict[str, list[Document]]:
@@ -74,11 +96,23 @@ def split_documents(config: CorpusConfig, scratch: Path | None = None) -> dict[s
     for name, documents in splits.items():
         documents.sort(key=lambda document: _digest(document.name, config.seed))
         if not documents:
-            raise InputError(
-                f"corpus {config.name}: no document is left for {name!r} without empty texts and duplicates; "
-                "give more documents (piece_bytes cuts long text files), a larger share or a larger limit"
-            )
+            raise _too_few(config, name)
     return splits
+
+
+def _too_few(config: CorpusConfig, split: str) -> InputError:
+    return InputError(
+        f"corpus {config.name}: no document is left for {split!r} without empty texts and duplicates; "
+        "give more documents (piece_bytes cuts long text files), a larger share or a larger limit"
+    )
+
+
+def _last_cut(text: str) -> int:
+    """Where the last part of a text ends that can be encoded by itself; 0 where there is none."""
+    place = text.rfind("\n", 0, len(text) - 1)
+    while place > 0 and (text[place - 1].isspace() or text[place + 1].isspace()):
+        place = text.rfind("\n", 0, place)
+    return place + 1 if place > 0 else 0
 
 
 def _sources(config: CorpusConfig, scratch: Path | None) -> dict[str, Iterable[TextSource]]:
@@ -91,10 +125,18 @@ def _sources(config: CorpusConfig, scratch: Path | None) -> dict[str, Iterable[T
         sources = {name: _of_paths(config, paths[name], scratch) for name in paths}
     if config.streaming:
         return sources
-    return {
+    named: dict[str, Iterable[TextSource]] = {
         name: sorted(found, key=lambda source: _digest(source.name, config.seed))
         for name, found in sources.items()
     }
+    # By their names alone: a text of gigabytes need not be read to see that there is nothing to hold out.
+    n_bytes = sum(source.n_bytes for source in named["train"])
+    splits = {_split_of(source.name, config) for source in named["train"]}
+    if n_bytes > LARGE_BYTES and (
+        missing := [split for split in ("train", "val", "test") if split not in splits]
+    ):
+        raise _too_few(config, missing[0])
+    return named
 
 
 def _of_paths(config: CorpusConfig, paths: tuple[str, ...], scratch: Path | None) -> Iterator[TextSource]:
@@ -111,21 +153,24 @@ def _of_paths(config: CorpusConfig, paths: tuple[str, ...], scratch: Path | None
 def _unseen(sources: Iterable[TextSource], seen: set[str]) -> Iterator[Document]:
     """Documents without the empty ones and those whose content is in `seen`, which grows."""
     for source in sources:
-        content = source.read()
-        sha256 = hashlib.sha256(content).hexdigest()
-        if sha256 in seen or not _text(source.name, content).strip():
+        digest, n_bytes, is_blank = hashlib.sha256(), 0, True
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        for block in chain(source.blocks(), [b""]):
+            begun = len(decoder.getstate()[0])  # bytes of a character whose others are in this block
+            try:
+                is_blank = not decoder.decode(block, final=not block).strip() and is_blank
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{source.name}: not UTF-8 at byte {n_bytes - begun + error.start}; "
+                    "convert the file, or take it out of the folder"
+                ) from error
+            digest.update(block)
+            n_bytes += len(block)
+        sha256 = digest.hexdigest()
+        if sha256 in seen or is_blank:
             continue
         seen.add(sha256)
-        yield Document(name=source.name, n_bytes=len(content), sha256=sha256, read_bytes=source.read)
-
-
-def _text(name: str, content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name}: not UTF-8 at byte {error.start}; convert the file, or take it out of the folder"
-        ) from error
+        yield Document(name=source.name, n_bytes=n_bytes, sha256=sha256, blocks=source.blocks)
 
 
 def _split_of(name: str, config: CorpusConfig) -> str:

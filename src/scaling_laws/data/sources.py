@@ -10,6 +10,8 @@ from pathlib import Path
 
 from scaling_laws.study.errors import InputError
 
+BLOCK_BYTES = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextSource:
@@ -19,6 +21,15 @@ class TextSource:
     """Unique within the corpus, and the same on every machine: the split depends on it."""
     read: Callable[[], bytes]
     """Returns the text in UTF-8."""
+    read_blocks: Callable[[], Iterator[bytes]] | None = None
+    """The same piece by piece, where it may be too large to be held."""
+
+    n_bytes: int = 0
+    """How long the text is, where that is known without reading it."""
+
+    def blocks(self) -> Iterator[bytes]:
+        """The text in UTF-8, in one block or several; a character may lie in two."""
+        return iter((self.read(),)) if self.read_blocks is None else self.read_blocks()
 
 
 def text_sources(paths: tuple[str, ...], piece_bytes: int) -> Iterator[TextSource]:
@@ -33,7 +44,12 @@ def text_sources(paths: tuple[str, ...], piece_bytes: int) -> Iterator[TextSourc
     """
     for name, file in _files(paths, "*"):
         if not piece_bytes:
-            yield TextSource(name=name, read=file.read_bytes)
+            yield TextSource(
+                name=name,
+                read=file.read_bytes,
+                read_blocks=partial(file_blocks, file),
+                n_bytes=file.stat().st_size,
+            )
             continue
         for start, stop in _pieces(file, piece_bytes):
             yield TextSource(name=f"{name}:{start}", read=partial(read_range, file, start, stop))
@@ -90,6 +106,13 @@ def _pieces(file: Path, piece_bytes: int) -> Iterator[tuple[int, int]]:
                 start = stop
     if stop > start:
         yield start, stop
+
+
+def file_blocks(file: Path) -> Iterator[bytes]:
+    """A file's content in blocks of `BLOCK_BYTES`."""
+    with file.open("rb") as content:
+        while block := content.read(BLOCK_BYTES):
+            yield block
 
 
 def read_range(file: Path, start: int, stop: int) -> bytes:

@@ -34,6 +34,9 @@ class TextTokenizer:
         assert separator_id is not None
         self.separator_id: int = separator_id
 
+    encodes_parts = False
+    """Whether the parts of a text (`Document.parts`) have the tokens that the whole has."""
+
     def encode(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """Token ids of each text, int64 (n_tokens,), without separators; on all cores."""
         for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False):
@@ -48,6 +51,22 @@ class TextTokenizer:
         path.write_text(self._tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
 
 
+class ByteTokenizer(TextTokenizer):
+    """A token is a byte: nothing is looked up."""
+
+    encodes_parts = True
+
+    def encode(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
+        for text in texts:
+            yield np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
+
+
+class TrainedTokenizer(TextTokenizer):
+    """Byte pairs trained here, which lie within the words of GPT-2's pattern."""
+
+    encodes_parts = True
+
+
 def train_tokenizer(kind: Literal["bytes", "bpe"], n_vocab: int, texts: Iterable[str]) -> TextTokenizer:
     """Make a tokenizer; `texts` are read by `bpe` alone.
 
@@ -55,7 +74,7 @@ def train_tokenizer(kind: Literal["bytes", "bpe"], n_vocab: int, texts: Iterable
         InputError: the texts hold too few different pairs for `n_vocab`.
     """
     if kind == "bytes":
-        return TextTokenizer(_byte_tokenizer())
+        return ByteTokenizer(_byte_tokenizer())
     tokenizer = byte_level(Tokenizer(models.BPE()))
     trainer = trainers.BpeTrainer(
         vocab_size=n_vocab,
@@ -69,7 +88,7 @@ def train_tokenizer(kind: Literal["bytes", "bpe"], n_vocab: int, texts: Iterable
             f"n_vocab is {n_vocab}, but the training text yields only {tokenizer.get_vocab_size()} tokens; "
             "lower n_vocab or give more text"
         )
-    return TextTokenizer(tokenizer)
+    return TrainedTokenizer(tokenizer)
 
 
 def load_tokenizer(path: Path) -> TextTokenizer:

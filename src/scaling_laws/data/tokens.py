@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import json
 import mmap
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,8 +52,11 @@ from scaling_laws.study.records import write_atomically
 LARGEST_UINT16_VOCABULARY = 2**16
 WRITER = "corpus"
 """In a folder's list of files that are ours."""
-ENCODE_BYTES = 4_000_000
-"""Text encoded at a time: enough to keep all cores busy."""
+ENCODE_CHARACTERS, PART_CHARACTERS = 4_000_000, 1_000_000
+"""Text encoded at a time, and of one document: enough to keep all cores busy, and not more than fits."""
+LARGEST_WHOLE_BYTES = 100_000_000
+"""Of a document whose parts somebody's vocabulary might encode otherwise: a token takes a hundred bytes."""
+NOTICE_AFTER_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,8 +229,9 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
         tokenizer.save(made / "tokenizer.json")
         (made / "sources.jsonl").write_text(_sources_table(splits), encoding="utf-8")
         dtype = np.dtype("<u2" if tokenizer.n_vocab <= LARGEST_UINT16_VOCABULARY else "<u4")
+        notice = _Notice(sum(document.n_bytes for documents in splits.values() for document in documents))
         entries = {
-            split: _write_split(documents, tokenizer, dtype, made / split)
+            split: _write_split(documents, tokenizer, dtype, made / split, notice)
             for split, documents in splits.items()
         }
         files = sorted(made.iterdir())
@@ -268,46 +275,86 @@ def _tokenizer(config: CorpusConfig, documents: Sequence[Document]) -> TextToken
         assert config.tokenizer_path is not None
         return read_vocabulary(config.tokenizer_path, config.n_vocab)
     assert config.n_vocab is not None
-    return train_tokenizer(config.tokenizer, config.n_vocab, (document.read() for document in documents))
+    texts = (text for document in documents for text in document.parts(PART_CHARACTERS))
+    return train_tokenizer(config.tokenizer, config.n_vocab, texts)
+
+
+class _Notice:
+    """A line on standard error, once, where encoding takes longer than some seconds."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._n_bytes, self._n_done = n_bytes, 0
+        self._began_s = time.monotonic()
+        self._is_said = False
+
+    def add(self, n_bytes: int) -> None:
+        """So many bytes more are encoded."""
+        self._n_done += n_bytes
+        taken_s = time.monotonic() - self._began_s
+        if self._is_said or taken_s < NOTICE_AFTER_S:
+            return
+        self._is_said = True
+        left = timedelta(seconds=round(taken_s * (self._n_bytes / self._n_done - 1)))
+        print(
+            f"encoding {self._n_bytes / 1e6:,.0f} MB of text: about {left} more", file=sys.stderr, flush=True
+        )
 
 
 def _write_split(
-    documents: Sequence[Document], tokenizer: TextTokenizer, dtype: np.dtype, stem: Path
+    documents: Sequence[Document],
+    tokenizer: TextTokenizer,
+    dtype: np.dtype,
+    stem: Path,
+    notice: _Notice,
 ) -> dict[str, int]:
     """Write `<stem>.bin` and `<stem>.documents.npy`; return the split's counts."""
-    offsets = [0]
+    starts: list[int] = []
+    n_tokens = 0
     with stem.with_name(f"{stem.name}.bin").open("wb") as file:
-        for chunk in _chunks(documents):
-            encoded = tokenizer.encode([document.read() for document in chunk])
-            for document, ids in zip(chunk, encoded, strict=True):
+        for batch in _batches(documents, tokenizer):
+            encoded = tokenizer.encode([text for _, _, text in batch])
+            for (document, is_first, text), ids in zip(batch, encoded, strict=True):
                 # astype would wrap silently: 70000 becomes 4464.
                 if ids.max(initial=0) >= tokenizer.n_vocab or tokenizer.separator_id in ids:
                     raise InputError(
                         f"{document.name}: the tokenizer gives it an id that is the separator's, or outside "
                         f"the vocabulary of {tokenizer.n_vocab}; use another tokenizer"
                     )
-                file.write(np.concatenate(([tokenizer.separator_id], ids)).astype(dtype).tobytes())
-                offsets.append(offsets[-1] + 1 + len(ids))
-    np.save(stem.with_name(f"{stem.name}.documents.npy"), np.array(offsets, dtype="<i8"))
+                if is_first:
+                    starts.append(n_tokens)
+                    ids = np.concatenate(([tokenizer.separator_id], ids))
+                file.write(ids.astype(dtype).tobytes())
+                n_tokens += len(ids)
+                notice.add(len(text))
+    np.save(stem.with_name(f"{stem.name}.documents.npy"), np.array([*starts, n_tokens], dtype="<i8"))
     return {
-        "n_tokens": offsets[-1],
+        "n_tokens": n_tokens,
         "n_bytes": sum(document.n_bytes for document in documents),
         "n_documents": len(documents),
     }
 
 
-def _chunks(documents: Sequence[Document]) -> Iterator[list[Document]]:
-    """Neighbouring documents of about `ENCODE_BYTES` together."""
-    chunk: list[Document] = []
-    n_bytes = 0
+def _batches(
+    documents: Sequence[Document], tokenizer: TextTokenizer
+) -> Iterator[list[tuple[Document, bool, str]]]:
+    """Texts of about `ENCODE_CHARACTERS` together: documents or parts of one, and whether it begins there."""
+    batch: list[tuple[Document, bool, str]] = []
+    n_characters = 0
     for document in documents:
-        chunk.append(document)
-        n_bytes += document.n_bytes
-        if n_bytes >= ENCODE_BYTES:
-            yield chunk
-            chunk, n_bytes = [], 0
-    if chunk:
-        yield chunk
+        if not tokenizer.encodes_parts and document.n_bytes > LARGEST_WHOLE_BYTES:
+            raise InputError(
+                f"{document.name}: is a document of {document.n_bytes / 1e6:,.0f} MB, and with "
+                f"tokenizer: file one may have {LARGEST_WHOLE_BYTES / 1e6:.0f} MB; cut it with piece_bytes"
+            )
+        texts = document.parts(PART_CHARACTERS) if tokenizer.encodes_parts else iter((document.read(),))
+        for place, text in enumerate(texts):
+            batch.append((document, place == 0, text))
+            n_characters += len(text)
+            if n_characters >= ENCODE_CHARACTERS:
+                yield batch
+                batch, n_characters = [], 0
+    if batch:
+        yield batch
 
 
 def _sources_table(splits: dict[str, list[Document]]) -> str:
