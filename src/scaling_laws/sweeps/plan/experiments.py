@@ -2,8 +2,8 @@
 
 A *trunk* is one training at one size, seed and learning rate. Its longest run is trained from the start;
 every shorter run leaves it where its own cooldown begins (Hägele et al. 2024). Where the schedule or the
-learning rate depends on the horizon from the first step on, each horizon is a trunk of its own. One trunk is
-one trial of the queue, and one cluster of the bootstrap.
+learning rate depends on the horizon from the first step on, each horizon is a trunk of its own. A trunk with
+its branches is one *job*, which one process trains, and one cluster of the bootstrap.
 
 A run that several experiments ask for is trained once. Its name says what is trained; its `run_id` is the
 hash of all that decides the result.
@@ -68,14 +68,14 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The runs of one training, the longest first."""
+    """What one process trains: a trunk, and its branches after it."""
 
     name: str
     runs: tuple[PlannedRun, ...]
 
     @property
     def expected_s(self) -> float:
-        """Its seconds on one device: they order the queue and weigh the progress bar."""
+        """Its seconds on one device: they order the jobs and weigh the progress bar."""
         return sum(run.expected_s for run in self.runs)
 
     @property
@@ -96,7 +96,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a sweep will train, the longest trunk first."""
+    """All that a sweep will train, the longest job first."""
 
     sweep: Sweep
     experiments: tuple[Sweep, ...]
@@ -111,8 +111,8 @@ class Plan:
 
     @property
     def runs(self) -> tuple[PlannedRun, ...]:
-        """Every run, trunk by trunk."""
-        return tuple(run for trunk in self.jobs for run in trunk.runs)
+        """Every run, job by job."""
+        return tuple(run for job in self.jobs for run in job.runs)
 
 
 def experiments_of(sweep: Sweep) -> tuple[Sweep, ...]:

@@ -20,13 +20,11 @@ def plan_lines(plan: Plan, *, workers: int, timed: bool) -> Iterator[str]:
     """The table, line by line.
 
     Args:
-        workers: trainings at a time.
+        workers: jobs at a time.
         timed: whether expected times rest on a measurement; else they are left out.
     """
-    yield f"{plan.sweep.study}: {len(plan.runs)} runs in {len(plan.jobs)} trainings"
-    rows = [
-        _row(run, branch=run is not trunk.runs[0], timed=timed) for trunk in plan.jobs for run in trunk.runs
-    ]
+    yield f"{plan.sweep.study}: {len(plan.runs)} runs in {len(plan.jobs)} jobs"
+    rows = [_row(run, branch=run is not job.runs[0], timed=timed) for job in plan.jobs for run in job.runs]
     extra = _extra_columns(plan)
     columns = [*COLUMNS[: None if timed else -1], *extra]
     table = [columns] + [
@@ -83,8 +81,8 @@ def _totals(plan: Plan, workers: int, timed: bool) -> Iterator[str]:
     yield str(disk_need(plan, workers=workers))
     yield from extensions(plan)
     if timed:
-        device_s = sum(trunk.expected_s * trunk.devices for trunk in plan.jobs)
-        longest_s = max((trunk.expected_s for trunk in plan.jobs), default=0.0)
+        device_s = sum(job.expected_s * job.devices for job in plan.jobs)
+        longest_s = max((job.expected_s for job in plan.jobs), default=0.0)
         wall_s = max(longest_s, device_s / workers)
         device = "core" if plan.experiments[0].trainer_arguments["accelerator"] == "cpu" else "GPU"
         yield f"expected: {clock(device_s)} of one {device}, {clock(wall_s)} with {workers} at a time"

@@ -47,7 +47,7 @@ def write_plan(plan: Plan) -> None:
             {
                 "name": run.name,
                 "run_id": run.run_id,
-                "trunk": trunk.name,
+                "trunk": job.name,
                 "experiments": list(run.tags),
                 "family": run.family,
                 "N": run.N,
@@ -62,8 +62,8 @@ def write_plan(plan: Plan) -> None:
                 "trained_tokens": run.trained_tokens,
                 "expected_s": round(run.expected_s, 3),
             }
-            for trunk in plan.jobs
-            for run in trunk.runs
+            for job in plan.jobs
+            for run in job.runs
         ],
     }
     write_atomically(plan.folder / PLAN_FILE, json.dumps(content, indent=1) + "\n")

@@ -45,7 +45,7 @@ from scaling_laws.sweeps.search.trials import (
 )
 
 MOST_FRUITLESS = 200
-"""Trials in a row that ask for nothing new, after which nothing is asked for until a training ends; where
+"""Trials in a row that ask for nothing new, after which nothing is asked for until a job ends; where
 none runs, the space is exhausted."""
 ASK_S = 2.0
 """Between two looks at what others have done."""
@@ -168,7 +168,7 @@ class Search:
             return found[:n]
 
     def look(self, job: Job) -> bool:
-        """As `Source`: report what a training has reached, and see whether the pruner wants its end."""
+        """As `Source`: report what a job has reached, and see whether the pruner wants its end."""
         asked = self._asked.get(job.name)
         if asked is None:
             return job.name in self.finished
