@@ -25,7 +25,7 @@ paper: $(VENV)/.installed  ## Kaplan et al. 2020, every experiment: claims, figu
 test: $(VENV)/.installed-dev  ## the tests of the code, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
-test-systems: $(VENV)/.installed-dev  ## the whole with what is outside it: browsers, wheels, documents, databases
+test-systems: $(VENV)/.installed-dev  ## the whole with what is outside it: browsers, wheels, documents, databases, SLURM, Ray
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "systems and not slow"
 
 test-slow: $(VENV)/.installed-dev  ## storms of kills and outages (half an hour or more; docs/log.md has the last date)
