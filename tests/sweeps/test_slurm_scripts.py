@@ -186,13 +186,15 @@ def test_status_says_what_ended_as_it_should_not(tmp_path: Path, programs: Progr
         "8_1": f"saved\n{ended} 143\nslurmstepd: error: *** JOB 8 ON n1 CANCELLED ***",
         "8_2": f"error: the disk is full\n{ended} 2",
         "8_3": "no module cuda",
+        "8_4": f"saved\n{ended} 138",
     }.items():
         (tmp_path / "slurm" / f"{name}.out").write_text(text + "\n", encoding="utf-8")
-    two, three = engine(tmp_path).status()
+    two, three, four = engine(tmp_path).status()
     assert two.startswith("task 8_2 ended with status 2: error: the disk is full (")
     assert three.startswith("task 8_3 did not come to its end; last line of ") and three.endswith(
         ": no module cuda"
     )
+    assert four == "task 8_4 saved at its time limit and is not queued any more"
 
 
 def test_options_of_another_engine_are_refused(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

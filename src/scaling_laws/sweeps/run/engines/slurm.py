@@ -39,7 +39,7 @@ ANSWER_S = PATIENCE_S = 60.0
 """That one question may take; and that SLURM is asked again where it does not answer."""
 GPU_OPTIONS = ("--gres", "--gpus", "--gpus-per-node", "--gpus-per-task", "--gpus-per-socket", "-G")
 NEVER = "Requested node configuration is not available"
-REQUEUED, CANCELLED = 138, 143
+TIME_OVER, CANCELLED = 138, 143
 REASONS = {
     "None": "about to start",
     "BeginTime": "SLURM waits two minutes before it starts a task again (BeginTime)",
@@ -288,7 +288,9 @@ class SlurmEngine:
             status = re.fullmatch(r"the task ended with status (\d+)", last)
             if status is None:
                 lines.append(f"task {name} did not come to its end; last line of {log}: {last}")
-            elif int(status[1]) not in (0, REQUEUED, CANCELLED):
+            elif int(status[1]) == TIME_OVER:
+                lines.append(f"task {name} saved at its time limit and is not queued any more")
+            elif int(status[1]) not in (0, CANCELLED):
                 lines.append(f"task {name} ended with status {status[1]}: {before[-1]} ({log})")
         return lines
 
