@@ -104,6 +104,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], **giv
     stand_in = SimpleNamespace(
         is_initialized=lambda: True,
         nodes=lambda: [{"Alive": True, "Resources": resources} for resources in nodes],
+        cluster_resources=lambda: {"GPU": 2.0},
         remote=lambda **options: lambda function: Remote(),
         wait=lambda tasks, num_returns, timeout: (tasks[:num_returns], tasks[num_returns:]),
         get=get,
@@ -131,6 +132,7 @@ def job(devices: int, *, nodes: int = 1) -> Any:
         (4, 1, "gpu", {"num_cpus": 1, "num_gpus": 0.25}),
         (4, 2, "gpu", {"num_cpus": 2, "num_gpus": 2}),
         (4, 2, "cpu", {"num_cpus": 2, "num_gpus": 0}),
+        (None, 1, "auto", {"num_gpus": 1}),
     ],
 )
 def test_what_a_job_asks_for(

@@ -42,7 +42,6 @@ class RayEngine:
         self._context = context
         self._max_jobs = int(context.options.get("max_jobs", MAX_JOBS))
         self._elastic = bool(context.options.get("elastic"))
-        self._on_gpus = context.accelerator in GPU_ACCELERATORS
         self._active: dict[Any, _Task] = {}
         if self._max_jobs < 1:
             raise InputError(f"max_jobs is {self._max_jobs}; it must be 1 or more")
@@ -64,6 +63,9 @@ class RayEngine:
                 f"no Ray cluster answers at {address} ({reason}); ray start --head starts one, "
                 "--address names another"
             ) from error
+        self._on_gpus = context.accelerator in GPU_ACCELERATORS or (
+            context.accelerator == "auto" and bool(self._ray.cluster_resources().get("GPU"))
+        )
         self._train: Any = ray.remote(max_calls=1, max_retries=0)(_train)
 
     def require(self, job: Job) -> None:
