@@ -15,7 +15,7 @@ STANDARD_LIBRARY = set(sys.stdlib_module_names)
 
 # Layer -> (what it may import of this project, which third-party packages); the longest prefix counts.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
-    "study": ({"study"}, {"pandas", "numpy"}),
+    "study": ({"study"}, {"msgspec", "numpy", "pandas", "yaml"}),
     "laws": ({"laws", "study"}, {"numpy", "pandas", "scipy", "msgspec"}),
     "models.precision": (set(), set()),
     "models.optimizers": ({"study", "models.precision"}, set()),

@@ -543,6 +543,7 @@ def test_ten_billion_tokens_are_opened_and_read_in_no_time(settled, monkeypatch)
     manifest = json.loads((settled / "manifest.json").read_text())
     del manifest["manifest_sha256"]
     manifest["files"]["train.bin"] = {"n_bytes": 2 * n_tokens, "sha256": "of 20 GB of zeros"}
+    manifest["splits"]["train"]["n_tokens"] = n_tokens
     (settled / "manifest.json").write_text(manifest_text(manifest))
     with monkeypatch.context() as patch:  # the one time that it is hashed takes a while
         patch.setattr(

@@ -91,9 +91,10 @@ def test_published_laws_are_frozen_by_name_and_have_no_interval(source):
         ({"schema": 2}, "not a prediction of schema 1"),
         ({"written": "yesterday"}, "date"),
         ({"written": "2024-01-01T00:00:00"}, "time zone"),
-        ({"loss_nats": None}, "positive"),
+        ({"loss_nats": None}, "the prediction: loss_nats: Expected `float`"),
+        ({"loss_nats": -1.0}, "loss_nats is -1.0; it must be positive"),
         ({"law": {}}, "neither parameters"),
-        ({"law": None}, "neither parameters"),
+        ({"law": None}, "the prediction: law: Expected `object`"),
     ],
 )
 def test_damaged_predictions_are_refused(changes, message):

@@ -203,5 +203,5 @@ def test_a_folder_that_names_no_trial_is_refused(tmp_path: Path, text_folder: Pa
     with pytest.raises(InputError, match="searched with other settings"):
         finished_search(plan, StubTrainings())
     (folder / "trial.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match="names no trial"):
+    with pytest.raises(InputError, match="not a readable point of a trial"):
         finished_search(plan, StubTrainings())

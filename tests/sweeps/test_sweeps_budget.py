@@ -12,6 +12,7 @@ import pytest
 import yaml
 from tests.support.small_sweep import edited
 
+from scaling_laws.study.artefacts import typed
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.budget import Budget, parse_budget
 from scaling_laws.sweeps.plan.budgeting import SIZES, find_references, spent
@@ -109,7 +110,7 @@ def test_a_models_schedule_is_laid_over_the_sweeps(sweep_file: Path) -> None:
         ({"size": 1, "reused_size": 1, "horizons": [1]}, "size and reused_size are two sizes"),
         ({"of_optimum": 1, "horizons": [1]}, "of_optimum is of one compute"),
         ({"size": 1, "horizons": [1], "compute": [1]}, "how long is it trained"),
-        ({"size": 1, "horizons": [0]}, "horizons must be positive"),
+        ({"size": 1, "horizons": [0]}, "horizons is 0.0; it must be positive"),
         ({"size": -1, "horizons": [1]}, "size is -1.0; it must be positive"),
     ],
 )
@@ -265,7 +266,7 @@ def test_slices_are_centred_by_the_last_fit(sweep_file: Path, tmp_path: Path) ->
     best = 3.0 * reference.C**0.3
     assert sizes == pytest.approx([best / 2, best, 2 * best], rel=0.1)
     (tmp_path / "laws.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"is no laws\.json"):
+    with pytest.raises(InputError, match=r"laws\.json: allocation: Expected"):
         find_references(study, None)
 
 
@@ -384,4 +385,4 @@ def test_wrong_includes_get_one_line(
 
 def test_a_reference_survives_the_plan_file() -> None:
     reference = Reference(N=1e5, D=2e6, optima={})
-    assert Reference.from_json(json.loads(json.dumps(reference.as_json()))) == reference
+    assert typed(json.loads(json.dumps(reference.as_json())), Reference, "plan.json") == reference

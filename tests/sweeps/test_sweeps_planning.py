@@ -242,8 +242,8 @@ def test_overlays_are_those_of_fit_and_the_sweeps_own_arguments_win(sweep_file: 
     [
         ("model: {learning_rate: 1}", "has 'model'; a sweep's overlay may hold trainer, noise_scale"),
         ("trainer: 3", "has 'trainer'"),
-        ("- a", "holds no sections"),
-        ("trainer: [", "overlay .*wrong.yaml: while parsing"),
+        ("- a", "holds no keys"),
+        ("trainer: [", "overlay .*wrong.yaml: cannot be read: while parsing"),
         ("trainer: {max_steps: 3}", "max_steps and default_root_dir are given by the plan"),
         (None, "No such file"),
     ],

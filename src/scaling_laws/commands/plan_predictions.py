@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_laws import __version__
+from scaling_laws.study.artefacts import read_json
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import write_atomically
 
@@ -66,7 +67,8 @@ def score(options: argparse.Namespace) -> tuple[Score, dict[str, Any]]:
         raise InputError(f"--score asks nothing new: leave --{name} out; the frozen file has its question")
     if options.run is None and options.loss is None:
         raise InputError("--score needs the truth: --run RUN or --loss L")
-    prediction = read_json(options.score, "prediction", "write one with: scaling-laws plan --freeze")
+    remedy = "write one with: scaling-laws plan --freeze"
+    prediction = read_json(options.score, kind="prediction", remedy=remedy)
     try:
         if options.loss:
             fixed = {name: value for name, value in (("N", options.n), ("D", options.d)) if value}
@@ -93,7 +95,9 @@ def _score_run(run: Path, prediction: Mapping[str, Any]) -> Score:
         raise InputError(f"{path}: the run is not complete but {record.status}: there is no loss to score")
     counts = parameter_counts(record.parameters, record.flops_per_token, times_reused(record.shape))
     convention = prediction.get("convention", "N")
-    if convention not in counts:
+    if MAIN_CORPUS not in record.losses:
+        raise InputError(f"{path}: has no loss on {MAIN_CORPUS!r}: there is none to score")
+    if not isinstance(convention, str) or convention not in counts:
         raise InputError(
             f"its N is a column {convention!r}, which no record has; give --loss with --n and --d"
         )
@@ -110,20 +114,3 @@ def _score_run(run: Path, prediction: Mapping[str, Any]) -> Score:
     if prediction.get("family") not in (None, "all", record.family):
         doubts.append(f"the prediction is of the family {prediction['family']}, the run a {record.family}")
     return replace(score, warning="; ".join(doubts))
-
-
-def read_json(path: Path, kind: str, remedy: str) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        InputError: not readable, not JSON, or no object; it ends with `remedy`.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: not a readable {kind} ({error.strerror}); {remedy}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not a readable {kind} ({error}); {remedy}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a {kind}; {remedy}")
-    return content

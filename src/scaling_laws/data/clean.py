@@ -24,7 +24,7 @@ def remove_corpora(root: Path) -> list[Path]:
     for folder in sorted(path for path in root.glob("*") if path.is_dir() and not path.is_symlink()):
         try:
             hashes = {name: entry["sha256"] for name, entry in read_manifest(folder)["files"].items()}
-        except InputError:
+        except (InputError, KeyError, TypeError, AttributeError):
             hashes = {}  # no corpus; perhaps what an interrupted build left
         else:
             hashes["manifest.json"] = sha256_of(folder / "manifest.json")

@@ -10,6 +10,8 @@ from typing import Literal
 from jsonargparse import ArgumentError, ArgumentParser
 
 from scaling_laws.data.vocabulary import read_vocabulary
+from scaling_laws.study.artefacts import read_yaml
+from scaling_laws.study.bounds import Amount, PartOfAll, Seed, Tokens, Vocabulary, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.names import printable, require_folder_name
 
@@ -33,26 +35,26 @@ class CorpusConfig:
     """The key that holds the text in each line of `jsonl`, or row of `huggingface`."""
     streaming: bool = False
     """`huggingface`: read rows as they arrive, and stop when the limits in bytes are reached."""
-    piece_bytes: int = 0
+    piece_bytes: Amount = 0
     """Cut text files at line ends into documents of about this size; 0: a file is a document."""
     foreign: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Other distributions, test only: name -> paths, of the kind of `source`. `embedded` brings its own."""
-    val_share: float = 0.02
+    val_share: PartOfAll = 0.02
     """Share of the documents held out for validation."""
-    test_share: float = 0.04
+    test_share: PartOfAll = 0.04
     """Share of the documents held out for the test: the corpus that the laws describe."""
-    max_train_bytes: int | None = None
+    max_train_bytes: Tokens | None = None
     """Stop adding documents before the training text passes this many bytes; null: take all."""
-    max_foreign_bytes: int | None = None
+    max_foreign_bytes: Tokens | None = None
     """The same for each foreign corpus."""
     tokenizer: Literal["bytes", "bpe", "file"] = "bpe"
     """`bpe`: byte-level byte-pair encoding trained on the training split; `bytes`: a token is a byte;
     `file`: somebody's vocabulary."""
     tokenizer_path: str | None = None
     """`file`: a tokenizer.json, a folder with GPT-2's two files, or a *.tiktoken (`vocabulary.py`)."""
-    n_vocab: int | None = None
+    n_vocab: Vocabulary | None = None
     """Size of the vocabulary, document separator included; 256 for `bytes`; null: that of the file."""
-    seed: int = 0
+    seed: Seed = 0
     """Chooses the split and the order of the documents."""
 
     def __post_init__(self) -> None:
@@ -70,23 +72,14 @@ class CorpusConfig:
             raise InputError(f"piece_bytes needs source: text; in {self.source} a row is a document")
         if self.source != "huggingface" and self.streaming:
             raise InputError("streaming needs source: huggingface")
-        if self.piece_bytes < 0:
-            raise InputError(f"piece_bytes is {self.piece_bytes}; give 0 (whole files) or a size in bytes")
         for name in self.foreign:
             if name in OWN_SPLITS or not re.fullmatch(r"[a-z0-9]\w*", name, re.ASCII | re.IGNORECASE):
                 raise InputError(
                     f"foreign: {printable(name)!r} cannot name a corpus; use letters, digits and '_'"
                 )
-        for key in ("val_share", "test_share"):
-            if not 0 < getattr(self, key) < 1:
-                raise InputError(f"{key} is {getattr(self, key)}; give a share between 0 and 1")
+        check_bounds(self)
         if self.val_share + self.test_share >= 1:
             raise InputError("val_share + test_share leaves nothing to train on; give less than 1 in all")
-        for key in ("max_train_bytes", "max_foreign_bytes"):
-            if getattr(self, key) is not None and getattr(self, key) <= 0:
-                raise InputError(
-                    f"{key} is {getattr(self, key)}; give a positive number, or null to take all"
-                )
         if self.tokenizer == "bytes" and self.n_vocab != N_BYTE_VALUES:
             raise InputError(f"n_vocab is {self.n_vocab}; tokenizer: bytes has exactly {N_BYTE_VALUES}")
         if self.tokenizer == "bpe" and (self.n_vocab is None or self.n_vocab <= N_BYTE_VALUES):
@@ -102,10 +95,15 @@ def load_config(path: Path | str) -> CorpusConfig:
         InputError: the file is missing or not YAML, a key is unknown, a value has the wrong type or makes no
             sense, or the vocabulary cannot be used; names the file and the key.
     """
+    explained = "configs/data/my_text.yaml explains the keys"
+    try:
+        content = read_yaml(Path(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {explained}") from None
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(CorpusConfig)
     try:
-        config = CorpusConfig(**vars(parser.parse_path(str(path))))
+        config = CorpusConfig(**vars(parser.parse_object(content)))
         if config.tokenizer_path is None:
             return config
         return replace(config, n_vocab=read_vocabulary(config.tokenizer_path, config.n_vocab).n_vocab)
@@ -113,4 +111,4 @@ def load_config(path: Path | str) -> CorpusConfig:
         raise InputError(f"{path}: {error}") from error
     except (ArgumentError, OSError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: {reason}; configs/data/my_text.yaml explains the keys") from error
+        raise InputError(f"{path}: {reason}; {explained}") from error

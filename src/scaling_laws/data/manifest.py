@@ -13,9 +13,12 @@ import json
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
+from scaling_laws.study.artefacts import read_json, typed
+from scaling_laws.study.bounds import Amount, Bounds, Tokens, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import sha256_of, write_atomically
 
@@ -38,17 +41,89 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder}: no corpus here (no manifest.json); build one with `scaling-laws data build`"
         )
-    try:
-        text = path.read_bytes().decode("utf-8")
-        manifest = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged (not readable as JSON); {REPLACE}") from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+    manifest = read_json(path, kind="manifest of a corpus", remedy=f"it is damaged; {REPLACE}")
+    if manifest.get("schema") != SCHEMA:
         raise InputError(f"{path}: not a corpus of schema {SCHEMA}, which this version reads; {REPLACE}")
     content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    if text != manifest_text(content):
+    if path.read_bytes() != manifest_text(content).encode():
         raise InputError(f"{path}: damaged or edited (its SHA-256 is not the one it states); {REPLACE}")
     return manifest
+
+
+def checked_manifest(folder: Path) -> dict[str, Any]:
+    """The content of manifest.json, all of which has its type.
+
+    Raises:
+        InputError: as `read_manifest`; or a field is wrong, and the line names it.
+    """
+    manifest, path = read_manifest(folder), folder / "manifest.json"
+    _check_whole(path, typed(manifest, _Manifest, path, remedy=REPLACE))
+    return manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Split:
+    """What a manifest says of a split."""
+
+    n_tokens: Tokens
+    n_bytes: Amount
+    n_documents: Amount
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """What a manifest says of a file."""
+
+    n_bytes: Amount
+    sha256: str
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+class _Config(TypedDict):
+    """What is read of the configuration that a corpus was built from."""
+
+    tokenizer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Manifest:
+    """What is read of a manifest."""
+
+    name: str
+    config: _Config
+    inputs: dict[str, str]
+    dtype: Literal["<u2", "<u4"]
+    n_vocab: Annotated[int, Bounds(1, 2**32)]
+    splits: dict[str, _Split]
+    files: dict[str, _File]
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+def _check_whole(path: Path, manifest: _Manifest) -> None:
+    """Raises InputError: a split or a file is lacking or misnamed, or a split's file is of another length."""
+    wrong = [name for name in (*manifest.files, *manifest.splits) if Path(name).name != name]
+    if wrong:
+        raise InputError(f"{path}: {wrong[0]!r} is no name of a file here; {REPLACE}")
+    needed = ["tokenizer.json", "sources.jsonl"]
+    for split in ("train", "val", "test"):
+        if split not in manifest.splits:
+            raise InputError(f"{path}: splits: lacks {split}; {REPLACE}")
+    for split in manifest.splits:
+        needed += [f"{split}.bin", f"{split}.documents.npy"]
+    if missing := [name for name in needed if name not in manifest.files]:
+        raise InputError(f"{path}: files: lacks {missing[0]}; {REPLACE}")
+    for split, counts in manifest.splits.items():
+        if manifest.files[f"{split}.bin"].n_bytes != counts.n_tokens * int(manifest.dtype[-1]):
+            raise InputError(
+                f"{path}: splits: {split} has not the {counts.n_tokens} tokens of its file; {REPLACE}"
+            )
 
 
 def manifest_text(content: dict[str, Any]) -> str:
@@ -108,10 +183,9 @@ def _identity(status: os.stat_result) -> list[int]:
 def _read_stamp(folder: Path) -> dict[str, Any]:
     """What was verified; nothing where the file is missing or damaged."""
     try:
-        stamp = json.loads((folder / STAMP_FILE).read_bytes())
-    except (OSError, ValueError):
+        return read_json(folder / STAMP_FILE, kind="stamp", remedy="")
+    except InputError:
         return {}
-    return stamp if isinstance(stamp, dict) else {}
 
 
 def sha256(content: bytes) -> str:

@@ -126,7 +126,7 @@ def _read_json_text(file: Path, start: int, stop: int, number: int, text_field: 
     try:
         text: str = json.loads(read_range(file, start, stop))[text_field]
         return text.encode("utf-8")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{file}:{number}: not a JSON object whose {text_field!r} is text ({type(error).__name__}); "
             "correct the line, or set text_field"

@@ -92,8 +92,21 @@ def train_tokenizer(kind: Literal["bytes", "bpe"], n_vocab: int, texts: Iterable
 
 
 def load_tokenizer(path: Path) -> TextTokenizer:
-    """Read a tokenizer.json written by `TextTokenizer.save`."""
-    return TextTokenizer(Tokenizer.from_file(str(path)))
+    """Read a tokenizer.json written by `TextTokenizer.save`.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # `tokenizers` raises nothing narrower
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: cannot be read as a vocabulary ({reason}); build the corpus again"
+        ) from None
+    if tokenizer.token_to_id(SEPARATOR) is None:
+        raise InputError(f"{path}: has no {SEPARATOR}, which separates documents; build the corpus again")
+    return TextTokenizer(tokenizer)
 
 
 def _byte_tokenizer() -> Tokenizer:

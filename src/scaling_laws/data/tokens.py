@@ -38,9 +38,9 @@ from scaling_laws.data.manifest import (
     REPLACE,
     SCHEMA,
     check_files,
+    checked_manifest,
     describe_files,
     manifest_text,
-    read_manifest,
     sha256,
 )
 from scaling_laws.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
@@ -82,8 +82,21 @@ class TokenCorpus:
         return tokens
 
     def documents(self, split: str) -> np.ndarray:
-        """Offset of every document's first token, and n_tokens: (n_documents + 1,) int64."""
-        offsets: np.ndarray = np.load(self.folder / f"{split}.documents.npy")
+        """Offset of every document's first token, and n_tokens: (n_documents + 1,) int64.
+
+        Raises:
+            InputError: the file holds something else.
+        """
+        path, n_tokens = self.folder / f"{split}.documents.npy", self.manifest["splits"][split]["n_tokens"]
+        try:
+            offsets: np.ndarray = np.load(path, allow_pickle=False)
+            whole = offsets.dtype == np.int64 and offsets.ndim == 1 and len(offsets) > 1
+            if not whole or offsets[0] != 0 or offsets[-1] != n_tokens or (np.diff(offsets) <= 0).any():
+                raise ValueError
+        except (OSError, ValueError, EOFError, AttributeError):
+            raise InputError(
+                f"{path}: holds no offsets of {n_tokens} tokens; build the corpus again"
+            ) from None
         return offsets
 
     def bytes_per_token(self, split: str) -> float:
@@ -135,7 +148,7 @@ def open_corpus(folder: Path | str, *, verify: bool = False) -> TokenCorpus:
         InputError: something is missing, damaged, or of another version; says which file.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest = checked_manifest(folder)
     check_files(folder, manifest["files"], again=verify)
     return TokenCorpus(
         folder=folder,
@@ -173,7 +186,7 @@ def _is_built(config: CorpusConfig, folder: Path) -> bool:
     """Whether `folder` holds this very corpus, undamaged."""
     if not (folder / "manifest.json").exists():
         return False
-    manifest = read_manifest(folder)
+    manifest = checked_manifest(folder)
     if manifest["config"] != _as_json(config):
         raise InputError(f"{folder}: holds a corpus of another configuration; {REPLACE}")
     if manifest["inputs"] != _inputs(config):
@@ -265,7 +278,7 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
 def _names_in_manifest(folder: Path) -> set[str]:
     """Files of the corpus that is there."""
     try:
-        return {"manifest.json", *read_manifest(folder)["files"]}
+        return {"manifest.json", *checked_manifest(folder)["files"]}
     except InputError:
         return set()
 

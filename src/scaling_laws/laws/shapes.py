@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from scaling_laws.laws.fit.noise import SeedNoise
+from scaling_laws.study.artefacts import read_json, typed
 from scaling_laws.study.errors import InputError
 
 RATIOS = {
@@ -281,9 +282,6 @@ def read_shape_result(path: Path) -> ShapeResult:
     Raises:
         InputError: it cannot be read, or is none.
     """
-    import msgspec
-
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ShapeResult)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise InputError(f"{path}: is no result of a shape study ({error}); run the study again") from error
+    remedy = "run the study again"
+    content = read_json(path, kind="result of a shape study", remedy=remedy)
+    return typed(content, ShapeResult, path, remedy=remedy)

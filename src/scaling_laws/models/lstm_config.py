@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scaling_laws.models.precision import Precision, Shape
-from scaling_laws.study.errors import InputError, require_positive
+from scaling_laws.study.bounds import PositiveLayers, ShareBelowOne, Vocabulary, Width, check_bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +20,17 @@ class LSTMConfig:
 
     family: ClassVar[str] = "lstm"
 
-    n_vocab: int
-    n_ctx: int
+    n_vocab: Vocabulary
+    n_ctx: Width
     """Length of the training windows, in tokens; the state is zero at the start of each."""
-    n_layer: int
-    d_model: int
-    dropout: float = 0.0
+    n_layer: PositiveLayers
+    d_model: Width
+    dropout: ShareBelowOne = 0.0
     tied: bool = True
     """Whether the head shares the token embedding's matrix."""
 
     def __post_init__(self) -> None:
-        require_positive("lstm", n_vocab=self.n_vocab, n_ctx=self.n_ctx)
-        require_positive("lstm", n_layer=self.n_layer, d_model=self.d_model)
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"lstm: dropout is {self.dropout}; it must lie in [0, 1)")
+        check_bounds(self, what="lstm")
 
     def parameters_by_group(self) -> dict[str, int]:
         """Trainable parameters by group, biases and norms included; the groups sum to the total."""

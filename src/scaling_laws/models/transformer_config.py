@@ -8,7 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scaling_laws.models.precision import LONGEST_SQUARE, Precision, Shape
-from scaling_laws.study.errors import InputError, require_positive
+from scaling_laws.study.bounds import (
+    Layers,
+    PositiveCount,
+    PositiveLayers,
+    ShareBelowOne,
+    Vocabulary,
+    Width,
+    check_bounds,
+)
+from scaling_laws.study.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,33 +28,27 @@ class TransformerConfig:
         InputError: a size is not positive, a share is not in [0, 1), or the heads do not divide d_attn.
     """
 
-    n_vocab: int
-    n_ctx: int
+    n_vocab: Vocabulary
+    n_ctx: Width
     """Longest context, in tokens."""
-    n_layer: int
+    n_layer: Layers
     """Distinct blocks; 0 leaves embedding, final norm and head."""
-    d_model: int
-    n_heads: int = 1
-    d_ff: int | None = None
+    d_model: Width
+    n_heads: PositiveCount = 1
+    d_ff: Width | None = None
     """Width of the feed-forward layer; None means 4 d_model."""
-    d_attn: int | None = None
+    d_attn: Width | None = None
     """Total width of the attention output over all heads; None means d_model."""
-    n_reuse: int = 1
+    n_reuse: PositiveLayers = 1
     """How often the stack of blocks is applied: above 1 it is the recurrent Transformer of Fig. 17."""
-    dropout: float = 0.0
+    dropout: ShareBelowOne = 0.0
     tied: bool = True
     """Whether the head shares the token embedding's matrix."""
     bias: bool = True
     """Whether linear layers and norms carry a bias, as in GPT-2."""
 
     def __post_init__(self) -> None:
-        require_positive("transformer", n_vocab=self.n_vocab, n_ctx=self.n_ctx, d_model=self.d_model)
-        require_positive("transformer", n_heads=self.n_heads, n_reuse=self.n_reuse)
-        require_positive("transformer", d_ff=self.feed_forward_width, d_attn=self.attention_width)
-        if self.n_layer < 0:
-            raise InputError(f"transformer: n_layer is {self.n_layer}; it must be 0 or more")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"transformer: dropout is {self.dropout}; it must lie in [0, 1)")
+        check_bounds(self, what="transformer")
         if self.attention_width % self.n_heads:
             raise InputError(
                 f"transformer: n_heads = {self.n_heads} does not divide d_attn = {self.attention_width}"

@@ -14,6 +14,7 @@ from scaling_laws.report.html import FIGURES_FOLDER
 from scaling_laws.report.pictures import Picture, smaller_png
 from scaling_laws.report.study_report import laws_text
 from scaling_laws.report.tables import headline
+from scaling_laws.study.artefacts import read_json
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import write_own_files
 from scaling_laws.study.records import (
@@ -65,9 +66,9 @@ def _planned(study: Study) -> dict[str, str]:
     """A study's plan and question, written anew from what was read of them."""
     content = {}
     try:
-        plan = json.loads((study.folder / PLAN_FILE).read_text(encoding="utf-8"))
+        plan = read_json(study.folder / PLAN_FILE, kind="plan", remedy="")
         content[PLAN_FILE] = json.dumps(plan, indent=1, allow_nan=False) + "\n"
-    except (OSError, ValueError, RecursionError):
+    except InputError:
         pass  # nothing depends on it
     if study.question:
         content[QUESTION_FILE] = json.dumps({"question": study.question}) + "\n"

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from scaling_laws.study.artefacts import read_json
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import sha256_of, write_atomically
 
@@ -190,10 +191,10 @@ def refuse_links_in(folder: Path) -> None:
 def is_laws_file(path: Path) -> bool:
     """Whether a file is a laws.json, by the keys that every version has written."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path, kind="laws.json", remedy="")
+    except InputError:
         return False
-    return isinstance(content, dict) and {"schema", "study", "fits", "manifest"} <= content.keys()
+    return {"schema", "study", "fits", "manifest"} <= content.keys()
 
 
 def own_names(folder: Path) -> set[str]:
@@ -263,9 +264,9 @@ def _read_lists(folder: Path) -> Lists | None:
     if path.is_symlink() or not path.is_file():
         return None
     try:
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        files = read_json(path, kind="list of files", remedy="")["files"]
         return {str(writer): _checked(of_writer) for writer, of_writer in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -24,8 +24,10 @@ import os
 import tempfile
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
+from scaling_laws.study.artefacts import read_json, typed
+from scaling_laws.study.bounds import Amount, Bounds, NotNegative, Seed, Tokens, check_bounds
 from scaling_laws.study.conventions import C_CONVENTIONS
 from scaling_laws.study.errors import InputError
 
@@ -94,6 +96,60 @@ VOUCHED_FILES = ("config.yaml", "curve.csv", "position_losses.csv", "probe_losse
 CHECKSUM = "checksum"
 """Key of `record.json`: the SHA-256 of all its other keys."""
 POSITION_COLUMNS = ("step", "corpus", "fold", "position", "loss_sum_nats", "count")
+TRAIN_AGAIN = "delete it to have the run trained again"
+
+
+class RecordedLosses(TypedDict):
+    """One corpus's `RunRecord.losses`."""
+
+    loss_nats: NotNegative
+    bits_per_byte: NotRequired[NotNegative]
+
+
+class RecordedShape(TypedDict, total=False):
+    """What the analysis reads of `RunRecord.shape`."""
+
+    n_layer: int | None
+    d_model: int | None
+    n_ctx: int | None
+    n_reuse: int | None
+    n_heads: int | None
+    dropout: float | None
+
+
+class RecordedSchedule(TypedDict, total=False):
+    """The same of `RunRecord.schedule`."""
+
+    decay: str
+    warmup_steps: Amount
+    cooldown_share: float
+    final_share: float
+
+
+class RecordedOptimizer(TypedDict, total=False):
+    """The same of `RunRecord.optimizer`."""
+
+    name: str
+    learning_rate: NotNegative | None
+
+
+class RecordedCorpus(TypedDict, total=False):
+    """The same of `RunRecord.corpus`."""
+
+    name: str
+    manifest_hash: str
+    train_halvings: Amount
+    noise_suffix_tokens: Amount
+
+
+SECTIONS = {
+    "shape": RecordedShape,
+    "schedule": RecordedSchedule,
+    "optimizer": RecordedOptimizer,
+    "corpus": RecordedCorpus,
+    "losses": dict[str, RecordedLosses],
+}
+"""Types within a record's mappings; other keys may have any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,56 +173,60 @@ class RunRecord:
     """`transformer`, `lstm`, or the class name of a user's own network."""
     shape: dict[str, Any]
     """The network's constructor arguments: n_layer, d_model, n_ctx, n_vocab, ..."""
-    parameters: dict[str, int]
+    parameters: dict[str, Amount]
     """Trainable parameters by group; the groups sum to the total."""
-    flops_per_token: dict[str, float]
+    flops_per_token: dict[str, NotNegative]
     """Forward FLOPs per token by row of Kaplan's Table 1 (training costs three times as much)."""
 
-    tokens: int
+    tokens: Amount
     """D: training tokens processed."""
-    unique_tokens: int
+    unique_tokens: Amount
     """Distinct training tokens among them; equal to `tokens` in one pass."""
-    batch_tokens: int
-    steps: int
+    batch_tokens: Tokens
+    steps: Amount
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     after_cooldown: bool
     """Whether the final loss was taken after the learning rate had been brought down."""
-    seed: int
+    seed: Seed
 
-    losses: dict[str, dict[str, float]]
+    losses: dict[str, dict[str, NotNegative]]
     """By corpus: `loss_nats` (mean per token), `bits_per_byte`, `tokens` evaluated; of the weights after
     `evaluated_step`."""
-    best_losses: dict[str, float]
+    best_losses: dict[str, NotNegative]
     """By corpus: the lowest `loss_nats` of any evaluation of the run."""
-    train_loss_nats: float | None
+    train_loss_nats: NotNegative | None
     """Mean training loss over the last logged interval; None when the run diverged before one."""
 
     corpus: dict[str, Any]
     """Name and manifest hash of the token shards; which part was trained on, and with what noise."""
-    elapsed_s: float
+    elapsed_s: NotNegative
     """Wall seconds of the steps this run trained itself (a branch does not count its trunk's)."""
-    trained_tokens: int
+    trained_tokens: Amount
     """Tokens this run trained itself: what the ledger counts."""
-    tokens_per_s: float
-    peak_memory_bytes: int
+    tokens_per_s: NotNegative
+    peak_memory_bytes: Amount
     git_revision: str
     versions: dict[str, str]
     host: str
     tags: tuple[str, ...] = ()
     """Experiments that asked for this run."""
-    evaluated_step: int | None = None
+    evaluated_step: Annotated[int, Bounds(-1, 10**18)] | None = None
     """Step after which the weights stood that `losses` were measured with: earlier than `steps` where the
-    training was stopped early."""
+    training was stopped early; -1 where it diverged before."""
     stopped_early: bool = False
     """Whether the held-out loss had stopped falling before the horizon."""
-    summed_learning_rate: float | None = None
+    summed_learning_rate: NotNegative | None = None
     """Sum of the learning rate over all steps."""
-    devices: int = 1
-    model_flops_utilisation: float | None = None
+    devices: Amount = 1
+    model_flops_utilisation: NotNegative | None = None
     """Training FLOPs a second (all rows of `flops_per_token`) over the devices' measured matrix peak."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of the run's other files by name (`VOUCHED_FILES`)."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError: a number is not finite, or outside its bounds."""
+        check_bounds(self)
 
 
 def loss_column(corpus: str) -> str:
@@ -275,52 +335,56 @@ def read_planned_experiments(folder: Path) -> dict[str, tuple[str, ...]]:
     A run's record knows who asked when it was trained; the plan, also who came later.
     """
     try:
-        runs = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["runs"]
-        return {run["name"]: tuple(run["experiments"]) for run in runs}
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_json(folder / PLAN_FILE, kind="plan", remedy="")
+        runs = typed(content.get("runs"), list[_PlannedExperiments], PLAN_FILE, "runs")
+    except InputError:
         return {}
+    return {run["name"]: run["experiments"] for run in runs}
+
+
+class _PlannedExperiments(TypedDict):
+    """What is read here of a run of `plan.json`."""
+
+    name: str
+    experiments: tuple[str, ...]
 
 
 def _read_text(path: Path, key: str) -> str:
     """One text of a small JSON file; empty where it cannot be read: nothing depends on it."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))[key])
-    except (OSError, ValueError, KeyError, TypeError):
+        text = read_json(path, kind="", remedy="").get(key)
+    except InputError:
         return ""
+    return text if isinstance(text, str) else ""
 
 
 def read_record(path: Path) -> RunRecord:
     """Read one `record.json`.
 
     Raises:
-        InputError: the file is not JSON, of another schema, or lacks or adds fields.
+        InputError: the file is not JSON, of another schema, lacks or adds fields, or a field has a value of
+            another type or outside its bounds. One line that names the file and the field.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{path}: not a readable record ({error}); delete it to have the run trained again"
-        ) from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise InputError(f"{path}: not a record of schema {SCHEMA}; delete it to have the run trained again")
+    content = read_json(path, kind="record", remedy=TRAIN_AGAIN)
+    if content.get("schema") != SCHEMA:
+        raise InputError(f"{path}: not a record of schema {SCHEMA}; {TRAIN_AGAIN}")
     checksum = content.pop(CHECKSUM, None)
     known = {item.name for item in fields(RunRecord)}
     required = {item.name for item in fields(RunRecord) if item.default is item.default_factory is MISSING}
     if missing := sorted(required - content.keys()):
-        raise InputError(f"{path}: lacks {', '.join(missing)}; delete it to have the run trained again")
+        raise InputError(f"{path}: lacks {', '.join(missing)}; {TRAIN_AGAIN}")
     if unknown := sorted(content.keys() - known):
         raise InputError(
             f"{path}: has unknown fields {', '.join(unknown)}; was it written by a newer version?"
         )
-    if checksum is not None and text != _record_text(content):
-        raise InputError(
-            f"{path}: is damaged (its checksum differs); delete it to have the run trained again"
-        )
-    if content["status"] not in STATUSES:
-        raise InputError(f"{path}: status {content['status']!r} is none of {', '.join(STATUSES)}")
-    content["tags"] = tuple(content.get("tags", ()))
-    return RunRecord(**content)
+    if checksum is not None and path.read_bytes() != _record_text(content).encode():
+        raise InputError(f"{path}: is damaged (its checksum differs); {TRAIN_AGAIN}")
+    for name, of in SECTIONS.items():
+        typed(content[name], of, path, name, remedy=TRAIN_AGAIN)
+    record = typed(content, RunRecord, path, remedy=TRAIN_AGAIN)
+    if record.status not in STATUSES:
+        raise InputError(f"{path}: status {record.status!r} is none of {', '.join(STATUSES)}")
+    return record
 
 
 def finished_record(folder: Path, run_id: str) -> RunRecord | None:

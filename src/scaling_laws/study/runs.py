@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from scaling_laws.study.conventions import C_CONVENTIONS, compute_flops, parameter_counts, times_reused
+from scaling_laws.study.artefacts import (
+    check_number_columns,
+    read_json_or_none,
+    read_table,
+    table_rows,
+    typed,
+)
+from scaling_laws.study.conventions import (
+    C_CONVENTIONS,
+    N_CONVENTIONS,
+    compute_flops,
+    parameter_counts,
+    times_reused,
+)
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.names import printable
 from scaling_laws.study.own_files import link_in
@@ -35,6 +47,12 @@ if TYPE_CHECKING:
 
 EXPORTED_RUNS, EXPORTED_CURVES, EXPORTED_LAWS = "runs.csv", "curves.csv.gz", "laws.json"
 """Files of a folder that `report --export` wrote."""
+EXPORTED_TEXT = ("run", "trunk", "experiments", "family", "manifest")
+EXPORTED_NUMBERS = (
+    *("D", *C_CONVENTIONS, *N_CONVENTIONS, "loss", "unique_tokens", "train_halvings", "noise_suffix_tokens"),
+    *("batch_tokens", "steps", "seed", "n_layer", "d_model", "n_ctx", "n_reuse", "dropout", "learning_rate"),
+    *("summed_learning_rate", "cooldown_share", "warmup_tokens", "train_loss", "elapsed_s", "trained_tokens"),
+)
 NOT_EXPORTED = (
     "These runs are read from an export: learning curves are thinned; losses by position and token, spending "
     "and networks' parts stayed in the runs' own folders."
@@ -92,7 +110,11 @@ class Study:
 
     def _exported_curves(self) -> pd.DataFrame:
         """The same columns as those of curves: FLOPs are in proportion to tokens, the others empty."""
-        curves = _read_csv(self.folder / EXPORTED_CURVES)
+        path = self.folder / EXPORTED_CURVES
+        curves = read_table(path, text_columns=EXPORTED_TEXT)
+        if missing := [column for column in ("run", "step", "tokens") if column not in curves]:
+            raise InputError(f"{path}: lacks the column {missing[0]!r}")
+        check_number_columns(path, curves, curves.columns.difference(["run"]))
         for name in C_CONVENTIONS:
             of_run = dict(zip(self.runs["run"], self.runs[name] / self.runs["D"], strict=True))
             curves[name] = curves["tokens"] * curves["run"].map(of_run)
@@ -108,7 +130,7 @@ class Study:
         last_text = {
             record.name: record.shape["n_ctx"] - record.corpus["noise_suffix_tokens"]
             for record in self.records
-            if record.corpus.get("noise_suffix_tokens")
+            if record.corpus.get("noise_suffix_tokens") and record.shape.get("n_ctx")
         }
         if not last_text:
             return table
@@ -134,13 +156,16 @@ class Study:
             if not path.exists():
                 continue
             check_file(path, records[run])
-            header, _, body = path.read_text(encoding="utf-8").partition("\n")
+            header, body = table_rows(path)
             if missing := [column for column in required if column not in header.split(",")]:
                 raise InputError(f"{path}: lacks the column {missing[0]!r}")
             bodies.setdefault(header, {})[run] = body
         if not bodies:
             return pd.DataFrame(columns=["run", *columns])
-        table = pd.concat([_parsed(header, of_runs) for header, of_runs in bodies.items()], ignore_index=True)
+        parts = [_parsed(header, of_runs) for header, of_runs in bodies.items()]
+        for part in parts:
+            _check_numbers(part, required, self.folder, file_name)
+        table = pd.concat(parts, ignore_index=True)
         if final_only:
             table = table[table["step"] == table.groupby("run")["step"].transform("max")]
         if len(bodies) > 1:
@@ -155,8 +180,26 @@ def _parsed(header: str, bodies: Mapping[str, str]) -> pd.DataFrame:
 
     whole = {run: body if body.endswith("\n") or not body else body + "\n" for run, body in bodies.items()}
     table = pd.read_csv(io.StringIO("".join([header, "\n", *whole.values()])))
-    table.insert(0, "run", [run for run, body in whole.items() for _ in range(body.count("\n"))])
+    table.insert(0, "run", [run for run, body in whole.items() for _ in body.splitlines()])
     return table
+
+
+def _check_numbers(table: pd.DataFrame, required: Collection[str], folder: Path, file_name: str) -> None:
+    """Raises InputError where a cell is no finite number; where it is not required it may be empty."""
+    import numpy as np
+    import pandas as pd
+
+    for column in table.columns.difference(["run", "corpus"]):
+        cells = table[column]
+        numbers = pd.to_numeric(cells, errors="coerce")
+        missing = numbers.isna() if column in required else numbers.isna() & cells.notna()
+        bad = np.flatnonzero(missing | np.isinf(numbers))
+        if len(bad):
+            path = folder / str(table["run"].iloc[bad[0]]) / file_name
+            raise InputError(
+                f"{path}: column {column!r} has {cells.iloc[bad[0]]!r}, which is no finite number"
+            )
+        table[column] = numbers
 
 
 def runs_table(
@@ -202,7 +245,7 @@ def runs_table(
         }
         for corpus, values in record.losses.items():
             row[f"loss_{corpus}"] = values["loss_nats"]
-            row[f"bits_per_byte_{corpus}"] = values["bits_per_byte"]
+            row[f"bits_per_byte_{corpus}"] = values.get("bits_per_byte")
         row |= {
             "train_loss": record.train_loss_nats,
             "elapsed_s": record.elapsed_s,
@@ -335,7 +378,7 @@ def _load_export(folder: Path) -> Study:
     """
     import pandas as pd
 
-    runs = _read_csv(folder / EXPORTED_RUNS)
+    runs = read_table(folder / EXPORTED_RUNS, text_columns=EXPORTED_TEXT)
     if missing := [
         column
         for column in ("run", "trunk", "experiments", "family", "D", *C_CONVENTIONS)
@@ -346,13 +389,15 @@ def _load_export(folder: Path) -> Study:
             f"for any table of runs: scaling-laws laws {folder / EXPORTED_RUNS}"
         )
     runs["experiments"] = runs["experiments"].fillna("")
+    check_number_columns(
+        folder / EXPORTED_RUNS, runs, [column for column in EXPORTED_NUMBERS if column in runs]
+    )
     left_out = pd.DataFrame(columns=["run", "status", "reason"])
-    if (folder / EXPORTED_LAWS).exists():
-        try:
-            laws = json.loads((folder / EXPORTED_LAWS).read_text(encoding="utf-8"))
-            left_out = pd.DataFrame(laws["left_out"], columns=left_out.columns)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / EXPORTED_LAWS}: not a readable laws.json ({error!r})") from error
+    path = folder / EXPORTED_LAWS
+    laws = read_json_or_none(path, kind="laws.json", remedy="make it again with: scaling-laws laws")
+    if laws is not None:
+        entries = typed(laws.get("left_out"), list[_LeftOut], path, "left_out")
+        left_out = pd.DataFrame(entries, columns=left_out.columns)
     return Study(
         name=folder.resolve().name,
         question=read_question(folder),
@@ -364,15 +409,9 @@ def _load_export(folder: Path) -> Study:
     )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """A table of an export, each number as it was written.
+class _LeftOut(TypedDict):
+    """What is read here of a run that `laws.json` leaves out."""
 
-    Raises:
-        InputError: it is not a CSV.
-    """
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path, dtype=dict.fromkeys(("run", "trunk", "family", "manifest"), str))
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a readable table ({' '.join(str(error).split())})") from error
+    run: str
+    status: str
+    reason: str

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from scaling_laws.study.bounds import Amount, Share, check_bounds
 from scaling_laws.study.errors import InputError
 
 FIRST_EVALUATION_TOKENS = 2**15
@@ -36,20 +37,16 @@ class Schedule:
     """
 
     decay: Decay = "cooldown"
-    warmup_steps: int = 40
-    cooldown_share: float = 0.2
+    warmup_steps: Amount = 40
+    cooldown_share: Share = 0.2
     """Share of all steps that a cooldown takes; 0 keeps the rate constant to the end."""
-    final_share: float = 0.0
+    final_share: Share = 0.0
     """Of `cosine` and `linear`: what is left of the peak at the horizon."""
 
     def __post_init__(self) -> None:
         if self.decay not in get_args(Decay):
             raise InputError(f"schedule: decay is {self.decay!r}; it is one of {', '.join(get_args(Decay))}")
-        if self.warmup_steps < 0:
-            raise InputError(f"schedule: warmup_steps is {self.warmup_steps}; it must be 0 or more")
-        for name in ("cooldown_share", "final_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"schedule: {name} is {getattr(self, name)}; it must lie in [0, 1]")
+        check_bounds(self, what="schedule")
 
     @property
     def shares_trunk(self) -> bool:

@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from scaling_laws.study.bounds import NotNegative, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
 from scaling_laws.study.own_files import STEP_CHECKPOINT
@@ -156,8 +157,9 @@ class RunCheckpoints(pl.Callback):
     """
 
     def __init__(
-        self, every_s: float = 20.0, at_steps: list[int] | None = None, keep: Keep = "state"
+        self, every_s: NotNegative = 20.0, at_steps: list[int] | None = None, keep: Keep = "state"
     ) -> None:
+        check_bounds(RunCheckpoints.__init__, {"every_s": every_s, "at_steps": at_steps}, what="checkpoints.")
         self.every_s = every_s
         self.keep = keep
         self.at_steps = frozenset(at_steps or ())

@@ -19,6 +19,8 @@ import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
+from scaling_laws.study.artefacts import read_json
+from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import sha256_of, write_atomically
 
 MANIFEST = "manifest.json"
@@ -51,9 +53,9 @@ def seal(folder: Path, target: Path) -> None:
 def is_whole_folder(folder: Path) -> bool:
     """Whether a folder holds the files of its manifest, each with its SHA-256, and no others."""
     try:
-        expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        expected = read_json(folder / MANIFEST, kind="manifest", remedy="")
         return bool(expected == _digests(folder))
-    except (OSError, ValueError):
+    except (OSError, InputError):
         return False
 
 

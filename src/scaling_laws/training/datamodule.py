@@ -26,6 +26,7 @@ from scaling_laws.data.batches import (
     windows_per_epoch,
 )
 from scaling_laws.data.tokens import open_corpus
+from scaling_laws.study.bounds import Amount, Halvings, PositiveCount, Seed, Width, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.training.metrics import PositionLoss
 
@@ -58,22 +59,24 @@ class TokenDataModule(pl.LightningDataModule):
     def __init__(
         self,
         corpus: Path,
-        n_ctx: int = 128,
-        batch_sequences: int = 16,
-        seed: int = 0,
-        train_halvings: int = 0,
-        noise_suffix_tokens: int = 0,
-        evaluation_windows: int = 512,
+        n_ctx: Width = 128,
+        batch_sequences: PositiveCount = 16,
+        seed: Seed = 0,
+        train_halvings: Halvings = 0,
+        noise_suffix_tokens: Amount = 0,
+        evaluation_windows: PositiveCount = 512,
         predict_file: Path | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("n_ctx", n_ctx), ("batch_sequences", batch_sequences)):
-            if value <= 0:
-                raise InputError(f"data.{name} is {value}; it must be positive")
-        if train_halvings < 0:
-            raise InputError(
-                f"data.train_halvings is {train_halvings}; 0 trains on the whole split, 1 on half"
-            )
+        settings = {
+            "n_ctx": n_ctx,
+            "batch_sequences": batch_sequences,
+            "seed": seed,
+            "train_halvings": train_halvings,
+            "noise_suffix_tokens": noise_suffix_tokens,
+            "evaluation_windows": evaluation_windows,
+        }
+        check_bounds(TokenDataModule.__init__, settings, what="data.")
         if not 0 <= noise_suffix_tokens < n_ctx:
             raise InputError(
                 f"data.noise_suffix_tokens is {noise_suffix_tokens}; it must be 0 or more, and leave some of "

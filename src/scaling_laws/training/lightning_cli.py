@@ -26,6 +26,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from scaling_laws.study.bounds import NotNegative, Seed, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
 from scaling_laws.study.names import require_run_name
@@ -47,6 +48,8 @@ from scaling_laws.training.recorder import RunRecorder
 from scaling_laws.training.snapshots import Snapshots
 
 VERBS = ("fit", "validate", "test", "predict")
+LIGHTNING = {"seed_everything": Seed | bool | None, "gradient_clip_val": NotNegative | None, "max_steps": int}
+"""Bounds of what Lightning takes as it comes."""
 NEWEST = "newest"
 """As `--ckpt_path` of `fit`: the newest whole checkpoint of the run's folder, or the start."""
 
@@ -78,6 +81,8 @@ class TrainingCLI(LightningCLI):
         root = config["default_root_dir"]
         if root is None:
             raise InputError("trainer.default_root_dir is not set; name the folder that the run shall fill")
+        clip = {"gradient_clip_val": config["gradient_clip_val"], "max_steps": config["max_steps"]}
+        check_bounds(LIGHTNING, clip, what="trainer.")
         if config["logger"] is None:
             training = self.subcommand in (None, "fit")  # the other verbs leave a finished run's folder alone
             kwargs["logger"] = training and TensorBoardLogger(root, "", "", default_hp_metric=False)
@@ -98,6 +103,11 @@ class TrainingCLI(LightningCLI):
         if self.subcommand == "predict":
             kwargs["callbacks"] = [*_as_list(config["callbacks"]), PredictionTable()]
         return super().instantiate_trainer(**kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        section = self.config.get(self.config.get("subcommand"), self.config)
+        check_bounds(LIGHTNING, {"seed_everything": section.get("seed_everything")})
 
     def before_instantiate_classes(self) -> None:
         for path in self._get(self.config, "config") or ():

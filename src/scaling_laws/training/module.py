@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from scaling_laws.models.network import require_accounting
 from scaling_laws.models.optimizers import OptimizerName
+from scaling_laws.study.bounds import NotNegative, Rate, ShareBelowOne, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.training.compiled import compile_network
@@ -47,18 +48,23 @@ class LanguageModel(pl.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        learning_rate: float = 3e-3,
+        learning_rate: Rate = 3e-3,
         schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
         optimizer: OptimizerName = "adamw",
-        beta1: float = 0.9,
-        beta2: float = 0.95,
-        weight_decay: float = 0.1,
+        beta1: ShareBelowOne = 0.9,
+        beta2: ShareBelowOne = 0.95,
+        weight_decay: NotNegative = 0.1,
         compile: bool = False,
     ) -> None:
         super().__init__()
         require_accounting(network)
-        if learning_rate <= 0:
-            raise InputError(f"learning_rate is {learning_rate}; it must be positive")
+        settings = {
+            "learning_rate": learning_rate,
+            "beta1": beta1,
+            "beta2": beta2,
+            "weight_decay": weight_decay,
+        }
+        check_bounds(LanguageModel.__init__, settings)
         self.network = network
         self.network_arguments: dict[str, Any] = {}
         """Of the network's constructor, where the command line has built it."""

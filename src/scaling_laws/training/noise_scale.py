@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from scaling_laws.study.bounds import Count, ShareBelowOne, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.training.optim import gradient_norm
 from scaling_laws.training.strategies import FullyShardedStrategy
@@ -53,11 +54,9 @@ class NoiseScale(pl.Callback):
             gradients.
     """
 
-    def __init__(self, every_n_steps: int = 64, decay: float = 0.95) -> None:
-        if every_n_steps < 0:
-            raise InputError(f"noise_scale.every_n_steps is {every_n_steps}; it must be 0 (never) or more")
-        if not 0 <= decay < 1:
-            raise InputError(f"noise_scale.decay is {decay}; it must lie in [0, 1)")
+    def __init__(self, every_n_steps: Count = 64, decay: ShareBelowOne = 0.95) -> None:
+        settings = {"every_n_steps": every_n_steps, "decay": decay}
+        check_bounds(NoiseScale.__init__, settings, what="noise_scale.")
         self.every_n_steps = every_n_steps
         self.decay = decay
         self._signal = 0.0

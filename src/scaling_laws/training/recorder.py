@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from scaling_laws.study.bounds import Count, PositiveCount, check_bounds
 from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, loss_column, write_record
@@ -66,26 +67,25 @@ class RunRecorder(pl.Callback):
         trunk: str = "",
         run_id: str = "",
         tags: list[str] | None = None,
-        log_every_n_steps: int = 20,
-        evaluations_per_doubling: int = 2,
-        evaluation_every_n_steps: int = 0,
-        evaluation_windows: int = 64,
-        final_windows: int = 512,
-        probe_windows: int = 8,
-        patience: int = 0,
+        log_every_n_steps: PositiveCount = 20,
+        evaluations_per_doubling: Count = 2,
+        evaluation_every_n_steps: Count = 0,
+        evaluation_windows: PositiveCount = 64,
+        final_windows: PositiveCount = 512,
+        probe_windows: Count = 8,
+        patience: Count = 0,
         patience_corpus: str = "val",
     ) -> None:
-        for key, value, least in (
-            ("log_every_n_steps", log_every_n_steps, 1),
-            ("evaluations_per_doubling", evaluations_per_doubling, 0),
-            ("evaluation_every_n_steps", evaluation_every_n_steps, 0),
-            ("evaluation_windows", evaluation_windows, 1),
-            ("final_windows", final_windows, 1),
-            ("probe_windows", probe_windows, 0),
-            ("patience", patience, 0),
-        ):
-            if value < least:
-                raise InputError(f"recorder.{key} is {value}; it must be {least} or more")
+        settings = {
+            "log_every_n_steps": log_every_n_steps,
+            "evaluations_per_doubling": evaluations_per_doubling,
+            "evaluation_every_n_steps": evaluation_every_n_steps,
+            "evaluation_windows": evaluation_windows,
+            "final_windows": final_windows,
+            "probe_windows": probe_windows,
+            "patience": patience,
+        }
+        check_bounds(RunRecorder.__init__, settings, what="recorder.")
         self.identity = Identity(study=study, name=name, trunk=trunk, run_id=run_id, tags=tuple(tags or ()))
         self.log_every_n_steps = log_every_n_steps
         self.evaluations_per_doubling = evaluations_per_doubling

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pytorch_lightning as pl
@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scaling_laws.study.errors import InputError
+from scaling_laws.study.artefacts import parse_json, typed
+from scaling_laws.study.bounds import Count, check_bounds
 from scaling_laws.study.records import MAIN_CORPUS, write_atomically
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.event_log import event_writer
@@ -93,9 +94,8 @@ class Snapshots(pl.Callback):
         InputError: `sample_tokens` is negative.
     """
 
-    def __init__(self, histograms: bool = True, sample_tokens: int = 64) -> None:
-        if sample_tokens < 0:
-            raise InputError(f"snapshots.sample_tokens is {sample_tokens}; it must be 0 (none) or more")
+    def __init__(self, histograms: bool = True, sample_tokens: Count = 64) -> None:
+        check_bounds(Snapshots.__init__, {"sample_tokens": sample_tokens}, what="snapshots.")
         self.histograms = histograms
         self.sample_tokens = sample_tokens
         self._taken: list[dict[str, Any]] = []
@@ -235,10 +235,31 @@ def _draw(trainer: pl.Trainer, snapshot: dict[str, Any]) -> None:
         )
 
 
+class _Histogram(TypedDict):
+    """Counts of values in equal bins from the lowest to the highest."""
+
+    low: float
+    high: float
+    n: int
+    sum: float
+    sum_squares: float
+    counts: list[int]
+
+
+class _Snapshot(TypedDict):
+    """What is kept of one evaluation."""
+
+    step: int
+    wall_time_s: float
+    histograms: dict[str, _Histogram]
+    text: NotRequired[str]
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     """The snapshots in a file; none where there is no file that can be read."""
     try:
-        snapshots = json.loads(path.read_text(encoding="utf-8"))
+        snapshots = parse_json(path.read_bytes())
+        typed(snapshots, list[_Snapshot], path)
         return [snapshot for snapshot in snapshots if snapshot["step"] >= 0]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return []

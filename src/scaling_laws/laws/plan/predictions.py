@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
+
+import numpy as np
 
 from scaling_laws.laws.fit.intervals import Bootstrap, Interval, loss_interval
+from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.plan.choice import chosen_fit, family_to_plan
-from scaling_laws.laws.plan.planner import SOURCES, Source, answer_published
+from scaling_laws.laws.plan.planner import Source, answer_published
 from scaling_laws.laws.plan.question import Question, TrainingPlan
 from scaling_laws.laws.results.types import Laws, make_law, plain_json
+from scaling_laws.study.artefacts import typed
+from scaling_laws.study.bounds import NotNegative, PositiveNumber, check_bounds
 from scaling_laws.study.errors import InputError
 
 SCHEMA = 1
@@ -125,21 +130,19 @@ def score_prediction(
     Raises:
         InputError: not a prediction, or a number is not positive.
     """
-    _check(prediction)
+    frozen = _read(prediction)
     for name, value in (("the loss", loss_nats), ("N", N), ("D", D)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} of the run is {value}: give a positive number")
-    run_N, run_D = N or prediction["N"], D or prediction["D"]
-    as_frozen = all(
-        abs(ours / theirs - 1) <= SAME
-        for ours, theirs in ((run_N, prediction["N"]), (run_D, prediction["D"]))
-    )
+    run_N, run_D = N or frozen.N, D or frozen.D
+    as_frozen = all(abs(ours / theirs - 1) <= SAME for ours, theirs in ((run_N, frozen.N), (run_D, frozen.D)))
     if as_frozen:
-        low, high = prediction["loss_interval"]
-        predicted, interval = float(prediction["loss_nats"]), cast(Interval, (low, high))
+        predicted, interval = frozen.loss_nats, frozen.loss_interval
     else:
-        predicted, interval = _at(prediction["law"], run_N, run_D)
-    days = (ended - _written(prediction)).total_seconds() / 86400
+        predicted, interval = _at(frozen.law, run_N, run_D)
+    if not (math.isfinite(predicted) and predicted > 0):
+        raise InputError(f"its law gives no loss at N = {run_N:.4g}, D = {run_D:.4g}; write it again")
+    days = (ended - frozen.date).total_seconds() / 86400
     return Score(
         predicted=predicted,
         actual=loss_nats,
@@ -156,16 +159,53 @@ def score_prediction(
     )
 
 
-def _at(law: Mapping[str, Any], N: float, D: float) -> tuple[float, Interval]:
+@dataclass(frozen=True, kw_only=True)
+class _FrozenLaw:
+    """The law of a prediction: a published one, or a form with its parameters and draws."""
+
+    published: Source | None = None
+    form: str = ""
+    parameters: dict[str, float] = field(default_factory=dict)
+    resamples: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    row_sd: NotNegative | None = None
+    interval_method: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frozen:
+    """What is read of a prediction."""
+
+    written: str
+    N: PositiveNumber
+    D: PositiveNumber
+    loss_nats: PositiveNumber
+    loss_interval: Interval
+    convention: str
+    source: str
+    family: str | None = None
+    law: _FrozenLaw
+
+    def __post_init__(self) -> None:
+        """Raises InputError: a number is not positive."""
+        check_bounds(self)
+
+    @property
+    def date(self) -> datetime:
+        """When it was written; without a time zone or no date at all, in no zone."""
+        return datetime.fromisoformat(self.written)
+
+
+def _at(law: _FrozenLaw, N: float, D: float) -> tuple[float, Interval]:
     """The frozen law's loss at another N and D, and its interval."""
-    if "published" in law:
-        return answer_published(law["published"], Question(N=N, D=D)).loss_nats, (None, None)
-    predicted = float(make_law(law["form"], law["parameters"]).loss(N, D))
-    if not law["resamples"]:
-        return predicted, (None, None)
-    draws = make_law(law["form"], law["resamples"])
-    bootstrap = Bootstrap(draws=draws, method=law["interval_method"], row_sd=law.get("row_sd") or 0.0)
-    return predicted, loss_interval(bootstrap, N=N, D=D)
+    if law.published is not None:
+        return answer_published(law.published, Question(N=N, D=D)).loss_nats, (None, None)
+    with np.errstate(all="ignore"):  # of parameters that nobody fitted
+        predicted = float(make_law(law.form, law.parameters).loss(N, D))
+        if not law.resamples:
+            return predicted, (None, None)
+        draws = make_law(law.form, law.resamples)
+        bootstrap = Bootstrap(draws=draws, method=law.interval_method, row_sd=law.row_sd or 0.0)
+        return predicted, loss_interval(bootstrap, N=N, D=D)
 
 
 def _inside(interval: Interval, loss: float) -> bool | None:
@@ -176,28 +216,28 @@ def _inside(interval: Interval, loss: float) -> bool | None:
     return (low is None or low <= loss) and (high is None or loss <= high)
 
 
-def _written(prediction: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(prediction["written"])
+def _read(prediction: Mapping[str, Any]) -> _Frozen:
+    """A prediction of this schema, whole.
 
-
-def _check(prediction: Mapping[str, Any]) -> None:
-    """Raises InputError unless it is a prediction of this schema, whole."""
+    Raises:
+        InputError: it is none; one line that names the field.
+    """
     if prediction.get("kind") != "prediction" or prediction.get("schema") != SCHEMA:
         raise InputError(f"not a prediction of schema {SCHEMA}; write one with: scaling-laws plan --freeze")
-    needed = {"written", "N", "D", "loss_nats", "loss_interval", "law", "convention"}
+    needed = {"written", "N", "D", "loss_nats", "loss_interval", "law", "convention", "source"}
     if missing := sorted(needed - prediction.keys()):
         raise InputError(f"the prediction lacks {', '.join(missing)}; write it again")
+    frozen = typed(prediction, _Frozen, "the prediction", remedy="write it again")
     try:
-        if _written(prediction).tzinfo is None:
+        if frozen.date.tzinfo is None:
             raise ValueError
-    except (TypeError, ValueError):
-        raise InputError(
-            f"the prediction's date {prediction['written']!r} is none with a time zone"
-        ) from None
-    numbers = [prediction["N"], prediction["D"], prediction["loss_nats"]]
-    if not all(isinstance(value, int | float) and value > 0 for value in numbers):
-        raise InputError("the prediction's N, D and loss are not all positive numbers; write it again")
-    law = prediction["law"]
-    whole = isinstance(law, dict) and {"form", "parameters", "resamples"} <= law.keys()
-    if not whole and not (isinstance(law, dict) and law.get("published") in SOURCES):
-        raise InputError("the prediction's law has neither parameters nor the name of a published law")
+    except ValueError:
+        raise InputError(f"the prediction's date {frozen.written!r} is none with a time zone") from None
+    law = frozen.law
+    if law.published is None:
+        if not (law.form and law.parameters):
+            raise InputError("the prediction's law has neither parameters nor the name of a published law")
+        variables = getattr(FORMS.get(law.form), "variables", None)
+        if variables != ("N", "D"):
+            raise InputError(f"the prediction's law {law.form!r} is no law of N and D; write it again")
+    return frozen

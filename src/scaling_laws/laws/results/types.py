@@ -6,12 +6,11 @@ families, `family` besides. What is not known is None; no number is NaN or infin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -34,12 +33,15 @@ from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.positions import LatePair
+from scaling_laws.study.artefacts import read_json, typed
+from scaling_laws.study.bounds import Bounds, check_bounds
 from scaling_laws.study.errors import InputError
 
 SCHEMA = 1
 NOT_MEASURED = "it was not measured"
 REMEDY = "make it again with: scaling-laws laws"
 
+Sensible = Annotated[float, Bounds(1e-30, 1e30)]
 Parameters = Mapping[str, float | None]
 Draws = Mapping[str, tuple[float | None, ...]]
 
@@ -136,10 +138,14 @@ class FittedLaw:
 class UsedRate:
     """The learning rate and batch of one size and horizon: the best where there were several."""
 
-    N: float
-    D: float
-    learning_rate: float | None
-    batch_tokens: float | None = None
+    N: Sensible
+    D: Sensible
+    learning_rate: Sensible | None
+    batch_tokens: Sensible | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError: a number that no run has."""
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -402,14 +408,7 @@ def read_laws(path: Path) -> Laws:
     Raises:
         InputError: not readable, no JSON object, or as `Laws.from_json`.
     """
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: not a readable laws.json ({reason}); {REMEDY}") from error
-    if not isinstance(plain, dict):
-        raise InputError(f"{path}: not a laws.json; {REMEDY}")
-    return Laws.from_json(plain, path)
+    return Laws.from_json(read_json(path, kind="laws.json", remedy=REMEDY), path)
 
 
 OPTIONAL = {"profile", "batch_tokens", "columns", "weights"}
@@ -435,6 +434,9 @@ def make_law(form: str, parameters: Mapping[str, Any]) -> Any:
     Raises:
         InputError: the parameters are not the form's.
     """
+    lengths = {len(value) for value in parameters.values() if isinstance(value, list | tuple)}
+    if len(lengths) > 1:
+        raise InputError(f"{form}: the parameters have not all as many draws; {REMEDY}")
     try:
         return FORMS[form](**{name: _numbers(value) for name, value in parameters.items()})
     except (KeyError, TypeError, ValueError):
@@ -470,13 +472,7 @@ def _shallow(value: Any) -> dict[str, Any]:
 
 def _read(value: Any, of: Any, source: str | Path, at: str) -> Any:
     """The value as the type, or an InputError that says where it is not."""
-    import msgspec
-
-    try:
-        result = msgspec.convert(value, of)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        raise InputError(f"{source}: {at}{path.rstrip('`')}: {problem}; {REMEDY}") from None
+    result = typed(value, of, source, at, remedy=REMEDY)
     if missing := next(_missing(result, value, at), None):
         raise InputError(f"{source}: lacks {missing}; {REMEDY}")
     return result

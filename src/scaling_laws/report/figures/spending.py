@@ -14,6 +14,7 @@ from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import short
+from scaling_laws.study.artefacts import check_number_columns, read_table
 from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.records import SEARCH_TAG, RunRecord, read_planned_experiments
 from scaling_laws.study.units import PF_DAY_FLOPS
@@ -146,8 +147,9 @@ def by_outcome(study: StudyTables) -> tuple[pd.DataFrame, str]:
     """
     path = study.study.folder / LEDGER_FILE
     if path.exists():
-        ledger = pd.read_csv(path)
+        ledger = read_table(path, text_columns=("training", "outcome", "reason", "host", "started"))
         if len(ledger) and set(LEDGER_COLUMNS) <= set(ledger.columns):
+            check_number_columns(path, ledger, ("device_s", "tokens", "C"))
             ledger = ledger.assign(
                 device_hours=ledger["device_s"] / SECONDS_PER_HOUR, pf_days=ledger["C"] / PF_DAY_FLOPS
             )

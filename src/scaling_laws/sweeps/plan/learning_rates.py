@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from scaling_laws.study.bounds import Exponent, Rate, check_bounds
 from scaling_laws.study.errors import InputError
 
 
@@ -18,13 +19,13 @@ class LearningRateRule:
     """
 
     rule: Literal["power", "kaplan"] = "power"
-    at_1e5: float | None = None
+    at_1e5: Rate | None = None
     """Rate at N = 1e5, D = 1e6 tokens and B = 2048 tokens."""
-    exponent: float = 0.0
-    exponent_D: float = 0.0
+    exponent: Exponent = 0.0
+    exponent_D: Exponent = 0.0
     """Other than 0, it gives every horizon a training of its own."""
-    exponent_B: float = 0.0
-    at_most: float = 1.0
+    exponent_B: Exponent = 0.0
+    at_most: Rate = 1.0
 
     def check(self) -> None:
         """Refuse what makes no rule. (A sweep file's parser would garble an error of the constructor.)
@@ -32,15 +33,12 @@ class LearningRateRule:
         Raises:
             InputError: a number makes no sense, or does not belong to the rule.
         """
+        check_bounds(self, what="learning_rate")
         if self.rule == "kaplan":
             if self != LearningRateRule(rule="kaplan"):
                 raise InputError("learning_rate: rule: kaplan takes no other key")
         elif self.at_1e5 is None:
             raise InputError("learning_rate: at_1e5 is missing; it is the rate at N = 1e5")
-        elif min(self.at_1e5, self.at_most) <= 0:
-            raise InputError(
-                f"learning_rate: at_1e5 is {self.at_1e5}, at_most {self.at_most}; they must be positive"
-            )
 
     @property
     def depends_on_D(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
+from scaling_laws.study.artefacts import read_json
+from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import PLAN_FILE
 from scaling_laws.sweeps.plan.sweep_file import Sweep
 
@@ -30,8 +31,8 @@ def with_precision(sweep: Sweep, kept: str | None) -> Sweep:
 def kept_precision(folder: Path) -> str | None:
     """What the study of this folder began with; None before."""
     try:
-        kept = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8")).get("precision")
-    except (OSError, ValueError, AttributeError):  # not there, or unreadable: `read_kept` plans anew, too
+        kept = read_json(folder / PLAN_FILE, kind="plan", remedy="").get("precision")
+    except InputError:  # not there, or unreadable: `read_kept` plans anew, too
         return None
     return kept if isinstance(kept, str) else None
 

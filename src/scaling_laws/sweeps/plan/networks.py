@@ -27,6 +27,7 @@ SHORT_PRECISIONS = {
     "bf16": "bf16-mixed",
 }
 """Names that Lightning takes, too."""
+LARGEST_N = 1e15
 SIZES = ("N", "N_about", "N_reused")
 """Keys of a shape that give a size instead of a width: N within 2 %, the nearest, n_reuse N within 2 %."""
 
@@ -202,8 +203,8 @@ def _size(shape: Mapping[str, Any], asked: str) -> tuple[float, bool] | None:
     if len(given) > 1:
         raise InputError(f"{asked}: {given[0]} and {given[1]} are two sizes; leave one of them out")
     size = shape[given[0]]
-    if not isinstance(size, int | float) or isinstance(size, bool):
-        raise InputError(f"{asked}: {given[0]} is {size!r}; it must be a number")
+    if not isinstance(size, int | float) or isinstance(size, bool) or not 0 < size <= LARGEST_N:
+        raise InputError(f"{asked}: {given[0]} is {size!r}; it must be a number, at most {LARGEST_N:g}")
     n_reuse = times_reused(shape) if given[0] == "N_reused" else 1
     return size / n_reuse, given[0] == "N_about"
 

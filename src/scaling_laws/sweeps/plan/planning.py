@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
+from scaling_laws.study.artefacts import read_json, typed
+from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import refuse_links_in, require_own_folder
 from scaling_laws.study.records import PLAN_FILE, not_written, write_atomically
 from scaling_laws.sweeps.plan.budgeting import find_references, needs_time
@@ -92,15 +95,26 @@ def read_kept(plan: Plan) -> Kept | None:
     An unreadable file keeps nothing: the budget is then spent anew.
     """
     try:
-        content = json.loads((plan.folder / PLAN_FILE).read_text(encoding="utf-8"))
-        if content["asked"] != _fingerprint(plan):
+        content = read_json(plan.folder / PLAN_FILE, kind="plan", remedy="")
+        if content.get("asked") != _fingerprint(plan):
             return None
-        return Kept(
-            references={name: Reference.from_json(entry) for name, entry in content["references"].items()},
-            expected_s={run["run_id"]: float(run["expected_s"]) for run in content["runs"]},
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        kept = typed(content, _PlanFile, PLAN_FILE)
+    except InputError:
         return None
+    expected_s = {run["run_id"]: run["expected_s"] for run in kept["runs"]}
+    return Kept(references=kept["references"], expected_s=expected_s)
+
+
+class _KeptRun(TypedDict):
+    run_id: str
+    expected_s: float
+
+
+class _PlanFile(TypedDict):
+    """What is read here of `plan.json`."""
+
+    references: dict[str, Reference]
+    runs: list[_KeptRun]
 
 
 def _fingerprint(plan: Plan) -> str:

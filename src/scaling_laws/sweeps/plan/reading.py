@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,9 +13,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, get_loader
+from jsonargparse import ArgumentError, ArgumentParser
 
+from scaling_laws.study.artefacts import read_yaml
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.sweep_file import Model, Sweep
 
@@ -24,6 +25,8 @@ CLASS, HIDDEN_CLASS = "class_path", "class_path of a training"
 MANY_MODELS = 100
 """Of a ladder: fewer are parsed in no time."""
 Content = dict[str, Any]
+MOST_MODELS = 10_000
+"""That one entry stands for by what it varies."""
 
 
 def load_sweep(path: Path, *, scale: str | None = None, budget: str | None = None) -> Sweep:
@@ -71,13 +74,9 @@ def budgets(path: Path) -> dict[str, str]:
 
 def _read(path: Path) -> Content:
     try:
-        content = get_loader("yaml")(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"cannot be read: {reason}{_moved(path)}") from error
-    if not isinstance(content, dict):
-        raise InputError("holds no keys; configs/sweeps/ has examples")
-    return content
+        return read_yaml(path)
+    except InputError as error:
+        raise InputError(f"{error}{_moved(path)}") from None
 
 
 def _parsed(content: Content) -> Sweep:
@@ -239,6 +238,9 @@ def _combinations(model: Any) -> Iterator[Any]:
     fixed = {key: value for key, value in model.items() if key != "vary"}
     if twice := sorted(fixed.keys() & varied.keys()):
         raise InputError(f"vary: {twice[0]} is given beside it, too; leave one of them out")
+    n_combinations = math.prod(len(values) for values in varied.values())
+    if n_combinations > MOST_MODELS:
+        raise InputError(f"vary: {n_combinations:.3g} combinations are more than {MOST_MODELS}; vary less")
     for values in itertools.product(*varied.values()):
         yield _with(fixed, dict(zip(varied, values, strict=True)))
 

@@ -7,15 +7,16 @@ that one file serves a laptop and a cluster.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from scaling_laws.data.corpus_file import CorpusConfig
 from scaling_laws.models.solver import solve_shape
+from scaling_laws.study.artefacts import read_json, typed
+from scaling_laws.study.bounds import PositiveNumber, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.networks import PlannedNetwork, planned_network
 from scaling_laws.sweeps.plan.sweep_file import Ladder, Model, Sweep
@@ -47,9 +48,13 @@ class Reference:
         optima: by family, where slices of equal compute are centred.
     """
 
-    N: float
-    D: float
+    N: PositiveNumber
+    D: PositiveNumber
     optima: dict[str, Optimum]
+
+    def __post_init__(self) -> None:
+        """Raises InputError: read from a plan, a number is none that a budget pays for."""
+        check_bounds(self)
 
     @property
     def C(self) -> float:
@@ -59,12 +64,6 @@ class Reference:
     def as_json(self) -> dict[str, Any]:
         """For the plan file."""
         return asdict(self)
-
-    @staticmethod
-    def from_json(content: dict[str, Any]) -> Reference:
-        """From the plan file."""
-        optima = {family: Optimum(**optimum) for family, optimum in content["optima"].items()}
-        return Reference(N=content["N"], D=content["D"], optima=optima)
 
 
 def reference_of_size(study: Sweep, experiment: Sweep, N: float) -> Reference:
@@ -178,25 +177,27 @@ def _optimum(sweep: Sweep, family: str) -> Optimum:
     )
 
 
+class _FittedOptimum(TypedDict):
+    """What is read here of an entry of `allocation` in laws.json."""
+
+    family: str
+    method: str
+    coefficient: float | None
+    exponent: float | None
+
+
 def _fitted_optimum(path: Path, family: str) -> Optimum:
     """The family's N_opt(C) in laws.json: of slices, or else of the envelope."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["allocation"]
-        found = {
-            entry["method"]: entry
-            for entry in entries
-            if entry["family"] == family and entry["exponent"] is not None
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"laws: {path} is no laws.json ({error}); leave it out to centre without a fit"
-        ) from error
+    remedy = "leave it out to centre without a fit"
+    content = read_json(path, kind="laws.json", remedy=remedy)
+    entries = typed(content.get("allocation"), list[_FittedOptimum], path, "allocation", remedy=remedy)
+    found = {entry["method"]: entry for entry in entries if entry["family"] == family}
     for method in ("isoflop", "akima", "envelope"):
-        if method in found:
-            entry = found[method]
-            return Optimum(
-                coefficient=entry["coefficient"], exponent=entry["exponent"], source=f"{path}, {method}"
-            )
+        if method in found and found[method]["exponent"] is not None:
+            coefficient, exponent = found[method]["coefficient"], found[method]["exponent"]
+            if coefficient is None or exponent is None or coefficient <= 0:
+                raise InputError(f"{path}: allocation: {method} of {family} has no coefficient; {remedy}")
+            return Optimum(coefficient=coefficient, exponent=exponent, source=f"{path}, {method}")
     raise InputError(
         f"laws: {path} has no N_opt(C) of the family {family}; leave it out to centre without a fit"
     )

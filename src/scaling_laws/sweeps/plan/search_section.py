@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from scaling_laws.study.bounds import (
+    Count,
+    Parameters,
+    PositiveCount,
+    PositiveLayers,
+    PositiveNumber,
+    Rate,
+    Seed,
+    Tokens,
+    Width,
+    check_bounds,
+)
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 
@@ -14,11 +25,11 @@ from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 class Transfer:
     """Whether what is best at the study's N is best at a larger one: a few shapes are trained there, too."""
 
-    N: float
+    N: Parameters
     """Non-embedding parameters."""
-    tokens: int | None = None
+    tokens: Tokens | None = None
     """D of these runs; by default as many a parameter as in the search."""
-    shapes: int = 3
+    shapes: PositiveCount = 3
     """How many, by rank at the study's N: the best, the worst, and evenly between them."""
 
 
@@ -33,24 +44,24 @@ class ShapeSearch:
     the constructor.)
     """
 
-    N: float
+    N: Parameters
     """Non-embedding parameters, met within 2 %; a trial whose shape cannot is infeasible and not trained."""
-    tokens: int
+    tokens: Tokens
     """D of every trial."""
-    learning_rate: LearningRateRule | float
+    learning_rate: LearningRateRule | Rate
     """A rule, or one rate for all."""
-    learning_rate_factor: tuple[float, float] = (0.5, 2.0)
+    learning_rate_factor: tuple[PositiveNumber, PositiveNumber] = (0.5, 2.0)
     """Range of the factor that every trial multiplies the rate by, searched on a logarithmic scale; (1, 1)
     leaves the rate to the rule."""
-    n_layer: tuple[int, int] = (1, 8)
+    n_layer: tuple[PositiveLayers, PositiveLayers] = (1, 8)
     """Range of the depth."""
-    d_ff_ratio: tuple[float, float] = (0.5, 16.0)
+    d_ff_ratio: tuple[PositiveNumber, PositiveNumber] = (0.5, 16.0)
     """Range of d_ff / d_model, searched on a logarithmic scale."""
-    head_width: tuple[int, ...] = (8, 16, 32, 64)
+    head_width: tuple[Width, ...] = (8, 16, 32, 64)
     """Values of d_model / n_heads."""
-    trials: int = 40
+    trials: PositiveCount = 40
     """Networks to train; infeasible trials, and those that ask for a network once more, do not count."""
-    spread: int = 0
+    spread: Count = 0
     """So many of these are laid out first, evenly over the space and at the middle of the rate's range: a
     sampler alone soon looks at hardly anything but the best."""
     sampler: dict[str, Any] = field(default_factory=lambda: {"class_path": "optuna.samplers.TPESampler"})
@@ -58,9 +69,9 @@ class ShapeSearch:
     pruner: dict[str, Any] | None = None
     """Class and arguments of a pruner: Optuna's, or `scaling_laws.sweeps.search.pruner.CurvePruner`. Tokens
     are the steps of its reports. None trains every trial to its end."""
-    seed: int = 1
+    seed: Seed = 1
     """Of weights and data of every trial, and of the sampler."""
-    replicates: int = 3
+    replicates: PositiveCount = 3
     """Seeds in all for the best shape and one other: the noise band. 1 for no noise band."""
     transfer: Transfer | None = None
     laws: str | None = None
@@ -85,25 +96,20 @@ class ShapeSearch:
         """
         if isinstance(self.learning_rate, LearningRateRule):
             self.learning_rate.check()
-        else:
-            _require_positive("learning_rate", self.learning_rate)
-        for name in ("N", "tokens", "trials", "replicates"):
-            _require_positive(name, getattr(self, name))
+        check_bounds(self, what="search")
         if not 0 <= self.spread <= self.trials:
             raise InputError(f"search: spread is {self.spread}; it must lie between 0 and trials")
         for name in ("learning_rate_factor", "n_layer", "d_ff_ratio"):
             low, high = getattr(self, name)
-            _require_positive(name, low)
-            if not low <= high < math.inf:
+            if low > high:
                 raise InputError(f"search: {name} is {low} to {high}; the first must not be the larger")
-        if not self.head_width or min(self.head_width) < 1:
+        if not self.head_width:
             raise InputError("search: head_width must be one positive number or more")
         for name, given in (("sampler", self.sampler), ("pruner", self.pruner)):
             if given is not None:
                 _check_class(name, given)
         if self.transfer is not None:
-            _require_positive("transfer.N", self.transfer.N)
-            _require_positive("transfer.tokens", self.transfer_tokens)
+            check_bounds(self.transfer, what="search: transfer")
             if self.transfer.shapes < 2:
                 raise InputError(
                     f"search: transfer.shapes is {self.transfer.shapes}; an order needs two or more"
@@ -112,11 +118,6 @@ class ShapeSearch:
                 raise InputError(
                     f"search: transfer.N is {self.transfer.N:g}; it must be above N = {self.N:g}"
                 )
-
-
-def _require_positive(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise InputError(f"search: {name} is {value}; it must be positive")
 
 
 def _check_class(name: str, given: dict[str, Any]) -> None:

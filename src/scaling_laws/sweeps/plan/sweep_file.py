@@ -11,11 +11,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from scaling_laws.models.families import family_named
 from scaling_laws.models.optimizers import OPTIMIZERS, OptimizerName
-from scaling_laws.study.errors import InputError, require_positive
+from scaling_laws.study.artefacts import read_yaml
+from scaling_laws.study.bounds import (
+    Amount,
+    Count,
+    Halvings,
+    NotNegative,
+    PositiveCount,
+    PositiveNumber,
+    Rate,
+    Seed,
+    ShareBelowOne,
+    Tokens,
+    Width,
+    check_bounds,
+)
+from scaling_laws.study.errors import InputError
 from scaling_laws.study.names import require_folder_name
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
@@ -41,51 +54,41 @@ class Model:
     of an LSTM `n_layer` (2). `dropout`, `n_reuse`, `tied` and `bias` may stand beside it. `N_about` takes the
     nearest network there is, `N_reused` counts a recurrent Transformer's blocks as often as they are used.
     """
-    size: float | None = None
+    size: PositiveNumber | None = None
     """N as a share of the reference's; the nearest network there is."""
-    reused_size: float | None = None
+    reused_size: PositiveNumber | None = None
     """The same share of the parameters counted as often as they are used: equal FLOPs a token."""
-    of_optimum: float | None = None
+    of_optimum: PositiveNumber | None = None
     """N as a multiple of the size that the last fit, or Hoffmann's rule, calls best for `compute`."""
-    horizons_tokens: tuple[int, ...] = ()
+    horizons_tokens: tuple[Tokens, ...] = ()
     """D of each run. The longest is the trunk and the others its cooldown branches, where the schedule and
     the learning rate allow it; else each is a training of its own."""
-    horizons: tuple[float, ...] = ()
+    horizons: tuple[PositiveNumber, ...] = ()
     """The same as shares of the reference's D."""
-    compute: tuple[float, ...] = ()
+    compute: tuple[PositiveNumber, ...] = ()
     """The same as shares of the reference's C = 6 N D: each D is what that compute leaves this network."""
-    exact_compute: tuple[float, ...] = ()
+    exact_compute: tuple[PositiveNumber, ...] = ()
     """The same by all rows of FLOPs, head and context included: equal FLOPs between families."""
-    seeds: tuple[int, ...] = (1,)
-    n_ctx: int | None = None
+    seeds: tuple[Seed, ...] = (1,)
+    n_ctx: Width | None = None
     """Instead of the sweep's; held-out windows are then so many more or fewer, too."""
-    batch_sequences: int | None = None
+    batch_sequences: PositiveCount | None = None
     """Instead of the sweep's; by default, where n_ctx is another, as many tokens a step."""
-    devices: int | None = None
+    devices: PositiveCount | None = None
     """Instead of the trainer's: how many of them train it together."""
-    train_halvings: int = 0
+    train_halvings: Halvings = 0
     """How often the training split is halved: what the model sees of it."""
     schedule: Schedule | None = None
     """Instead of the sweep's. In a file, keys that are left out are the sweep's."""
 
     def __post_init__(self) -> None:
-        require_positive(
-            n_ctx=self.n_ctx,
-            batch_sequences=self.batch_sequences,
-            devices=self.devices,
-            size=self.size,
-            reused_size=self.reused_size,
-            of_optimum=self.of_optimum,
-        )
-        _require_not_negative(train_halvings=self.train_halvings)
+        check_bounds(self)
         asked = dict(self.shape) or "a model"
         if len(self.horizon_kinds) != 1:
             raise InputError(
                 f"{asked}: how long is it trained? Give one of horizons_tokens (tokens), horizons, compute "
                 "and exact_compute (shares of the budget's reference)"
             )
-        if min(getattr(self, self.horizon_kinds[0])) <= 0:
-            raise InputError(f"{asked}: {self.horizon_kinds[0]} must be positive")
         if len(self.size_kinds) > 1:
             raise InputError(f"{asked}: {' and '.join(self.size_kinds)} are two sizes; leave one of them out")
         if self.of_optimum is not None and len(self.compute) != 1:
@@ -118,10 +121,10 @@ class Ladder:
     """A built-in network."""
     class_path: str | None = None
     """A network of your own, module.Class, importable from the working directory; its family is its own."""
-    learning_rate: LearningRateRule | float
+    learning_rate: LearningRateRule | Rate
     """A rule, or one rate for all."""
     models: tuple[Model, ...]
-    learning_rate_factors: tuple[float, ...] = (1.0,)
+    learning_rate_factors: tuple[PositiveNumber, ...] = (1.0,)
     """Multiples of the rate to train every model with: for a sweep that looks for the rule."""
 
     def __post_init__(self) -> None:
@@ -131,9 +134,8 @@ class Ladder:
             family_named(self.family)
         if isinstance(self.learning_rate, LearningRateRule):
             self.learning_rate.check()
-        elif self.learning_rate <= 0:
-            raise InputError(f"learning_rate is {self.learning_rate}; it must be positive")
-        if not self.learning_rate_factors or min(self.learning_rate_factors) <= 0:
+        check_bounds(self)
+        if not self.learning_rate_factors:
             raise InputError("learning_rate_factors must be one positive number or more")
 
 
@@ -163,41 +165,41 @@ class Sweep:
     budget: str = ""
     """`30 core-minutes`, `2 GPU-hours`, `1e18 FLOPs`: the reference network and horizon are the largest that
     it pays for. In a file, a mapping has one for each scale. `--budget` gives another."""
-    tokens_per_parameter: float = 20.0
+    tokens_per_parameter: PositiveNumber = 20.0
     """D / N of the reference (N non-embedding)."""
-    most_tokens: int | None = None
+    most_tokens: Tokens | None = None
     """The reference's D is no longer: one pass over the corpus."""
     laws: str = ""
     """laws.json of an earlier study: `of_optimum` is around its N_opt(C), where the file is there."""
-    n_ctx: int = 128
-    batch_sequences: int = 16
+    n_ctx: Width = 128
+    batch_sequences: PositiveCount = 16
     """Windows an optimiser step, over all devices and accumulated micro-batches."""
-    noise_suffix_tokens: int = 0
+    noise_suffix_tokens: Amount = 0
     """Of each window's n_ctx positions, so many at the end are random tokens (`data.noise_suffix_tokens`)."""
     schedule: Schedule = field(default_factory=Schedule)
     """Of every run; its horizon is the run's own."""
     optimizer: OptimizerName = "adamw"
-    beta1: float = 0.9
+    beta1: ShareBelowOne = 0.9
     """AdamW's decay of the mean gradient."""
-    beta2: float = 0.95
+    beta2: ShareBelowOne = 0.95
     """AdamW's decay of the mean squared gradient."""
-    weight_decay: float = 0.1
-    gradient_clip: float = 1.0
+    weight_decay: NotNegative = 0.1
+    gradient_clip: NotNegative = 1.0
     """Largest norm of the gradient; 0 does not clip."""
-    log_every_n_steps: int = 20
-    evaluations_per_doubling: int = 2
+    log_every_n_steps: PositiveCount = 20
+    evaluations_per_doubling: Count = 2
     """Held-out evaluations each time the tokens double."""
-    evaluation_every_n_steps: int = 0
+    evaluation_every_n_steps: Count = 0
     """And after every n-th step; 0 for none of these."""
-    evaluation_windows: int = 64
+    evaluation_windows: PositiveCount = 64
     """Windows a held-out corpus at each of them."""
-    final_windows: int = 512
+    final_windows: PositiveCount = 512
     """Windows a held-out corpus after the last step."""
-    probe_windows: int = 8
+    probe_windows: Count = 8
     """Windows whose every token's loss is kept at each evaluation."""
-    noise_scale_every_n_steps: int = 64
+    noise_scale_every_n_steps: Count = 64
     """Steps between two measurements of the gradient noise scale; 0 for none."""
-    patience: int = 0
+    patience: Count = 0
     """Early stopping, for data-limited runs: evaluations without a new lowest loss after which a run ends."""
     patience_corpus: str = "val"
     """The held-out corpus that decides; Kaplan 2020 lets `test` decide."""
@@ -215,29 +217,16 @@ class Sweep:
 
     def __post_init__(self) -> None:
         require_folder_name("study", self.study)
-        require_positive(
-            n_ctx=self.n_ctx,
-            batch_sequences=self.batch_sequences,
-            log_every_n_steps=self.log_every_n_steps,
-            evaluation_windows=self.evaluation_windows,
-            final_windows=self.final_windows,
-            tokens_per_parameter=self.tokens_per_parameter,
-            most_tokens=self.most_tokens,
+        check_bounds(self)
+        shortest = min(
+            [self.n_ctx, *(model.n_ctx or self.n_ctx for each in self.ladders for model in each.models)]
         )
+        if self.noise_suffix_tokens >= shortest:
+            raise InputError(
+                f"noise_suffix_tokens is {self.noise_suffix_tokens}; it must leave some of "
+                f"n_ctx = {shortest} to the text"
+            )
         self._check_kind()
-        _require_not_negative(
-            noise_suffix_tokens=self.noise_suffix_tokens,
-            evaluations_per_doubling=self.evaluations_per_doubling,
-            evaluation_every_n_steps=self.evaluation_every_n_steps,
-            probe_windows=self.probe_windows,
-            noise_scale_every_n_steps=self.noise_scale_every_n_steps,
-            patience=self.patience,
-            weight_decay=self.weight_decay,
-            gradient_clip=self.gradient_clip,
-        )
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
         for name in sorted(OPTIMIZER_SETTINGS - set(OPTIMIZERS[self.optimizer].settings)):
             if getattr(self, name) != getattr(type(self), name):
                 raise InputError(f"{name} is no setting of optimizer: {self.optimizer}; leave it out")
@@ -284,15 +273,6 @@ class Sweep:
 
 def _read_overlay(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"overlay {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"overlay {path}: holds no sections; configs/trainer/ has examples")
-    return content
-
-
-def _require_not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise InputError(f"{name} is {value}; it must be 0 or more")
+        return read_yaml(path)
+    except InputError as error:
+        raise InputError(f"overlay {path}: {error}; configs/trainer/ has examples") from None

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from scaling_laws.study.artefacts import read_json, typed
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import write_atomically
 from scaling_laws.sweeps.plan.networks import PlannedNetwork
@@ -179,9 +180,12 @@ def _time(probes: list[dict[str, Any]], device: str, precision: str, answers: Co
 def _read(path: Path) -> dict[str, Seconds]:
     """Seconds by what was timed; nothing of a file that is not as written here."""
     found = {}
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        for entry in json.loads(path.read_text(encoding="utf-8"))["timings"]:
-            seconds = (float(entry.pop("step_s")), float(entry.pop("evaluation_s")))
+    with suppress(InputError):
+        content = read_json(path, kind="file of timings", remedy="")
+        for entry in typed(content.get("timings"), list[dict[str, Any]], path, "timings"):
+            seconds = typed(
+                (entry.pop("step_s", None), entry.pop("evaluation_s", None)), tuple[float, float], path
+            )
             if all(0 < value < math.inf for value in seconds):
                 found[_canonical(entry)] = seconds
     return found

@@ -21,6 +21,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from scaling_laws.study.artefacts import parse_json, typed
+from scaling_laws.study.bounds import Amount, Count, PositiveCount, Time, check_bounds
 from scaling_laws.sweeps.run.lease import this_process
 
 FILE = "attempts.jsonl"
@@ -199,7 +201,7 @@ def withdraw(folder: Path, attempt: str) -> None:
     """
     path = folder / FILE
     lines = path.read_bytes().splitlines(keepends=True)
-    while lines and (_parsed(lines[-1]) or {}).get("attempt", attempt) == attempt:
+    while lines and getattr(_parsed(lines[-1]), "attempt", attempt) == attempt:
         os.truncate(path, path.stat().st_size - len(lines.pop()))
 
 
@@ -212,32 +214,32 @@ def read(folder: Path) -> History:
     return _history(event for line in lines if (event := _parsed(line)))
 
 
-def _history(events: Iterable[dict[str, Any]]) -> History:
+def _history(events: Iterable[_Event]) -> History:
     attempts: dict[str, Attempt] = {}
     retry_asked = False
     for event in events:
-        if event["event"] == "retry":
+        if isinstance(event, _Retry):
             retry_asked = True
-        elif event["event"] == "start":
-            attempts[event["attempt"]] = Attempt(
-                id=event["attempt"],
-                start_s=event["time_s"],
-                host=event["host"],
-                pid=event["pid"],
-                split=event["split"],
-                start=Place(records=event["start_records"], step=event["start_step"]),
-                parts=_parts(event),
+        elif isinstance(event, _Start):
+            attempts[event.attempt] = Attempt(
+                id=event.attempt,
+                start_s=event.time_s,
+                host=event.host,
+                pid=event.pid,
+                split=event.split,
+                start=Place(records=event.start_records, step=event.start_step),
+                parts=event.planned,
                 after_retry=retry_asked,
             )
             retry_asked = False
-        elif (attempt := attempts.get(event["attempt"])) and attempt.outcome is None:
+        elif (attempt := attempts.get(event.attempt)) and attempt.outcome is None:
             attempts[attempt.id] = replace(
                 attempt,
-                outcome=event["outcome"],
-                reason=event["reason"],
-                elapsed_s=event.get("elapsed_s"),
-                saved=_place("saved", event),
-                end=_place("end", event),
+                outcome=event.outcome,
+                reason=event.reason,
+                elapsed_s=event.elapsed_s,
+                saved=_place(event.saved_records, event.saved_step),
+                end=_place(event.end_records, event.end_step),
             )
     return History(attempts=tuple(attempts.values()), retry_asked=retry_asked)
 
@@ -246,36 +248,62 @@ def _words(name: str, place: Place) -> dict[str, int]:
     return {f"{name}_records": place.records, f"{name}_step": place.step}
 
 
-def _place(name: str, event: dict[str, Any]) -> Place | None:
-    if f"{name}_step" not in event:
-        return None
-    return Place(records=event[f"{name}_records"], step=event[f"{name}_step"])
+def _place(records: int | None, step: int | None) -> Place | None:
+    return None if records is None or step is None else Place(records=records, step=step)
 
 
-def _parts(event: dict[str, Any]) -> tuple[Part, ...]:
-    """None from books of before they were noted."""
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    def __post_init__(self) -> None:
+        """Raises InputError: a number is none of an attempt."""
+        check_bounds(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start(_Line):
+    attempt: str
+    time_s: Time
+    host: str
+    pid: Amount
+    split: PositiveCount
+    start_records: Count
+    start_step: Amount
+    parts: tuple[tuple[str, Amount, Amount], ...] = ()
+
+    @property
+    def planned(self) -> tuple[Part, ...]:
+        """None from books of before they were noted."""
+        return tuple(Part(run=run, first_step=first, last_step=last) for run, first, last in self.parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End(_Line):
+    attempt: str
+    outcome: str
+    reason: str
+    elapsed_s: Time | None = None
+    saved_records: Count | None = None
+    saved_step: Amount | None = None
+    end_records: Count | None = None
+    end_step: Amount | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Retry(_Line):
+    time_s: Time | None = None
+
+
+_Event = _Start | _End | _Retry
+KINDS: dict[str, type[_Event]] = {"start": _Start, "end": _End, "retry": _Retry}
+
+
+def _parsed(line: bytes) -> _Event | None:
+    """An event with all that its kind must have; None for any other line."""
     try:
-        return tuple(
-            Part(run=str(run), first_step=int(first), last_step=int(last))
-            for run, first, last in event.get("parts", ())
-        )
-    except (TypeError, ValueError):
-        return ()
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """An event with all that its kind must have; None for a torn line."""
-    needed = {
-        "start": ("attempt", "time_s", "host", "pid", "split", "start_records", "start_step"),
-        "end": ("attempt", "outcome", "reason"),
-        "retry": (),
-    }
-    try:
-        event = json.loads(line)
-        complete = all(key in event for key in needed[event["event"]])
+        event = parse_json(line)
+        return typed(event, KINDS[event["event"]], FILE)
     except (ValueError, KeyError, TypeError):
         return None
-    return event if complete else None
 
 
 def _append(folder: Path, event: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def last_row(run_folder: Path) -> dict[str, str] | None:
     """
     try:
         with open(run_folder / "curve.csv", "rb") as file:
-            header = file.readline().decode()
+            header = file.readline().decode(errors="replace")
             size = file.seek(0, 2)
             start = max(len(header), size - TAIL_BYTES)
             file.seek(start)
@@ -29,9 +28,8 @@ def last_row(run_folder: Path) -> dict[str, str] | None:
     # What follows the last line break is torn, and so may the first line be.
     whole = lines[int(start > len(header)) : -1]
     columns = header.strip().split(",")
-    rows = [
-        dict(zip(columns, values, strict=True)) for values in csv.reader(whole) if len(values) == len(columns)
-    ]
+    cells = (line.split(",") for line in whole)
+    rows = [dict(zip(columns, values, strict=True)) for values in cells if len(values) == len(columns)]
     if not rows:
         return None
     newest = rows[-1]

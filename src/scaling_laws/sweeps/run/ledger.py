@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from scaling_laws.study.artefacts import read_json_or_none, typed
+from scaling_laws.study.bounds import Amount, NotNegative, PositiveCount, Tokens, check_bounds
 from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import PLAN_FILE, read_record, write_atomically
@@ -38,12 +39,16 @@ class PlannedPart:
 
     name: str
     trunk: str
-    steps: int
-    batch_tokens: int
-    trained_tokens: int
-    C: float
-    D: int
-    devices: int
+    steps: Amount
+    batch_tokens: Tokens
+    trained_tokens: Amount
+    C: NotNegative
+    D: Tokens
+    devices: PositiveCount
+
+    def __post_init__(self) -> None:
+        """Raises InputError: read from `plan.json`, a number is none of a plan."""
+        check_bounds(self)
 
     @property
     def part(self) -> Part:
@@ -104,11 +109,16 @@ def parts_of(plan: Plan) -> list[PlannedPart]:
 
 
 def planned_parts(folder: Path) -> list[PlannedPart] | None:
-    """The runs of a study's `plan.json`; None where there is none that can be read."""
-    try:
-        return [_part(run) for run in json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["runs"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    """The runs of a study's `plan.json`; None where there is none.
+
+    Raises:
+        InputError: it cannot be read, or is none; one line that names the field.
+    """
+    path, remedy = folder / PLAN_FILE, "delete it, and the next sweep writes it anew"
+    content = read_json_or_none(path, kind="plan", remedy=remedy)
+    if content is None:
         return None
+    return typed(content.get("runs"), list[PlannedPart], path, "runs", remedy=remedy)
 
 
 def _part(run: Mapping[str, Any]) -> PlannedPart:

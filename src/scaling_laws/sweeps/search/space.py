@@ -20,6 +20,7 @@ from optuna.distributions import (
 )
 
 from scaling_laws.models.solver import D_FF_TOLERANCE, TOLERANCE, Shape, solve_shape
+from scaling_laws.study.bounds import Layers, PositiveCount, PositiveNumber, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.search_section import ShapeSearch
 
@@ -28,10 +29,14 @@ from scaling_laws.sweeps.plan.search_section import ShapeSearch
 class Point:
     """What Optuna suggests: the parameters of one trial, by their names in the storage."""
 
-    n_layer: int
-    d_ff_ratio: float
-    head_width: int
-    learning_rate_factor: float = 1.0
+    n_layer: Layers
+    d_ff_ratio: PositiveNumber
+    head_width: PositiveCount
+    learning_rate_factor: PositiveNumber = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises InputError: read from a folder, a number makes no network."""
+        check_bounds(self)
 
     @property
     def params(self) -> dict[str, Any]:

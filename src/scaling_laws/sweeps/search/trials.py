@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_laws.models.solver import Shape
+from scaling_laws.study.artefacts import read_json, typed
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import SEARCH_TAG, RunRecord, finished_record, write_atomically
 from scaling_laws.sweeps.plan.experiments import Job, Plan, PlannedRun, trunks_of
@@ -134,12 +135,8 @@ def trial_in(plan: Plan, folder: Path) -> TrialRun:
         InputError: the folder was trained with other settings than the plan's, or cannot be read.
     """
     path = folder / TRIAL_FILE
-    try:
-        point = Point(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path}: names no trial ({error}); delete {folder} to have it trained again"
-        ) from error
+    remedy = f"delete {folder} to have it trained again"
+    point = typed(read_json(path, kind="point of a trial", remedy=remedy), Point, path, remedy=remedy)
     trial = planned_trial(plan, point)
     if trial.run.name != folder.name:
         raise InputError(

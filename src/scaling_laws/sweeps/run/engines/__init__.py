@@ -16,8 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
+from scaling_laws.study.artefacts import read_yaml
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.experiments import Job
 from scaling_laws.sweeps.run.forks import Train
@@ -143,10 +142,10 @@ def read_options(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cluster {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not content.keys() <= OPTIONS.keys():
+        content = read_yaml(path)
+    except InputError as error:
+        raise InputError(f"cluster {path}: {error}") from None
+    if not content.keys() <= OPTIONS.keys():
         raise InputError(f"cluster {path}: its keys may be {', '.join(sorted(OPTIONS))}")
     for name, value in content.items():
         if type(value) is not OPTIONS[name]:
