@@ -15,7 +15,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tests.support.ranks import on_ranks, srun
-from tests.support.tiny_runs import FAMILIES, WALL_CLOCK, config, fail_in_step, weights
+from tests.support.tiny_runs import FAMILIES, WALL_CLOCK, checkpoint, config, fail_in_step, weights
 
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.study.errors import InputError
@@ -275,3 +275,12 @@ def test_slurm_overlay_as_srun_would_start_it(
 def test_a_sweep_is_not_started_once_more_for_every_device(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="starts the whole command once more"):
         train_trunk([planned(byte_corpus, tmp_path / "run", strategy=DDP)])
+
+
+def test_final_weights_of_a_sharded_run_are_kept_without_moments(
+    alone: dict[tuple[str, int], Path], byte_corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    train(planned(byte_corpus, folder, strategy=SHARDED) | {"checkpoints": {"keep": "weights"}})
+    assert_close_runs(alone["transformer", 1], folder)
+    assert checkpoint(folder / "checkpoints" / "final.ckpt")["optimizer_states"] == []
