@@ -166,7 +166,7 @@ def test_a_sweep_names_the_file_of_its_cluster(
         ("partition: gpu\n", "its keys may be address, elastic, max_jobs, sbatch, setup"),
         ("max_jobs: many\n", "max_jobs is 'many'; it must be of type int"),
         ("- gpu\n", "its keys may be"),
-        ("sbatch: [\n", "expected the node content"),
+        ("sbatch: [\n", "expected node content"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused(tmp_path: Path, content: str, says: str) -> None:

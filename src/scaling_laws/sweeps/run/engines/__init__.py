@@ -141,12 +141,13 @@ def read_options(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or holds something else.
     """
+    keys = f"its keys may be {', '.join(sorted(OPTIONS))}"
     try:
         content = read_yaml(path)
     except InputError as error:
-        raise InputError(f"cluster {path}: {error}") from None
+        raise InputError(f"cluster {path}: {error}; {keys}") from None
     if not content.keys() <= OPTIONS.keys():
-        raise InputError(f"cluster {path}: its keys may be {', '.join(sorted(OPTIONS))}")
+        raise InputError(f"cluster {path}: {keys}")
     for name, value in content.items():
         if type(value) is not OPTIONS[name]:
             raise InputError(
