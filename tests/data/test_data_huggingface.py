@@ -105,7 +105,8 @@ def test_streamed_or_not_is_the_same_corpus_to_the_bit(stored, tmp_path):
             config(stored["parquet"], foreign=foreign, streaming=streaming), tmp_path / str(streaming)
         )
         assert corpus.held_out == ("val", "test", "news")
-        assert {path.name for path in corpus.folder.glob("[!.]*")} == {*corpus.manifest["files"], "manifest.json"}
+        names = {path.name for path in corpus.folder.glob("[!.]*")}
+        assert names == {*corpus.manifest["files"], "manifest.json"}
         shards.append({split: corpus.tokens(split).tobytes() for split in ("train", *corpus.held_out)})
     assert shards[0] == shards[1]
     assert {d.read() for d in split_documents(config(stored["saved"], foreign=foreign))["news"]} == {*NEWS}
