@@ -12,6 +12,7 @@ import tempfile
 import threading
 import warnings
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from scaling_laws.study.artefacts import read_yaml
 from scaling_laws.study.bounds import NotNegative, Seed, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
@@ -348,6 +350,7 @@ def main(arguments: list[str]) -> None:
         Interrupted: a signal ended it.
     """
     _quieten()
+    _check_files(arguments)
     verb = arguments[0]
     # Errors are ours to print; and `--model.learning_rat` is not an abbreviation of anything.
     strict = {"exit_on_error": False, "allow_abbrev": False}
@@ -371,6 +374,17 @@ def main(arguments: list[str]) -> None:
     except SIGTERMException:
         # Of validate, test and predict: Lightning would end with status 0.
         raise Interrupted(signal.SIGTERM, f"{verb}: stopped; nothing was written") from None
+
+
+def _check_files(arguments: list[str]) -> None:
+    """Raises InputError: a configuration gives a key twice, or is none that can be read."""
+    for before, argument in pairwise(arguments):
+        name = argument.removeprefix("--config=") if argument.startswith("--config=") else argument
+        if (before == "--config" or name != argument) and Path(name).is_file():
+            try:
+                read_yaml(Path(name))
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from None
 
 
 def training_cli(config: dict[str, Any]) -> TrainingCLI:
