@@ -77,17 +77,18 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"report", "laws", "models.families", "study"},
         {"numpy", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
+    "api": ({"api", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
     "papers": ({"papers", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
     "commands.sweep": ({"commands.shape", "sweeps", "data", "study"}, {"rich"}),
     "commands.paper": ({"commands", "report", "laws", "sweeps", "study"}, set()),
     "commands.shape": ({"sweeps", "data", "report", "study"}, {"rich"}),
     "commands": (
-        {"commands", "report", "laws", "models.solver", "study"},
+        {"commands", "api", "report", "laws", "models.solver", "study"},
         {"pandas"},
     ),
     "cli": ({""}, {"rich"}),
     "__main__": ({"cli"}, set()),
-    "": (set(), set()),
+    "": ({"api", "laws", "study"}, set()),
 }
 NO_TORCH = ("--help", "plan", "laws", "report", "paper", "sweep")
 

@@ -1,3 +1,66 @@
-"""Measure how language models scale, and decide what to train next."""
+"""Measure how language models scale, and decide what to train next.
+
+    import scaling_laws as sl
+
+    runs = sl.read_runs("runs.csv", N="params", D="tokens", loss="val/loss")
+    fit = sl.fit(runs, "chinchilla")
+    print(fit.summary())
+    print(fit.plan(compute="1e22 FLOPs"))
+    sl.analyse(runs).report("page.html")
+
+A name is imported when it is first used: the import takes no time, and nothing here needs torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scaling_laws.api.analysis import Analysis, analyse, load_study, plot_isoflops
+    from scaling_laws.api.one_law import LawFit, fit, plot_fit, read_runs
+    from scaling_laws.api.planned import plan
+    from scaling_laws.laws.forms.joint import JointLaw
+    from scaling_laws.laws.forms.terms import SumOfPowers, Term
+    from scaling_laws.study.errors import InputError
 
 __version__ = "0.2.0.dev0"
+_OWNERS = {
+    "Analysis": "scaling_laws.api.analysis",
+    "InputError": "scaling_laws.study.errors",
+    "JointLaw": "scaling_laws.laws.forms.joint",
+    "LawFit": "scaling_laws.api.one_law",
+    "SumOfPowers": "scaling_laws.laws.forms.terms",
+    "Term": "scaling_laws.laws.forms.terms",
+    "analyse": "scaling_laws.api.analysis",
+    "fit": "scaling_laws.api.one_law",
+    "load_study": "scaling_laws.api.analysis",
+    "plan": "scaling_laws.api.planned",
+    "plot_fit": "scaling_laws.api.one_law",
+    "plot_isoflops": "scaling_laws.api.analysis",
+    "read_runs": "scaling_laws.api.one_law",
+}
+__all__ = [
+    "Analysis",
+    "InputError",
+    "JointLaw",
+    "LawFit",
+    "SumOfPowers",
+    "Term",
+    "analyse",
+    "fit",
+    "load_study",
+    "plan",
+    "plot_fit",
+    "plot_isoflops",
+    "read_runs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OWNERS:
+        raise AttributeError(f"module 'scaling_laws' has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(_OWNERS[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OWNERS})

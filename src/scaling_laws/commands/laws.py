@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -68,6 +68,16 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
         help="fit only this form, to all rows; again for several (chinchilla, kaplan_nd, power_n, ...;"
         " an unknown name lists all)",
     )
+    add_table_arguments(parser)
+    parser.add_argument(
+        "--delta", type=float, default=DEFAULT_DELTA, help="delta of the Huber loss (default: 0.001)"
+    )
+    parser.add_argument("--bootstrap", type=int, default=DEFAULT_RESAMPLES, help="resamples (default: 400)")
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a table of runs is read."""
     for name, meaning in CSV_COLUMNS.items():
         parser.add_argument(f"--{name}", metavar="COLUMN", help=meaning)
     parser.add_argument(
@@ -85,11 +95,6 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bytes-per-token", type=float, metavar="B", help="of the evaluated text, for a loss in bits/byte"
     )
-    parser.add_argument(
-        "--delta", type=float, default=DEFAULT_DELTA, help="delta of the Huber loss (default: 0.001)"
-    )
-    parser.add_argument("--bootstrap", type=int, default=DEFAULT_RESAMPLES, help="resamples (default: 400)")
-    parser.add_argument("--quiet", action="store_true", help="print nothing")
 
 
 def laws(options: argparse.Namespace) -> None:
@@ -112,7 +117,7 @@ def laws(options: argparse.Namespace) -> None:
         resamples=options.bootstrap,
         seed=0,
     )
-    found = _laws_of_folder(options, settings) if is_folder else _laws_of_csv(options, settings)
+    found = _laws_of_folder(options, settings) if is_folder else _laws_of_table(options, settings)
     write_atomically(output, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     if not options.quiet:
         from scaling_laws.commands.laws_text import forms_text, study_text
@@ -143,10 +148,28 @@ def _check_options(options: argparse.Namespace, is_folder: bool) -> None:
     if options.weight is not None and not options.form:
         raise InputError("--weight needs --form: the other analyses of a table know no weights")
     if is_folder:
-        for name in [*CSV_COLUMNS, *TABLE_OPTIONS]:
-            if name not in FOLDER_COLUMNS and getattr(options, name) is not None:
-                option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option} is for a table; {options.runs} is a study's folder")
+        refuse_table_options(options, options.runs, but=FOLDER_COLUMNS)
+
+
+def refuse_table_options(options: argparse.Namespace, folder: Path, but: Collection[str] = ()) -> None:
+    """Raises InputError where an option says how to read a table, and there is none."""
+    for name in [*CSV_COLUMNS, *TABLE_OPTIONS]:
+        if name not in but and getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is for a table; {folder} is a study's folder")
+
+
+def read_table(options: argparse.Namespace, path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The table as the options say it is read, and what they say."""
+    from scaling_laws.laws.run_tables import read_runs
+
+    names = ("n", "d", "c", "loss", "run")
+    columns = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    how = {name: getattr(options, name) for name in TABLE_OPTIONS if getattr(options, name) is not None}
+    more = _more_columns(options)
+    runs = read_runs(path, **columns, **how, more=more)
+    chosen = {name: " and ".join(value) if name == "where" else str(value) for name, value in how.items()}
+    return runs, {**columns, **chosen, **more}
 
 
 def _check_output(output: Path, runs: Path) -> None:
@@ -186,14 +209,10 @@ def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
     )
 
 
-def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
-    from scaling_laws.laws.run_tables import doubts, left_out_of_table, read_runs
+def _laws_of_table(options: argparse.Namespace, settings: Settings) -> Laws:
+    from scaling_laws.laws.run_tables import doubts, left_out_of_table
 
-    names = ("n", "d", "c", "loss", "run")
-    columns = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    how = {name: getattr(options, name) for name in TABLE_OPTIONS if getattr(options, name) is not None}
-    more = _more_columns(options)
-    runs = read_runs(options.runs, **columns, **how, more=more)
+    runs, columns = read_table(options, options.runs)
     left_out = left_out_of_table(runs)
     _say_how_long(runs, options.form, settings)
     if options.form:
@@ -208,11 +227,10 @@ def _laws_of_csv(options: argparse.Namespace, settings: Settings) -> Laws:
         )
     conventions = _conventions(columns, runs)
     warnings = (*doubts(runs), *laws.warnings)
-    if "batch_tokens" in more and "token" not in more["batch_tokens"]:
-        unit = f"The batch is in the unit of {more['batch_tokens']}: so are E_min, B_crit and B_star."
+    if "token" not in (batch := columns.get("batch_tokens", "token")):
+        unit = f"The batch is in the unit of {batch}: so are E_min, B_crit and B_star."
         warnings = (unit, *warnings)
-    chosen = {name: " and ".join(value) if name == "where" else str(value) for name, value in how.items()}
-    manifest = replace(laws.manifest, conventions=conventions, columns={**columns, **chosen, **more})
+    manifest = replace(laws.manifest, conventions=conventions, columns=columns)
     return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest)
 
 
@@ -248,7 +266,7 @@ def _more_columns(options: argparse.Namespace) -> dict[str, str]:
     """Columns besides N, D, C and loss: those that were named, and those that a form needs."""
     from scaling_laws.laws.results.chosen_forms import COLUMNS, more_variables
 
-    needed = {variable for form in options.form or () for variable in more_variables(form)}
+    needed = {variable for form in getattr(options, "form", None) or () for variable in more_variables(form)}
     more = {}
     for option, variable in MORE_COLUMNS.items():
         if getattr(options, option) is not None or variable in needed:

@@ -1,4 +1,4 @@
-"""`scaling-laws report`: everything that a study's folder can tell, and a small copy of it to keep.
+"""`scaling-laws report`: everything that a study or a table shows, and a small copy of a study to keep.
 
 `study` ends with the same.
 """
@@ -9,9 +9,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scaling_laws.commands.laws import add_table_arguments, read_table, refuse_table_options
+from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import require_own_folder
 
 if TYPE_CHECKING:
+    from scaling_laws.laws.results.types import Laws
     from scaling_laws.report.content import Content
     from scaling_laws.study.runs import Study
 
@@ -20,13 +24,19 @@ FORCE = "replace files that scaling-laws did not write, in folders that it did n
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """What `report` takes."""
-    parser.add_argument("study", type=Path, metavar="STUDY", help="a study's folder, or an exported one")
+    parser.add_argument(
+        "study",
+        type=Path,
+        metavar="RUNS",
+        help="a study's folder, or an exported one, or a table with one row a run",
+    )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="where to write the report (default: the study's folder; report/ in an exported one)",
+        help="where to write the report (default: the study's folder; report/ in an exported one;"
+        " RUNS.report/ beside a table)",
     )
     parser.add_argument(
         "--export",
@@ -35,6 +45,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         help="copy the small results there, too: tables, laws, thinned curves, figures",
     )
     parser.add_argument("--force", action="store_true", help=FORCE)
+    add_table_arguments(parser)
 
 
 def report(options: argparse.Namespace) -> None:
@@ -42,6 +53,10 @@ def report(options: argparse.Namespace) -> None:
     from scaling_laws.report.export import EARLIER_EXPORT, export
     from scaling_laws.study.runs import load_study
 
+    if not options.study.is_dir():
+        _report_table(options)
+        return
+    refuse_table_options(options, options.study)
     study = load_study(options.study)
     output = options.output or (study.folder / "report" if study.exported else study.folder)
     if options.export is not None:
@@ -52,12 +67,23 @@ def report(options: argparse.Namespace) -> None:
         print(f"export: {said}")
 
 
-def write_and_say(study: Study, output: Path, *, force: bool = False) -> Content:
-    """Write a study's report; print the headline table, and where the page is."""
+def _report_table(options: argparse.Namespace) -> None:
+    from scaling_laws.api.analysis import analysed_table
+
+    if options.export is not None:
+        raise InputError("--export keeps a study's small results; a table is one already")
+    runs, _ = read_table(options, options.study)
+    found = analysed_table(runs, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0)
+    output = options.output or options.study.with_suffix(".report")
+    write_and_say(found.study, output, laws=found.laws, force=options.force)
+
+
+def write_and_say(study: Study, output: Path, *, laws: Laws | None = None, force: bool = False) -> Content:
+    """Write a report; print the headline table, and where the page is."""
     from scaling_laws.report.study_report import PAGE, write_study_report
     from scaling_laws.report.tables import headline_text
 
-    content = write_study_report(study, output, force=force)
+    content = write_study_report(study, output, laws=laws, force=force)
     print(headline_text(content.laws))
     print(f"report: {(output / PAGE).resolve()}")
     return content

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling_laws.laws.forms.terms import latex
 from scaling_laws.laws.plan.choice import LABELS
 from scaling_laws.laws.results.types import FittedLaw
 from scaling_laws.report.text import NOTHING, tex, with_interval
@@ -44,6 +47,17 @@ def value_with_interval(fit: FittedLaw | None, name: str, digits: int = 3) -> st
     if not fit.identified or value is None:
         return "not identified"
     return with_interval(value, fit.interval(name), digits)
+
+
+def latex_with_values(formula: str, parameters: Mapping[str, float], digits: int = 3) -> str:
+    r"""A formula in LaTeX with numbers for its parameters: `L(N) = 1.8 + 400/N^{0.34}`."""
+    names = list(parameters)
+
+    def numbered(match: re.Match[str]) -> str:
+        return f"Value{names.index(match[0])}" if match[0] in parameters else match[0]
+
+    symbols = latex(re.sub(r"[A-Za-z]\w*", numbered, formula))
+    return re.sub(r"Value(\d+)", lambda match: tex(parameters[names[int(match[1])]], digits), symbols)
 
 
 def pure_power_title(variable: str, scale: float, exponent: float) -> str:

@@ -74,8 +74,8 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
         plotly_hash=policy_hash(plotly),
         families=tuple(data["families"]),
         experiments=tuple(data["experiments"]),
-        conventions_N={key: words.removeprefix("N, ") for key, words in st.PARAMETER_LABELS.items()},
-        conventions_C=st.COMPUTE_LABELS,
+        conventions_N={key: words.removeprefix("N, ") for key, words in _known(tables, st.PARAMETER_LABELS)},
+        conventions_C=dict(_known(tables, st.COMPUTE_LABELS)),
         chosen_N=laws.conventions.N,
         chosen_C=laws.conventions.C,
         still=embedded_figure(draw_still(tables, laws)),
@@ -105,6 +105,7 @@ def explorer_data(tables: StudyTables) -> dict[str, Any]:
     columns |= {
         name: [_rounded(value, 7) for value in runs[name]]
         for name in (*st.PARAMETER_LABELS, "D", "unique_tokens", *st.COMPUTE_LABELS)
+        if name in runs
     }
     colours = st.SizeColours([1.0, 10.0]).colours
     return {
@@ -115,6 +116,11 @@ def explorer_data(tables: StudyTables) -> dict[str, Any]:
         "colours": [to_hex(colours(step / (COLOUR_STEPS - 1))) for step in range(COLOUR_STEPS)],
         "labels": {**st.PARAMETER_LABELS, **st.COMPUTE_LABELS, "loss": st.LOSS_LABEL},
     }
+
+
+def _known(tables: StudyTables, labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The conventions by which these runs were counted, with their labels."""
+    return [(name, label) for name, label in labels.items() if name in tables.complete]
 
 
 def script_json(data: Any) -> Markup:

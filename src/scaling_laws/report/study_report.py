@@ -26,20 +26,23 @@ EARLIER_REPORT = ("report.html", "report.md", "laws.json")
 """What versions without a list of their files left, all of it."""
 
 
-def write_study_report(study: Study, output: Path, *, force: bool = False) -> Content:
-    """Fit, draw and write everything that a study's folder can tell; the page is `report.html`.
+def write_study_report(
+    study: Study, output: Path, *, laws: Laws | None = None, force: bool = False
+) -> Content:
+    """Fit, draw and write everything that runs show; the page is `report.html`.
 
     Args:
+        laws: those of the runs; fitted where there are none.
         output: the study's own folder, an empty one, or one with an earlier report.
         force: replace files there that are not known to be ours.
 
     Raises:
         InputError: `output` holds other files, or cannot be written to.
     """
-    shared = output.is_dir() and output.samefile(study.folder)
+    shared = output.is_dir() and study.folder.is_dir() and output.samefile(study.folder)
     require_own_folder(output, earlier=EARLIER_REPORT, shared=shared, force=force)
     old_summary = _old_summary(output)
-    content = content_of(study, fit_folder(study))
+    content = content_of(study, laws or fit_folder(study))
     files = {
         "laws.json": laws_text(content.laws),
         "runs.csv": study.runs.to_csv(index=False),

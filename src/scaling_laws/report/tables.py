@@ -120,6 +120,7 @@ def runs(study: StudyTables, laws: Laws) -> Table:
     )
     if study.complete.empty:
         return Table(columns=columns, rows=())
+    order = [name for name in ("family", n, "D", "seed") if name in study.complete]
     rows = [
         (
             str(run["run"]),
@@ -129,11 +130,11 @@ def runs(study: StudyTables, laws: Laws) -> Table:
             f"{run[c]:.2e}",
             f"{run['loss']:.4f}",
             decimals(run.get("bits_per_byte_test"), 4),
-            NOTHING if np.isnan(run["learning_rate"]) else f"{run['learning_rate']:.2g}",
-            short(run["tokens_per_s"]),
-            decimals(run["elapsed_s"], 0),
+            NOTHING if np.isnan(run.get("learning_rate", np.nan)) else f"{run['learning_rate']:.2g}",
+            short(run["tokens_per_s"]) if "tokens_per_s" in run else NOTHING,
+            decimals(run.get("elapsed_s"), 0),
         )
-        for _, run in study.complete.sort_values(["family", n, "D", "seed"]).iterrows()
+        for _, run in study.complete.sort_values(order).iterrows()
     ]
     caption = (
         "loss on held-out files of the training distribution, final weights; s: seconds of its own steps"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -29,20 +30,39 @@ def clean_pool(
 ) -> Iterator[ProcessPoolExecutor]:
     """Processes that have imported nothing yet, each of which calls `begin(*arguments)` first.
 
-    A script that comes to this must be importable: what it does stands under `if __name__ == "__main__"`.
+    They do not import the script that started this, so that one needs no `if __name__ == "__main__"`: what
+    they run must come from a module.
 
     Raises:
         InputError: one of them was killed.
     """
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(n_processes, context, _begin, (begin, arguments)) as pool:
+        with (
+            _script_hidden(),
+            ProcessPoolExecutor(n_processes, context, _begin, (begin, arguments)) as pool,
+        ):
             yield pool
     except BrokenProcessPool as broken:
         raise InputError(
             "a process that shared the work was killed, perhaps for its memory; "
             "free some and run the same command again"
         ) from broken
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Have processes that are started meanwhile not import the main script, as `multiprocessing` would."""
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
+    main.__spec__ = None
+    if "__file__" in kept:
+        del main.__file__
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(main, name, value)
 
 
 def _begin(begin: Callable[..., object] | None, arguments: tuple[Any, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -128,6 +129,25 @@ class TrainingPlan:
     convention: str = "N"
     origins: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """In lines; an end that the law does not bound is `?`."""
+        lines = [self.source]
+        for name, unit in (
+            ("N", "parameters"),
+            ("D", "tokens"),
+            ("C", "FLOPs"),
+            ("loss_nats", "nats per token"),
+        ):
+            text = f"  {name.removesuffix('_nats'):<5} {getattr(self, name):<10.4g} {unit}"
+            if name in self.intervals:
+                low, high = ("?" if end is None else f"{end:.4g}" for end in self.intervals[name])
+                text += f", 90 %: {low} to {high}"
+            lines.append(text)
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -1,0 +1,191 @@
+"""Everything that runs say, for notebooks: `analyse`, `load_study`, `plot_isoflops`."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scaling_laws.api.one_law import Runs, question, read_runs
+from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.laws.plan.planner import answer_from_laws
+from scaling_laws.laws.plan.question import TrainingPlan
+from scaling_laws.laws.results.study import fit_folder, fit_study, processes_for
+from scaling_laws.laws.results.types import FittedLaw, Laws
+from scaling_laws.laws.run_tables import doubts, left_out_of_table
+from scaling_laws.report import figures
+from scaling_laws.report.content import content_of
+from scaling_laws.report.figure import StudyFigure, figures_of
+from scaling_laws.report.html import write_content
+from scaling_laws.report.pictures import draw_pictures, picture_files
+from scaling_laws.report.study_tables import StudyTables
+from scaling_laws.report.tables import headline
+from scaling_laws.study import runs as studies
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.own_files import write_own_files
+from scaling_laws.study.runs import Study, study_of_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def load_study(folder: str | Path) -> Study:
+    """A study's folder, or what `report --export` wrote: `runs`, `curves()`, `positions()`, `left_out`.
+
+    Raises:
+        InputError: there is no study.
+    """
+    return studies.load_study(Path(folder))
+
+
+def analyse(
+    runs: Runs | Study,
+    *,
+    delta: float = DEFAULT_DELTA,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> Analysis:
+    """Every law that `scaling-laws laws` fits, with everything that is made of them.
+
+    Args:
+        runs: a study, its folder, a table from `read_runs`, or a table's file with columns N, D (or C) and
+            loss.
+        delta, resamples, seed: as `fit`.
+
+    Raises:
+        InputError: whatever is wrong with the runs.
+    """
+    if isinstance(runs, str | Path):
+        runs = load_study(runs) if Path(runs).is_dir() else read_runs(runs)
+    if isinstance(runs, Study):
+        return Analysis(study=runs, laws=fit_folder(runs, delta=delta, resamples=resamples, seed=seed))
+    return analysed_table(runs, delta=delta, resamples=resamples, seed=seed)
+
+
+def analysed_table(runs: pd.DataFrame, *, delta: float, resamples: int, seed: int) -> Analysis:
+    """`analyse` of a table from `read_runs`."""
+    name = str(runs.attrs.get("name", "runs"))
+    left_out = left_out_of_table(runs)
+    laws = fit_study(
+        name,
+        runs,
+        left_out=left_out,
+        delta=delta,
+        resamples=resamples,
+        seed=seed,
+        processes=processes_for(runs),
+    )
+    study = replace(study_of_table(name, runs), left_out=left_out)
+    return Analysis(study=study, laws=replace(laws, warnings=(*doubts(runs), *laws.warnings)))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Analysis:
+    """The laws of some runs.
+
+    Attributes:
+        study: the runs; `study.runs` is their table.
+        laws: everything that was fitted, as `laws.json` holds it.
+    """
+
+    study: Study
+    laws: Laws
+
+    def fit(self, form: str, family: str | None = None) -> FittedLaw:
+        """One of the fitted laws.
+
+        Raises:
+            InputError: no such law, or several families and none named.
+        """
+        family = self._family(family)
+        found = self.laws.of(family).fit(form)
+        if found is None:
+            forms = ", ".join(each.form for each in self.laws.of(family).fits)
+            raise InputError(f"no law {form!r} was fitted to {family}; there are {forms}")
+        return found
+
+    def plan(
+        self,
+        *,
+        compute: float | str | None = None,
+        n: float | str | None = None,
+        d: float | str | None = None,
+        loss: float | None = None,
+        family: str | None = None,
+    ) -> TrainingPlan:
+        """What to train, by the law of N and D that predicts best: see `scaling_laws.plan`."""
+        return answer_from_laws(self.laws, question(compute=compute, n=n, d=d, loss=loss), family=family)
+
+    @property
+    def figure_names(self) -> list[str]:
+        """What `figure` draws."""
+        return [each.name for each in figures_of(figures)]
+
+    def figure(self, name: str) -> Figure:
+        """One figure of the report.
+
+        Raises:
+            InputError: no such figure, or the runs do not support it; the message says what is missing.
+        """
+        chosen = next((each for each in figures_of(figures) if each.name == name), None)
+        if chosen is None:
+            raise InputError(f"no figure is called {name!r}; there are {', '.join(self.figure_names)}")
+        return _drawn(chosen, StudyTables.read(self.study, self.laws), self.laws)
+
+    def figures(self, folder: str | Path) -> list[Path]:
+        """Draw every figure that the runs support, as PNG and SVG into a folder; returns the files.
+
+        Raises:
+            InputError: the folder holds files of these names that were not written by this.
+        """
+        tables = StudyTables.read(self.study, self.laws)
+        pictures = [each for each in draw_pictures(figures_of(figures), tables, self.laws) if not each.note]
+        files = {Path(name).name: content for name, content in picture_files(pictures, "").items()}
+        write_own_files(Path(folder), dict(files), writer="figures", shared=True)
+        return [Path(folder) / name for name in files]
+
+    def report(self, page: str | Path) -> Path:
+        """Write the page, which holds everything, the same in Markdown, and `figures/`; returns the page."""
+        return write_content(content_of(self.study, self.laws), Path(page))
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of a `laws.json`."""
+        return self.laws.to_json()
+
+    def summary(self) -> str:
+        """The headline table and the warnings."""
+        lines = [f"{self.laws.study}: scaling laws with 90 % intervals", "", headline(self.laws).text()]
+        return "\n".join([*lines, *(f"warning: {each}" for each in self.laws.warnings)])
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
+    def _family(self, family: str | None) -> str:
+        families = [each.family for each in self.laws.by_family if each.fits]
+        if family is None and len(families) != 1:
+            raise InputError(f"{self.laws.study} holds laws of {', '.join(families) or 'nothing'}: name one")
+        if family is not None and family not in families:
+            raise InputError(f"no law of the family {family!r}; there are {', '.join(families)}")
+        return family or families[0]
+
+
+def plot_isoflops(runs: Runs | Study | Analysis) -> Figure:
+    """Slices of equal compute: the loss of each size, and the best size between them (Hoffmann 2022).
+
+    Raises:
+        InputError: as `analyse`; or no compute has three sizes.
+    """
+    return (runs if isinstance(runs, Analysis) else analyse(runs)).figure("isoflop_slices")
+
+
+def _drawn(chosen: StudyFigure[Any], tables: StudyTables, laws: Laws) -> Figure:
+    data = chosen.prepare(tables, laws)
+    if isinstance(data, str):
+        raise InputError(f"{chosen.name}: {data}")
+    return chosen.draw(data)

@@ -1,0 +1,464 @@
+"""One law fitted to a table of runs, for notebooks: `read_runs`, `fit`, `plot_fit`."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from scaling_laws.laws import run_tables
+from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.fit import Fit, fit_law
+from scaling_laws.laws.fit.intervals import (
+    LEVEL,
+    Bootstrap,
+    Interval,
+    bootstrap,
+    loss_interval,
+    optimum_interval,
+    parameter_intervals,
+)
+from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
+from scaling_laws.laws.fit.rows import make_rows
+from scaling_laws.laws.forms.catalogue import FORMS
+from scaling_laws.laws.forms.joint import JointLaw
+from scaling_laws.laws.forms.terms import FloatArray, Law
+from scaling_laws.laws.plan.compute_budget import parse_compute, parse_count
+from scaling_laws.laws.plan.question import Question, TrainingPlan
+from scaling_laws.laws.plan.solve import answer
+from scaling_laws.laws.results.chosen_forms import COLUMNS, check_form
+from scaling_laws.laws.results.fitted import Settings, fitted_law
+from scaling_laws.laws.results.types import FittedLaw, LawCertificate
+from scaling_laws.laws.run_tables import Keep, LossUnit
+from scaling_laws.laws.selection import usable_runs
+from scaling_laws.report import style as st
+from scaling_laws.report.formulas import LEVELS, in_columns, latex_with_values
+from scaling_laws.report.text import Table, with_interval
+from scaling_laws.study.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Runs = pd.DataFrame | str | Path
+LINE_POINTS = 200
+MOST_LINES = 12
+"""Sizes of a joint law that a figure tells apart."""
+
+
+def read_runs(
+    source: Runs | Sequence[Runs],
+    N: str = "N",
+    D: str | None = None,
+    C: str | None = None,
+    loss: str = "loss",
+    run: str | None = None,
+    where: str | Sequence[str] = (),
+    keep: Keep = "all",
+    loss_unit: LossUnit = "nats",
+    bytes_per_token: float | None = None,
+    **columns: str,
+) -> pd.DataFrame:
+    """A table with one row a run as the fits read it.
+
+    Args:
+        source: a file (CSV and its kin, JSON, Parquet, Excel; gzipped or not), a DataFrame, or several,
+            whose rows are put below one another.
+        N, D, C, loss, run: the names of its columns: parameters, tokens, training FLOPs, loss, name of the
+            run. By default those of these names; D or C may be missing (C = 6 N D).
+        where: conditions that rows must satisfy, as in `"State == finished and N > 1e8"`.
+        keep: of several rows of one run: "all", the "last", or the "best".
+        loss_unit: of the column: "nats" (per token), "bits", "bits/byte" or "perplexity".
+        bytes_per_token: for a loss in bits per byte.
+        columns: further columns, as `unique_tokens="uniq"`, `batch_tokens=...`, `steps=...`, `weight=...`.
+
+    Returns:
+        Columns run, trunk, family, N, D, C, loss (nats per token) and what else is known. `attrs["notes"]`
+        says what was left out and what was read in another unit.
+
+    Raises:
+        InputError: whatever is wrong with the table, in one line.
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"size": ["1B", "2B"], "tokens": [2e10, 2e10], "final": [3.0, None]})
+        >>> runs = read_runs(table, N="size", D="tokens", loss="final")
+        >>> runs[["run", "N", "D", "loss"]].values.tolist()
+        [['row 1', 1000000000.0, 20000000000.0, 3.0]]
+        >>> runs.attrs["left_out"]
+        (('row 2', 'no finite loss'),)
+    """
+    sources = [source] if isinstance(source, str | Path | pd.DataFrame) else list(source)
+    if not sources:
+        raise InputError("read_runs: no table is given")
+    tables = [
+        run_tables.read_runs(
+            each,
+            n=N,
+            d=D,
+            c=C,
+            loss=loss,
+            run=run,
+            where=where,
+            more=columns,
+            keep=keep,
+            loss_unit=loss_unit,
+            bytes_per_token=bytes_per_token,
+        )
+        for each in sources
+    ]
+    if len(tables) == 1:
+        return tables[0]
+    attributes: dict[Hashable | None, Any] = {
+        "name": " and ".join(table.attrs["name"] for table in tables),
+        "notes": tuple(note for table in tables for note in table.attrs["notes"]),
+        "left_out": tuple(each for table in tables for each in table.attrs["left_out"]),
+    }
+    for place, table in enumerate(tables, start=1):  # "row 2" of two files is two runs
+        table.attrs = {}
+        table[["run", "trunk"]] = table[["run", "trunk"]].map(lambda name, place=place: f"{place}: {name}")
+    runs = pd.concat(tables, ignore_index=True)
+    runs.attrs = attributes
+    return runs
+
+
+def fit(
+    runs: Runs,
+    form: str | type[Law] = "chinchilla",
+    *,
+    family: str | None = None,
+    weights: ArrayLike | None = None,
+    delta: float = DEFAULT_DELTA,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> LawFit:
+    """Fit one law to the runs: the sum of Huber losses of ln L, at its certified optimum.
+
+    Args:
+        runs: from `read_runs`, the `runs` of a study, or a file with columns N, D (or C) and loss.
+        form: a law's name (`chinchilla`, `kaplan_nd`, `power_n`, ...; a wrong one lists all), or a class of
+            your own: a `SumOfPowers`, or a `JointLaw` of N and D.
+        family: which networks, where the table holds several families.
+        weights: one a row, positive.
+        delta: where Huber's loss turns from quadratic to linear, in ln L (Hoffmann 2022: 1e-3).
+        resamples: of the bootstrap behind every interval.
+        seed: of its random numbers.
+
+    Raises:
+        InputError: no such form or family, a column that the form needs is missing, no usable rows.
+
+    Examples:
+        >>> import numpy as np, pandas as pd
+        >>> N, D = np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(1e9, 1e11, 6))
+        >>> noise = np.random.default_rng(0).normal(scale=0.005, size=N.shape)
+        >>> loss = 1.8 + 400 / N**0.34 + 1800 / D**0.36 + noise
+        >>> table = pd.DataFrame({"N": N.ravel(), "D": D.ravel(), "loss": loss.ravel()})
+        >>> law = fit(read_runs(table), "chinchilla", resamples=100)
+        >>> law.identified
+        True
+        >>> low, high = law.interval("alpha")
+        >>> low < 0.34 < high
+        True
+    """
+    table = read_runs(runs) if isinstance(runs, str | Path) else runs
+    if isinstance(form, str):
+        check_form(form)
+    kind: type[Law] = FORMS[form] if isinstance(form, str) else form
+    families = sorted(set(table["family"])) if "family" in table else []
+    if family is None and len(families) > 1:
+        raise InputError(f"the runs are of {', '.join(families)}: name one with family=")
+    if family is not None:
+        if family not in families:
+            raise InputError(f"no run is of the family {family!r}; there are {', '.join(families)}")
+        table = table[table["family"] == family]
+    usable, _ = usable_runs(table)
+    if weights is not None:
+        given = np.asarray(weights, dtype=np.float64)
+        if given.shape != (len(table),):
+            raise InputError(f"weights have shape {given.shape}; give one a row of the {len(table)} runs")
+        weights = pd.Series(given, index=table.index)[table.index.isin(usable.index)].to_numpy()
+    for variable in kind.variables:
+        if COLUMNS.get(variable, variable) not in usable.columns:
+            raise InputError(
+                f"the form {kind.form} needs {variable}: the runs have no column "
+                f"{COLUMNS.get(variable, variable)!r}"
+            )
+    values = {name: usable[COLUMNS.get(name, name)] for name in kind.variables}
+    rows = make_rows(values, usable["loss"], usable["trunk"])
+    found: Fit[Any] = fit_law(kind, rows, weights=weights, delta=delta)
+    noise = seed_noise(usable)
+    settings = Settings(n="N", c="C", delta=delta, resamples=resamples, seed=seed)
+    return LawFit(
+        name=str(table.attrs.get("name", "runs")),
+        fit=found,
+        result=fitted_law(found, "all rows", len(table), noise, settings),
+        names=tuple(map(str, usable["run"])),
+        noise=noise,
+        settings=settings,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LawFit:
+    """One law fitted to one table.
+
+    Attributes:
+        name: of the table.
+        fit: the fitter's own result.
+        result: what `laws.json` keeps of it.
+        names: (n,): the run of each row.
+        noise: between seeds, where the table shows it.
+        settings: of the fit and its intervals.
+    """
+
+    name: str
+    fit: Fit[Any]
+    result: FittedLaw
+    names: tuple[str, ...]
+    noise: SeedNoise
+    settings: Settings
+
+    @property
+    def law(self) -> Any:
+        """The law at the optimum: `law.loss(N, D)`, and more for a law of N and D."""
+        return self.fit.law
+
+    @property
+    def parameters(self) -> Mapping[str, float]:
+        """By name; units in `result.units`."""
+        return dict(vars(self.law))
+
+    @property
+    def identified(self) -> bool:
+        """Whether the runs determine the parameters; `reason` says why not."""
+        return self.result.identified
+
+    @property
+    def reason(self) -> str:
+        return self.result.reason
+
+    @property
+    def certificate(self) -> LawCertificate | None:
+        """How far the optimum can be believed: starts, gradient, conditioning, profiles."""
+        return self.result.certificate
+
+    @cached_property
+    def draws(self) -> Bootstrap[Any]:
+        """The law refitted to resampled trainings.
+
+        Raises:
+            InputError: the law is not identified.
+        """
+        self._require_identified()
+        return bootstrap(
+            self.fit, noise=self.noise, resamples=self.settings.resamples, seed=self.settings.seed
+        )
+
+    def interval(self, name: str, level: float = LEVEL) -> Interval:
+        """The central interval of a parameter, or of `a_opt` or `b_opt` of a law of N and D.
+
+        Raises:
+            InputError: no such parameter, or the law is not identified.
+        """
+        intervals = parameter_intervals(self.draws, _checked_level(level))
+        if name not in intervals:
+            raise InputError(f"{self.result.form} has no parameter {name!r}; it has {', '.join(intervals)}")
+        return intervals[name]
+
+    def predict(self, **at: ArrayLike) -> FloatArray:
+        """The loss, nats per token, at values of the law's variables: `predict(N=7e9, D=1.4e12)`.
+
+        Raises:
+            InputError: other variables than the law's.
+        """
+        self._require_variables(at)
+        return np.asarray(self.law.loss(**at))
+
+    def predict_interval(self, level: float = LEVEL, **at: float) -> Interval:
+        """The interval of the loss that one new run would reach there, its own noise included."""
+        self._require_variables(at)
+        return loss_interval(self.draws, _checked_level(level), self.settings.seed, **at)
+
+    def optimum(self, C: ArrayLike | str) -> tuple[FloatArray, FloatArray]:
+        """(N, D) of the lowest loss at C = 6 N D FLOPs.
+
+        Raises:
+            InputError: the law is not one of N and D.
+        """
+        found: tuple[FloatArray, FloatArray] = self._joint.optimum(flops(C))
+        return found
+
+    def optimum_interval(self, C: float | str, level: float = LEVEL) -> tuple[Interval, Interval]:
+        """The intervals of `optimum`."""
+        self._joint  # noqa: B018 (refuses others)
+        return optimum_interval(self.draws.draws, flops(C), _checked_level(level))
+
+    def plan(
+        self,
+        *,
+        compute: float | str | None = None,
+        n: float | str | None = None,
+        d: float | str | None = None,
+        loss: float | None = None,
+    ) -> TrainingPlan:
+        """What to train, by this law: see `scaling_laws.plan`."""
+        self._require_identified()
+        plan = answer(
+            self._joint,
+            question(compute=compute, n=n, d=d, loss=loss),
+            draws=self.draws,
+            source=f"{self.name}: {self.result.formula}",
+            convention="N",
+            notes=("C = 6 N D, with N and D as the table counts them",),
+        )
+        return plan
+
+    def latex(self, digits: int = 3) -> str:
+        r"""The law with its numbers, for a paper: `L(N,D) = 1.8 + 400/N^{0.34} + 1800/D^{0.36}`."""
+        return latex_with_values(self.result.formula, self.parameters, digits)
+
+    @property
+    def residuals(self) -> pd.DataFrame:
+        """run, the law's variables, loss, predicted, relative_error (loss over predicted, less 1)."""
+        rows = self.fit.rows
+        predicted = np.asarray(self.law.loss(**rows.values))
+        columns = {"run": self.names, **rows.values, "loss": rows.loss, "predicted": predicted}
+        return pd.DataFrame(columns).assign(relative_error=rows.loss / predicted - 1)
+
+    def table(self) -> Table:
+        """Parameters with 90 % intervals."""
+        rows = tuple(
+            (name, with_interval(value, self.result.intervals.get(name)), self.result.units.get(name, ""))
+            for name, value in [*self.parameters.items(), *self.result.derived.items()]
+        )
+        return Table(columns=("parameter", "value and 90 % interval", "unit"), rows=rows)
+
+    def summary(self) -> str:
+        """The law, its parameters, how many rows it rests on, and whether to believe it."""
+        head = f"{self.result.formula}, fitted to {self.result.n_rows} rows of {self.name}"
+        if self.law is None:
+            return f"{head}: {self.reason}"
+        lines = [head, "", self.table().text(), ""]
+        if not self.identified:
+            lines.append(f"Not identified: {self.reason}.")
+        if self.certificate is not None and self.certificate.rms_log_residual is not None:
+            lines.append(
+                f"{100 * self.certificate.rms_log_residual:.2g} % rms of ln L about the law; "
+                f"{100 * self.certificate.share_at_best:.0f} % of {self.certificate.starts} starts "
+                "ended at this optimum."
+            )
+        if self.identified:
+            lines.append(f"Intervals: {self.result.interval_method}.")
+        return "\n".join(lines)
+
+    def plot(self) -> Figure:
+        """`plot_fit` of this fit."""
+        return plot_fit(self)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
+    @property
+    def _joint(self) -> JointLaw:
+        if not isinstance(self.law, JointLaw):
+            raise InputError(
+                f"{self.result.form} is a law of {', '.join(self.fit.form.variables)}; "
+                "an optimum needs one of N and D"
+            )
+        return self.law
+
+    def _require_identified(self) -> None:
+        if not self.identified:
+            raise InputError(f"{self.result.form} is not identified: {self.reason}")
+
+    def _require_variables(self, at: Mapping[str, Any]) -> None:
+        if set(at) != set(self.fit.form.variables):
+            raise InputError(
+                f"{self.result.form} is a law of {', '.join(self.fit.form.variables)}; "
+                f"{', '.join(at) or 'nothing'} is given"
+            )
+
+
+def plot_fit(fitted: LawFit) -> Figure:
+    """The runs and the law through them: loss against the first variable, a line for each size of the other.
+
+    Lines of a law of one variable have their 90 % band.
+
+    Raises:
+        InputError: there was no row to fit.
+    """
+    if fitted.law is None:
+        raise InputError(f"{fitted.result.form} has no law to draw: {fitted.reason}")
+    figure: Figure = st.styled(_drawn)(fitted)
+    return figure
+
+
+def _drawn(fitted: LawFit) -> Figure:
+    rows, variables = fitted.fit.rows, fitted.fit.form.variables
+    across = "D" if "D" in variables else variables[0]
+    others = [name for name in variables if name != across]
+    figure, (axes,) = st.panels(1, width=6.4, height=4.4)
+    x = np.geomspace(rows.values[across].min(), rows.values[across].max(), LINE_POINTS)
+    if not others:
+        axes.plot(rows.values[across], rows.loss, "o", color=st.INK, markersize=4, label="runs")
+        axes.plot(x, fitted.law.loss(x), color=st.FIT, label=fitted.result.formula)
+        if fitted.identified:
+            curves = in_columns(fitted.draws.draws).loss(x)
+            low, high = np.nanpercentile(curves, LEVELS, axis=0)
+            axes.fill_between(x, low, high, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
+        st.legend_below(axes)
+    else:
+        other = rows.values[others[0]]
+        colours = st.SizeColours(other)
+        axes.scatter(rows.values[across], rows.loss, c=[colours(value) for value in other], s=16, zorder=3)
+        sizes = np.unique(other)
+        for size in sizes[np.linspace(0, len(sizes) - 1, min(len(sizes), MOST_LINES)).astype(int)]:
+            at = {name: np.full(LINE_POINTS, np.median(rows.values[name])) for name in others}
+            at |= {across: x, others[0]: np.full(LINE_POINTS, size)}
+            axes.plot(x, fitted.law.loss(**at), color=colours(float(size)), linewidth=1)
+        colours.bar(figure, [axes], others[0])
+    axes.set_title(fitted.result.formula + ("" if fitted.identified else ": not identified"))
+    st.log_x(axes, rows.values[across], across)
+    st.log_y(axes, rows.loss, st.LOSS_LABEL)
+    return figure
+
+
+def question(
+    *, compute: float | str | None, n: float | str | None, d: float | str | None, loss: float | None
+) -> Question:
+    """The question, from numbers or texts such as "1e22 FLOPs", "3 PF-days", "7B".
+
+    Raises:
+        InputError: a text that is no number, or another combination than `Question` takes.
+    """
+    return Question(
+        C=None if compute is None else float(flops(compute)),
+        N=None if n is None else counted(n, "n"),
+        D=None if d is None else counted(d, "d"),
+        loss_nats=loss,
+    )
+
+
+def flops(C: Any) -> Any:
+    """FLOPs as numbers, or from a text."""
+    return parse_compute(C) if isinstance(C, str) else C
+
+
+def counted(value: float | str, name: str) -> float:
+    """A count as a number, or from a text."""
+    return parse_count(value, name) if isinstance(value, str) else float(value)
+
+
+def _checked_level(level: float) -> float:
+    if not 0 < level < 1:
+        raise InputError(f"the level is {level}: give a share between 0 and 1, as 0.9")
+    return level
