@@ -183,6 +183,7 @@ def test_an_analysis_of_a_table(analysis: sl.Analysis, tmp_path: Path) -> None:
     assert (tmp_path / "page.md").exists()
 
 
+@pytest.mark.systems
 def test_the_page_of_a_table_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
