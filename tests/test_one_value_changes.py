@@ -107,7 +107,7 @@ def _lines(content: bytes, random: random.Random) -> tuple[bytes, str]:
 
 
 def _manifest(content: bytes, random: random.Random) -> tuple[bytes, str]:
-    """Half of them with the hash that belongs to it."""
+    """Most of them with the hash that belongs to it."""
     plain = json.loads(content)
     text, what = _json(content, random)
     if random.random() < 0.7:
