@@ -27,6 +27,7 @@ from scaling_laws.report.formulas import value_with_interval
 from scaling_laws.report.html import notation, write_content, write_report
 from scaling_laws.report.pictures import LARGEST_SVG_BYTES, embedded
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.own_files import LIST_FILE
 from scaling_laws.study.records import read_record, write_question, write_record
 from scaling_laws.study.runs import load_study
 
@@ -187,7 +188,7 @@ def test_same_study_same_bytes(page: Path, synthetic: Any, tmp_path: Path) -> No
     again = write_report(synthetic.study, synthetic.laws, tmp_path / "report.html")
     assert again.read_bytes() == page.read_bytes()
     assert again.with_suffix(".md").read_bytes() == page.with_suffix(".md").read_bytes()
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert {path.name for path in tmp_path.glob(".*")} == {LIST_FILE}
 
 
 def test_users_text_is_escaped(tmp_path: Path) -> None:
