@@ -13,6 +13,7 @@ from tests.support.small_sweep import write_sweep
 from scaling_laws.study.runs import load_study
 from scaling_laws.sweeps.plan.experiments import plan
 from scaling_laws.sweeps.plan.reading import load_sweep
+from scaling_laws.sweeps.run import lease
 
 Begin = Callable[[Path], SweepRun]
 
@@ -81,6 +82,7 @@ def test_a_job_that_fails_is_set_aside_and_the_others_go_on(
     run = run_of(sweep_file)
     victim = plan(load_sweep(sweep_file)).jobs[1].name
     (run.folder / victim / "curve.csv").mkdir(parents=True)  # a folder where a file must go
+    (run.folder / lease.LOCK_FILE).touch()  # the study has begun before
     run.begin()
     run.wait()
     assert run.is_done(2)
