@@ -170,6 +170,10 @@ class _FrozenLaw:
     row_sd: NotNegative | None = None
     interval_method: str = ""
 
+    def __post_init__(self) -> None:
+        """Raises InputError: a number is none of a law."""
+        check_bounds({"row_sd": NotNegative | None}, {"row_sd": self.row_sd})
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Frozen:

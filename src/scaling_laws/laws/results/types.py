@@ -34,7 +34,7 @@ from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.positions import LatePair
 from scaling_laws.study.artefacts import read_json, typed
-from scaling_laws.study.bounds import Bounds, check_bounds
+from scaling_laws.study.bounds import Bounds, NotNegative, check_bounds
 from scaling_laws.study.errors import InputError
 
 SCHEMA = 1
@@ -115,6 +115,10 @@ class FittedLaw:
     row_sd: float | None = None
     derived: Parameters = field(default_factory=dict)
     resamples: Draws = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises InputError: read from a file, a spread is negative."""
+        check_bounds({"row_sd": NotNegative | None}, {"row_sd": self.row_sd})
 
     @cached_property
     def law(self) -> Any:
