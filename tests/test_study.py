@@ -62,7 +62,7 @@ def test_the_readers_of_a_study_need_no_torch(study_folder: Path) -> None:
     ("arguments", "says"),
     [
         (["laws", "nowhere"], "nowhere"),
-        (["report", "nowhere"], "nowhere: no such folder"),
+        (["report", "nowhere"], "nowhere: cannot be read (No such file or directory)"),
         (["plan", "--compute", "1e12", "--laws", "nowhere.json"], "nowhere.json: not a readable laws.json"),
         (["plan", "--compute", "-1", "--published", "kaplan"], "-1"),
         (["study", "nowhere.yaml"], "nowhere.yaml"),

@@ -59,7 +59,7 @@ def read_runs(
     C: str | None = None,
     loss: str = "loss",
     run: str | None = None,
-    where: str | Sequence[str] = (),
+    where: str | Sequence[str] | None = None,
     keep: Keep = "all",
     loss_unit: LossUnit = "nats",
     bytes_per_token: float | None = None,

@@ -107,7 +107,7 @@ def read_runs(
     c: str | None = None,
     loss: str = "loss",
     run: str | None = None,
-    where: str | Sequence[str] = (),
+    where: str | Sequence[str] | None = None,
     more: Mapping[str, str] | None = None,
     keep: Keep = "all",
     loss_unit: LossUnit = "nats",
@@ -160,7 +160,7 @@ def read_runs(
             + _suggestion(cells.columns.tolist(), ("D", "C"))
         )
     read_cell = partial(_number, name)
-    for condition in [where] if isinstance(where, str) else where:
+    for condition in [where] if isinstance(where, str) else where or ():
         cells = satisfying(name, cells, condition, read_cell)
     names = cells[run] if run else pd.Series([f"row {line}" for line in cells.index], index=cells.index)
     cells, left_out = _with_a_loss(name, cells, names, loss)

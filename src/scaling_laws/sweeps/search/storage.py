@@ -57,7 +57,7 @@ def open_storage(url: str, use: Callable[[RDBStorage], Opened]) -> Opened:
         except ImportError as error:
             raise InputError(
                 "the search's storage cannot be opened: the database's driver is not installed; "
-                "for PostgreSQL: pip install 'scaling_laws[postgres]'"
+                "for PostgreSQL: pip install 'psycopg[binary]'"
             ) from error
         except (sqlalchemy.exc.SQLAlchemyError, OSError, ValueError) as error:
             if n_tries < OPEN_TRIES and any(words in str(error) for words in MADE_BY_OTHERS):
