@@ -48,9 +48,7 @@ class RayEngine:
         try:
             import ray  # with the engine: it is an extra
         except ImportError as error:
-            raise InputError(
-                "Ray is not installed; pip install ray, here and on every node"
-            ) from error
+            raise InputError("Ray is not installed; pip install ray, here and on every node") from error
         self._ray: Any = ray
         address = str(context.options.get("address") or os.environ.get("RAY_ADDRESS") or "auto")
         try:
