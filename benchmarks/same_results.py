@@ -293,7 +293,9 @@ def _differences(path: str, before: Any, after: Any, tolerance: float) -> Iterat
         yield path, before, after
 
 
-if CATCH in os.environ:  # at the top level, so that the processes that draw do so, too
+if CATCH in os.environ:
+    # One process draws all of them: others would import no script, and leave no data.
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     _catch_figures(Path(os.environ[CATCH]))
 if __name__ == "__main__":
     main()

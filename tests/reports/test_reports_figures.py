@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from tests.support.drawn import figures_in, said, shown
+from tests.support.fitted_studies import FittedStudy
 
 from scaling_laws.report.figures import (
     compared_families,
@@ -23,6 +26,8 @@ from scaling_laws.report.figures import (
     position_exponents,
     power_laws,
 )
+from scaling_laws.report.pictures import RUNS_WORTH_PROCESSES, draw_pictures
+from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.style import SizeColours, log_x
 from scaling_laws.report.text import short, tex
 
@@ -177,3 +182,10 @@ def test_colour_follows_log_n_and_darkness() -> None:
     luminance = [float(np.dot(colours(10**e)[:3], (0.2126, 0.7152, 0.0722))) for e in np.linspace(3, 6, 9)]
     assert all(darker < lighter for darker, lighter in pairwise(luminance))
     assert math.isclose(colours.norm(10**4.5), 0.5)
+
+
+def test_a_paper_of_many_runs_needs_no_figure(synthetic: FittedStudy) -> None:
+    runs = pd.concat([synthetic.study.runs] * 20, ignore_index=True)
+    tables = replace(StudyTables.read(synthetic.study, synthetic.laws), complete=runs)
+    assert len(runs) >= RUNS_WORTH_PROCESSES
+    assert draw_pictures([], tables, synthetic.laws) == ()

@@ -77,7 +77,7 @@ class Picture:
 def draw_pictures(figures: Sequence[StudyFigure[Any]], study: StudyTables, laws: Laws) -> tuple[Picture, ...]:
     """Every one of these figures, in this order."""
     n_processes = min(n_cores(), len(figures))
-    if n_processes == 1 or len(study.complete) < RUNS_WORTH_PROCESSES:
+    if n_processes <= 1 or len(study.complete) < RUNS_WORTH_PROCESSES:
         return tuple(picture_of(figure, study, laws) for figure in figures)
     with clean_pool(n_processes, _receive, study, laws) as pool:
         return tuple(pool.map(_received_picture, figures))
