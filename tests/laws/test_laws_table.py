@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws.laws.run_tables import LossUnit, doubts, left_out_of_table, read_runs
+from scaling_laws.laws import LossUnit
+from scaling_laws.laws.run_tables import doubts, left_out_of_table, read_runs
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.errors import InputError
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import minimize_scalar
 from tests.papers.kaplan_study import kaplan, timed_study
-from tests.support.batch_study import BATCH_TOKENS, LAW, SCANNED_SIZES, SIZES, STEPS
+from tests.support.batch_study import BATCH_TOKENS, LAW, SCANNED_SIZES, SIZES, STEPS, best_of
+from tests.support.drawn import points_named
 
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.published import KAPLAN_FIGURE_14_NAIVE_N, KAPLAN_TABLE_6
@@ -46,23 +46,6 @@ def prepared(figure: Any, study: KaplanTables) -> Any:
     data = figure.prepare(study, study.laws)
     assert not isinstance(data, str), data
     return data
-
-
-def line_named(axes: Any, start: str) -> tuple[np.ndarray, np.ndarray]:
-    line = next(line for line in axes.lines if str(line.get_label()).startswith(start))
-    return np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
-
-
-def best_of(C: float) -> tuple[float, float]:
-    """The size of lowest loss at C = 6 N B S spent at the study's batch, and that loss."""
-    found = minimize_scalar(
-        lambda log_N: float(
-            LAW.loss_at_batch(np.exp(log_N), C / (6 * np.exp(log_N) * BATCH_TOKENS), BATCH_TOKENS)
-        ),
-        bounds=(np.log(1e3), np.log(1e8)),
-        method="bounded",
-    )
-    return float(np.exp(found.x)), float(found.fun)
 
 
 # --- Figure 11 ------------------------------------------------------------------------------------
@@ -154,7 +137,7 @@ def test_the_study_finds_its_law(timed: KaplanTables) -> None:
     assert (
         float(LAW.compute_ratio(low)) == pytest.approx(1.2) == pytest.approx(float(LAW.compute_ratio(high)))
     )
-    x, y = line_named(
+    x, y = points_named(
         fig12_cost_of_a_wrong_size.draw(prepared(fig12_cost_of_a_wrong_size, timed)).axes[0], "this study's"
     )
     np.testing.assert_allclose(y, law.compute_ratio(x))
@@ -201,15 +184,15 @@ def test_a_power_is_found_exactly() -> None:
 def test_figure_14_stands_beside_kaplan(timed: KaplanTables) -> None:
     data = prepared(fig14_size_and_steps, timed)
     size_axes, step_axes = fig14_size_and_steps.draw(data).axes[:2]
-    days, N = line_named(size_axes, "Kaplan 2020: $N")
+    days, N = points_named(size_axes, "Kaplan 2020: $N")
     np.testing.assert_allclose(N, 1.3e9 * days**0.73)
-    days, N = line_named(size_axes, "Kaplan 2020, as spent")
+    days, N = points_named(size_axes, "Kaplan 2020, as spent")
     np.testing.assert_allclose(N, KAPLAN_FIGURE_14_NAIVE_N.at(days * PF_DAY_FLOPS))
-    days, S = line_named(step_axes, "Kaplan 2020")
+    days, S = points_named(step_axes, "Kaplan 2020")
     np.testing.assert_allclose(S, 5.4e3 * days**0.03)
     ours = timed.route().optimal("S_min")
     assert ours is not None
-    days, S = line_named(step_axes, "$ S_{min}")
+    days, S = points_named(step_axes, "$ S_{min}")
     np.testing.assert_allclose(S, ours.at(days * PF_DAY_FLOPS))
     assert f"{ours.exponent:#.2g}" in fig14_size_and_steps.describe(data)
 

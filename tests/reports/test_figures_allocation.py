@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from scipy.optimize import minimize_scalar
-from tests.support.batch_study import BATCH_TOKENS, LAW, batch_study, tables_of
-from tests.support.drawn import figures_in, prepared, said, shown
+from tests.support.batch_study import batch_study, best_of, tables_of
+from tests.support.drawn import figures_in, points_named, prepared, said, shown
 
 from scaling_laws.laws.published import KAPLAN_TABLE_6
 from scaling_laws.laws.results.study import no_laws
@@ -29,23 +28,6 @@ Timed = tuple[StudyTables, dict[str, Any]]
 @pytest.fixture(scope="module")
 def timed() -> Timed:
     return batch_study()
-
-
-def line_named(axes: Any, start: str) -> tuple[np.ndarray, np.ndarray]:
-    line = next(line for line in axes.lines if str(line.get_label()).startswith(start))
-    return np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
-
-
-def best_of(C: float) -> tuple[float, float]:
-    """The size of lowest loss at C = 6 N B S spent at the study's batch, and that loss."""
-    found = minimize_scalar(
-        lambda log_N: float(
-            LAW.loss_at_batch(np.exp(log_N), C / (6 * np.exp(log_N) * BATCH_TOKENS), BATCH_TOKENS)
-        ),
-        bounds=(np.log(1e3), np.log(1e8)),
-        method="bounded",
-    )
-    return float(np.exp(found.x)), float(found.fun)
 
 
 # --- slices and approaches ------------------------------------------------------------------------
@@ -106,7 +88,7 @@ def test_approaches_are_those_of_the_laws(timed: Timed) -> None:
     points = prepared(three_approaches.three_approaches, tables, laws).optima
     assert sorted(points["N"]) == sorted(at["N_opt"] for one in answered for at in one["optima"])
     figure = shown(three_approaches.three_approaches, tables, laws)
-    x, y = line_named(figure.axes[0], "Kaplan 2020")
+    x, y = points_named(figure.axes[0], "Kaplan 2020")
     np.testing.assert_allclose(y, KAPLAN_TABLE_6.N.at(x))
     marked = [float(line.get_xdata()[0]) for line in figure.axes[1].lines if len(line.get_xdata()) == 1]
     assert marked == [*found["a"], 0.73, 0.50, 0.49, 0.46]

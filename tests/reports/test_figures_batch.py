@@ -19,7 +19,7 @@ from tests.support.batch_study import (
     best_rate,
     tables_of,
 )
-from tests.support.drawn import figures_in, said, shown
+from tests.support.drawn import figures_in, points_named, said, shown
 
 from scaling_laws.laws.fit.best_rates import best_rates, rate_losses
 from scaling_laws.laws.published import KAPLAN_SINGLE
@@ -44,11 +44,6 @@ def lines_of(axes: Any, marker: str) -> list[Any]:
     return [line for line in axes.lines if line.get_marker() == marker and len(line.get_xdata())]
 
 
-def line_named(axes: Any, start: str) -> tuple[np.ndarray, np.ndarray]:
-    line = next(line for line in axes.lines if str(line.get_label()).startswith(start))
-    return np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
-
-
 # --- Figure 10 ------------------------------------------------------------------------
 
 
@@ -66,7 +61,7 @@ def test_levels_are_the_known_critical_batch(timed: Timed) -> None:
 def test_figure_10_draws_the_fitted_law(timed: Timed) -> None:
     tables, laws = timed
     axes = shown(batch_and_noise.critical_batch, tables, laws).axes[0]
-    loss, B = line_named(axes, "$B_* /")
+    loss, B = points_named(axes, "$B_* /")
     law, draws = batch_law(laws, "transformer"), batch_draws(laws, "transformer")
     assert law is not None and draws is not None
     np.testing.assert_allclose(B, law.batch_tokens(loss))
@@ -81,16 +76,16 @@ def test_figure_10_draws_the_fitted_law(timed: Timed) -> None:
 def test_the_papers_line_is_there_for_its_own_vocabulary_alone(synthetic: Any, timed: Timed) -> None:
     tables, laws = timed
     with pytest.raises(StopIteration):
-        line_named(shown(batch_and_noise.critical_batch, tables, laws).axes[0], "Kaplan 2020")
+        points_named(shown(batch_and_noise.critical_batch, tables, laws).axes[0], "Kaplan 2020")
     shape = synthetic.study.records[0].shape | {"n_vocab": 50257}
     record = replace(synthetic.study.records[0], shape=shape)
     of_gpt2 = replace(tables, study=replace(tables.study, records=(record,)))
-    loss, B = line_named(shown(batch_and_noise.critical_batch, of_gpt2, laws).axes[0], "Kaplan 2020")
+    loss, B = points_named(shown(batch_and_noise.critical_batch, of_gpt2, laws).axes[0], "Kaplan 2020")
     np.testing.assert_allclose(B, 2.1e8 / loss ** (1 / 0.21))
     np.testing.assert_allclose(B, KAPLAN_SINGLE.efficient.critical_batch(loss))
     mixed = replace(tables, study=replace(tables.study, records=(record, synthetic.study.records[0])))
     with pytest.raises(StopIteration):
-        line_named(shown(batch_and_noise.critical_batch, mixed, laws).axes[0], "Kaplan 2020")
+        points_named(shown(batch_and_noise.critical_batch, mixed, laws).axes[0], "Kaplan 2020")
 
 
 # --- noise scale ----------------------------------------------------------------------------------
@@ -106,8 +101,8 @@ def test_noise_scale_is_of_every_batch_at_a_constant_rate(timed: Timed) -> None:
     )
     assert set(found["batch_tokens"]) == set(tables.complete["batch_tokens"])
     by_batch = shown(batch_and_noise.noise_scale, tables, laws).axes[1]
-    _, ours = line_named(by_batch, "0.7")
-    _, equal = line_named(by_batch, "equal")
+    _, ours = points_named(by_batch, "0.7")
+    _, equal = points_named(by_batch, "equal")
     np.testing.assert_allclose(ours / equal, NOISE_SCALE_RATIO, rtol=0.1)
     assert "rank correlation" in said(batch_and_noise.noise_scale, tables, laws)
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from tests.support.drawn import figures_in, said, shown
+from tests.support.drawn import figures_in, line_named, said, shown
 from tests.support.fitted_studies import FittedStudy
 
 from scaling_laws.report.figures import (
@@ -46,10 +46,6 @@ def points_of(axes: Axes) -> list[tuple[float, float]]:
     """Points of the first scatter of some axes, sorted."""
     scatter = next(artist for artist in axes.collections if isinstance(artist, PathCollection))
     return sorted((float(x), float(y)) for x, y in np.asarray(scatter.get_offsets()))
-
-
-def line_named(axes: Axes, start: str) -> Any:
-    return next(line for line in axes.lines if str(line.get_label()).startswith(start))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
 
 from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
 from scaling_laws.laws.fit.noise import seed_noise
@@ -38,6 +39,18 @@ NOISE_SCALE_RATIO = 0.7
 """The noise scale over B_crit."""
 STEPS = 4000
 WARMUP = 5
+
+
+def best_of(C: float) -> tuple[float, float]:
+    """The size of lowest loss at C = 6 N B S spent at the study's batch, and that loss."""
+    found = minimize_scalar(
+        lambda log_N: float(
+            LAW.loss_at_batch(np.exp(log_N), C / (6 * np.exp(log_N) * BATCH_TOKENS), BATCH_TOKENS)
+        ),
+        bounds=(np.log(1e3), np.log(1e8)),
+        method="bounded",
+    )
+    return float(np.exp(found.x)), float(found.fun)
 
 
 def best_rate(N: float, batch_tokens: float) -> float:

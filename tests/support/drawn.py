@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.report import style as st
@@ -24,6 +26,17 @@ def shown(figure: StudyFigure[Any], study: Any, laws: Any) -> Figure:
 def said(figure: StudyFigure[Any], study: Any, laws: Any) -> str:
     data = prepared(figure, study, laws)
     return data if isinstance(data, str) else figure.describe(data)
+
+
+def line_named(axes: Axes, start: str) -> Any:
+    """The first line whose label begins so."""
+    return next(line for line in axes.lines if str(line.get_label()).startswith(start))
+
+
+def points_named(axes: Axes, start: str) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of `line_named`."""
+    line = line_named(axes, start)
+    return np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
 
 
 def figures_in(module: ModuleType) -> list[Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from scaling_laws.laws import run_tables
+from scaling_laws.laws import Keep, LossUnit, run_tables
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import (
@@ -26,17 +26,15 @@ from scaling_laws.laws.fit.intervals import (
     parameter_intervals,
 )
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
-from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FloatArray, Law
 from scaling_laws.laws.plan.compute_budget import parse_compute, parse_count
 from scaling_laws.laws.plan.question import Question, TrainingPlan
 from scaling_laws.laws.plan.solve import answer
-from scaling_laws.laws.results.chosen_forms import COLUMNS, check_form
+from scaling_laws.laws.results.chosen_forms import check_form, rows_of
 from scaling_laws.laws.results.fitted import Settings, fitted_law
 from scaling_laws.laws.results.types import FittedLaw, LawCertificate
-from scaling_laws.laws.run_tables import Keep, LossUnit
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report import style as st
 from scaling_laws.report.formulas import LEVELS, in_columns, latex_with_values
@@ -183,15 +181,7 @@ def fit(
         if given.shape != (len(table),):
             raise InputError(f"weights have shape {given.shape}; give one a row of the {len(table)} runs")
         weights = pd.Series(given, index=table.index)[table.index.isin(usable.index)].to_numpy()
-    for variable in kind.variables:
-        if COLUMNS.get(variable, variable) not in usable.columns:
-            raise InputError(
-                f"the form {kind.form} needs {variable}: the runs have no column "
-                f"{COLUMNS.get(variable, variable)!r}"
-            )
-    values = {name: usable[COLUMNS.get(name, name)] for name in kind.variables}
-    rows = make_rows(values, usable["loss"], usable["trunk"])
-    found: Fit[Any] = fit_law(kind, rows, weights=weights, delta=delta)
+    found: Fit[Any] = fit_law(kind, rows_of(kind, usable), weights=weights, delta=delta)
     noise = seed_noise(usable)
     settings = Settings(n="N", c="C", delta=delta, resamples=resamples, seed=seed)
     return LawFit(
@@ -266,10 +256,13 @@ class LawFit:
         Raises:
             InputError: no such parameter, or the law is not identified.
         """
-        intervals = parameter_intervals(self.draws, _checked_level(level))
-        if name not in intervals:
-            raise InputError(f"{self.result.form} has no parameter {name!r}; it has {', '.join(intervals)}")
-        return intervals[name]
+        self._require_identified()
+        known = self.result.intervals  # those of LEVEL need no second bootstrap
+        if name not in known:
+            raise InputError(f"{self.result.form} has no parameter {name!r}; it has {', '.join(known)}")
+        if _checked_level(level) == LEVEL:
+            return known[name]
+        return parameter_intervals(self.draws, level)[name]
 
     def predict(self, **at: ArrayLike) -> FloatArray:
         """The loss, nats per token, at values of the law's variables: `predict(N=7e9, D=1.4e12)`.

@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scaling_laws.laws import KEEP, LOSS_UNITS
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import is_laws_file
@@ -39,8 +40,6 @@ CSV_COLUMNS = {
     "weight": "column of the row's weight in the objective, with --form (default: 1 each)",
 }
 TABLE_OPTIONS = ("where", "keep", "loss_unit", "bytes_per_token")
-KEEP = ("all", "last", "best")
-LOSS_UNITS = ("nats", "bits", "bits/byte", "perplexity")
 FOLDER_COLUMNS = {"n", "c"}
 """Those that a study's folder has a choice of."""
 MORE_COLUMNS = {"unique": "U", "batch": "B", "steps": "S"}

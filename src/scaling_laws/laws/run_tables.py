@@ -12,24 +12,21 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scaling_laws.laws import KEEP, LOSS_UNITS, Keep, LossUnit
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
+from scaling_laws.laws.plan.compute_budget import SUFFIXES
 from scaling_laws.laws.row_conditions import satisfying
-from scaling_laws.laws.table_files import cells_of, read_cells
+from scaling_laws.laws.table_files import DECIMAL_COMMA, SHOWN_CHARACTERS, cells_of, read_cells
 from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.recipe import recipe_columns
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Keep = Literal["all", "last", "best"]
-KEEP: tuple[Keep, ...] = ("all", "last", "best")
-LossUnit = Literal["nats", "bits", "bits/byte", "perplexity"]
-LOSS_UNITS: tuple[LossUnit, ...] = ("nats", "bits", "bits/byte", "perplexity")
 
 # float() also takes "nan", "infinity" and the digits of other scripts, which no measurement means.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -43,9 +40,8 @@ COUNT = re.compile(
     re.IGNORECASE,
 )
 """A count as people write it: 1.3B, 125m, 1_000, 1,000,000, 3e9 FLOPs."""
-SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+SCALES = {**SUFFIXES, "g": 1e9}
 THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}([,' \u00a0\u2019\u202f][0-9]{3})+(\.[0-9]+)?")
-DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 WITH_UNIT = re.compile(NUMBER.pattern + r"\s*(?!e$)[a-zA-Z%][a-zA-Z%/ -]*", re.IGNORECASE)
 ROLES = {
     "loss": "the loss",
@@ -82,7 +78,6 @@ STUDY_COLUMNS = (
 LOSSES = (1e-9, 1e9)
 """Beyond these a loss is not even another measure, and its powers leave the floating-point numbers."""
 SHOWN_COLUMNS = 12
-SHOWN_CHARACTERS = 40
 SHOWN_CELLS = 5
 
 UNTRAINED_NATS = 14.0

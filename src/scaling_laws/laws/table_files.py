@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scaling_laws.study.artefacts import table_bytes
 from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ WITH_A_POINT = re.compile(r"[+-]?[0-9]*\.[0-9]*([eE][+-]?[0-9]+)?")
 """No number of a table that is separated by semicolons has one: its decimal sign is the comma."""
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 ENDS_IN_A_POINT = re.compile(r"[+-]?[0-9]+\.")
-GZIP = b"\x1f\x8b"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 BINARY = {b"PAR1": "parquet", b"PK\x03\x04": "excel"}
 """First bytes of formats that hold no text."""
@@ -48,14 +48,13 @@ def read_cells(path: Path) -> pd.DataFrame:
         InputError: the file cannot be read, holds something else, or is torn.
     """
     try:
-        content = path.read_bytes()
+        content = table_bytes(path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not whole as gzip ({error}); is it torn?") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if content.startswith(GZIP):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: not whole as gzip ({error}); is it torn?") from error
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
     if kind := BINARY.get(content[:4]):
         return _of_pandas(path, content, kind)
     text = _text(path, content)

@@ -258,14 +258,24 @@ def read_table(path: Path, *, text_columns: Iterable[str] = ()) -> pd.DataFrame:
 
 
 def _table_text(path: Path) -> str:
+    return table_bytes(path, packed=path.suffix == ".gz").decode("utf-8")
+
+
+def table_bytes(path: Path, *, packed: bool = False) -> bytes:
+    """A table's file, unpacked where it begins as gzip does, or is `packed` whatever it begins with.
+
+    Raises:
+        ValueError: larger than `LARGEST_TABLE_BYTES`.
+        OSError, EOFError, zlib.error: it cannot be read, or is not whole.
+    """
     with open(path, "rb") as file:
-        packed = path.suffix == ".gz" or file.read(2) == GZIP
+        packed = packed or file.read(2) == GZIP
         file.seek(0)
         with gzip.open(file) if packed else file as content:
-            text = content.read(LARGEST_TABLE_BYTES + 1)
-    if len(text) > LARGEST_TABLE_BYTES:
+            unpacked = content.read(LARGEST_TABLE_BYTES + 1)
+    if len(unpacked) > LARGEST_TABLE_BYTES:
         raise ValueError(f"larger than {LARGEST_TABLE_BYTES // 2**20} MiB")
-    return text.decode("utf-8")
+    return unpacked
 
 
 def table_rows(path: Path) -> tuple[str, str]:

@@ -20,7 +20,7 @@ DEFAULT_MFU = 0.4
 """Model FLOPs utilisation that a decent training of a large Transformer reaches."""
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf|nan)"
 _PF_DAYS = r"(?:pf|pflops?|pflop/s|petaflops?|petaflop/s)[- ]?(?:d|days?)"
-_SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def parse_count(text: str, what: str) -> float:
         InputError: not such a text, or not positive; it begins with `what`.
     """
     match = re.fullmatch(rf"{_NUMBER}\s*([kmbt]?)", text.strip(), flags=re.IGNORECASE)
-    value = float(match[1]) * _SUFFIXES[match[2].lower()] if match else float("nan")
+    value = float(match[1]) * SUFFIXES[match[2].lower()] if match else float("nan")
     if not (np.isfinite(value) and value > 0):
         raise InputError(f"{what} is {text}: give a positive number, as in 1.5e9 or 1.5B")
     return value

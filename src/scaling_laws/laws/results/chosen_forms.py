@@ -6,7 +6,7 @@ schema is that of laws.json; the lists that are not fits stay empty.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,9 @@ from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from
 from scaling_laws.laws.fit.coordinates import LEAST_SQUARES
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
-from scaling_laws.laws.fit.rows import make_rows
+from scaling_laws.laws.fit.rows import Rows, make_rows
 from scaling_laws.laws.forms.catalogue import FORMS
+from scaling_laws.laws.forms.terms import Law
 from scaling_laws.laws.positions import losses_by_run
 from scaling_laws.laws.results.finished import finished_laws, left_out_of
 from scaling_laws.laws.results.fitted import (
@@ -121,11 +122,24 @@ def _check_columns(form: str, runs: pd.DataFrame, positions: pd.DataFrame | None
                 " row a run does not have: fit a study's folder"
             )
         return
-    for variable in more_variables(form):
-        if COLUMNS[variable] not in runs.columns:
-            raise InputError(
-                f"the form {form} needs {variable}: the runs have no column {COLUMNS[variable]!r}"
-            )
+    _require_columns(form, more_variables(form), runs)
+
+
+def rows_of(form: type[Law], runs: pd.DataFrame) -> Rows:
+    """What a form is fitted to: its variables, the losses, and the training of each row.
+
+    Raises:
+        InputError: a column is missing, or a value is not finite and positive.
+    """
+    _require_columns(form.form, form.variables, runs)
+    values = {name: runs[COLUMNS.get(name, name)] for name in form.variables}
+    return make_rows(values, runs["loss"], runs["trunk"])
+
+
+def _require_columns(form: str, variables: Iterable[str], runs: pd.DataFrame) -> None:
+    for variable in variables:
+        if (column := COLUMNS.get(variable, variable)) not in runs.columns:
+            raise InputError(f"the form {form} needs {variable}: the runs have no column {column!r}")
 
 
 def _fits(
@@ -142,10 +156,8 @@ def _fits(
         if form == "critical_batch":
             return [_of_batches(batch_law, settings)]
         return [_far(form, runs, batch_law, n_runs, noise, settings)]
-    values = {variable: runs[COLUMNS[variable]] for variable in FORMS[form].variables}
     weights = runs["weight"] if "weight" in runs.columns else None
-    rows = make_rows(values, runs["loss"], runs["trunk"])
-    fit: Any = fit_law(FORMS[form], rows, weights=weights, delta=delta)
+    fit: Any = fit_law(FORMS[form], rows_of(FORMS[form], runs), weights=weights, delta=delta)
     sentence = "all rows" if weights is None else "all rows, weighted"
     return [fitted_law(fit, sentence, n_runs, noise, settings)]
 
