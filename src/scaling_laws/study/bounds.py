@@ -90,43 +90,87 @@ def check_bounds(owner: Any, values: Mapping[str, Any] | None = None, *, what: s
         InputError: one line that names the field.
     """
     declared: Any = type(owner) if values is None else owner
-    hints = declared if isinstance(declared, dict) else _hints(declared)
+    if isinstance(declared, dict):
+        fields = {name: _allowed(hint) for name, hint in declared.items()}
+    else:
+        fields = _fields(declared)
     for name, value in (vars(owner) if values is None else values).items():
         try:
-            _check(value, hints.get(name), name)
+            _check(value, fields.get(name, ANYTHING), name)
         except InputError as error:
             between = ": " if what and not what.endswith(".") else ""
             raise InputError(f"{what}{between}{error}") from None
 
 
 @cache
-def _hints(owner: Any) -> dict[str, Any]:
-    return get_type_hints(owner, include_extras=True)
+def _fields(owner: Any) -> dict[str, _Allowed]:
+    """Of a class, or of a function's arguments."""
+    return {name: _allowed(hint) for name, hint in get_type_hints(owner, include_extras=True).items()}
 
 
-def _check(value: Any, hint: Any, name: str) -> None:
-    kinds = [_kind(part) for part in _parts(hint)]
-    if value is None and (not kinds or NoneType in get_args(hint) or not set(kinds) <= SCALARS):
+def _check(value: Any, allowed: _Allowed, name: str) -> None:
+    if value is None and allowed.none:
+        return
+    if type(value) in allowed.plain_numbers:  # nearly all values; the rest of this is for the others
+        _check_number(value, allowed.bounds, name)
         return
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if kinds and set(kinds) <= SCALARS and not _is_one_of(value, kinds):
+    if allowed.scalars and not _is_one_of(value, is_number, allowed.scalars):
         wanted = (
-            "a whole number" if is_number else "a number" if {int, float} & set(kinds) else "true or false"
+            "a whole number"
+            if is_number
+            else "a number"
+            if {int, float} & allowed.scalars
+            else "true or false"
         )
         raise InputError(f"{name} is {value!r}; it must be {wanted}")
     if is_number:
-        _check_number(value, next((part for part in _parts(hint) if _kind(part) in (int, float)), None), name)
+        _check_number(value, allowed.bounds, name)
     elif isinstance(value, Mapping):
-        inner = next((get_args(part)[-1] for part in _parts(hint) if len(get_args(part)) == 2), None)
         for key, item in value.items():
-            _check(item, inner, f"{name}.{key}")
+            _check(item, _allowed(allowed.entry), f"{name}.{key}")
     elif isinstance(value, list | tuple):
-        inner = next((get_args(part)[0] for part in _parts(hint) if _kind(part) in (list, tuple)), None)
         for item in value:
-            _check(item, inner, name)
+            _check(item, _allowed(allowed.item), name)
 
 
 SCALARS: set[Any] = {int, float, bool}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Allowed:
+    """What a type says of a value: worked out once, since a solver makes thousands of one kind of object.
+
+    Attributes:
+        none: whether None passes.
+        scalars: the numbers and truth values that it takes; empty where it takes other things, too.
+        plain_numbers: Python's own among them.
+        bounds: of a number.
+        entry, item: the types of a mapping's values, and of a list's.
+    """
+
+    none: bool
+    scalars: frozenset[Any]
+    plain_numbers: frozenset[Any]
+    bounds: tuple[Bounds, ...]
+    entry: Any
+    item: Any
+
+
+@cache
+def _allowed(hint: Any) -> _Allowed:
+    parts = _parts(hint)
+    kinds = {_kind(part) for part in parts}
+    number = next((part for part in parts if _kind(part) in (int, float)), None)
+    scalars = frozenset(kinds) if kinds <= SCALARS else frozenset()
+    return _Allowed(
+        none=not kinds or NoneType in get_args(hint) or not kinds <= SCALARS,
+        scalars=scalars,
+        plain_numbers=(scalars | {int} if float in scalars else scalars) - {bool},
+        bounds=tuple(each for each in getattr(number, "__metadata__", ()) if isinstance(each, Bounds)),
+        entry=next((get_args(part)[-1] for part in parts if len(get_args(part)) == 2), None),
+        item=next((get_args(part)[0] for part in parts if _kind(part) in (list, tuple)), None),
+    )
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:
@@ -144,19 +188,22 @@ def _kind(hint: Any) -> Any:
     return get_origin(hint) or hint
 
 
-def _is_one_of(value: Any, kinds: list[Any]) -> bool:
+ANYTHING = _allowed(None)
+
+
+def _is_one_of(value: Any, is_number: bool, kinds: frozenset[Any]) -> bool:
     if isinstance(value, bool):
         return bool in kinds
-    return (float in kinds and isinstance(value, Real)) or (int in kinds and isinstance(value, Integral))
+    return is_number and (float in kinds or (int in kinds and isinstance(value, Integral)))
 
 
-def _check_number(value: Any, hint: Any, name: str) -> None:
+def _check_number(value: Any, of: tuple[Bounds, ...], name: str) -> None:
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         raise InputError(f"{name} is an integer of more than 64 bits")
     if not math.isfinite(value):
         raise InputError(f"{name} is {value}; it must be a finite number")
     if abs(value) > LARGEST_NUMBER:
         raise InputError(f"{name} is {value}; nothing here is larger than {LARGEST_NUMBER:g}")
-    for bounds in getattr(hint, "__metadata__", ()):
-        if isinstance(bounds, Bounds) and not bounds.hold(value):
+    for bounds in of:
+        if not bounds.hold(value):
             raise InputError(f"{name} is {value}; {bounds.words(value)}")
