@@ -177,7 +177,7 @@ def test_what_becomes_of_a_task_that_says_nothing(
 
 
 def test_a_job_that_never_begins_is_set_aside_with_the_reason(tmp_path: Path) -> None:
-    for number in range(4):
+    for number in range(attempts.MAX_FAILURES):
         assert attempts.read(tmp_path).set_aside() is None
         attempts.note_killed(
             tmp_path,

@@ -349,10 +349,12 @@ def note_killed(
     known = {old.id: old for old in history.attempts}
     if attempt in known and known[attempt].outcome is not None:
         return  # the next one has begun, and has seen to it
+    saved = None
     if attempt not in known:
         last = history.attempts[-1] if history.attempts else None
         place = (last.saved or last.start) if last else Place(records=0, step=0)
         begin(folder, attempt, start=place, split=history.split, pid=pid)
+        saved = place  # it did not begin, so it got no further
     number = -exit_status if exit_status is not None else signal.SIGKILL
     outcome, said = FAILED, reason or f"its process ended with exit status {exit_status}"
     if by_us:
@@ -362,7 +364,7 @@ def note_killed(
         said = "was killed" if exit_status is None else f"its process was ended by {_signal_name(number)}"
     if outcome == FAILED and not reason:
         said += f"; see {folder / 'log.txt'}"
-    end(folder, attempt, outcome, reason=said, elapsed_s=elapsed_s, reached=reached)
+    end(folder, attempt, outcome, reason=said, elapsed_s=elapsed_s, saved=saved, reached=reached)
 
 
 def _signal_name(number: int) -> str:
