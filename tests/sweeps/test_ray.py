@@ -32,6 +32,7 @@ def test_a_node_dies_and_another_comes(ray_cluster: RayCluster, tmp_path: Path, 
     ray_cluster.add_node()
     assert run.wait() == 0, run.output
     assert run.is_done(2)
+    assert "raylet" not in run.output.lower()
     outcomes = run.outcomes()
     assert sorted(outcomes.values()) == [["done"], ["killed", "done"]]
     lost = next(name for name, each in outcomes.items() if len(each) == 2)

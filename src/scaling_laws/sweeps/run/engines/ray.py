@@ -23,6 +23,8 @@ from scaling_laws.sweeps.run.engines import Bundle, Ended, EngineContext
 
 MAX_JOBS = 64
 KNOCK_S = 10.0
+UNSAID = r"Raylet is terminated|has been marked dead"
+"""Ray prints forty lines of its insides when a node dies; the loop takes its jobs up again."""
 
 
 class RayEngine:
@@ -45,6 +47,7 @@ class RayEngine:
         self._active: dict[Any, _Task] = {}
         if self._max_jobs < 1:
             raise InputError(f"max_jobs is {self._max_jobs}; it must be 1 or more")
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", UNSAID)  # read when it is imported
         try:
             import ray  # with the engine: it is an extra
         except ImportError as error:
