@@ -23,8 +23,8 @@ from scaling_laws.study.names import plain_output, printable
 from scaling_laws.study.records import DISK_ERRORS, not_written
 
 LIGHTNING_VERBS = {
-    "fit": "train one network (LightningCLI): --config configs/train/transformer.yaml",
-    "validate": "its loss on the validation split: --config ... --ckpt_path ...",
+    "fit": "train one network (LightningCLI): configs/train/transformer.yaml",
+    "validate": "its loss on the validation split: RUN/config.yaml [--ckpt_path ...]",
     "test": "its loss on the test split and the foreign corpora",
     "predict": "the loss of every token of a text: --data.predict_file FILE",
 }

@@ -1,8 +1,11 @@
-"""TensorBoard's view of a run: written beside the tables, never read back.
+"""What Lightning's loggers show of a run: written beside the tables, never read back.
 
-A tag is drawn over the step, and tags that begin with `by_tokens/` over the training tokens, `by_mflop/`,
-`by_gflop/` and `by_pflop/` over the training compute (C = 6 N D) in that unit: TensorBoard's x-axis is an
-integer of 64 bits, so there is one family of tags a unit (`units.flop_axes`).
+Every logger of the trainer has the rows of the curve as metrics over the step (`val/loss_nats`,
+`learning_rate`, `tokens`, `C`, ...), counts and settings as hyperparameters from the start, and the final
+losses. TensorBoard has more: losses by position, histograms and sampled text (`snapshots.py`), and other
+axes. There tags that begin with `by_tokens/` are drawn over the training tokens, and those of `by_mflop/`,
+`by_gflop/` and `by_pflop/` over the training compute (C = 6 N D) in that unit: its x-axis is an integer of
+64 bits, so there is one family of tags a unit (`units.flop_axes`).
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
@@ -29,12 +34,23 @@ FIGURE_FROM_S = 30.0
 """Shorter runs have no figure: drawing one would cost more than a hundredth of them."""
 
 
+def tensorboard_of(trainer: pl.Trainer) -> TensorBoardLogger | None:
+    """The first TensorBoard logger of a trainer."""
+    return next((each for each in trainer.loggers if isinstance(each, TensorBoardLogger)), None)
+
+
 def event_writer(trainer: pl.Trainer) -> SummaryWriter | None:
     """Where this process writes TensorBoard's events, if it does (rank 0 does)."""
-    if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
-        writer: SummaryWriter = trainer.logger.experiment
-        return writer
-    return None
+    logger = tensorboard_of(trainer)
+    if logger is None or not trainer.is_global_zero:
+        return None
+    writer: SummaryWriter = logger.experiment
+    return writer
+
+
+def metric_name(corpus: str) -> str:
+    """What a loss is called where a callback monitors it, and in loggers."""
+    return f"{corpus}/loss_nats"
 
 
 class EventLog:
@@ -44,6 +60,7 @@ class EventLog:
         past: rows of the curve so far; their points are written now, at the times at which they would have
             been measured without a pause.
         past_positions: rows of the losses by position so far.
+        hyperparameters: settings and counts, for loggers other than TensorBoard's.
     """
 
     def __init__(
@@ -51,18 +68,26 @@ class EventLog:
         trainer: pl.Trainer,
         past: Iterable[Mapping[str, str]],
         past_positions: Iterable[Mapping[str, str]],
+        hyperparameters: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._trainer = trainer
         self._writer = event_writer(trainer)
         self._position_losses: dict[int, dict[int, float]] = {}
         """By step, the loss in nats at each position on the main corpus."""
-        if self._writer is None:
-            return
+        others = [each for each in trainer.loggers if not isinstance(each, TensorBoardLogger | DummyLogger)]
+        self._others: list[tuple[Logger, int]] = []
+        """Each logger that is not TensorBoard's, and the step up to which it has the rows already."""
+        if trainer.is_global_zero:
+            self._others = [(each, _written_step(each)) for each in others]
+        for logger, _ in self._others:
+            logger.log_hyperparams(dict(hyperparameters))
         rows = [{key: float(value) for key, value in row.items() if value} for row in past]
         start = time.time() - (rows[-1]["elapsed_s"] if rows else 0.0)
         self._past_times = {int(row["step"]): start + row["elapsed_s"] for row in rows}
         for row in rows:
             self.write_row(row)
+        if self._writer is None:
+            return
         by_step = defaultdict(list)
         for line in past_positions:
             by_step[line["step"]].append(line)
@@ -72,6 +97,9 @@ class EventLog:
     def write_row(self, row: Mapping[str, Any]) -> None:
         """One row of the curve as scalars; absent values are left out."""
         step = int(row["step"])
+        self._log_others(_metrics(row), step)
+        if self._writer is None:
+            return
         for tag in PLAIN_TAGS:
             if row.get(tag) is not None:
                 self._write(tag, row[tag], step, step)
@@ -115,6 +143,8 @@ class EventLog:
         Args:
             elapsed_s: wall seconds of the run so far, its trunk's part included.
         """
+        finals = {f"final/{corpus}_loss_nats": loss["loss_nats"] for corpus, loss in record.losses.items()}
+        self._log_others({**finals, "final/tokens": record.tokens}, record.steps, final=True)
         if self._writer is None:
             return
         if elapsed_s >= FIGURE_FROM_S and len(self._position_losses) > 1:
@@ -122,13 +152,38 @@ class EventLog:
             self._writer.add_figure(f"position_loss_nats/{MAIN_CORPUS}", figure, record.steps, close=False)
         if MAIN_CORPUS in record.losses:
             metrics = {f"hp/{corpus}_loss_nats": loss["loss_nats"] for corpus, loss in record.losses.items()}
-            assert isinstance(self._trainer.logger, TensorBoardLogger)
-            self._trainer.logger.log_hyperparams(_hyperparameters(record), metrics)
+            logger = tensorboard_of(self._trainer)
+            assert logger is not None
+            logger.log_hyperparams(_hyperparameters(record), metrics)
         self._writer.flush()
+
+    def _log_others(self, metrics: dict[str, float], step: int, *, final: bool = False) -> None:
+        for logger, written_step in self._others:
+            if step > written_step or final:
+                logger.log_metrics(metrics, step)
 
     def _write(self, tag: str, value: Any, axis_step: int, step: int) -> None:
         if self._writer is not None:
             self._writer.add_scalar(tag, value, axis_step, walltime=self._past_times.get(step))
+
+
+def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
+    """A row of the curve by the names that loggers and callbacks know."""
+    names = {column: column for column in ("tokens", "C", *PLAIN_TAGS)}
+    names |= {key: metric_name(key.removesuffix(LOSS_SUFFIX)) for key in row if key.endswith(LOSS_SUFFIX)}
+    return {name: float(row[key]) for key, name in names.items() if row.get(key) is not None}
+
+
+def _written_step(logger: Logger) -> int:
+    """The last step of the rows that a logger has from an earlier part of the run; 0 where it begins anew.
+
+    MLflow, which is given the id of a run, would keep each of them twice. W&B passes over steps that it has,
+    and Lightning's CSVLogger begins a new file.
+    """
+    if not isinstance(logger, MLFlowLogger):
+        return 0
+    written = logger.experiment.get_metric_history(logger.run_id, "tokens")
+    return max((point.step for point in written), default=0)
 
 
 def shown_positions(n_positions: int) -> list[int]:

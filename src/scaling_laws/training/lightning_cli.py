@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import logging
 import os
@@ -11,8 +10,9 @@ import signal
 import tempfile
 import threading
 import warnings
-from contextlib import suppress
-from itertools import pairwise
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import GradientAccumulationScheduler
+from pytorch_lightning.callbacks import Checkpoint, GradientAccumulationScheduler, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -36,28 +36,42 @@ from scaling_laws.study.own_files import CHECKPOINTS, refuse_links_in
 from scaling_laws.study.records import (
     CURVE_COLUMNS,
     DISK_ERRORS,
+    RunRecord,
     check_file,
     not_written,
     read_record,
     write_atomically,
 )
-from scaling_laws.training.checkpoint import AtomicCheckpointIO, RunCheckpoints, newest_whole
+from scaling_laws.training.checkpoint import (
+    AtomicCheckpointIO,
+    RunCheckpoints,
+    final_checkpoint,
+    is_whole,
+    newest_whole,
+)
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.event_log import forget_events
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale
 from scaling_laws.training.recorder import RunRecorder
+from scaling_laws.training.run_settings import decisive_settings, differences, flat_settings, identity_of
 from scaling_laws.training.snapshots import Snapshots
 
 VERBS = ("fit", "validate", "test", "predict")
 LIGHTNING = {"seed_everything": Seed | bool | None, "gradient_clip_val": NotNegative | None, "max_steps": int}
 """Bounds of what Lightning takes as it comes."""
 NEWEST = "newest"
-"""As `--ckpt_path` of `fit`: the newest whole checkpoint of the run's folder, or the start."""
+"""As `--ckpt_path`: the newest whole checkpoint of the run's folder; for `fit` otherwise the start."""
+NEVER_STEPS = 2**62
+MODEL_CHECKPOINTS = "model_checkpoints"
+"""Where Lightning's ModelCheckpoint saves if it is given no `dirpath`: a folder in the run's."""
 
 
 class TrainingCLI(LightningCLI):
     """One network: what a sweep does many times over, and what its `config.yaml` files are for."""
+
+    _scratch: tempfile.TemporaryDirectory[str] | None = None
+    """Where `--trainer.fast_dev_run` trains."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunRecorder, "recorder")
@@ -67,7 +81,7 @@ class TrainingCLI(LightningCLI):
         # The corpus knows its vocabulary: a network of another one cannot be asked for.
         parser.link_arguments("data.n_vocab", "model.network.init_args.n_vocab", apply_on="instantiate")
         parser.link_arguments("data.n_ctx", "model.network.init_args.n_ctx", apply_on="instantiate")
-        # RunCheckpoints saves; Lightning's own ModelCheckpoint would do it a second time.
+        # RunCheckpoints saves; a ModelCheckpoint that nobody asked for would do it a second time.
         # The number of steps is the horizon; Lightning's epochs have no part in it.
         # The data module shares windows out over the ranks; Lightning's sampler would repeat some to fill up.
         parser.set_defaults(
@@ -85,16 +99,24 @@ class TrainingCLI(LightningCLI):
             raise InputError("trainer.default_root_dir is not set; name the folder that the run shall fill")
         clip = {"gradient_clip_val": config["gradient_clip_val"], "max_steps": config["max_steps"]}
         check_bounds(LIGHTNING, clip, what="trainer.")
+        training = self.subcommand in (None, "fit")  # the other verbs leave a finished run's folder alone
+        callbacks = _as_list(config["callbacks"])
         if config["logger"] is None:
-            training = self.subcommand in (None, "fit")  # the other verbs leave a finished run's folder alone
             kwargs["logger"] = training and TensorBoardLogger(root, "", "", default_hp_metric=False)
-        if any(
-            isinstance(callback, GradientAccumulationScheduler) for callback in _as_list(config["callbacks"])
-        ):
-            raise InputError(
-                "trainer.callbacks: GradientAccumulationScheduler would change the batch on the way; "
-                "set trainer.accumulate_grad_batches, which splits it"
-            )
+        if training:
+            _refuse_ignored(config, callbacks)
+            # Lightning's validation has no part in it: the recorder evaluates, and tells the callbacks.
+            kwargs |= {"check_val_every_n_epoch": None, "val_check_interval": NEVER_STEPS}
+        if config["fast_dev_run"] and self.subcommand is None:
+            raise InputError("trainer.fast_dev_run: tries one network out with the verb fit, and no sweep")
+        if config["fast_dev_run"] and self.subcommand == "fit":
+            self._scratch = tempfile.TemporaryDirectory(prefix="scaling-laws-")
+            kwargs["default_root_dir"] = self._scratch.name
+        checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+        kwargs["enable_checkpointing"] = bool(checkpoints)
+        for callback in checkpoints:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(Path(root) / MODEL_CHECKPOINTS)  # beside RunCheckpoints' own
         plugins = _as_list(config["plugins"])
         slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
         if slurm and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
@@ -103,7 +125,7 @@ class TrainingCLI(LightningCLI):
         self._checkpoint_io = AtomicCheckpointIO()
         kwargs["plugins"] = [*plugins, self._checkpoint_io]
         if self.subcommand == "predict":
-            kwargs["callbacks"] = [*_as_list(config["callbacks"]), PredictionTable()]
+            kwargs["callbacks"] = [*callbacks, PredictionTable()]
         return super().instantiate_trainer(**kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -121,7 +143,9 @@ class TrainingCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         self.recorder = _callback(self.trainer, RunRecorder)
         self.checkpoints = _callback(self.trainer, RunCheckpoints)
-        self.checkpoints.identity = self._identity()
+        settings = self._settings()
+        self.checkpoints.identity = identity_of(settings)
+        self.recorder.settings = flat_settings(settings)
         # Records say how a network without a `config` of its own was built.
         given = self._get(self.config, "model").network.get("init_args")
         arguments = {
@@ -131,27 +155,22 @@ class TrainingCLI(LightningCLI):
         }
         self.model.network_arguments = json.loads(json.dumps(arguments, default=str))
 
-    def _identity(self) -> str:
-        """Hash of what decides a run's weights and rows: not of its folder, its names or its devices."""
+    def _settings(self) -> dict[str, Any]:
+        """What of the configuration decides the run's weights and rows."""
         config = self.config.get(str(self.subcommand), self.config).as_dict()
-        data, trainer, recorder = config["data"], config["trainer"], config["recorder"]
-        elsewhere = ("corpus", "evaluation_windows", "predict_file")
-        decisive = {
-            "seed": config["seed_everything"],
-            "model": {key: value for key, value in config["model"].items() if key != "compile"},
-            "data": {key: value for key, value in data.items() if key not in elsewhere},
-            "corpus": self.datamodule.corpus.manifest_hash,
-            "trainer": {
-                key: trainer[key]
-                for key in ("max_steps", "precision", "gradient_clip_val", "gradient_clip_algorithm")
-            },
-            "recorder": {
-                key: value
-                for key, value in recorder.items()
-                if key not in ("study", "name", "trunk", "tags", "run_id")
-            },
-        }
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        return decisive_settings(config, self.datamodule.corpus.manifest_hash)
+
+    def _changed_settings(self, root: Path) -> list[str]:
+        """In what the configuration differs from that of the run in `root`, where that can be read."""
+        try:
+            trained = self._parser("fit").parse_path(root / "config.yaml").as_dict()
+        except (ArgumentError, OSError, TypeError, KeyError):
+            return []
+        try:
+            corpus_hash = read_record(root / "record.json").corpus["manifest_hash"]
+        except InputError:
+            corpus_hash = self.datamodule.corpus.manifest_hash
+        return differences(self._settings(), decisive_settings(trained, corpus_hash))
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would load the whole checkpoint here to look for hyperparameters; ours hold none."""
@@ -164,6 +183,9 @@ class TrainingCLI(LightningCLI):
             Interrupted: a signal ended the training; it is saved.
         """
         root = Path(self.trainer.default_root_dir)
+        if self._scratch:
+            self._try_out(root)
+            return
         require_run_name(root.resolve().name)
         refuse_links_in(root)
         if (root / "record.json").exists():
@@ -175,6 +197,8 @@ class TrainingCLI(LightningCLI):
         if ckpt_path is None and newest:
             raise InputError(f"{root}: holds an unfinished run; resume it with --ckpt_path {NEWEST}")
         checkpoint = newest if ckpt_path == NEWEST else ckpt_path and Path(ckpt_path)
+        if checkpoint and ckpt_path == NEWEST and (changed := self._changed_settings(root)):
+            raise _other_settings(root, changed)
         if not checkpoint and self.trainer.is_global_zero:
             # A resumed run keeps the configuration that it began with.
             config = self.config["fit"].clone()
@@ -185,14 +209,58 @@ class TrainingCLI(LightningCLI):
         record = read_record(root / "record.json")  # the recorder of this process may not be the one that ran
         if record.status == "diverged":
             raise _diverged(root, record.reason)
+        if self.trainer.is_global_zero:
+            print(f"{root}: {_summary(record)}")
+
+    def _try_out(self, root: Path) -> None:
+        """`--trainer.fast_dev_run`: the first steps and an evaluation, in a folder that goes afterwards."""
+        assert self._scratch
+        with self._scratch, StopSignals() as signals:
+            self.train(None, signals, own=False)
+            if self.trainer.is_global_zero:
+                print(f"fast_dev_run: {_summary(read_record(root / 'record.json'))}; nothing was kept")
 
     def _refuse_or_report(self, root: Path, ckpt_path: str | None) -> None:
         if ckpt_path != NEWEST:
             raise InputError(f"{root}: holds a finished run; give another --trainer.default_root_dir")
         record = read_record(root / "record.json")
+        if changed := self._changed_settings(root):
+            raise _other_settings(root, changed)
         if record.status == "diverged":
             raise _diverged(root, record.reason)
-        print(f"{root}: the run is finished, {record.steps} steps; nothing is left to train")
+        print(f"{root}: the run is finished, {_summary(record)}; nothing is left to train")
+
+    def validate(self, ckpt_path: str | None = None, **more: Any) -> None:
+        """The verb `validate`: of the run's own weights, where no others are named."""
+        self.trainer.validate(ckpt_path=self._own_weights(ckpt_path), **more)
+
+    def test(self, ckpt_path: str | None = None, **more: Any) -> None:
+        """The verb `test`, as `validate`."""
+        self.trainer.test(ckpt_path=self._own_weights(ckpt_path), **more)
+
+    def predict(self, ckpt_path: str | None = None, **more: Any) -> None:
+        """The verb `predict`, as `validate`."""
+        self.trainer.predict(ckpt_path=self._own_weights(ckpt_path), **more)
+
+    def _own_weights(self, ckpt_path: str | None) -> str:
+        """The checkpoint to evaluate: the one named, or the final weights of the folder's run.
+
+        Raises:
+            InputError: none is named, and the folder holds no finished run.
+        """
+        if ckpt_path not in (None, NEWEST):
+            return ckpt_path
+        root = Path(self.trainer.default_root_dir)
+        if is_whole(final := final_checkpoint(root)):
+            return str(final)
+        newest = newest_whole(root)
+        if newest and ckpt_path == NEWEST:
+            return str(newest)
+        raise InputError(
+            f"{root}: holds no final weights of a run; name a checkpoint with --ckpt_path, or the run's "
+            "folder with --trainer.default_root_dir"
+            + (f" (the run is unfinished: --ckpt_path {NEWEST})" if newest else "")
+        )
 
     def train(self, checkpoint: Path | None, signals: StopSignals, *, own: bool) -> None:
         """`Trainer.fit` that ends in good order on a signal, on a full disk and inside SLURM.
@@ -226,6 +294,10 @@ class TrainingCLI(LightningCLI):
             if error.errno not in DISK_ERRORS:
                 raise
             raise not_written(Path(error.filename or root), error) from error
+        except RuntimeError as error:
+            if "conditioned on metric" not in str(error):  # EarlyStopping's, with the metrics that there are
+                raise
+            raise InputError(f"trainer.callbacks: {' '.join(str(error).split())}") from error
         except Interrupted:
             if self.trainer.is_global_zero:
                 raise
@@ -271,6 +343,43 @@ def _is_run_config(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return all(any(line.startswith(f"{part}:") for line in lines) for part in parts)
+
+
+def _refuse_ignored(config: Any, callbacks: list[pl.Callback]) -> None:
+    """Refuse what Lightning's trainer offers and a training here would pass over.
+
+    Raises:
+        InputError: one of these is asked for.
+    """
+    if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks):
+        raise InputError(
+            "trainer.callbacks: GradientAccumulationScheduler would change the batch on the way; "
+            "set trainer.accumulate_grad_batches, which splits it"
+        )
+    if config["overfit_batches"]:
+        raise InputError(
+            "trainer.overfit_batches: a run here goes through its text in order; to train on little text "
+            "again and again set data.train_halvings (the first 1 / 2^k of it)"
+        )
+    if config["val_check_interval"] is not None or config["check_val_every_n_epoch"] not in (None, 1):
+        raise InputError(
+            "trainer.val_check_interval and check_val_every_n_epoch: the steps of held-out evaluations are "
+            "recorder.evaluations_per_doubling and recorder.evaluation_every_n_steps"
+        )
+
+
+def _summary(record: RunRecord) -> str:
+    """What a run came out with, in one line."""
+    losses = ", ".join(f"{losses['loss_nats']:.4f} on {corpus}" for corpus, losses in record.losses.items())
+    return f"{record.steps} steps, {record.tokens:,} tokens; loss in nats per token: {losses or 'none'}"
+
+
+def _other_settings(root: Path, changed: list[str]) -> InputError:
+    more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
+    return InputError(
+        f"{root}: was trained from another configuration: {'; '.join(changed[:3])}{more}; "
+        "give the run another folder, or move that one away"
+    )
 
 
 def _diverged(root: Path, reason: str) -> InputError:
@@ -350,20 +459,22 @@ def main(arguments: list[str]) -> None:
         Interrupted: a signal ended it.
     """
     _quieten()
+    arguments = _with_files(arguments)
     _check_files(arguments)
     verb = arguments[0]
     # Errors are ours to print; and `--model.learning_rat` is not an abbreviation of anything.
     strict = {"exit_on_error": False, "allow_abbrev": False}
     try:
-        TrainingCLI(
-            LanguageModel,
-            TokenDataModule,
-            args=arguments,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            save_config_callback=None,  # `fit` writes it, atomically
-            parser_kwargs={"prog": "scaling-laws", **strict, **dict.fromkeys(VERBS, strict)},
-        )
+        with _missing_package_in_one_line():
+            TrainingCLI(
+                LanguageModel,
+                TokenDataModule,
+                args=arguments,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                save_config_callback=None,  # `fit` writes it, atomically
+                parser_kwargs={"prog": "scaling-laws", **strict, **dict.fromkeys(VERBS, strict)},
+            )
     except (ArgumentError, MisconfigurationException) as error:
         raise InputError(f"{verb}: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
@@ -374,6 +485,14 @@ def main(arguments: list[str]) -> None:
     except SIGTERMException:
         # Of validate, test and predict: Lightning would end with status 0.
         raise Interrupted(signal.SIGTERM, f"{verb}: stopped; nothing was written") from None
+
+
+def _with_files(arguments: list[str]) -> list[str]:
+    """`fit FILE ...` as `fit --config FILE ...`."""
+    verb, *rest = arguments
+    files = list(takewhile(lambda word: not word.startswith("-"), rest))
+    named = [word for file in files for word in ("--config", file)]
+    return [verb, *named, *rest[len(files) :]]
 
 
 def _check_files(arguments: list[str]) -> None:
@@ -390,15 +509,33 @@ def _check_files(arguments: list[str]) -> None:
 def training_cli(config: dict[str, Any]) -> TrainingCLI:
     """What `scaling-laws fit --config` would build of a configuration, without running it."""
     _quieten()
-    return TrainingCLI(
-        LanguageModel,
-        TokenDataModule,
-        args=config,
-        run=False,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-    )
+    with _missing_package_in_one_line():
+        return TrainingCLI(
+            LanguageModel,
+            TokenDataModule,
+            args=config,
+            run=False,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+        )
+
+
+@contextmanager
+def _missing_package_in_one_line() -> Iterator[None]:
+    """Turn the error of a logger or callback whose package is not installed, however deep it lies."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ModuleNotFoundError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise InputError(
+            f"a package is missing: {' '.join(str(cause).split())}; pip install 'scaling_laws[loggers]' has "
+            "those of W&B and MLflow"
+        ) from error
 
 
 def _quieten() -> None:
@@ -412,6 +549,7 @@ def _quieten() -> None:
         ".*Total length of `list` across ranks is zero.*",  # while training, the recorder evaluates
         ".*treespec, LeafSpec.*",
         ".*is not supported by the model summary.*",  # the size in MB that it prints for bf16-mixed is right
+        ".*LearningRateMonitor.*no learning rate schedulers.*",  # ours is a function of the step
         ".*`srun` command is available.*",  # most machines that have SLURM train here without it
     ):
         warnings.filterwarnings("ignore", message=message)

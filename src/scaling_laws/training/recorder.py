@@ -10,10 +10,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ProgressBar
 from torch import Tensor
 
 from scaling_laws.study.bounds import Count, PositiveCount, check_bounds
-from scaling_laws.study.conventions import compute_flops, times_reused
+from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, loss_column, write_record
 from scaling_laws.study.schedule import evaluation_steps
@@ -21,7 +22,7 @@ from scaling_laws.study.units import PF_DAY_FLOPS
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.device_peak import matrix_dtype, matrix_peak_flops, utilisation
 from scaling_laws.training.evaluation import N_FOLDS, evaluate, token_losses
-from scaling_laws.training.event_log import EventLog
+from scaling_laws.training.event_log import EventLog, metric_name
 from scaling_laws.training.kept_weights import BestWeights, DivergenceGuard, are_finite, trained_weights
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
@@ -99,6 +100,8 @@ class RunRecorder(pl.Callback):
         """Steps that a cooldown branch takes over from its trunk; set by `run.py`."""
         self.before_record: Callable[[], None] | None = None
         """Called right before the record is written, and may object; set by `run.py`."""
+        self.settings: dict[str, Any] = {}
+        """What decides the run, by dotted names; set by `TrainingCLI`."""
         self.status = ""
         """`complete` or `diverged` once the training has ended."""
         self.reason = ""
@@ -168,11 +171,27 @@ class RunRecorder(pl.Callback):
             self._probe_text = data.held_out(MAIN_CORPUS, self.probe_windows)[0]
             self._probe = ProbeLosses(self.folder, self._probe_text, self._step, writes)
         rows_before = self._curve.read()
-        self._events = EventLog(trainer, rows_before, self._positions.read())
+        self._events = EventLog(
+            trainer, rows_before, self._positions.read(), self._hyperparameters(trainer, module)
+        )
         self._elapsed_before_s = float(rows_before[-1]["elapsed_s"]) if rows_before else 0.0
         self._start_s = self._interval_start_s = time.perf_counter()
         self._interval_start_step = self._step
         self._last_loss: float | None = None
+
+    def _hyperparameters(self, trainer: pl.Trainer, module: LanguageModel) -> dict[str, Any]:
+        """What loggers are given of a run at its start: its counts, and the settings that decide it."""
+        n_reuse = times_reused(module.shape)
+        D = trainer.max_steps * _data(trainer).batch_tokens
+        network: Any = module.network
+        return {
+            "family": network.family,
+            **parameter_counts(self._parameters, self._flops_per_token, n_reuse),
+            "D": D,
+            "C": compute_flops(self._parameters, self._flops_per_token, D, n_reuse)["C"],
+            "batch_tokens": _data(trainer).batch_tokens,
+            **self.settings,
+        }
 
     def _restore_state(self) -> None:
         state = self._restored
@@ -205,10 +224,26 @@ class RunRecorder(pl.Callback):
         evaluating = step in self._evaluation_steps
         if evaluating or step % self.log_every_n_steps == 0:
             self._log(trainer, module, evaluating=evaluating, final=step == trainer.max_steps)
+            self._tell_callbacks(trainer, module, evaluating=evaluating)
         if self._snapshots and self._snapshots.is_due(step, trainer.max_steps) and not trainer.should_stop:
             start_s = time.perf_counter()
             self._snapshots.take(trainer, module, final=step == trainer.max_steps)
             self._interval_start_s += time.perf_counter() - start_s  # no part of the row's tokens a second
+
+    def _tell_callbacks(self, trainer: pl.Trainer, module: LanguageModel, *, evaluating: bool) -> None:
+        """Give Lightning's callbacks what they may monitor, and say where a validation ended."""
+        seen = {"train": self._last_loss} | (
+            {corpus: losses["loss_nats"] for corpus, losses in self._losses.items()} if evaluating else {}
+        )
+        for corpus, loss in seen.items():
+            if loss is not None:
+                module.log(metric_name(corpus), loss, logger=False, prog_bar=corpus in ("train", "val"))
+        if not evaluating or self.status:
+            return
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks:
+            if not isinstance(callback, ProgressBar):
+                callback.on_validation_end(trainer, module)
 
     # --- a row of the curve: measured, judged, written --------------------------------------------
 

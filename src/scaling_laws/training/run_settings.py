@@ -1,0 +1,62 @@
+"""Which settings of a configuration decide a run's weights and rows, and in which of them two runs differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NOT_DECISIVE = {
+    "model": ("compile",),
+    "data": ("corpus", "evaluation_windows", "predict_file"),
+    "recorder": ("study", "name", "trunk", "tags", "run_id"),
+}
+DECISIVE_OF_TRAINER = ("max_steps", "precision", "gradient_clip_val", "gradient_clip_algorithm")
+
+
+def decisive_settings(config: Mapping[str, Any], corpus_hash: str) -> dict[str, Any]:
+    """What decides a run's weights and rows: not its folder, its names or its devices.
+
+    Args:
+        config: of `fit`, every default filled in.
+        corpus_hash: of the corpus's manifest.
+    """
+    kept = {
+        section: {key: value for key, value in config[section].items() if key not in names}
+        for section, names in NOT_DECISIVE.items()
+    }
+    return {
+        "seed": config["seed_everything"],
+        **kept,
+        "corpus": corpus_hash,
+        "trainer": {key: config["trainer"][key] for key in DECISIVE_OF_TRAINER},
+    }
+
+
+def identity_of(settings: Mapping[str, Any]) -> str:
+    """Hash of `decisive_settings`."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """By dotted names as on the command line; lists are values."""
+    return dict(_flat(settings, ""))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differences(asked: Mapping[str, Any], trained: Mapping[str, Any]) -> list[str]:
+    """One phrase for each setting in which what is asked for is not what was trained."""
+    new, old = (flat_settings(json.loads(json.dumps(each, default=str))) for each in (asked, trained))
+    return [
+        f"{key} is {json.dumps(new.get(key))}, and the run's was {json.dumps(old.get(key))}"
+        for key in {**new, **old}
+        if new.get(key) != old.get(key)
+    ]
