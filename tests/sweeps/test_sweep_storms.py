@@ -110,8 +110,8 @@ def kill(pid: int) -> None:
 
 
 def holders(folder: Path) -> list[int]:
-    """Processes that train, but for jobs that one more kill might set aside: on a slow machine a storm is over
-    before a job gets further."""
+    """Processes that train, but for jobs that one more kill might set aside: on a slow machine a storm is
+    over before a job gets further."""
     jobs = [path.parent for path in folder.glob(f"*/{lease.OWNER_FILE}")]
     found = [lease.holder(job) for job in jobs if len(attempts.read(job).attempts) < attempts.MAX_KILLS]
     return [process.pid for process in found if process and process.is_alive]
