@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scaling_laws.api.planned import plan
     from scaling_laws.laws.forms.joint import JointLaw
     from scaling_laws.laws.forms.terms import SumOfPowers, Term
+    from scaling_laws.laws.plan.simulated import Power, power, simulate
     from scaling_laws.study.errors import InputError
 
 __version__ = "0.2.0.dev0"
@@ -28,6 +29,7 @@ _OWNERS = {
     "InputError": "scaling_laws.study.errors",
     "JointLaw": "scaling_laws.laws.forms.joint",
     "LawFit": "scaling_laws.api.one_law",
+    "Power": "scaling_laws.laws.plan.simulated",
     "SumOfPowers": "scaling_laws.laws.forms.terms",
     "Term": "scaling_laws.laws.forms.terms",
     "analyse": "scaling_laws.api.analysis",
@@ -36,13 +38,16 @@ _OWNERS = {
     "plan": "scaling_laws.api.planned",
     "plot_fit": "scaling_laws.api.one_law",
     "plot_isoflops": "scaling_laws.api.analysis",
+    "power": "scaling_laws.laws.plan.simulated",
     "read_runs": "scaling_laws.api.one_law",
+    "simulate": "scaling_laws.laws.plan.simulated",
 }
 __all__ = [
     "Analysis",
     "InputError",
     "JointLaw",
     "LawFit",
+    "Power",
     "SumOfPowers",
     "Term",
     "analyse",
@@ -51,7 +56,9 @@ __all__ = [
     "plan",
     "plot_fit",
     "plot_isoflops",
+    "power",
     "read_runs",
+    "simulate",
 ]
 
 

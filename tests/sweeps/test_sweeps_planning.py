@@ -5,14 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from tests.support.small_sweep import arguments, edited
 
 from scaling_laws.cli import main
+from scaling_laws.laws.plan.simulated import power
+from scaling_laws.laws.published import BESIROGLU
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.study.errors import InputError
@@ -22,6 +26,7 @@ from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.budgeting import find_references
 from scaling_laws.sweeps.plan.experiments import begun, filled, plan, rough_seconds
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
+from scaling_laws.sweeps.plan.power import design_of, power_lines, truth_of
 from scaling_laws.sweeps.plan.reading import load_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -464,3 +469,32 @@ def test_what_is_kept_makes_no_other_run(sweep_file: Path) -> None:
         load_sweep(edited(sweep_file, keep="trunk", schedule={"warmup_steps": 3, "decay": "cosine"}))
     )
     assert {run.config["checkpoints"]["keep"] for run in alone.runs} == {"weights"}
+
+
+def test_power_of_a_plan_is_that_of_the_runs_that_laws_may_use(sweep_file: Path, tmp_path: Path) -> None:
+    planned = plan(load_sweep(sweep_file))
+    design = design_of(planned)
+    assert sorted(design["run"]) == sorted(run.name for run in planned.runs)
+    assert design.groupby("family")["trunk"].nunique().to_dict() == {"transformer": 2, "lstm": 2}
+    ladders = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))["ladders"]
+    ladders[0]["learning_rate_factors"] = [0.5, 1, 2]
+    scan = design_of(plan(load_sweep(edited(sweep_file, ladders=ladders))))
+    assert len(scan) == len(design)  # of three rates one wins
+    assert truth_of("chinchilla", tmp_path, "transformer").law == BESIROGLU
+    for wrong, message in (("droppo", "nobody published"), ("law", "is a laws.json, or one of")):
+        with pytest.raises(InputError, match=message):
+            truth_of(wrong, tmp_path, "transformer")
+
+
+def test_power_says_what_was_simulated(
+    sweep_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scaling_laws.sweeps.plan.power.power", partial(power, studies=2, resamples=10))
+    monkeypatch.setattr("scaling_laws.sweeps.plan.power.STUDIES", 2)
+    planned = plan(load_sweep(sweep_file))
+    text = "\n".join(power_lines(planned, None))
+    assert "Power of transformer's runs, truth: Kaplan et al. 2020, Table 2" in text
+    assert "4 runs in 2 trainings" in text and "kaplan_nd" in text and "lstm" not in text
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments(sweep_file, "--power"))
+    assert "--power belongs to --dry-run" in capsys.readouterr().err

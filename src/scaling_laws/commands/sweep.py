@@ -114,12 +114,25 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print every planned run and train nothing")
     parser.add_argument(
+        "--power",
+        action="store_true",
+        help="with --dry-run: how sure the laws would be, from 100 simulated studies of this plan (a minute)",
+    )
+    parser.add_argument(
+        "--truth",
+        metavar="FORM",
+        help="of --power: the law that simulated losses follow: kaplan_nd (default), chinchilla, ..., a "
+        "laws.json, or FILE:FORM",
+    )
+    parser.add_argument(
         "--status", action="store_true", help="print what is done, what runs, what it cost and what failed"
     )
 
 
 def sweep(options: argparse.Namespace) -> None:
     """Preview a sweep, say how far it is, or train it."""
+    if (options.power and not options.dry_run) or (options.truth and not options.power):
+        raise InputError("--power belongs to --dry-run, and --truth to --power")
     if options.status:
         print(_status(options))
         return
@@ -236,6 +249,11 @@ def _print_plan(plan: Plan, options: argparse.Namespace) -> None:
         print(line)
     for line in _engine(plan, options).preview(plan.jobs):
         print(line)
+    if options.power:
+        from scaling_laws.sweeps.plan.power import power_lines
+
+        for line in power_lines(plan, options.truth):
+            print(line, flush=True)
 
 
 def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:

@@ -38,6 +38,7 @@ from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS, FORMS_OF_ONE_VARIABLE
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied, KaplanND
 from scaling_laws.laws.forms.repeated import Muennighoff
+from scaling_laws.laws.forms.terms import Law
 from scaling_laws.laws.results.fitted import Settings, critical_batch_law, fitted_law
 from scaling_laws.laws.results.types import CriticalBatchLaw, FamilyLaws, Frontier, LearningCurves, UsedRate
 from scaling_laws.laws.selection import at_common_horizon, of_largest_size, on_envelope
@@ -77,7 +78,7 @@ def laws_of(tables: FamilyTables) -> FamilyLaws:
     settings, runs = tables.settings, tables.runs
     curves = size_curves(runs)
     points = envelope(curves)
-    fits = _fits(tables, points)
+    fits = fits_of_runs(runs, points, delta=settings.delta)
     joint = [fit for fit, _ in fits if fit.form in FITTED_JOINT_FORMS]
     identified = sorted((fit for fit in joint if fit.identified), key=residual_sd)
     law = identified[0].law if identified else None
@@ -118,9 +119,20 @@ def laws_of(tables: FamilyTables) -> FamilyLaws:
     )
 
 
-def _fits(tables: FamilyTables, points: Sequence[FrontierPoint]) -> list[tuple[Fit[Any], str]]:
-    """Every law of N, D, C, of N and D, and of repeated data, each with a sentence: of which runs."""
-    runs, delta = tables.runs, tables.settings.delta
+def fits_of_runs(
+    runs: pd.DataFrame,
+    points: Sequence[FrontierPoint],
+    *,
+    delta: float,
+    skip: type[Law] | tuple[type[Law], ...] = (),
+) -> list[tuple[Fit[Any], str]]:
+    """Every law of N, D, C, of N and D, and of repeated data, each with a sentence: of which runs.
+
+    Args:
+        runs: those that a law may use.
+        points: of their envelope.
+        skip: laws that are left out.
+    """
     selected = {
         "N": at_common_horizon(runs),
         "D": of_largest_size(runs),
@@ -130,7 +142,7 @@ def _fits(tables: FamilyTables, points: Sequence[FrontierPoint]) -> list[tuple[F
     for variable, forms in FORMS_OF_ONE_VARIABLE.items():
         table, sentence = selected[variable]
         rows = make_rows({variable: table[variable]}, table["loss"], table["trunk"])
-        fits += [(fit_law(form, rows, delta=delta), sentence) for form in forms]
+        fits += [(fit_law(form, rows, delta=delta), sentence) for form in forms if not issubclass(form, skip)]
     rows = make_rows({"N": runs["N"], "D": runs["D"]}, runs["loss"], runs["trunk"])
     fits += [(fit_law(form, rows, delta=delta), "all runs") for form in FITTED_JOINT_FORMS]
     if "unique_tokens" in runs.columns:
