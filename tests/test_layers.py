@@ -17,6 +17,7 @@ STANDARD_LIBRARY = set(sys.stdlib_module_names)
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "study": ({"study"}, {"msgspec", "numpy", "pandas", "yaml"}),
     "laws": ({"laws", "study"}, {"numpy", "pandas", "scipy", "msgspec"}),
+    "laws.readers.tensorboard_reader": ({"laws.readers", "study"}, {"numpy", "pandas", "tensorboard"}),
     "models.precision": (set(), set()),
     "models.optimizers": ({"study", "models.precision"}, set()),
     "models.transformer_config": ({"study", "models.precision"}, set()),

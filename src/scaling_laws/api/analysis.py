@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scaling_laws.api.one_law import Runs, question, read_runs
+from scaling_laws.api.one_law import Runs, question
+from scaling_laws.laws import run_tables
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.plan.planner import answer_from_laws
 from scaling_laws.laws.plan.question import TrainingPlan
+from scaling_laws.laws.readers.study_reader import StudyReader
 from scaling_laws.laws.results.study import fit_folder, fit_study, processes_for
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.laws.run_tables import doubts, left_out_of_table
@@ -51,15 +53,15 @@ def analyse(
     """Every law that `scaling-laws laws` fits, with everything that is made of them.
 
     Args:
-        runs: a study, its folder, a table from `read_runs`, or a table's file with columns N, D (or C) and
-            loss.
+        runs: a study, its folder, a table from `read_runs`, or what that reads without further arguments.
         delta, resamples, seed: as `fit`.
 
     Raises:
         InputError: whatever is wrong with the runs.
     """
     if isinstance(runs, str | Path):
-        runs = load_study(runs) if Path(runs).is_dir() else read_runs(runs)
+        is_study = StudyReader().recognises(Path(runs))
+        runs = load_study(runs) if is_study else run_tables.read_runs(runs)
     if isinstance(runs, Study):
         return Analysis(study=runs, laws=fit_folder(runs, delta=delta, resamples=resamples, seed=seed))
     return analysed_table(runs, delta=delta, resamples=resamples, seed=seed)

@@ -32,7 +32,7 @@ from scaling_laws.laws.forms.terms import FloatArray, Law
 from scaling_laws.laws.plan.compute_budget import parse_compute, parse_count
 from scaling_laws.laws.plan.question import Question, TrainingPlan
 from scaling_laws.laws.plan.solve import answer
-from scaling_laws.laws.results.chosen_forms import check_form, rows_of
+from scaling_laws.laws.results.chosen_forms import check_form, require_columns, rows_of
 from scaling_laws.laws.results.fitted import Settings, fitted_law
 from scaling_laws.laws.results.types import FittedLaw, LawCertificate
 from scaling_laws.laws.selection import usable_runs
@@ -52,26 +52,29 @@ MOST_LINES = 12
 
 def read_runs(
     source: Runs | Sequence[Runs],
-    N: str = "N",
+    N: str | None = None,
     D: str | None = None,
     C: str | None = None,
-    loss: str = "loss",
+    loss: str | None = None,
     run: str | None = None,
     where: str | Sequence[str] | None = None,
-    keep: Keep = "all",
+    keep: Keep | None = None,
     loss_unit: LossUnit = "nats",
     bytes_per_token: float | None = None,
     **columns: str,
 ) -> pd.DataFrame:
-    """A table with one row a run as the fits read it.
+    """Runs as the fits read them: a table with a row each.
 
     Args:
-        source: a file (CSV and its kin, JSON, Parquet, Excel; gzipped or not), a DataFrame, or several,
-            whose rows are put below one another.
+        source: a file (CSV and its kin, JSON, Parquet, Excel; gzipped or not); a folder of runs (a study,
+            TensorBoard events, Lightning's metrics.csv, Hugging Face's trainer_state.json, MLflow's mlruns,
+            or what another package reads); a DataFrame; or several, whose rows are put below one another.
         N, D, C, loss, run: the names of its columns: parameters, tokens, training FLOPs, loss, name of the
-            run. By default those of these names; D or C may be missing (C = 6 N D).
+            run. By default those of these names, and of what a tracker logged those with usual names. D or C
+            may be missing (C = 6 N D); a law of one of them needs that one alone.
         where: conditions that rows must satisfy, as in `"State == finished and N > 1e8"`.
-        keep: of several rows of one run: "all", the "last", or the "best".
+        keep: of several rows of one run: "all" (the default of a table), the "last" (that of a folder of
+            runs), or the "best".
         loss_unit: of the column: "nats" (per token), "bits", "bits/byte" or "perplexity".
         bytes_per_token: for a loss in bits per byte.
         columns: further columns, as `unique_tokens="uniq"`, `batch_tokens=...`, `steps=...`, `weight=...`.
@@ -108,6 +111,7 @@ def read_runs(
             keep=keep,
             loss_unit=loss_unit,
             bytes_per_token=bytes_per_token,
+            needs=None,
         )
         for each in sources
     ]
@@ -139,7 +143,7 @@ def fit(
     """Fit one law to the runs: the sum of Huber losses of ln L, at its certified optimum.
 
     Args:
-        runs: from `read_runs`, the `runs` of a study, or a file with columns N, D (or C) and loss.
+        runs: from `read_runs`, the `runs` of a study, or what `read_runs` reads without further arguments.
         form: a law's name (`chinchilla`, `kaplan_nd`, `power_n`, ...; a wrong one lists all), or a class of
             your own: a `SumOfPowers`, or a `JointLaw` of N and D.
         family: which networks, where the table holds several families.
@@ -175,7 +179,8 @@ def fit(
         if family not in families:
             raise InputError(f"no run is of the family {family!r}; there are {', '.join(families)}")
         table = table[table["family"] == family]
-    usable, _ = usable_runs(table)
+    require_columns(kind, table)
+    usable, _ = usable_runs(table, needs={*kind.variables} & {"N", "D", "C"})
     if weights is not None:
         given = np.asarray(weights, dtype=np.float64)
         if given.shape != (len(table),):

@@ -32,7 +32,7 @@ CSV_COLUMNS = {
     "n": "column of N, parameters (default: N; of a study also N_total, N_with_head)",
     "d": "column of D, tokens (default: D, or C / 6N)",
     "c": "column of C, training FLOPs (default: C, or 6ND; of a study also C_attention, C_exact)",
-    "loss": "column of the loss, nats per token (default: loss)",
+    "loss": "column of the loss, nats per token, or tag of it in logged runs (default: loss)",
     "run": "column of the run's name: rows of one name are one training (default: run, or the line)",
     "unique": "column of U, unique tokens, for the form muennighoff (default: unique_tokens)",
     "batch": "column of B, tokens a step, for laws of time (default: batch_tokens)",
@@ -57,7 +57,8 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
         "runs",
         type=Path,
         metavar="RUNS",
-        help="a study's folder, or an exported one, or a CSV with one row a run",
+        help="a study's folder; a table with one row a run (CSV and its kin, JSON, Parquet, Excel); an export"
+        " of W&B or MLflow; a folder of TensorBoard, Lightning, Hugging Face or MLflow runs",
     )
     parser.add_argument("-o", "--output", type=Path, help="where to write laws.json (default: beside RUNS)")
     parser.add_argument(
@@ -78,7 +79,8 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     """How a table of runs is read."""
     for name, meaning in CSV_COLUMNS.items():
-        parser.add_argument(f"--{name}", metavar="COLUMN", help=meaning)
+        names = [f"--{name}", "--tag"] if name == "loss" else [f"--{name}"]
+        parser.add_argument(*names, dest=name, metavar="COLUMN", help=meaning)
     parser.add_argument(
         "--where",
         action="append",
@@ -86,7 +88,9 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         help='rows to use: "loss < 3.44", "State == finished", "n_ctx in [64, 128] or N > 1e9"; again: all',
     )
     parser.add_argument(
-        "--keep", choices=KEEP, help="of several rows of one run: all (default), the last, or the best"
+        "--keep",
+        choices=KEEP,
+        help="of several rows of one run: all (default of a table), the last (of a folder), or the best",
     )
     parser.add_argument(
         "--loss-unit", choices=LOSS_UNITS, help="of the loss in the table (default: nats per token)"
@@ -105,36 +109,52 @@ def laws(options: argparse.Namespace) -> None:
     from scaling_laws.laws.results.fitted import Settings
     from scaling_laws.study.records import write_atomically
 
-    is_folder = options.runs.is_dir()
-    _check_options(options, is_folder)
-    output = options.output or _default_output(options.runs)
+    is_study = _is_study(options.runs)
+    _check_options(options, is_study)
+    output = options.output or _default_output(options.runs, is_study)
     _check_output(output, options.runs)
     settings = Settings(
-        n=(options.n or "N") if is_folder else "N",
-        c=(options.c or "C") if is_folder else "C",
+        n=(options.n or "N") if is_study else "N",
+        c=(options.c or "C") if is_study else "C",
         delta=options.delta,
         resamples=options.bootstrap,
         seed=0,
     )
-    found = _laws_of_folder(options, settings) if is_folder else _laws_of_table(options, settings)
+    found = _laws_of_study(options, settings) if is_study else _laws_of_table(options, settings)
     write_atomically(output, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     if not options.quiet:
         from scaling_laws.commands.laws_text import forms_text, study_text
 
-        print(forms_text(found) if options.form else study_text(found, is_folder=is_folder))
+        print(forms_text(found) if options.form else study_text(found, is_folder=is_study))
         print(f"laws: {output}")
 
 
-def _default_output(runs: Path) -> Path:
-    """Beside the runs; the laws that were exported with them know more, and stay."""
+def _is_study(runs: Path) -> bool:
+    from scaling_laws.laws.readers.study_reader import StudyReader
+
+    return StudyReader().recognises(runs)
+
+
+def _default_output(runs: Path, is_study: bool) -> Path:
+    """In a study; else beside the runs, as RUNS.laws.json. Laws that were exported with runs stay."""
     from scaling_laws.study.runs import EXPORTED_RUNS, is_export
 
-    if runs.is_dir() and not is_export(runs):
+    if is_study and not is_export(runs):
         return runs / "laws.json"
-    return (runs / EXPORTED_RUNS if runs.is_dir() else runs).with_suffix(".laws.json")
+    if is_study:
+        return (runs / EXPORTED_RUNS).with_suffix(".laws.json")
+    return beside(runs, ".laws.json")
 
 
-def _check_options(options: argparse.Namespace, is_folder: bool) -> None:
+def beside(runs: Path, suffix: str) -> Path:
+    """The place of what is made of runs: `table.laws.json` of `table.csv.gz`, `runs.laws.json` of `runs/`."""
+    if runs.is_dir():
+        return runs.resolve().with_name(runs.resolve().name + suffix)
+    name = runs.name.removesuffix(".gz")
+    return runs.with_name((name.rpartition(".")[0] or name) + suffix)
+
+
+def _check_options(options: argparse.Namespace, is_study: bool) -> None:
     if not (math.isfinite(options.delta) and options.delta > 0):
         raise InputError(f"--delta is {options.delta:g}; it must be a positive number, as 0.001")
     if not 1 <= options.bootstrap <= MOST_RESAMPLES:
@@ -146,7 +166,7 @@ def _check_options(options: argparse.Namespace, is_folder: bool) -> None:
             check_form(form)
     if options.weight is not None and not options.form:
         raise InputError("--weight needs --form: the other analyses of a table know no weights")
-    if is_folder:
+    if is_study:
         refuse_table_options(options, options.runs, but=FOLDER_COLUMNS)
 
 
@@ -160,15 +180,17 @@ def refuse_table_options(options: argparse.Namespace, folder: Path, but: Collect
 
 def read_table(options: argparse.Namespace, path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     """The table as the options say it is read, and what they say."""
+    from scaling_laws.laws.results.chosen_forms import axes_of
     from scaling_laws.laws.run_tables import read_runs
 
     names = ("n", "d", "c", "loss", "run")
     columns = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     how = {name: getattr(options, name) for name in TABLE_OPTIONS if getattr(options, name) is not None}
     more = _more_columns(options)
-    runs = read_runs(path, **columns, **how, more=more)
+    forms = getattr(options, "form", None)
+    runs = read_runs(path, **columns, **how, more=more, needs=axes_of(forms) if forms else ("N", "D", "C"))
     chosen = {name: " and ".join(value) if name == "where" else str(value) for name, value in how.items()}
-    return runs, {**columns, **chosen, **more}
+    return runs, {**runs.attrs["columns"], **chosen, **more}
 
 
 def _check_output(output: Path, runs: Path) -> None:
@@ -186,7 +208,7 @@ def _check_output(output: Path, runs: Path) -> None:
         raise InputError(f"{output}: no permission to write in {folder}; give another place with -o")
 
 
-def _laws_of_folder(options: argparse.Namespace, settings: Settings) -> Laws:
+def _laws_of_study(options: argparse.Namespace, settings: Settings) -> Laws:
     from scaling_laws.study.runs import OF_A_SEARCH, load_study
 
     study = load_study(options.runs)
@@ -281,6 +303,7 @@ def _conventions(columns: Mapping[str, str], runs: pd.DataFrame) -> Conventions:
     from scaling_laws.laws.results.types import Conventions
 
     C = columns.get("c", "C")
-    if "c" not in columns and (runs["C"] == FLOPS_PER_PARAMETER_TOKEN * runs["N"] * runs["D"]).all():
-        C = "6 N D"
+    if "c" not in columns and {"N", "D", "C"} <= {*runs.columns}:
+        six_N_D = FLOPS_PER_PARAMETER_TOKEN * runs["N"] * runs["D"]
+        C = "6 N D" if (runs["C"] == six_N_D).all() else C
     return Conventions(N=columns.get("n", "N"), C=C, loss=columns.get("loss", "loss"))

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaling_laws.commands.laws import add_table_arguments, read_table, refuse_table_options
+from scaling_laws.commands.laws import add_table_arguments, beside, read_table, refuse_table_options
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import require_own_folder
@@ -50,10 +50,11 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Write the report, and export what is small."""
+    from scaling_laws.laws.readers.study_reader import StudyReader
     from scaling_laws.report.export import EARLIER_EXPORT, export
     from scaling_laws.study.runs import load_study
 
-    if not options.study.is_dir():
+    if not StudyReader().recognises(options.study):
         _report_table(options)
         return
     refuse_table_options(options, options.study)
@@ -74,7 +75,7 @@ def _report_table(options: argparse.Namespace) -> None:
         raise InputError("--export keeps a study's small results; a table is one already")
     runs, _ = read_table(options, options.study)
     found = analysed_table(runs, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0)
-    output = options.output or options.study.with_suffix(".report")
+    output = options.output or beside(options.study, ".report")
     write_and_say(found.study, output, laws=found.laws, force=options.force)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scaling_laws.laws import KEEP, LOSS_UNITS, Keep, LossUnit
+from scaling_laws.laws.cells import (
+    NUMBER,
+    all_positive,
+    counted,
+    is_finite,
+    is_missing,
+    number,
+    place,
+    positive_numbers,
+    short,
+    truth,
+)
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
-from scaling_laws.laws.plan.compute_budget import SUFFIXES
+from scaling_laws.laws.readers import reader_of
+from scaling_laws.laws.readers.table_files import SHOWN_CHARACTERS, cells_of
+from scaling_laws.laws.readers.tracker_exports import run_column, why_no_runs
 from scaling_laws.laws.row_conditions import satisfying
-from scaling_laws.laws.table_files import DECIMAL_COMMA, SHOWN_CHARACTERS, cells_of, read_cells
+from scaling_laws.laws.usual_names import normal, usual_column
 from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.recipe import recipe_columns
@@ -28,21 +43,6 @@ from scaling_laws.study.recipe import recipe_columns
 if TYPE_CHECKING:
     import pandas as pd
 
-# float() also takes "nan", "infinity" and the digits of other scripts, which no measurement means.
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
-MISSING = {"", "na", "n/a", "none", "null", "<na>"}
-"""A loss that was never measured, as programs write it."""
-COUNT = re.compile(
-    rf"(?P<number>{NUMBER.pattern}"
-    r"|[0-9]{1,3}([_,' \u00a0\u2019\u202f])[0-9]{3}(\4[0-9]{3})*|[0-9]+(_[0-9]+)+)"
-    r"\s*(?P<scale>[kmbgt]?)\s*(flops?|tokens?|toks?|param(eter)?s?)?",
-    re.IGNORECASE,
-)
-"""A count as people write it: 1.3B, 125m, 1_000, 1,000,000, 3e9 FLOPs."""
-SCALES = {**SUFFIXES, "g": 1e9}
-THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}([,' \u00a0\u2019\u202f][0-9]{3})+(\.[0-9]+)?")
-WITH_UNIT = re.compile(NUMBER.pattern + r"\s*(?!e$)[a-zA-Z%][a-zA-Z%/ -]*", re.IGNORECASE)
 ROLES = {
     "loss": "the loss",
     "run": "the run",
@@ -52,14 +52,9 @@ ROLES = {
     "weight": "the weight (--weight)",
 }
 """What a column is for, where it has no letter of its own."""
-USUAL_NAMES = {
-    "N": ("params", "nparams", "numparams", "parameters", "nparameters", "modelsize", "paramcount", "ntotal"),
-    "D": ("tokens", "ntokens", "numtokens", "traintokens", "trainingtokens", "tokensseen", "datasetsize"),
-    "C": ("flops", "compute", "trainflops", "trainingflops", "totalflops", "flop"),
-    "loss": ("valloss", "evalloss", "testloss", "validationloss", "finalloss", "lossnats", "lmloss"),
-}
-"""Names without signs and in lower case, the likeliest first."""
-STATES = {"finished", "crashed", "failed", "killed", "running", "preempted", "scheduled", "pending"}
+STATE_COLUMNS = ("State", "state", "Status", "status")
+STATES = {"finished", "unfinished", "crashed", "failed", "killed", "running", "preempted", "scheduled"}
+STATES |= {"pending"}
 """What Weights & Biases and MLflow say of a run in the column `State` or `status`."""
 STEPS = ("step", "_step", "global_step", "Step", "steps", "iteration")
 OTHER_CONVENTIONS = tuple(name for name in (*N_CONVENTIONS, *C_CONVENTIONS) if name not in ("N", "C"))
@@ -75,8 +70,6 @@ STUDY_COLUMNS = (
     "warmup_tokens",
 )
 """Columns of our own run tables (`runs.Study.runs`) that a law's analysis knows what to do with."""
-LOSSES = (1e-9, 1e9)
-"""Beyond these a loss is not even another measure, and its powers leave the floating-point numbers."""
 SHOWN_COLUMNS = 12
 SHOWN_CELLS = 5
 
@@ -92,47 +85,52 @@ MOST_TOKENS_A_PARAMETER = 1e5
 FEWEST_RANKS = 10
 FEWEST_ROWS_ALONG = 4
 """Rows of one run, all of one size, that look like its learning curve."""
+AXES = {"N", "D", "C"}
 KINDS = {"N": "parameters", "D": "tokens", "C": "FLOPs"}
 
 
 def read_runs(
     source: str | Path | pd.DataFrame,
-    n: str = "N",
+    n: str | None = None,
     d: str | None = None,
     c: str | None = None,
-    loss: str = "loss",
+    loss: str | None = None,
     run: str | None = None,
     where: str | Sequence[str] | None = None,
     more: Mapping[str, str] | None = None,
-    keep: Keep = "all",
+    keep: Keep | None = None,
     loss_unit: LossUnit = "nats",
     bytes_per_token: float | None = None,
+    needs: Collection[str] | None = ("N", "D", "C"),
 ) -> pd.DataFrame:
-    """Read a table with one row a run.
+    """Read a table with one row a run, or a folder of runs.
 
     Counts may be written as people do: 1.3B, 125m, 1_000, "1,000". Rows without a finite loss, and those of
     runs that their `State` calls crashed or unfinished, are left out and named.
 
     Args:
-        source: a file (`table_files.read_cells`), or a DataFrame.
+        source: what a reader recognises (`readers`): a file, a folder of runs; or a DataFrame.
         n, d, c, loss, run: its columns of N (parameters), D (tokens), C (training FLOPs), loss and the
-            run's name. `d`, `c` and `run` are by default the columns D, C and run, if there
-            are any; a missing D is C/(6 N), or batch times steps; a missing C is 6 N D, a missing name is the
-            line number. A name may return: its rows are one training. Columns trunk, family, seed,
-            after_cooldown and stopped_early are kept (an early-stopped loss is a final one where D is
-            unique_tokens); those of `STUDY_COLUMNS` too, where they hold positive numbers; those
+            run's name. By default the columns N, D, C, loss and run; of what a tracker exported or logged,
+            those with their usual names. A missing D is C/(6 N), or batch times steps; a missing C is 6 N D,
+            a missing name is the line number. A name may return: its rows are one training. Columns trunk,
+            family, seed, after_cooldown and stopped_early are kept (an early-stopped loss is a final one
+            where D is unique_tokens); those of `STUDY_COLUMNS` too, where they hold positive numbers; those
             of `OTHER_CONVENTIONS` unless N or C come from a column of another name.
         where: keep only some rows: conditions (`row_conditions`), all of which must hold.
         more: further columns of positive numbers: their name in the table (unique_tokens, batch_tokens,
             steps, weight, ...), and in the file.
-        keep: of several rows of one run, all, the last (most steps or tokens) or the best (lowest loss).
+        keep: of several rows of one run, all, the last (most steps or tokens; none, where its loss is no
+            number) or the best (lowest loss). By default all rows of a table, the last of a folder's runs.
         loss_unit: of the column: nats per token, bits per token, bits per byte, or perplexity.
         bytes_per_token: of the tokenizer on the evaluated text; needed for bits per byte.
+        needs: which of N, D and C there must be; None takes what there is.
 
     Returns:
-        Columns run, trunk, family ("all" if absent), N, D, C, loss (nats per token); seed, after_cooldown
-        where the file has them; those of `more`; those that are kept. `attrs` has `name`, `notes`
-        (sentences: what was read in another unit, what was left out) and `left_out` (run and reason).
+        Columns run, trunk, family ("all" if absent), those of N, D and C that are known, loss (nats per
+        token); seed, after_cooldown where the file has them; those of `more`; those that are kept. `attrs`
+        has `name`, `notes` (sentences: what was read in another unit, what was left out), `left_out` (run and
+        reason) and `columns` (by argument, what was named or found by its usual name).
 
     Raises:
         InputError: whatever is wrong with the file or with the arguments.
@@ -140,31 +138,51 @@ def read_runs(
     import pandas as pd
 
     name = "the table" if isinstance(source, pd.DataFrame) else str(source)
-    cells = cells_of(source) if isinstance(source, pd.DataFrame) else read_cells(Path(source))
-    more, to_nats = dict(more or {}), _to_nats(loss_unit, bytes_per_token)
-    if cells.empty:
+    raw = source if isinstance(source, pd.DataFrame) else reader_of(Path(source)).read(Path(source))
+    about = {} if isinstance(source, pd.DataFrame) else raw.attrs
+    to_nats = _to_nats(loss_unit, bytes_per_token)
+    header = [str(column) for column in raw.columns]
+    if chart := why_no_runs(header):
+        raise InputError(f"{name}: {chart}")
+    if raw.empty:
         raise InputError(f"{name}: a header and no rows")
-    d, c = d or ("D" if "D" in cells else None), c or ("C" if "C" in cells else None)
-    run = run or ("run" if "run" in cells else None)
+    chosen = _chosen_columns(header, about, {"n": n, "d": d, "c": c, "loss": loss, "run": run}, more or {})
+    n, d, c, loss, run = (chosen.names.get(role) for role in ("n", "d", "c", "loss", "run"))
+    more, from_batches = chosen.more, chosen.from_batches
     numbers = {"N": n, "D": d, "C": c, "loss": loss, **more}
-    _check_columns(name, cells.columns.tolist(), {**numbers, "run": run})
-    from_batches = d is None and c is None and {"batch_tokens", "steps"} <= set(more)
-    if d is None and c is None and not from_batches:
-        raise InputError(
-            f"{name}: neither a column of D nor of C; name one; it has {_names(cells.columns.tolist())}"
-            + _suggestion(cells.columns.tolist(), ("D", "C"))
-        )
-    read_cell = partial(_number, name)
+    _check_columns(name, header, {**numbers, "run": run})
+    _check_needs(name, header, about, chosen, needs)
+    assert loss is not None
+    keep = keep or ("last" if about.get("along") else "all")
+    if keep not in KEEP:
+        raise InputError(f"keep is {keep!r}; there are {', '.join(KEEP)}")
+    if about.get("along"):
+        raw = _points(raw, loss)
+        cells = cells_of(raw).set_axis(raw.index, axis=0)
+    else:
+        cells = raw if about.get("lines") else cells_of(raw)
+    read_cell = partial(number, name)
     for condition in [where] if isinstance(where, str) else where or ():
         cells = satisfying(name, cells, condition, read_cell)
     names = cells[run] if run else pd.Series([f"row {line}" for line in cells.index], index=cells.index)
-    cells, left_out = _with_a_loss(name, cells, names, loss)
+    order = _order(cells, d)
+    cells, left_out = _with_a_loss(name, cells, names, loss, order if keep == "last" else None)
+    cells = _kept(cells, names, order if keep == "last" else _worth(cells[loss]), keep)
     table = _who(name, cells, run)
     bad: list[str] = []
     scaled: dict[str, str] = {}
     for role, column in numbers.items():
-        if column is not None:
-            table[role] = _positive(name, cells[column], role, bad, scaled)
+        if column is None:
+            continue
+        if about.get("along") and role in about["missing"] and (cells[column] == "").any():
+            of_runs = ", ".join(dict.fromkeys(names[cells.index[cells[column] == ""]]))
+            raise InputError(f"{name}: nothing says what {role} is of {of_runs}: {about['missing'][role]}")
+        of_role: list[str] = []
+        values = positive_numbers(name, cells[column], role, of_role, scaled)
+        if of_role and needs is not None and role in AXES - {*needs} and role.lower() not in chosen.named:
+            continue  # nobody asked for it
+        bad += of_role
+        table[role] = values
     if bad:
         hidden = f"; and {len(bad) - SHOWN_CELLS} more cells" if len(bad) > SHOWN_CELLS else ""
         raise InputError(f"{name}, " + "; ".join(bad[:SHOWN_CELLS]) + hidden)
@@ -175,16 +193,143 @@ def read_runs(
     _add_endings(name, table, cells, of_unique_tokens=d == "unique_tokens")
     known = [*STUDY_COLUMNS, *(OTHER_CONVENTIONS if n == "N" and c in (None, "C") else ())]
     for column in known:
-        if column in cells and column not in table and _all_positive(cells[column]):
+        if column in cells and column not in table and all_positive(cells[column]):
             table[column] = cells[column].astype(float)
-    table = _kept(name, table, cells, keep)
-    order = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", "after_cooldown", "stopped_early"]
-    order = list(dict.fromkeys([*order, *more, *known]))
-    runs = table[[column for column in order if column in table]].reset_index(drop=True)
-    notes = [f"{role} is written with a unit or separators: {example}." for role, example in scaled.items()]
-    notes += _of_loss_unit(loss, loss_unit) + _left_out_note(left_out)
-    runs.attrs = {"name": Path(name).name, "notes": tuple(notes), "left_out": tuple(left_out)}
+    left_out = [*about.get("left_out", ()), *dict.fromkeys(left_out)]
+    if keep != "all":
+        left_out = [(of, reason) for of, reason in left_out if of not in set(table["run"])]
+    columns = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", "after_cooldown", "stopped_early"]
+    columns = list(dict.fromkeys([*columns, *more, *known]))
+    runs = table[[column for column in columns if column in table]].reset_index(drop=True)
+    notes = [*about.get("notes", ()), *chosen.notes()]
+    notes += [f"{role} is written with a unit or separators: {example}." for role, example in scaled.items()]
+    notes += _of_loss_unit(loss, loss_unit) + _left_out_note(left_out, keep)
+    runs.attrs = {
+        "name": Path(name).name,
+        "notes": tuple(notes),
+        "left_out": tuple(left_out),
+        "columns": {**chosen.named, **chosen.found},
+    }
     return runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """Which column has which role.
+
+    Attributes:
+        names: by argument (n, d, c, loss, run), those that there are.
+        more: further columns, as `read_runs` takes them.
+        named: what the user named.
+        found: what was found by its usual name.
+    """
+
+    names: Mapping[str, str]
+    more: Mapping[str, str]
+    named: Mapping[str, str]
+    found: Mapping[str, str]
+
+    @property
+    def from_batches(self) -> bool:
+        """Whether D is batch times steps."""
+        return not {"d", "c"} & set(self.names) and {"batch_tokens", "steps"} <= set(self.more)
+
+    @property
+    def known(self) -> set[str]:
+        """Those of N, D and C that there are, or that follow from others."""
+        known = {role.upper() for role in ("n", "d", "c") if role in self.names}
+        known |= {"D"} if self.from_batches else set()
+        return known | {"D", "C"} if "N" in known and known & {"D", "C"} else known
+
+    def notes(self) -> list[str]:
+        """What was found by its usual name, and how to choose otherwise."""
+        if not self.found:
+            return []
+        what = {"n": "N", "d": "D", "c": "C", "loss": "the loss", "batch_tokens": "the tokens of a step"}
+        parts = [f"{what[role]} is {column}" for role, column in self.found.items() if role in what]
+        options = {"batch_tokens": "batch"}
+        flags = [f"--{options.get(role, role)}" for role in self.found if role in what]
+        return [f"By their usual names, {', '.join(parts)}; others by {', '.join(flags)}."] if parts else []
+
+
+def _chosen_columns(
+    header: Sequence[str],
+    about: Mapping[Any, Any],
+    named: Mapping[str, str | None],
+    more: Mapping[str, str],
+) -> _Columns:
+    """The columns that were named; else those of our own names; else, of a tracker's runs, of usual names."""
+    exported = run_column(header)
+    usual = exported is not None or bool(about.get("usual_names"))
+    names = {role: column for role, column in named.items() if column is not None}
+    given, found, more = dict(names), dict[str, str](), dict(more)
+    for role, own in (("n", "N"), ("d", "D"), ("c", "C"), ("loss", "loss"), ("run", "run")):
+        if role in names:
+            continue
+        if own in header and not (usual and role == "loss"):
+            names[role] = own
+        elif role == "run" and exported is not None:
+            names[role] = exported
+        elif usual and role != "run":
+            column = usual_column(header, own)
+            if column is not None and column not in names.values():
+                names[role] = found[role] = column
+    if usual and not {"d", "c"} & set(names) and not {"batch_tokens", "steps"} & set(more):
+        batch = usual_column(header, "batch_tokens")
+        step = next((column for column in STEPS if column in header), None)
+        if batch and step:
+            more |= {"batch_tokens": batch, "steps": step}
+            found["batch_tokens"] = batch
+    return _Columns(names=names, more=more, named=given, found=found)
+
+
+def _check_needs(
+    name: str, header: list[str], about: Mapping[Any, Any], chosen: _Columns, needs: Collection[str] | None
+) -> None:
+    """Raises InputError where a column is missing: what it is, and what to do."""
+    missing = about.get("missing", {})
+    columns = {role.upper() if role in "ndc" else role: column for role, column in chosen.names.items()}
+
+    def absent(role: str) -> InputError:
+        if role in missing:
+            what = "which tag is the loss" if role == "loss" else f"what {role} is"
+            return InputError(f"{name}: nothing says {what}: {missing[role]}; there are {_names(header)}")
+        what = ROLES.get(role, role)
+        twins = [each for each in header if each.lower() == role.lower()]
+        hint = f"; is it {twins[0]!r}? name it on the command line" if twins else ""
+        roles = [each for each in ("N", "D", "C", "loss") if each not in columns]
+        hint = hint or _suggestion(header, roles)
+        return InputError(f"{name}: no column {role!r} for {what}; it has {_names(header)}{hint}")
+
+    if needs is None:  # a size that is there under another name was hardly left out on purpose
+        needs = ("N",) if _suggestion(header, ("N",)) else ()
+    if "N" in needs and "N" not in columns:
+        raise absent("N")
+    if "loss" not in columns:
+        raise absent("loss")
+    if not set(needs) <= chosen.known or not chosen.known:
+        if "D" in missing:
+            raise absent("D")
+        lacking = [role for role in ("D", "C") if role in needs and role not in chosen.known] or ["D", "C"]
+        what = "neither a column of D nor of C" if len(lacking) == 2 else f"no column of {lacking[0]}"
+        raise InputError(
+            f"{name}: {what}; name one; it has {_names(header)}" + _suggestion(header, ("D", "C"))
+        )
+
+
+def _points(raw: pd.DataFrame, loss: str) -> pd.DataFrame:
+    """Of points along runs those with a loss, their other cells those that were logged last.
+
+    Args:
+        raw: columns run, step, loss and others; rows of one run in order.
+    """
+    others = [column for column in raw.columns if column not in ("run", "step", loss)]
+    filled = raw.replace("", None)
+    filled[others] = filled.groupby("run", sort=False)[others].ffill()
+    measured = filled[filled[loss].notna()] if loss in filled else filled
+    without = ~filled["run"].isin(set(measured["run"]))
+    last = filled[without].drop_duplicates("run", keep="last")
+    return pd.concat([measured, last]) if len(last) else measured
 
 
 def left_out_of_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -209,34 +354,23 @@ def doubts(runs: pd.DataFrame) -> list[str]:
             f"No loss is above {loss.max():.2g} nats per token: are these error rates, or losses per byte?"
         )
     # NaN, and no sentence, where one of the two never varies.
-    if len(runs) >= FEWEST_RANKS and runs[["C", "loss"]].corr(method="spearman").to_numpy()[0, 1] > 0.5:
-        sentences.append("The loss grows with compute: is it an accuracy, or another measure to maximise?")
+    rank = next(name for name in ("C", "D", "N") if name in runs)
+    if len(runs) >= FEWEST_RANKS and runs[[rank, "loss"]].corr(method="spearman").to_numpy()[0, 1] > 0.5:
+        what = "compute" if rank == "C" else rank
+        sentences.append(f"The loss grows with {what}: is it an accuracy, or another measure to maximise?")
     for name, unit in KINDS.items():
-        values = runs[name].to_numpy(dtype=np.float64)
-        if values.min() < 1:
-            sentences.append(f"{name} is below one ({values.min():.3g}): is it counted in {unit}?")
-    D = runs["D"].to_numpy(dtype=np.float64)
-    if 1 <= D.max() < FEWEST_TOKENS:
-        sentences.append(
-            f"D reaches {D.max():.4g} only: is it counted in tokens, or in millions or billions?"
-        )
-    per_parameter = float(np.median(D / runs["N"].to_numpy(dtype=np.float64)))
-    if per_parameter > MOST_TOKENS_A_PARAMETER:
-        sentences.append(f"D is {per_parameter:.3g} times N in the middle run: is N counted in parameters?")
-    six_N_D = (
-        FLOPS_PER_PARAMETER_TOKEN * runs["N"].to_numpy(dtype=np.float64) * runs["D"].to_numpy(np.float64)
-    )
-    ratios = np.exp(np.log(runs["C"].to_numpy(dtype=np.float64)) - np.log(six_N_D))
-    ratio = float(np.exp(np.median(np.log(ratios))))
-    off = np.abs(np.log(ratios / ratio))
-    if not 1 / COMPUTE_RATIO < ratio < COMPUTE_RATIO:
-        sentences.append(f"C is {ratio:.3g} times 6 N D in the middle run: are the units FLOPs and tokens?")
-    elif off.max() > np.log(COMPUTE_RATIO):
-        worst = runs.iloc[int(off.argmax())]
-        sentences.append(
-            f"C is {ratios.min():.3g} to {ratios.max():.3g} times 6 N D, farthest from the others in "
-            f"{worst.get('run', 'one row')}: are N, D and C of the same run?"
-        )
+        if name in runs and (least := runs[name].min()) < 1:
+            sentences.append(f"{name} is below one ({least:.3g}): is it counted in {unit}?")
+    if "D" in runs and 1 <= (most := runs["D"].max()) < FEWEST_TOKENS:
+        sentences.append(f"D reaches {most:.4g} only: is it counted in tokens, or in millions or billions?")
+    if {"N", "D"} <= {*runs.columns}:
+        per_parameter = float(np.median(runs["D"] / runs["N"]))
+        if per_parameter > MOST_TOKENS_A_PARAMETER:
+            sentences.append(
+                f"D is {per_parameter:.3g} times N in the middle run: is N counted in parameters?"
+            )
+    if {*AXES} <= {*runs.columns}:
+        sentences += _of_compute(runs)
     by_family = runs.groupby("family")[recipe_columns(runs)].nunique().max()
     if mixed := sorted(by_family[by_family > 1].index):
         sentences.append(
@@ -244,15 +378,34 @@ def doubts(runs: pd.DataFrame) -> list[str]:
         )
     if along := _rows_along_runs(runs):
         sentences.append(along)
-    if n_copies := int(runs.duplicated(["family", "N", "D", "C", "loss"]).sum()):
+    axes = [name for name in ("N", "D", "C") if name in runs]
+    if n_copies := int(runs.duplicated(["family", *axes, "loss"]).sum()):
         rows = "row repeats" if n_copies == 1 else "rows repeat"
-        sentences.append(f"{n_copies} {rows} the N, D, C and loss of another: copies count as measurements.")
+        same = f"{', '.join(axes)} and loss"
+        sentences.append(f"{n_copies} {rows} the {same} of another: copies count as measurements.")
     return sentences
+
+
+def _of_compute(runs: pd.DataFrame) -> list[str]:
+    """A sentence, where C is not what 6 N D says."""
+    N, D, C = (runs[name].to_numpy(dtype=np.float64) for name in ("N", "D", "C"))
+    ratios = np.exp(np.log(C) - np.log(FLOPS_PER_PARAMETER_TOKEN * N * D))
+    ratio = float(np.exp(np.median(np.log(ratios))))
+    off = np.abs(np.log(ratios / ratio))
+    if not 1 / COMPUTE_RATIO < ratio < COMPUTE_RATIO:
+        return [f"C is {ratio:.3g} times 6 N D in the middle run: are the units FLOPs and tokens?"]
+    if off.max() > np.log(COMPUTE_RATIO):
+        worst = runs.iloc[int(off.argmax())]
+        return [
+            f"C is {ratios.min():.3g} to {ratios.max():.3g} times 6 N D, farthest from the others in "
+            f"{worst.get('run', 'one row')}: are N, D and C of the same run?"
+        ]
+    return []
 
 
 def _rows_along_runs(runs: pd.DataFrame) -> str:
     """A sentence, where the rows of a run look like its learning curve: one size, ever more tokens."""
-    if "run" not in runs or "after_cooldown" in runs:
+    if not {"run", "N", "D"} <= {*runs.columns} or "after_cooldown" in runs:
         return ""
     of_run = runs.groupby("run").agg(rows=("D", "size"), sizes=("N", "nunique"), tokens=("D", "nunique"))
     along = of_run[(of_run["rows"] >= FEWEST_ROWS_ALONG) & (of_run["sizes"] == 1)]
@@ -283,7 +436,7 @@ def _of_loss_unit(column: str, unit: LossUnit) -> list[str]:
     """What was done to the loss, or what its name says against nats per token."""
     if unit != "nats":
         return [f"The loss was read in {unit} and is in nats per token here."]
-    name = _normal(column)
+    name = normal(column)
     for sign, of in (("bpb", "bits/byte"), ("bitsperbyte", "bits/byte"), ("bits", "bits"), ("bpt", "bits")):
         if sign in name:
             return [f"The column {column} sounds like a loss in {of}: if it is, say --loss-unit {of}."]
@@ -293,55 +446,77 @@ def _of_loss_unit(column: str, unit: LossUnit) -> list[str]:
 
 
 def _with_a_loss(
-    name: str, cells: pd.DataFrame, names: pd.Series[str], loss: str
+    name: str, cells: pd.DataFrame, names: pd.Series[str], loss: str, order: pd.Series[float] | None
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """The rows that can be fitted, and run and reason of the others."""
+    """The rows that can be fitted, and run and reason of the others.
+
+    Args:
+        order: of the rows of a run, where the last alone counts: a run that ended without a number is no run
+            of its last number.
+    """
     reasons = {}
-    state = next((column for column in ("State", "state", "status") if column in cells), None)
+    state = next((column for column in STATE_COLUMNS if column in cells), None)
     if state is not None and set(cells[state].str.lower()) <= STATES:
         for line, cell in cells[state].items():
             if cell.lower() != "finished":
                 reasons[line] = f"its {state} is {cell}"
+    measured = cells[[not is_missing(cell) for cell in cells[loss]]]
+    if order is not None and len(measured):
+        for line in order[measured.index].groupby(names).idxmax():
+            if not is_finite(cell := measured[loss][line]):
+                reasons |= {
+                    other: f"its last loss is {cell}"
+                    for other in names.index[names == names[line]]
+                    if other not in reasons
+                }
     for line, cell in cells[loss].items():
-        if cell.lower() in MISSING or NOT_FINITE.fullmatch(cell) or _is_infinite(cell):
+        if not is_finite(cell):
             reasons.setdefault(line, "no finite loss")
     kept = cells[[line not in reasons for line in cells.index]]
     if kept.empty:
-        first = next(iter(reasons.values()))
-        raise InputError(f"{name}: no row is left: {first} in row {next(iter(reasons))}, column {loss!r}")
+        line, reason = next(iter(reasons.items()))
+        raise InputError(f"{name}: no row is left: {reason} in {place(line)}, column {loss!r}")
     of_line = dict(names.items())
     return kept, [(str(of_line[line]), reason) for line, reason in reasons.items()]
 
 
-def _is_infinite(cell: str) -> bool:
-    return bool(NUMBER.fullmatch(cell)) and math.isinf(float(cell))
-
-
-def _left_out_note(left_out: Sequence[tuple[str, str]]) -> list[str]:
+def _left_out_note(left_out: Sequence[tuple[str, str]], keep: Keep) -> list[str]:
     if not left_out:
         return []
-    shown = "; ".join(f"{_short(run, quote=False)}: {reason}" for run, reason in left_out[:SHOWN_CELLS])
-    rows = "1 row was" if len(left_out) == 1 else f"{len(left_out)} rows were"
+    shown = "; ".join(f"{short(run, quote=False)}: {reason}" for run, reason in left_out[:SHOWN_CELLS])
+    what = "row" if keep == "all" else "run"
+    rows = f"1 {what} was" if len(left_out) == 1 else f"{len(left_out)} {what}s were"
     return [f"{rows} left out ({shown}{'; ...' if len(left_out) > SHOWN_CELLS else ''})."]
 
 
-def _kept(name: str, table: pd.DataFrame, cells: pd.DataFrame, keep: Keep) -> pd.DataFrame:
-    """One row a run, or all."""
-    if keep not in KEEP:
-        raise InputError(f"keep is {keep!r}; there are {', '.join(KEEP)}")
+def _kept(cells: pd.DataFrame, names: pd.Series[str], by: pd.Series[float], keep: Keep) -> pd.DataFrame:
+    """One row a run, or all.
+
+    Args:
+        by: what the row that is kept has most of.
+    """
     if keep == "all":
-        return table
-    if keep == "best":
-        order = -table["loss"]
-    else:
-        steps = next((column for column in STEPS if column in cells and _all_numbers(cells[column])), None)
-        order = cells[steps].astype(float) if steps else table["D"]
-    last = order.groupby(table["run"]).idxmax()
-    return table.loc[sorted(last)]
+        return cells
+    chosen = set(by[cells.index].groupby(names[cells.index]).idxmax())
+    return cells[[line in chosen for line in cells.index]]
 
 
-def _all_numbers(cells: pd.Series[str]) -> bool:
-    return all(NUMBER.fullmatch(cell) for cell in cells)
+def _worth(losses: pd.Series[str]) -> pd.Series[float]:
+    """The lower a loss, the more; what is no number is kept, so that it is said."""
+    return losses.map(lambda cell: -float(cell) if NUMBER.fullmatch(cell) else math.inf)
+
+
+def _order(cells: pd.DataFrame, d: str | None) -> pd.Series[float]:
+    """Where each row stands in its run: by steps or tokens, or as the table has them."""
+    import pandas as pd
+
+    for column in (*STEPS, d):
+        if column in cells and all(NUMBER.fullmatch(cell) for cell in cells[column]):
+            return cells[column].astype(float)
+    counts = [counted(cell) for cell in cells[d]] if d in cells else [None]
+    if None not in counts:
+        return pd.Series(counts, index=cells.index, dtype=float)
+    return pd.Series(range(len(cells)), index=cells.index, dtype=float)
 
 
 def _who(name: str, cells: pd.DataFrame, run: str | None) -> pd.DataFrame:
@@ -355,18 +530,19 @@ def _who(name: str, cells: pd.DataFrame, run: str | None) -> pd.DataFrame:
 
 
 def _add_missing(name: str, table: pd.DataFrame, from_batches: bool) -> None:
-    """D and C where the file has none; both are checked."""
+    """D and C where the file has none and they follow; both are checked."""
     if from_batches:
         table["D"] = table["batch_tokens"] * table["steps"]
-    elif "D" not in table:
-        table["D"] = table["C"] / (FLOPS_PER_PARAMETER_TOKEN * table["N"])
-    if "C" not in table:
-        table["C"] = table["D"] * (FLOPS_PER_PARAMETER_TOKEN * table["N"])
+    if "N" in table:
+        if "D" not in table and "C" in table:
+            table["D"] = table["C"] / (FLOPS_PER_PARAMETER_TOKEN * table["N"])
+        if "C" not in table and "D" in table:
+            table["C"] = table["D"] * (FLOPS_PER_PARAMETER_TOKEN * table["N"])
     for role, formula in (("D", "D = B S" if from_batches else "D = C/(6 N)"), ("C", "C = 6 N D")):
-        for line, value in table[role].items():
+        for line, value in table[role].items() if role in table else ():
             if not 0 < value < math.inf:
                 raise InputError(
-                    f"{name}, row {line}: {formula} is {value:g}; check the units of its columns"
+                    f"{name}, {place(line)}: {formula} is {value:g}; check the units of its columns"
                 )
 
 
@@ -378,7 +554,7 @@ def _add_endings(name: str, table: pd.DataFrame, cells: pd.DataFrame, of_unique_
     """
     for column in ("after_cooldown", "stopped_early"):
         if column in cells:
-            table[column] = [_truth(name, line, column, cell) for line, cell in cells[column].items()]
+            table[column] = [truth(name, line, column, cell) for line, cell in cells[column].items()]
     if of_unique_tokens and {"after_cooldown", "stopped_early"} <= set(table):
         table["after_cooldown"] |= table.pop("stopped_early")
 
@@ -404,95 +580,11 @@ def _check_columns(name: str, header: list[str], columns: Mapping[str, str | Non
         roles[column] = what
 
 
-def _number(name: str, line: Any, column: str, cell: str, *, count: bool = True) -> float:
-    """The cell as a number, NaN and infinities included; one of a count may have a unit."""
-    if NUMBER.fullmatch(cell) or NOT_FINITE.fullmatch(cell):
-        return float(cell)
-    if count and (value := counted(cell)) is not None:
-        return value
-    raise InputError(f"{name}, row {line}, column {column!r}: {_no_number(cell)}")
-
-
-def counted(cell: str) -> float | None:
-    """A count as people write it: 1.3B, 125m, 1_000, 1,000; None where it is something else."""
-    match = COUNT.fullmatch(cell)
-    if match is None:
-        return None
-    return float(re.sub("[^0-9.eE+-]", "", match["number"])) * SCALES[match["scale"].lower()]
-
-
-def _no_number(cell: str) -> str:
-    if not cell:
-        return "empty"
-    if THOUSANDS.fullmatch(cell):
-        return f"{_short(cell)} has thousands separators or a decimal comma; write 1234.5"
-    if DECIMAL_COMMA.fullmatch(cell):
-        return f"{_short(cell)} has a decimal comma; use a point"
-    if WITH_UNIT.fullmatch(cell):
-        return f"{_short(cell)} has a unit; write the number alone, as in 1.25e8"
-    return f"{_short(cell)} is not a number"
-
-
-def _positive(
-    name: str, cells: pd.Series[str], role: str, bad: list[str], scaled: dict[str, str]
-) -> list[float]:
-    """The cells of a column as numbers, each finite and positive; losses within reason.
-
-    Args:
-        bad: gains a sentence for every cell that is none; its number is NaN.
-        scaled: gains an example for a column of counts that are not written as plain numbers.
-    """
-    numbers = []
-    for line, cell in cells.items():
-        value = math.nan
-        where = f"row {line}, column {cells.name!r}"
-        try:
-            value = _number(name, line, str(cells.name), cell, count=role not in ("loss", "weight"))
-        except InputError:
-            bad.append(f"{where}: {_no_number(cell)}")
-            numbers.append(value)
-            continue
-        shown = _short(cell, quote=False)
-        if not (math.isfinite(value) and value > 0):
-            bad.append(
-                f"{where}: {shown} is not a finite positive number; drop the row, or leave it out with"
-                " `where`"
-            )
-        elif role == "loss" and not LOSSES[0] <= value <= LOSSES[1]:
-            bad.append(f"{where}: {shown} is no loss in nats per token, nor a perplexity")
-        elif not NUMBER.fullmatch(cell):
-            scaled.setdefault(role, f"{cell} is {value:.6g}")
-        numbers.append(value)
-    return numbers
-
-
-def _all_positive(cells: pd.Series) -> bool:
-    return all(NUMBER.fullmatch(cell) and 0 < float(cell) < math.inf for cell in cells)
-
-
-def _truth(name: str, line: Any, column: str, cell: str) -> bool:
-    truths = {"true": True, "1": True, "false": False, "0": False}
-    if cell.lower() not in truths:
-        where = f"{name}, row {line}, column {column!r}"
-        raise InputError(f"{where}: {_short(cell)} is neither True nor False")
-    return truths[cell.lower()]
-
-
 def _suggestion(header: Sequence[str], roles: Sequence[str]) -> str:
     """The options to type, where the names of the columns are obvious."""
-    found = {}
-    for role in roles:
-        usual = {_normal(column): column for column in reversed(header)}
-        wanted = (role.lower(), *USUAL_NAMES.get(role, ()))
-        column = next((usual[each] for each in wanted if each in usual), None)
-        if column is not None and column != role:
-            found[role] = column
+    found = {role: column for role in roles if (column := usual_column(header, role)) not in (None, role)}
     options = " ".join(f"--{role.lower()} {_quoted(column)}" for role, column in found.items())
     return f"; try {options}" if options else ""
-
-
-def _normal(column: str) -> str:
-    return re.sub("[^a-z0-9]", "", column.lower())
 
 
 def _quoted(column: str) -> str:
@@ -503,9 +595,3 @@ def _names(header: Sequence[str]) -> str:
     """The columns for a message of one line."""
     shown = ", ".join(" ".join(column.split())[:SHOWN_CHARACTERS] for column in header[:SHOWN_COLUMNS])
     return shown + (f" and {len(header) - SHOWN_COLUMNS} more" if len(header) > SHOWN_COLUMNS else "")
-
-
-def _short(cell: str, quote: bool = True) -> str:
-    """A cell for a message of one line."""
-    shown = cell if len(cell) <= SHOWN_CHARACTERS else cell[: SHOWN_CHARACTERS - 3] + "..."
-    return repr(shown) if quote else shown

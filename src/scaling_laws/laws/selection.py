@@ -5,6 +5,7 @@ Tables have the columns run, trunk, family, N, D, C, loss; N and C in the conven
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,9 @@ LeftOut = dict[str, Any]
 """run, status, reason."""
 
 
-def usable_runs(runs: pd.DataFrame, *, n: str = "N", c: str = "C") -> tuple[pd.DataFrame, list[LeftOut]]:
+def usable_runs(
+    runs: pd.DataFrame, *, n: str = "N", c: str = "C", needs: Collection[str] = ("N", "D", "C")
+) -> tuple[pd.DataFrame, list[LeftOut]]:
     """The runs whose final loss may enter a law, with N and C from the columns `n` and `c`; and the others.
 
     Left out: losses taken before the learning rate came down; those of runs that were stopped early (their D
@@ -41,16 +44,22 @@ def usable_runs(runs: pd.DataFrame, *, n: str = "N", c: str = "C") -> tuple[pd.D
     was trained with several learning rates, all but the rate of the lowest mean loss. The learning rate is a
     nuisance: the law is of runs that got it right.
 
+    Args:
+        n, c: the columns that count as N and C.
+        needs: which of N, D and C there must be.
+
     Raises:
         InputError: there are no runs, a column is missing, or a value is not a finite positive number.
     """
     if runs.empty:
         raise InputError("the run table is empty: no run is complete")
-    for column in ("run", "trunk", "family", n, "D", c, "loss"):
+    axes = {"N": n, "D": "D", "C": c}
+    for column in ("run", "trunk", "family", *(axes[name] for name in axes if name in needs), "loss"):
         if column not in runs.columns:
             raise InputError(f"the run table has no column {column!r}; it has {', '.join(runs.columns)}")
-    table = runs.assign(N=runs[n].astype(float), D=runs["D"].astype(float), C=runs[c].astype(float))
-    for column in ("N", "D", "C", "loss"):
+    axes = {name: column for name, column in axes.items() if column in runs.columns}
+    table = runs.assign(**{name: runs[column].astype(float) for name, column in axes.items()})
+    for column in (*axes, "loss"):
         values = table[column].to_numpy(dtype=np.float64)
         if len(bad := np.flatnonzero(~(np.isfinite(values) & (values > 0)))):
             raise InputError(
@@ -79,7 +88,8 @@ def usable_runs(runs: pd.DataFrame, *, n: str = "N", c: str = "C") -> tuple[pd.D
 
 
 def _has_best_learning_rate(table: pd.DataFrame) -> pd.Series[bool]:
-    recipe = ["family", "N", "D"]
+    recipe = [column for column in ("family", "N", "D", "C") if column in table]
+    recipe = recipe[:3]  # C follows from N and D, where they are known
     mean_loss = table.groupby([*recipe, "learning_rate"], dropna=False)["loss"].transform("mean")
     lowest = mean_loss.groupby([table[column] for column in recipe]).transform("min")
     return mean_loss <= lowest

@@ -52,6 +52,14 @@ def more_variables(form: str) -> tuple[str, ...]:
     return tuple(name for name in FORMS[form].variables if name in COLUMNS.keys() - {"N", "D", "C"})
 
 
+def axes_of(forms: Iterable[str]) -> set[str]:
+    """Which of N, D and C there must be for the forms; a law of time converts between them."""
+    found: set[str] = set()
+    for form in forms:
+        found |= {"N", "D", "C"} if form in (*SCANNED, "position") else {*FORMS[form].variables}
+    return found & {"N", "D", "C"}
+
+
 def check_form(form: str) -> None:
     """Raises InputError unless there is such a form."""
     if form not in FORMS:
@@ -89,7 +97,7 @@ def fit_forms(
     for form in forms:
         check_form(form)
         _check_columns(form, runs, positions)
-    usable, unusable = usable_runs(runs, n=settings.n, c=settings.c)
+    usable, unusable = usable_runs(runs, n=settings.n, c=settings.c, needs=axes_of(forms))
     noise = seed_noise(usable)
     by_family = []
     for family in sorted(usable["family"].unique()):
@@ -104,7 +112,7 @@ def fit_forms(
         study=name,
         conventions=Conventions(N=settings.n, C=settings.c, loss="loss"),
         by_family=tuple(by_family),
-        positions=position_fits(usable, losses, settings),
+        positions=position_fits(usable, losses, settings) if losses else (),
         noise=noise,
         late_positions=LatePositions(reason="only chosen forms were fitted"),
         left_out=left_out_of(left_out, unusable),
@@ -122,7 +130,7 @@ def _check_columns(form: str, runs: pd.DataFrame, positions: pd.DataFrame | None
                 " row a run does not have: fit a study's folder"
             )
         return
-    _require_columns(form, more_variables(form), runs)
+    require_columns(FORMS[form], runs, of=more_variables(form))
 
 
 def rows_of(form: type[Law], runs: pd.DataFrame) -> Rows:
@@ -131,15 +139,16 @@ def rows_of(form: type[Law], runs: pd.DataFrame) -> Rows:
     Raises:
         InputError: a column is missing, or a value is not finite and positive.
     """
-    _require_columns(form.form, form.variables, runs)
+    require_columns(form, runs)
     values = {name: runs[COLUMNS.get(name, name)] for name in form.variables}
     return make_rows(values, runs["loss"], runs["trunk"])
 
 
-def _require_columns(form: str, variables: Iterable[str], runs: pd.DataFrame) -> None:
-    for variable in variables:
+def require_columns(form: type[Law], runs: pd.DataFrame, of: Iterable[str] | None = None) -> None:
+    """Raises InputError where a variable of the form, or one of those given, is no column of the runs."""
+    for variable in form.variables if of is None else of:
         if (column := COLUMNS.get(variable, variable)) not in runs.columns:
-            raise InputError(f"the form {form} needs {variable}: the runs have no column {column!r}")
+            raise InputError(f"the form {form.form} needs {variable}: the runs have no column {column!r}")
 
 
 def _fits(

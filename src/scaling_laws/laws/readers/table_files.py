@@ -1,6 +1,6 @@
 """A file of rows as a table of text: CSV and its kin, JSON lines, Parquet, Excel; gzip around any text.
 
-Nothing is guessed in a cell: what it means is for `run_tables` to say. Row numbers are line numbers of the
+Nothing is guessed in a cell: what it means is for `cells` to say. Row numbers are line numbers of the
 file where it has lines; the header is line 1.
 """
 
@@ -34,6 +34,18 @@ BINARY = {b"PAR1": "parquet", b"PK\x03\x04": "excel"}
 """First bytes of formats that hold no text."""
 PACKAGES = {"parquet": "pyarrow", "excel": "openpyxl"}
 SHOWN_CHARACTERS = 40
+
+
+class TableReader:
+    """Reads any file as a table; the index is the line."""
+
+    def recognises(self, path: Path) -> bool:
+        return not path.is_dir()
+
+    def read(self, path: Path) -> pd.DataFrame:
+        cells = read_cells(path)
+        cells.attrs = {"lines": True}
+        return cells
 
 
 def read_cells(path: Path) -> pd.DataFrame:
