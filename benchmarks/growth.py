@@ -171,9 +171,9 @@ def _layers(size: int, folder: Path) -> Callable[[], object]:
 def _step(*, n_layer: int, n_ctx: int, windows: int) -> Callable[[], object]:
     import torch
 
+    from scaling_laws.models.optimizer_parts import make_optimizer
     from scaling_laws.models.transformer import Transformer
     from scaling_laws.training.loss import mean_loss
-    from scaling_laws.training.optim import make_optimizer
     from scaling_laws.training.run import reuse_freed_memory, use_one_thread
 
     use_one_thread()

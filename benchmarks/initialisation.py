@@ -16,9 +16,9 @@ from torch.nn import functional
 from scaling_laws.data.batches import held_out_windows, training_batch
 from scaling_laws.data.tokens import TokenCorpus, open_corpus
 from scaling_laws.models.lstm import LSTM
+from scaling_laws.models.optimizer_parts import make_optimizer
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.study.schedule import Schedule
-from scaling_laws.training.optim import make_optimizer
 
 N_CTX, BATCH_SEQUENCES, STEPS = 128, 16, 256
 Change = Callable[[torch.nn.Module], None]

@@ -35,13 +35,14 @@ from turns import Steps, Turns, quartiles_tokens_per_s
 from scaling_laws.data.batches import training_batch
 from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
+from scaling_laws.models.optimizer_parts import make_optimizer
 from scaling_laws.models.own import load_class
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import read_record, write_atomically
 from scaling_laws.sweeps.plan.networks import CLASS_PATHS
+from scaling_laws.training.gradients import clip_gradients, gradient_norm
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.loss import mean_loss
-from scaling_laws.training.optim import clip_gradients, gradient_norm, make_optimizer
 from scaling_laws.training.run import reuse_freed_memory, train_trunk, use_one_thread
 
 ROOT = Path(__file__).parents[1]

@@ -37,7 +37,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "training.position_figure": (set(), {"numpy", "matplotlib"}),
     "sweeps.plan.networks": (
         {"sweeps.plan.sweep_file", "models.families", "models.memory", "models.precision", "models.own"}
-        | {"study"},
+        | {"models.optimizers", "models.optimizer_parts", "study"},
         set(),
     ),
     "sweeps.plan.reference": (
@@ -45,7 +45,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "sweeps.plan.timings": (
-        {"sweeps.plan.networks", "sweeps.run.forks", "training.step_time", "training.run", "study"},
+        {"sweeps.plan.networks", "sweeps.run.forks", "training.step_time", "training.run", "study"}
+        | {"models.optimizers"},
         set(),
     ),
     "sweeps.plan": (
@@ -55,6 +56,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             "models.families",
             "models.memory",
             "models.optimizers",
+            "models.precision",
             "laws",
             "data",
             "study",
@@ -70,7 +72,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "sweeps.run.engines": ({"sweeps.run", "sweeps.plan", "study"}, {"yaml", "ray"}),
     "sweeps.run": ({"sweeps.run", "sweeps.plan", "study"}, {"rich"}),
     "sweeps.search": (
-        {"sweeps", "laws", "data", "models.solver", "study"},
+        {"sweeps", "laws", "data", "models.solver", "models.optimizers", "study"},
         {"optuna", "sqlalchemy", "numpy", "scipy"},
     ),
     "sweeps": (set(), set()),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scaling_laws.api.analysis import Analysis, analyse, load_study, plot_isoflops
+    from scaling_laws.api.column_comparison import ColumnComparison, compare
     from scaling_laws.api.one_law import LawFit, fit, plot_fit, read_runs
     from scaling_laws.api.planned import plan
     from scaling_laws.laws.forms.joint import JointLaw
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0.dev0"
 _OWNERS = {
     "Analysis": "scaling_laws.api.analysis",
+    "ColumnComparison": "scaling_laws.api.column_comparison",
     "InputError": "scaling_laws.study.errors",
     "JointLaw": "scaling_laws.laws.forms.joint",
     "LawFit": "scaling_laws.api.one_law",
@@ -33,6 +35,7 @@ _OWNERS = {
     "SumOfPowers": "scaling_laws.laws.forms.terms",
     "Term": "scaling_laws.laws.forms.terms",
     "analyse": "scaling_laws.api.analysis",
+    "compare": "scaling_laws.api.column_comparison",
     "fit": "scaling_laws.api.one_law",
     "load_study": "scaling_laws.api.analysis",
     "plan": "scaling_laws.api.planned",
@@ -44,6 +47,7 @@ _OWNERS = {
 }
 __all__ = [
     "Analysis",
+    "ColumnComparison",
     "InputError",
     "JointLaw",
     "LawFit",
@@ -51,6 +55,7 @@ __all__ = [
     "SumOfPowers",
     "Term",
     "analyse",
+    "compare",
     "fit",
     "load_study",
     "plan",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from typing import get_args
 
 import pytest
 import torch
@@ -11,11 +10,11 @@ from torch import nn
 
 from scaling_laws.models.families import FAMILIES, LABELS, Family, family_named
 from scaling_laws.models.memory import memory_of
-from scaling_laws.models.optimizers import OPTIMIZERS, OptimizerName, optimizer_named
+from scaling_laws.models.optimizer_parts import BUILT, make_optimizer
+from scaling_laws.models.optimizers import OPTIMIZERS, optimizer_named
 from scaling_laws.report.style import families_of, family_name
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.sweep_file import Ladder
-from scaling_laws.training.optim import BUILT, make_optimizer
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -43,7 +42,7 @@ def test_labels_and_order() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimiser_keeps_what_is_counted(name: OptimizerName) -> None:
+def test_an_optimiser_keeps_what_is_counted(name: str) -> None:
     layer = nn.Linear(5, 3)
     optimizer = make_optimizer(
         name, layer, learning_rate=0.1, betas=(0.9, 0.9), weight_decay=0.0, fused=False
@@ -59,7 +58,7 @@ def test_an_optimiser_keeps_what_is_counted(name: OptimizerName) -> None:
 
 def test_an_unknown_optimiser_is_refused() -> None:
     """64 x 64 of Muon were once counted as Adafactor's 516 bytes."""
-    with pytest.raises(InputError, match=r"optimizer 'muon': is none of adamw, adafactor"):
+    with pytest.raises(InputError, match=r"'muon': is none of adamw, adafactor; any other is named by"):
         memory_of([(64, 64)], activations=0, loss=0, precision="32-true", optimizer="muon")
-    assert OPTIMIZERS.keys() == BUILT.keys() == set(get_args(OptimizerName))
+    assert OPTIMIZERS.keys() == BUILT.keys()
     assert optimizer_named("adafactor").state_bytes((64, 64), 4) == 516

@@ -14,12 +14,12 @@ from scaling_laws.models.families import NetworkConfig
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.lstm_config import LSTMConfig
 from scaling_laws.models.memory import CHUNK_BYTES, loss_bytes, training_memory
+from scaling_laws.models.optimizer_parts import make_optimizer
 from scaling_laws.models.own import count_own, kept_bytes
 from scaling_laws.models.precision import LONGEST_SQUARE, PRECISIONS
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.training.loss import _MeanLoss
-from scaling_laws.training.optim import make_optimizer
 
 N_VOCAB, N_CTX, WINDOWS = 37, 64, 4
 TYPES = {"bf16-true": torch.bfloat16, "64-true": torch.float64}

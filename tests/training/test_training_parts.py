@@ -12,13 +12,13 @@ from torch import nn
 
 from scaling_laws.data.batches import training_batch
 from scaling_laws.data.tokens import TokenCorpus
+from scaling_laws.models.optimizer_parts import make_optimizer
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.schedule import Schedule, evaluation_steps
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
-from scaling_laws.training.optim import make_optimizer
 
 
 def test_schedule_is_warmup_constant_and_one_minus_square_root() -> None:

@@ -73,6 +73,14 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
         "--delta", type=float, default=DEFAULT_DELTA, help="delta of the Huber loss (default: 0.001)"
     )
     parser.add_argument("--bootstrap", type=int, default=DEFAULT_RESAMPLES, help="resamples (default: 400)")
+    parser.add_argument(
+        "--compare",
+        metavar="COLUMN",
+        help="instead: what each value of a column (optimizer, weight_decay, ...) is worth in compute",
+    )
+    parser.add_argument(
+        "--reference", metavar="VALUE", help="of --compare: the value that the others are measured in"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing")
 
 
@@ -111,6 +119,9 @@ def laws(options: argparse.Namespace) -> None:
 
     is_study = _is_study(options.runs)
     _check_options(options, is_study)
+    if options.compare is not None:
+        print(_compared(options, is_study))
+        return
     output = options.output or _default_output(options.runs, is_study)
     _check_output(output, options.runs)
     settings = Settings(
@@ -168,6 +179,33 @@ def _check_options(options: argparse.Namespace, is_study: bool) -> None:
         raise InputError("--weight needs --form: the other analyses of a table know no weights")
     if is_study:
         refuse_table_options(options, options.runs, but=FOLDER_COLUMNS)
+    if options.compare is None and options.reference is not None:
+        raise InputError("--reference needs --compare: it says what the others are measured in")
+    if options.compare is not None and (options.form or options.output):
+        given = "--form" if options.form else "-o"
+        raise InputError(f"{given} does not go with --compare, which fits its own laws and prints them")
+
+
+def _compared(options: argparse.Namespace, is_study: bool) -> str:
+    """What --compare prints."""
+    from scaling_laws.api.column_comparison import ColumnComparison
+    from scaling_laws.laws.results.compared_column import compare_column
+    from scaling_laws.study.runs import load_study
+
+    if is_study:
+        runs, n, c = load_study(options.runs).runs, options.n or "N", options.c or "C"
+    else:
+        runs, n, c = read_table(options, options.runs, labels=(options.compare,))[0], "N", "C"
+    found = compare_column(
+        runs,
+        options.compare,
+        reference=options.reference,
+        n=n,
+        c=c,
+        delta=options.delta,
+        resamples=options.bootstrap,
+    )
+    return ColumnComparison(families=found).summary()
 
 
 def refuse_table_options(options: argparse.Namespace, folder: Path, but: Collection[str] = ()) -> None:
@@ -178,8 +216,14 @@ def refuse_table_options(options: argparse.Namespace, folder: Path, but: Collect
             raise InputError(f"{option} is for a table; {folder} is a study's folder")
 
 
-def read_table(options: argparse.Namespace, path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The table as the options say it is read, and what they say."""
+def read_table(
+    options: argparse.Namespace, path: Path, labels: tuple[str, ...] = ()
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The table as the options say it is read, and what they say.
+
+    Args:
+        labels: further columns, kept as they are.
+    """
     from scaling_laws.laws.results.chosen_forms import axes_of
     from scaling_laws.laws.run_tables import read_runs
 
@@ -188,7 +232,8 @@ def read_table(options: argparse.Namespace, path: Path) -> tuple[pd.DataFrame, d
     how = {name: getattr(options, name) for name in TABLE_OPTIONS if getattr(options, name) is not None}
     more = _more_columns(options)
     forms = getattr(options, "form", None)
-    runs = read_runs(path, **columns, **how, more=more, needs=axes_of(forms) if forms else ("N", "D", "C"))
+    needs = axes_of(forms) if forms else ("N", "D", "C")
+    runs = read_runs(path, **columns, **how, more=more, labels=labels, needs=needs)
     chosen = {name: " and ".join(value) if name == "where" else str(value) for name, value in how.items()}
     return runs, {**runs.attrs["columns"], **chosen, **more}
 

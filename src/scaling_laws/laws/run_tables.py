@@ -98,6 +98,7 @@ def read_runs(
     run: str | None = None,
     where: str | Sequence[str] | None = None,
     more: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
     keep: Keep | None = None,
     loss_unit: LossUnit = "nats",
     bytes_per_token: float | None = None,
@@ -120,6 +121,7 @@ def read_runs(
         where: keep only some rows: conditions (`row_conditions`), all of which must hold.
         more: further columns of positive numbers: their name in the table (unique_tokens, batch_tokens,
             steps, weight, ...), and in the file.
+        labels: columns that are kept as they are written: what the runs are to be compared by.
         keep: of several rows of one run, all, the last (most steps or tokens; none, where its loss is no
             number) or the best (lowest loss). By default all rows of a table, the last of a folder's runs.
         loss_unit: of the column: nats per token, bits per token, bits per byte, or perplexity.
@@ -150,7 +152,7 @@ def read_runs(
     n, d, c, loss, run = (chosen.names.get(role) for role in ("n", "d", "c", "loss", "run"))
     more, from_batches = chosen.more, chosen.from_batches
     numbers = {"N": n, "D": d, "C": c, "loss": loss, **more}
-    _check_columns(name, header, {**numbers, "run": run})
+    _check_columns(name, header, {**numbers, "run": run, **{each: each for each in labels}})
     _check_needs(name, header, about, chosen, needs)
     assert loss is not None
     keep = keep or ("last" if about.get("along") else "all")
@@ -195,11 +197,13 @@ def read_runs(
     for column in known:
         if column in cells and column not in table and all_positive(cells[column]):
             table[column] = cells[column].astype(float)
+    for column in labels:
+        table[column] = cells[column]
     left_out = [*about.get("left_out", ()), *dict.fromkeys(left_out)]
     if keep != "all":
         left_out = [(of, reason) for of, reason in left_out if of not in set(table["run"])]
     columns = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", "after_cooldown", "stopped_early"]
-    columns = list(dict.fromkeys([*columns, *more, *known]))
+    columns = list(dict.fromkeys([*columns, *labels, *more, *known]))
     runs = table[[column for column in columns if column in table]].reset_index(drop=True)
     notes = [*about.get("notes", ()), *chosen.notes()]
     notes += [f"{role} is written with a unit or separators: {example}." for role, example in scaled.items()]

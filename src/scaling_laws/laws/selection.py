@@ -35,7 +35,12 @@ LeftOut = dict[str, Any]
 
 
 def usable_runs(
-    runs: pd.DataFrame, *, n: str = "N", c: str = "C", needs: Collection[str] = ("N", "D", "C")
+    runs: pd.DataFrame,
+    *,
+    n: str = "N",
+    c: str = "C",
+    needs: Collection[str] = ("N", "D", "C"),
+    by: str = "",
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     """The runs whose final loss may enter a law, with N and C from the columns `n` and `c`; and the others.
 
@@ -47,6 +52,8 @@ def usable_runs(
     Args:
         n, c: the columns that count as N and C.
         needs: which of N, D and C there must be.
+        by: a column that tells apart what is compared: its values are no part of the recipe, and each has
+            its own best learning rate.
 
     Raises:
         InputError: there are no runs, a column is missing, or a value is not a finite positive number.
@@ -77,19 +84,22 @@ def usable_runs(
                 {"run": run, "status": "complete", "reason": reason} for run in table.loc[which, "run"]
             ]
         table = table[cooled & ~early]
-    table, reasons = of_one_recipe(table)
+    table, reasons = of_one_recipe(table, but=by)
     left_out += [{"run": run, "status": "complete", "reason": reason} for run, reason in reasons.items()]
     if "learning_rate" in table.columns:
-        best = _has_best_learning_rate(table)
+        best = _has_best_learning_rate(table, by)
         reason = "another learning rate did better at its size and horizon"
         left_out += [{"run": run, "status": "complete", "reason": reason} for run in table.loc[~best, "run"]]
         table = table[best]
     return table.reset_index(drop=True), left_out
 
 
-def _has_best_learning_rate(table: pd.DataFrame) -> pd.Series[bool]:
+def _has_best_learning_rate(table: pd.DataFrame, by: str) -> pd.Series[bool]:
+    if by == "learning_rate":
+        return table["learning_rate"].notna()
+    compared = [by] if by not in ("", "family") else []
     recipe = [column for column in ("family", "N", "D", "C") if column in table]
-    recipe = recipe[:3]  # C follows from N and D, where they are known
+    recipe = [*recipe[:3], *compared]  # C follows from N and D, where they are known
     mean_loss = table.groupby([*recipe, "learning_rate"], dropna=False)["loss"].transform("mean")
     lowest = mean_loss.groupby([table[column] for column in recipe]).transform("min")
     return mean_loss <= lowest

@@ -74,9 +74,7 @@ def count_own(
         InputError: no such module or class, the constructor refuses an argument, or the accounting is
             missing or wrong.
     """
-    name, _, mode = precision.partition("-")
-    weight_type = TYPES[name] if mode == "true" else torch.float32
-    with without_memory(class_path, arguments, n_vocab, n_ctx, weight_type) as network:
+    with without_memory(class_path, arguments, n_vocab, n_ctx, weight_type(precision)) as network:
         factored = factored_network(network)
         own = OwnNetwork(
             family=network.family,
@@ -87,6 +85,12 @@ def count_own(
             d_head=None if factored is None else factored.head.in_features,
         )
     return own
+
+
+def weight_type(precision: str) -> torch.dtype:
+    """Of the weights in one of `models.precision.PRECISIONS`."""
+    name, _, mode = precision.partition("-")
+    return TYPES[name] if mode == "true" else torch.float32
 
 
 def solve_width(
@@ -162,7 +166,7 @@ def solve_width(
 
 @contextmanager
 def without_memory(
-    class_path: str, arguments: Mapping[str, Any], n_vocab: int, n_ctx: int, weight_type: torch.dtype
+    class_path: str, arguments: Mapping[str, Any], n_vocab: int, n_ctx: int, dtype: torch.dtype
 ) -> Iterator[Any]:
     """The network of fake tensors, its accounting verified; tensors made inside the block are fake, too.
 
@@ -170,7 +174,7 @@ def without_memory(
         InputError: see `count_own`; whatever fails inside the block becomes one line, too.
     """
     network_class = load_class(class_path)
-    with _in_one_line(f"{class_path} {dict(arguments)}"), FakeTensorMode(), _default_type(weight_type):
+    with in_one_line(f"{class_path} {dict(arguments)}"), FakeTensorMode(), _default_type(dtype):
         network = network_class(n_vocab=n_vocab, n_ctx=n_ctx, **arguments)
         require_accounting(network)
         yield network
@@ -195,7 +199,7 @@ def load_class(class_path: str) -> type[Any]:
     module_name, _, name = class_path.rpartition(".")
     if not module_name:
         raise InputError(f"class_path {class_path!r}: write it as module.Class")
-    with _in_one_line(f"class_path {class_path!r}: module {module_name!r} cannot be imported"):
+    with in_one_line(f"class_path {class_path!r}: module {module_name!r} cannot be imported"):
         module = importlib.import_module(module_name)
     found = getattr(module, name, None)
     if not isinstance(found, type) or not issubclass(found, nn.Module):
@@ -247,7 +251,7 @@ def _default_type(dtype: torch.dtype) -> Iterator[None]:
 
 
 @contextmanager
-def _in_one_line(what: str) -> Iterator[None]:
+def in_one_line(what: str) -> Iterator[None]:
     """Whatever the user's code raises becomes one line that begins with `what`."""
     try:
         yield

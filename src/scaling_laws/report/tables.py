@@ -18,6 +18,7 @@ from scaling_laws.laws.published import (
     KAPLAN_TABLE_6,
     ReportedExponent,
 )
+from scaling_laws.laws.results.compared_column import ComparedColumn
 from scaling_laws.laws.results.types import FittedLaw, LawCertificate, Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.formulas import FORM_NAMES, value_with_interval
@@ -350,6 +351,33 @@ def efficiencies(laws: Laws) -> Table:
         "second reaches with (one FLOP) x C, both at their best sizes. 90 % intervals."
     )
     return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
+
+
+def compared(found: ComparedColumn) -> Table:
+    """What one value of a column is worth in the reference's; where nothing was fitted, why not."""
+    rows = []
+    for law in found.laws:
+        rows += [
+            (
+                each.family,
+                str(found.n_runs.get(each.family, 0)),
+                law.formula,
+                *(with_interval(getattr(each, name), each.intervals[name]) for name in ("m_C", "m_N", "m_D")),
+                "",
+            )
+            for each in law.efficiencies
+        ]
+        if law.reason:
+            rows.append((NOTHING, "", law.formula, NOTHING, NOTHING, NOTHING, law.reason))
+    reference = found.laws[0].reference
+    columns = (found.by, "runs", "shared law", "one FLOP", "one parameter", "one token", "why not")
+    caption = (
+        f"In the unit of {reference} ({found.n_runs.get(reference, 0)} runs): with C FLOPs the first reaches "
+        f"what {reference} reaches with (one FLOP) x C, both at their best sizes and rates. 90 % intervals."
+    )
+    if not any(row[-1] for row in rows):
+        return Table(columns=columns[:-1], rows=tuple(row[:-1] for row in rows), caption=caption)
+    return Table(columns=columns, rows=tuple(rows), caption=caption)
 
 
 def learning_curves(laws: Laws) -> Table:

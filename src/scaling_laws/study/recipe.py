@@ -78,17 +78,20 @@ NARROW = "networks less than 3.5 times as wide as deep lie off the law of N (Kap
 OTHER_DEPTH = "LSTMs of another depth than most of these lie off the law of N (docs/results.md)"
 
 
-def of_one_recipe(table: pd.DataFrame, *, in_time: bool = False) -> tuple[pd.DataFrame, dict[str, str]]:
+def of_one_recipe(
+    table: pd.DataFrame, *, in_time: bool = False, but: str = ""
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """The runs of each family's usual recipe, and why each of the others is not among them.
 
     Args:
         table: of a study (`runs.Study.runs`), columns N and D in the chosen conventions. A table without a
             study's columns is returned as it is: nothing is known of its recipes.
         in_time: for laws of training time, whose runs may differ in `MAY_DIFFER_IN_TIME`, too.
+        but: a column in which the runs may differ, since they are compared by it.
     """
     if "train_halvings" not in table.columns:
         return table, {}
-    compared = recipe_columns(table)
+    compared = [column for column in recipe_columns(table) if column != but]
     if in_time:
         compared = [column for column in compared if column not in MAY_DIFFER_IN_TIME]
     reasons: dict[str, str] = {}

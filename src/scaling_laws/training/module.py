@@ -6,6 +6,7 @@ Shapes: B sequences, T tokens, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import asdict, is_dataclass
+from inspect import signature
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,14 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from scaling_laws.models.network import require_accounting
-from scaling_laws.models.optimizers import OptimizerName
+from scaling_laws.models.optimizer_parts import make_optimizer, require_resumable, require_sharded
+from scaling_laws.models.optimizers import (
+    SHORT_NAMES_SETTINGS,
+    OptimizerSetting,
+    require_own_settings,
+)
 from scaling_laws.study.bounds import NotNegative, Rate, ShareBelowOne, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.training.compiled import compile_network
+from scaling_laws.training.gradients import clip_gradients, gradient_norm
 from scaling_laws.training.loss import mean_loss, token_losses
 from scaling_laws.training.metrics import PositionLoss
-from scaling_laws.training.optim import clip_gradients, gradient_norm, make_optimizer
 from scaling_laws.training.strategies import FullyShardedStrategy
 
 
@@ -31,18 +37,22 @@ class LanguageModel(pl.LightningModule):
         network: an nn.Module by class path that satisfies `Network`.
         learning_rate: peak of the schedule.
         schedule: how the rate rises and falls; its horizon is the trainer's `max_steps`.
-        optimizer: `adamw`, or `adafactor` where its moments do not fit into memory.
-        beta1: AdamW's decay of the mean gradient.
-        beta2: AdamW's decay of the mean squared gradient.
-        weight_decay: decoupled decay, on matrices only.
+        optimizer: `adamw`; `adafactor` where its moments do not fit into memory; any other by its class,
+            `{class_path: torch.optim.SGD, init_args: {momentum: 0.9}}`; or a list of such, each with
+            `parameters` (`matrices`, `rest`, a regular expression) and a `learning_rate_factor`.
+        beta1: adamw's decay of the mean gradient.
+        beta2: adamw's decay of the mean squared gradient.
+        weight_decay: of adamw and adafactor: decoupled decay, on matrices only.
         compile: train by torch.compile; where that fails, one line says why and the run goes on without.
 
     Attributes:
         gradient_norm: of the step just taken, before clipping; a scalar on the device.
+        step_learning_rate: of the step just taken: the schedule's.
         compiled: whether the network runs compiled: it was wanted, and it worked.
 
     Raises:
-        InputError: the network lacks its accounting, or its groups do not sum to its parameters.
+        InputError: the network lacks its accounting, or its groups do not sum to its parameters; or the
+            optimiser is none, or could not be resumed.
     """
 
     def __init__(
@@ -50,7 +60,7 @@ class LanguageModel(pl.LightningModule):
         network: nn.Module,
         learning_rate: Rate = 3e-3,
         schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
-        optimizer: OptimizerName = "adamw",
+        optimizer: OptimizerSetting = "adamw",
         beta1: ShareBelowOne = 0.9,
         beta2: ShareBelowOne = 0.95,
         weight_decay: NotNegative = 0.1,
@@ -65,6 +75,10 @@ class LanguageModel(pl.LightningModule):
             "weight_decay": weight_decay,
         }
         check_bounds(LanguageModel.__init__, settings)
+        defaults = signature(LanguageModel.__init__).parameters
+        changed = {name: settings[name] != defaults[name].default for name in SHORT_NAMES_SETTINGS}
+        require_own_settings(optimizer, changed)
+        require_resumable(optimizer)
         self.network = network
         self.network_arguments: dict[str, Any] = {}
         """Of the network's constructor, where the command line has built it."""
@@ -74,6 +88,7 @@ class LanguageModel(pl.LightningModule):
         self.betas = (beta1, beta2)
         self.weight_decay = weight_decay
         self.gradient_norm = torch.zeros(())
+        self.step_learning_rate = 0.0
         self.compile_pending = compile
         self.compiled = False
 
@@ -109,8 +124,11 @@ class LanguageModel(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.trainer.max_steps <= 0:
             raise InputError("trainer.max_steps is not set; the schedule needs the number of steps")
-        if self.optimizer == "adafactor" and isinstance(self.trainer.strategy, FullyShardedStrategy):
-            raise InputError("model.optimizer: torch's Adafactor cannot take sharded weights; use adamw")
+        if isinstance(self.trainer.strategy, FullyShardedStrategy):
+            require_sharded(self.optimizer, self.trainer.strategy.device_mesh["data_parallel"])
+        weight_type = next(self.network.parameters()).dtype
+        if weight_type != torch.float32:
+            require_resumable(self.optimizer, weight_type)
         return make_optimizer(
             self.optimizer,
             self.network,
@@ -134,9 +152,9 @@ class LanguageModel(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Set the rate of this step. Without a scheduler object there is no scheduler state to resume."""
-        rate = self.current_learning_rate()
+        self.step_learning_rate = rate = self.current_learning_rate()
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("learning_rate_factor", 1.0)
 
     def current_learning_rate(self) -> float:
         """Learning rate of the step about to be taken."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scaling_laws.study.bounds import Count, ShareBelowOne, check_bounds
 from scaling_laws.study.errors import InputError
-from scaling_laws.training.optim import gradient_norm
+from scaling_laws.training.gradients import gradient_norm
 from scaling_laws.training.strategies import FullyShardedStrategy
 
 SMALL_PART = 4

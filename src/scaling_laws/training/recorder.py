@@ -216,7 +216,7 @@ class RunRecorder(pl.Callback):
             return  # a batch that was accumulated
         module = _module(pl_module)
         self._step = step
-        self._summed_learning_rate += trainer.optimizers[0].param_groups[0]["lr"]
+        self._summed_learning_rate += module.step_learning_rate
         largest = self._largest_gradient_norm
         torch.maximum(largest, module.gradient_norm, out=largest)
         if math.isinf(self._guard.first_loss_nats):
@@ -274,7 +274,7 @@ class RunRecorder(pl.Callback):
             "tokens": tokens,
             **C,
             **{f"{convention}_pf_days": flops / PF_DAY_FLOPS for convention, flops in C.items()},
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "learning_rate": module.step_learning_rate,
             "summed_learning_rate": self._summed_learning_rate,
             "train_loss_nats": train_loss,
             "gradient_norm": float(module.gradient_norm),

@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from scaling_laws.models.optimizers import OPTIMIZERS
+from scaling_laws.models.optimizers import optimizer_label, optimizer_settings
 from scaling_laws.study.conventions import compute_flops
 from scaling_laws.study.records import RunRecord
 from scaling_laws.training.datamodule import TokenDataModule
@@ -99,6 +99,7 @@ def make_record(
     tokens = outcome.step * data.batch_tokens
     trained_tokens = (outcome.step - outcome.shared_steps) * data.batch_tokens
     parameters, flops_per_token = network.parameters_by_group(), network.flops_per_token()
+    own_settings = optimizer_settings(module.optimizer)
     return RunRecord(
         run_id=identity.run_id,
         name=identity.name or folder.name,
@@ -115,10 +116,10 @@ def make_record(
         batch_tokens=data.batch_tokens,
         steps=outcome.step,
         optimizer={
-            "name": module.optimizer,
+            "name": optimizer_label(module.optimizer),
             "learning_rate": module.learning_rate,
-            **({"betas": list(module.betas)} if OPTIMIZERS[module.optimizer].settings else {}),
-            "weight_decay": module.weight_decay,
+            **({"betas": list(module.betas)} if "beta1" in own_settings else {}),
+            **({"weight_decay": module.weight_decay} if "weight_decay" in own_settings else {}),
             "gradient_clip": trainer.gradient_clip_val,
             "precision": trainer.precision,
             "compiled": module.compiled,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from scaling_laws.models.optimizers import OptimizerName
+from scaling_laws.models.optimizers import OptimizerSetting
 from scaling_laws.models.own import load_class
 from scaling_laws.training.evaluation import EVALUATION_SEQUENCES, token_losses
 from scaling_laws.training.module import LanguageModel
@@ -57,7 +57,7 @@ def measure_step_time(
     batch_sequences: int,
     device: str,
     precision: str,
-    optimizer: OptimizerName = "adamw",
+    optimizer: OptimizerSetting = "adamw",
     compiled: bool = False,
 ) -> StepTime:
     """Train a network for about half a second on one device.

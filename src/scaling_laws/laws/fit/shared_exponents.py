@@ -1,8 +1,8 @@
-"""How much compute is another architecture worth? One law for all families, shared exponents.
+"""How much compute is another architecture worth, or optimiser? One law for all, with shared exponents.
 
 Separate fits compare badly: a little more of one exponent trades against much of a coefficient. Here the
-families share the exponents (and the irreducible loss); each has coefficients of its own. Then family f is
-the reference with its parameters and tokens rescaled,
+groups (families, or the values of another column) share the exponents and the irreducible loss; each has
+coefficients of its own. Then group f is the reference with its parameters and tokens rescaled,
 
     L_f(N, D) = L_reference(m_N N, m_D D),
 
@@ -36,10 +36,10 @@ SHARED_FORMS: tuple[type[JointLaw], ...] = (KaplanND, Chinchilla, ChinchillaTied
 
 @dataclass(frozen=True, kw_only=True)
 class Efficiency:
-    """One family against the reference.
+    """One group against the reference.
 
     Attributes:
-        family: its name.
+        family: its name: the family's, or the value of the column that was compared.
         parameters: of its law, with the shared exponents.
         m_N: parameters of the reference that one of its parameters is worth.
         m_D: tokens of the reference that one of its tokens is worth.
@@ -57,17 +57,17 @@ class Efficiency:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedLaw:
-    """One law of all families.
+    """One law of all groups.
 
     Attributes:
         form, formula: its name, and what it says.
-        reference: the family that the others are measured in.
+        reference: the group that the others are measured in.
         parameters: of the reference; empty where there was nothing to fit.
         objective: of the joint fit; None where there was nothing to fit.
-        separate_objective: sum of the families' own fits: what sharing the exponents costs; None where one
+        separate_objective: sum of the groups' own fits: what sharing the exponents costs; None where one
             of them has no rows.
-        n_rows: runs of all families.
-        efficiencies: one of every other family, by name; empty where the fit is not identified.
+        n_rows: runs of all groups.
+        efficiencies: one of every other group, by name; empty where the fit is not identified.
         interval_method: of the intervals.
         reason: why there are no efficiencies; empty where there are.
     """
@@ -94,21 +94,49 @@ def fit_families(
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
 ) -> SharedLaw:
-    """Fit `form` to all families with shared exponents.
+    """`fit_groups` of the families.
 
     Args:
-        form: one of `SHARED_FORMS`.
-        runs: columns trunk, family, N, D, loss.
         reference: family; by default `transformer` where it is there, else the first by name.
-        noise: between seeds, for intervals from few trainings.
     """
     families = sorted(runs["family"].unique())
     if len(families) < 2:
         only = families[0] if families else "no"
         return _shared(form, str(only), f"one family ({only}): nothing to compare")
     reference = reference or ("transformer" if "transformer" in families else str(families[0]))
-    order = [reference, *(family for family in families if family != reference)]
-    group = np.array([order.index(family) for family in runs["family"]], dtype=np.intp)
+    return fit_groups(
+        form,
+        runs,
+        by="family",
+        reference=reference,
+        noise=noise,
+        delta=delta,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def fit_groups(
+    form: type[JointLaw],
+    runs: pd.DataFrame,
+    *,
+    by: str,
+    reference: str,
+    noise: SeedNoise | None = None,
+    delta: float = DEFAULT_DELTA,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> SharedLaw:
+    """Fit `form` to all groups with shared exponents.
+
+    Args:
+        form: one of `SHARED_FORMS`.
+        runs: columns trunk, N, D, loss, and `by`, which names each run's group; two groups or more.
+        reference: group that the others are measured in.
+        noise: between seeds, for intervals from few trainings.
+    """
+    order = [reference, *(group for group in sorted(runs[by].unique()) if group != reference)]
+    group = np.array([order.index(name) for name in runs[by]], dtype=np.intp)
     rows = make_rows({"N": runs["N"], "D": runs["D"]}, runs["loss"], runs["trunk"])
     coordinates = PowerSumCoordinates(form, rows, group)
     fit = fit_law(form, rows, delta=delta, coordinates=coordinates)
@@ -143,7 +171,7 @@ def fit_families(
     return replace(
         _shared(form, reference, "", fit),
         efficiencies=efficiencies,
-        separate_objective=_separate(form, runs, delta),
+        separate_objective=_separate(form, runs, by, delta),
         interval_method=method,
     )
 
@@ -164,10 +192,10 @@ def _multipliers(
     return multipliers
 
 
-def _separate(form: type[JointLaw], runs: pd.DataFrame, delta: float) -> float | None:
+def _separate(form: type[JointLaw], runs: pd.DataFrame, by: str, delta: float) -> float | None:
     total = 0.0
-    for _, of_family in runs.groupby("family"):
-        rows = make_rows({"N": of_family["N"], "D": of_family["D"]}, of_family["loss"], of_family["trunk"])
+    for _, of_group in runs.groupby(by):
+        rows = make_rows({"N": of_group["N"], "D": of_group["D"]}, of_group["loss"], of_group["trunk"])
         objective = fit_law(form, rows, delta=delta).objective
         if objective is None:
             return None

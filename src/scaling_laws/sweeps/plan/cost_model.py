@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from scaling_laws.models.optimizers import OptimizerSetting
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.networks import Kind, PlannedNetwork
 from scaling_laws.sweeps.plan.timings import EVALUATION_SEQUENCES, Probe, Timing, timings
@@ -102,7 +103,11 @@ def step_terms(network: PlannedNetwork, batch_tokens: float) -> Terms:
 
 
 def probes_of(
-    networks: Iterable[PlannedNetwork], *, device: str, optimizer: str = "adamw", compiled: bool = False
+    networks: Iterable[PlannedNetwork],
+    *,
+    device: str,
+    optimizer: OptimizerSetting = "adamw",
+    compiled: bool = False,
 ) -> tuple[Probe, ...]:
     """A few probes that span the shapes, contexts, batches and vocabularies of a plan, family by family.
 

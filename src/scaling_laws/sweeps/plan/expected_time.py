@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ EMBEDDED_FOREIGN = 2
 """Foreign corpora that the embedded corpus brings."""
 
 Setting = tuple[str, str, str, bool]
-"""Accelerator, precision, optimiser, whether compiled."""
+"""Accelerator, precision, optimiser in JSON, whether compiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ def expected_time(specs: Iterable[RunSpec], corpus: CorpusConfig, cache: Path) -
     throughputs = {}
     for setting, planned in networks.items():
         device, precision, optimizer, compiled = setting
-        probes = probes_of(planned, device=device, optimizer=optimizer, compiled=compiled)
+        probes = probes_of(planned, device=device, optimizer=json.loads(optimizer), compiled=compiled)
         throughputs[setting] = measured(cache, probes, device=device, precision=precision, watch=_say)
     n_foreign = EMBEDDED_FOREIGN if corpus.source == "embedded" else len(corpus.foreign)
     return ExpectedTime(throughputs=throughputs, n_corpora=len(OWN_SPLITS) - 1 + n_foreign)
@@ -83,7 +84,7 @@ def expected_time(specs: Iterable[RunSpec], corpus: CorpusConfig, cache: Path) -
 def _setting(spec: RunSpec) -> Setting:
     trainer, model = spec.config["trainer"], spec.config["model"]
     precision = str(trainer.get("precision") or "32-true")
-    return str(trainer["accelerator"]), precision, str(model["optimizer"]), bool(model["compile"])
+    return str(trainer["accelerator"]), precision, json.dumps(model["optimizer"]), bool(model["compile"])
 
 
 def _say(probe: Probe) -> None:

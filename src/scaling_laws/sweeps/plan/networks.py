@@ -6,12 +6,15 @@ without memory; torch is imported when a sweep has one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from scaling_laws.models.families import Family, NetworkConfig, family_named
 from scaling_laws.models.memory import Memory, loss_bytes, memory_of, training_memory
+from scaling_laws.models.optimizers import OptimizerSetting
 from scaling_laws.models.precision import PRECISIONS
 from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
@@ -85,9 +88,10 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
     """Count a model's network.
 
     Raises:
-        InputError: the shape is impossible, a network of the user's own cannot be built or counted, or the
-            batch does not divide into micro-batches.
+        InputError: the shape is impossible, a network of the user's own cannot be built or counted, the
+            optimiser cannot be used, or the batch does not divide into micro-batches.
     """
+    sweep = sweep.for_model(ladder, model)
     asked = f"{ladder.family or ladder.class_path} {dict(model.shape)}"
     if given := [key for key in ("n_vocab", "n_ctx") if key in model.shape]:
         raise InputError(f"{asked}: {given[0]} is given by the sweep; leave it out")
@@ -119,7 +123,7 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
             activations=own.activations,
             loss=loss_bytes(windows * n_ctx, n_vocab, d_head=own.d_head, precision=counted_in, on_cpu=on_cpu),
             precision=counted_in,
-            optimizer=sweep.optimizer,
+            optimizer=_short_name(sweep.optimizer),
         )
     else:
         assert ladder.family is not None
@@ -133,9 +137,12 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
             config,
             windows=windows,
             precision=counted_in,
-            optimizer=sweep.optimizer,
+            optimizer=_short_name(sweep.optimizer),
             on_cpu=on_cpu,
         )
+    if not isinstance(sweep.optimizer, str):
+        asked_for = json.dumps([sweep.optimizer, class_path, arguments, n_vocab, n_ctx, counted_in])
+        memory = replace(memory, optimizer=_counted_state(asked_for))
     return PlannedNetwork(
         family=family,
         class_path=class_path,
@@ -147,6 +154,23 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
         parameters=parameters,
         flops_per_token=flops,
         memory=memory if precision in PRECISIONS else None,
+    )
+
+
+def _short_name(optimizer: OptimizerSetting) -> str:
+    """The optimiser's name; of one that has none the state is counted by a step."""
+    return optimizer if isinstance(optimizer, str) else "adamw"
+
+
+@lru_cache(maxsize=4096)
+def _counted_state(asked_for: str) -> int:
+    """`optimizer_parts.state_bytes` of arguments in JSON."""
+    from scaling_laws.models.optimizer_parts import state_bytes
+    from scaling_laws.models.own import weight_type
+
+    optimizer, class_path, arguments, n_vocab, n_ctx, precision = json.loads(asked_for)
+    return state_bytes(
+        optimizer, class_path, arguments, n_vocab=n_vocab, n_ctx=n_ctx, dtype=weight_type(precision)
     )
 
 

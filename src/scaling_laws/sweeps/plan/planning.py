@@ -25,7 +25,7 @@ from scaling_laws.sweeps.plan.expected_time import expected_time
 from scaling_laws.sweeps.plan.experiments import Plan, begun, filled, rough_seconds, study_specs
 from scaling_laws.sweeps.plan.reference import Reference
 from scaling_laws.sweeps.plan.run_specs import RunSpec
-from scaling_laws.sweeps.plan.sweep_file import Sweep
+from scaling_laws.sweeps.plan.sweep_file import INSTEAD_OF_THE_SWEEPS, Sweep
 from scaling_laws.sweeps.run import lease
 
 SCHEMA = 1
@@ -117,11 +117,20 @@ class _PlanFile(TypedDict):
     runs: list[_KeptRun]
 
 
+SINCE_0_2 = (*INSTEAD_OF_THE_SWEEPS, "learning_rate")
+"""Keys of a model that studies begun before did not have: where they say nothing, they change nothing."""
+
+
 def _fingerprint(plan: Plan) -> str:
     """Hash of what decides the sizes and horizons of a study."""
     asked = [{**asdict(each), "question": ""} for each in (plan.sweep, *plan.experiments)]
     for each in asked:
         del each["keep"], each["cluster"]
+        for ladder in each["ladders"]:
+            for model in ladder["models"]:
+                for key in SINCE_0_2:
+                    if model[key] is None:
+                        del model[key]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

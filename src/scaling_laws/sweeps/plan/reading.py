@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from scaling_laws.study.artefacts import read_yaml
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.plan.sweep_file import Model, Sweep
+from scaling_laws.sweeps.plan.sweep_file import Ladder, Model, Sweep
+from scaling_laws.sweeps.plan.sweep_keys import check_keys, wrong_value
 
 SCALES = Path("configs/scales")
 PAPERS = Path("configs/papers")
@@ -25,6 +26,14 @@ CLASS, HIDDEN_CLASS = "class_path", "class_path of a training"
 MANY_MODELS = 100
 """Of a ladder: fewer are parsed in no time."""
 Content = dict[str, Any]
+OF_A_LADDERS_MODELS = {field.name for field in fields(Model)} - {field.name for field in fields(Ladder)} | {
+    "vary"
+}
+"""Keys of a model that may stand in its ladder."""
+MERGED_SECTIONS = ("shape", "schedule")
+"""A model's own is laid over its ladder's; other keys are one or the other."""
+VARIED_SECTIONS = (*MERGED_SECTIONS, "optimizer")
+"""Keys of a model into which a path of `vary` may lead."""
 MOST_MODELS = 10_000
 """That one entry stands for by what it varies."""
 
@@ -39,6 +48,7 @@ def load_sweep(path: Path, *, scale: str | None = None, budget: str | None = Non
     Raises:
         InputError: a file is missing or not YAML, a key is unknown or lacking, or a value makes no sense.
     """
+    content: Content = {}
     try:
         content = _completed(_read(path), scale, budget)
         sweep = _parsed(_without_classes(content))
@@ -47,8 +57,11 @@ def load_sweep(path: Path, *, scale: str | None = None, budget: str | None = Non
             section.clear()
             section.update(given)
         return sweep
-    except (ArgumentError, InputError, TypeError, ValueError) as error:
+    except InputError as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+    except (ArgumentError, TypeError, ValueError) as error:
+        found = wrong_value(_without_classes(content))
+        raise InputError(f"{path}: {found or ' '.join(str(error).split())}") from error
 
 
 def own_scale(path: Path) -> str:
@@ -191,6 +204,7 @@ def _completed(content: Content, scale: str | None, budget: str | None) -> Conte
             )
     if budget is not None:
         content["budget"] = budget
+    check_keys(content)
     ladders = content.get("ladders")
     if isinstance(ladders, list):
         content["ladders"] = [_written_out(ladder, content.get("schedule", {})) for ladder in ladders]
@@ -221,11 +235,30 @@ def _written_out(ladder: Any, schedule: Content) -> Any:
     """A ladder with one model for each combination of what its models vary."""
     if not isinstance(ladder, dict) or not isinstance(ladder.get("models"), list):
         return ladder  # the parser says what is wrong with it
-    models = [each for model in ladder["models"] for each in _combinations(_with_fractions(model))]
+    shared = {key: value for key, value in ladder.items() if key in OF_A_LADDERS_MODELS}
+    models = [
+        each for model in ladder["models"] for each in _combinations(_with_fractions(_shared(shared, model)))
+    ]
     for model in models:
         if isinstance(model, dict) and isinstance(model.get("schedule"), dict):
             model["schedule"] = _over(schedule, model["schedule"])
-    return ladder | {"models": models}
+    return {key: value for key, value in ladder.items() if key not in shared} | {"models": models}
+
+
+def _shared(shared: Content, model: Any) -> Any:
+    """A model with what its ladder gives all of them; what it gives itself wins."""
+    if not isinstance(model, dict):
+        return model
+    varied = {key: value for key, value in shared.get("vary", {}).items() if key not in model}
+    own = model.get("vary", {})
+    fixed = {key: value for key, value in shared.items() if key != "vary" and key not in own}
+    whole = {**fixed, **model}
+    for section in MERGED_SECTIONS:
+        if isinstance(fixed.get(section), dict) and isinstance(model.get(section), dict):
+            whole[section] = _over(fixed[section], model[section])
+    if isinstance(own, dict) and (varied or own):
+        whole["vary"] = {**varied, **own}
+    return copy.deepcopy(whole)
 
 
 def _combinations(model: Any) -> Iterator[Any]:
@@ -247,16 +280,25 @@ def _combinations(model: Any) -> Iterator[Any]:
 
 def _with(model: Content, choices: Mapping[str, Any]) -> Content:
     """One model: `shape.n_layer` is set in the shape, a single horizon is a list of one."""
-    changed = model | {"shape": dict(model.get("shape", {}))}
-    for name, value in choices.items():
-        section, _, key = name.partition(".")
-        if not key:
+    changed = copy.deepcopy(model) | {"shape": dict(model.get("shape", {}))}
+    # Whole keys first: `optimizer.init_args.momentum` is one of the optimiser that another key may name.
+    for name, value in sorted(choices.items(), key=lambda choice: "." in choice[0]):
+        section, *path = name.split(".")
+        if not path:
             is_list = name in ("horizons_tokens", "horizons", "compute", "exact_compute", "seeds")
             changed[name] = [value] if is_list and not isinstance(value, list) else value
-        elif section == "shape":
-            changed["shape"][key] = value
+        elif section in VARIED_SECTIONS:
+            place = changed.setdefault(section, {})
+            for key in path[:-1]:
+                place = place.setdefault(key, {}) if isinstance(place, dict) else None
+            if not isinstance(place, dict):
+                raise InputError(f"vary: {name!r} is no path into {section}: {changed[section]!r}")
+            place[path[-1]] = value
         else:
-            raise InputError(f"vary: {name!r} is no key of a model, nor shape.<argument>")
+            raise InputError(
+                f"vary: {name!r} is no key of a model, nor "
+                f"{', '.join(f'{each}.<name>' for each in VARIED_SECTIONS)}"
+            )
     return changed
 
 

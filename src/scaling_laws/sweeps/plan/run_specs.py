@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from scaling_laws.data.corpus_file import CorpusConfig
-from scaling_laws.models.optimizers import OPTIMIZERS
+from scaling_laws.models.optimizers import (
+    OptimizerSetting,
+    optimizer_label,
+    optimizer_parts,
+    optimizer_settings,
+)
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 from scaling_laws.sweeps.plan.networks import PlannedNetwork, planned_network
-from scaling_laws.sweeps.plan.sweep_file import Ladder, Model, Sweep
+from scaling_laws.sweeps.plan.sweep_file import INSTEAD_OF_THE_SWEEPS, Ladder, Model, Sweep
 
 FEWEST_STEPS = 10
+LONGEST_OPTIMIZER = 40
+"""Characters of a run's name that say its optimiser."""
 NAMES = ("study", "name", "trunk", "tags", "run_id")
 """Keys of a configuration's recorder that say what a run is called, and decide nothing."""
 
@@ -113,6 +120,7 @@ class _Training:
 
     def config(self, steps: int) -> dict[str, Any]:
         """The LightningCLI configuration, but for what the run and its folder are called."""
+        own_settings = optimizer_settings(self.sweep.optimizer)
         config: dict[str, Any] = {
             "seed_everything": self.seed,
             "model": {
@@ -120,8 +128,9 @@ class _Training:
                 "learning_rate": self.learning_rate,
                 "schedule": asdict(self.schedule),
                 "optimizer": self.sweep.optimizer,
-                "weight_decay": self.sweep.weight_decay,
+                **({"weight_decay": self.sweep.weight_decay} if "weight_decay" in own_settings else {}),
                 "compile": self.sweep.compile,
+                **{name: getattr(self.sweep, name) for name in own_settings if name != "weight_decay"},
             },
             "data": {
                 "corpus": str(self.corpus_folder),
@@ -151,9 +160,6 @@ class _Training:
             },
             "noise_scale": self.sweep.noise_scale,
         }
-        config["model"] |= {
-            name: getattr(self.sweep, name) for name in OPTIMIZERS[self.sweep.optimizer].settings
-        }
         return config
 
 
@@ -169,13 +175,14 @@ def specs_of(
     network = planned_network(sweep, ladder, model, corpus.n_vocab)
     schedule = model.schedule or sweep.schedule
     base = _network_name(sweep, model, network)
+    trained_as = sweep.for_model(ladder, model)
     for seed in model.seeds:
         for factor in ladder.learning_rate_factors:
             for horizon in sorted(set(model.horizons_tokens), reverse=True):
-                rate = float(f"{_learning_rate(ladder, network, horizon) * factor:.3g}")
+                rate = float(f"{_learning_rate(ladder, model, network, horizon) * factor:.3g}")
                 name = f"{base}-s{seed}" + (f"-lr{rate:g}" if len(ladder.learning_rate_factors) > 1 else "")
                 training = _Training(
-                    sweep=sweep,
+                    sweep=trained_as,
                     model=model,
                     network=network,
                     schedule=schedule,
@@ -205,8 +212,8 @@ def merged(specs: list[RunSpec]) -> list[RunSpec]:
     return list(found.values())
 
 
-def _learning_rate(ladder: Ladder, network: PlannedNetwork, horizon: int) -> float:
-    rule = ladder.learning_rate
+def _learning_rate(ladder: Ladder, model: Model, network: PlannedNetwork, horizon: int) -> float:
+    rule = ladder.learning_rate if model.learning_rate is None else model.learning_rate
     if not isinstance(rule, LearningRateRule):
         return rule
     return rule.rate(N=network.N, D=horizon, batch_tokens=network.batch_tokens)
@@ -231,7 +238,23 @@ def _network_name(sweep: Sweep, model: Model, network: PlannedNetwork) -> str:
         for key, value in asdict(model.schedule).items():
             if value != usual[key]:
                 name += f"-{value}" if key == "decay" else f"-{key.replace('_', '')}{value:g}"
+    for key in INSTEAD_OF_THE_SWEEPS:
+        value = getattr(model, key)
+        if value is None or (key != "precision" and value == getattr(sweep, key)):
+            continue
+        name += f"-{_optimizer_name(value)}" if key == "optimizer" else f"-{key.replace('_', '')}{value}"
+    if model.learning_rate is not None and not isinstance(model.learning_rate, LearningRateRule):
+        name += f"-lr{model.learning_rate:g}"
     return re.sub(r"[^\w.+-]+", "_", name)  # a folder's name
+
+
+def _optimizer_name(optimizer: OptimizerSetting) -> str:
+    """Its label as a part of a folder's name; of a long one the classes, and a hash of the rest."""
+    name = re.sub(r"[^\w.+-]+", "_", optimizer_label(optimizer)).strip("_")
+    if len(name) <= LONGEST_OPTIMIZER:
+        return name
+    classes = "+".join(part.name.rpartition(".")[2] for part in optimizer_parts(optimizer))
+    return f"{classes[:LONGEST_OPTIMIZER]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _windows(sweep: Sweep, network: PlannedNetwork, windows: int) -> int:

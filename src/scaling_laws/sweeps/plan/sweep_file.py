@@ -6,13 +6,19 @@ network of N parameters and the horizon of D tokens that the budget pays for (`r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from scaling_laws.models.families import family_named
-from scaling_laws.models.optimizers import OPTIMIZERS, OptimizerName
+from scaling_laws.models.optimizers import (
+    SHORT_NAMES_SETTINGS,
+    OptimizerSetting,
+    optimizer_settings,
+    require_own_settings,
+)
+from scaling_laws.models.precision import PRECISIONS
 from scaling_laws.study.artefacts import read_yaml
 from scaling_laws.study.bounds import (
     Amount,
@@ -35,7 +41,14 @@ from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 from scaling_laws.sweeps.plan.search_section import ShapeSearch
 
 Keep = Literal["trunk", "weights", "nothing"]
-OPTIMIZER_SETTINGS = {name for optimizer in OPTIMIZERS.values() for name in optimizer.settings}
+INSTEAD_OF_THE_SWEEPS = (
+    "optimizer",
+    *SHORT_NAMES_SETTINGS,
+    "gradient_clip",
+    "noise_suffix_tokens",
+    "precision",
+)
+"""Keys of a model that stand for the sweep's, beside n_ctx, batch_sequences, devices and schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +56,9 @@ class Model:
     """One size, and how long it is trained.
 
     In a file, `vary: {name: [values]}` beside these keys stands for the models of all combinations; a name is
-    one of the keys below, or `shape.<argument>`.
+    one of the keys below, or a path into one: `shape.<argument>`, `schedule.cooldown_share`,
+    `optimizer.init_args.momentum`. Keys of a model may also stand in its ladder, `vary` among them: they are
+    then those of each of its models that does not give its own.
     """
 
     shape: dict[str, Any] = field(default_factory=dict)
@@ -80,6 +95,17 @@ class Model:
     """How often the training split is halved: what the model sees of it."""
     schedule: Schedule | None = None
     """Instead of the sweep's. In a file, keys that are left out are the sweep's."""
+    learning_rate: LearningRateRule | Rate | None = None
+    """Instead of the ladder's: a rule, or one rate."""
+    optimizer: OptimizerSetting | None = None
+    """Instead of the sweep's, as the keys that follow."""
+    beta1: ShareBelowOne | None = None
+    beta2: ShareBelowOne | None = None
+    weight_decay: NotNegative | None = None
+    gradient_clip: NotNegative | None = None
+    noise_suffix_tokens: Amount | None = None
+    precision: str | None = None
+    """Instead of the trainer's: `32-true`, `bf16-mixed`, ..."""
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -95,6 +121,10 @@ class Model:
             raise InputError(f"{asked}: of_optimum is of one compute; vary it with compute: [[...], [...]]")
         if not self.seeds:
             raise InputError(f"{asked}: seeds is empty; leave it out for seed 1")
+        if self.precision not in (None, *PRECISIONS):
+            raise InputError(
+                f"{asked}: precision is {self.precision!r}; of a model it is one of {', '.join(PRECISIONS)}"
+            )
 
     @property
     def horizon_kinds(self) -> list[str]:
@@ -149,10 +179,10 @@ class Sweep:
 
     study: str
     """Name of the study and of its folder."""
-    question: str
-    """What the study is to find out: the report begins with it."""
     corpus: str
     """A file of `configs/data/`; the tokens are built into `data/<its name>` when they are not there."""
+    question: str = ""
+    """What the study is to find out: the report begins with it."""
     ladders: tuple[Ladder, ...] = ()
     include: tuple[str, ...] = ()
     """Instead of ladders: sweep files whose experiments make up this study. What several ask for is trained
@@ -178,12 +208,15 @@ class Sweep:
     """Of each window's n_ctx positions, so many at the end are random tokens (`data.noise_suffix_tokens`)."""
     schedule: Schedule = field(default_factory=Schedule)
     """Of every run; its horizon is the run's own."""
-    optimizer: OptimizerName = "adamw"
+    optimizer: OptimizerSetting = "adamw"
+    """`adamw`, `adafactor`; any other by its class, `{class_path: torch.optim.SGD, init_args: {...}}`; or a
+    list of such, each for a part of the weights (docs/sweeps.md)."""
     beta1: ShareBelowOne = 0.9
-    """AdamW's decay of the mean gradient."""
+    """adamw's decay of the mean gradient."""
     beta2: ShareBelowOne = 0.95
-    """AdamW's decay of the mean squared gradient."""
+    """adamw's decay of the mean squared gradient."""
     weight_decay: NotNegative = 0.1
+    """Of adamw and adafactor, on matrices only."""
     gradient_clip: NotNegative = 1.0
     """Largest norm of the gradient; 0 does not clip."""
     log_every_n_steps: PositiveCount = 20
@@ -227,9 +260,8 @@ class Sweep:
                 f"n_ctx = {shortest} to the text"
             )
         self._check_kind()
-        for name in sorted(OPTIMIZER_SETTINGS - set(OPTIMIZERS[self.optimizer].settings)):
-            if getattr(self, name) != getattr(type(self), name):
-                raise InputError(f"{name} is no setting of optimizer: {self.optimizer}; leave it out")
+        changed = {name: getattr(self, name) != getattr(type(self), name) for name in SHORT_NAMES_SETTINGS}
+        require_own_settings(self.optimizer, changed)
         if self.trainer_arguments.keys() & {"max_steps", "default_root_dir"}:
             raise InputError("trainer: max_steps and default_root_dir are given by the plan; leave them out")
 
@@ -247,6 +279,28 @@ class Sweep:
     def needs_reference(self) -> bool:
         """Whether the budget decides anything."""
         return any(model.needs_reference for ladder in self.ladders for model in ladder.models)
+
+    def for_model(self, ladder: Ladder, model: Model) -> Self:
+        """The sweep as this model is trained: with what the model has instead of the sweep's.
+
+        Raises:
+            InputError: the two do not go together.
+        """
+        changes = {
+            name: value for name in INSTEAD_OF_THE_SWEEPS if (value := getattr(model, name)) is not None
+        }
+        if not changes:
+            return self
+        if "optimizer" in changes:  # what the sweep says of its own optimiser is not said of this one
+            own = optimizer_settings(changes["optimizer"])
+            changes |= {
+                name: getattr(type(self), name)
+                for name in SHORT_NAMES_SETTINGS
+                if name not in own and name not in changes
+            }
+        if "precision" in changes:
+            changes["trainer"] = {**self.trainer, "precision": changes.pop("precision")}
+        return replace(self, ladders=(replace(ladder, models=(model,)),), **changes)
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:

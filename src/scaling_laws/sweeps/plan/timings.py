@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from scaling_laws.models.optimizers import OptimizerSetting
 from scaling_laws.study.artefacts import read_json, typed
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import write_atomically
@@ -39,7 +40,7 @@ class Probe:
     """
 
     network: PlannedNetwork
-    optimizer: str = "adamw"
+    optimizer: OptimizerSetting = "adamw"
     compiled: bool = False
 
     def as_json(self) -> dict[str, Any]:

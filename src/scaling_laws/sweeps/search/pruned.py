@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from scaling_laws.data.tokens import open_corpus
+from scaling_laws.models.optimizers import optimizer_label
 from scaling_laws.study.records import RunRecord, write_record
 from scaling_laws.sweeps.plan.experiments import Plan
 from scaling_laws.sweeps.search.trials import OBJECTIVE_CORPUS, TrialRun, held_out_losses
@@ -47,7 +48,7 @@ def write_pruned_record(plan: Plan, trial: TrialRun, reason: str) -> RunRecord:
         unique_tokens=min(tokens, corpus.manifest["splits"]["train"]["n_tokens"]),
         batch_tokens=run.batch_tokens,
         steps=int(last["step"]),
-        optimizer={"name": model["optimizer"], "learning_rate": run.learning_rate},
+        optimizer={"name": optimizer_label(model["optimizer"]), "learning_rate": run.learning_rate},
         schedule=model["schedule"],
         after_cooldown=False,
         seed=run.seed,

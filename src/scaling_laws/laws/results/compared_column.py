@@ -1,0 +1,129 @@
+"""What the values of a column are worth in one another: families, optimisers, weight decays, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.noise import seed_noise
+from scaling_laws.laws.fit.shared_exponents import SHARED_FORMS, SharedLaw, fit_groups
+from scaling_laws.laws.selection import LeftOut, usable_runs
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.recipe import MAY_DIFFER, MAY_DIFFER_BETWEEN_REPLICATES, OF_IT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FAMILY = "family"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedColumn:
+    """The runs of one family, told apart by a column.
+
+    Attributes:
+        by: the column.
+        family: whose runs; "" where the families themselves are compared.
+        laws: by each form that can be shared; the first without a reason is the one to read.
+        n_runs: by value, that entered the fits.
+        left_out: runs that did not, with their reasons.
+    """
+
+    by: str
+    family: str
+    laws: tuple[SharedLaw, ...]
+    n_runs: Mapping[str, int]
+    left_out: tuple[LeftOut, ...]
+
+
+def compare_column(
+    runs: pd.DataFrame,
+    by: str,
+    *,
+    reference: str | None = None,
+    n: str = "N",
+    c: str = "C",
+    delta: float = DEFAULT_DELTA,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> tuple[ComparedColumn, ...]:
+    """What one value of a column is worth in another, in each family that has several.
+
+    All values share one law's exponents (`shared_exponents.py`). Of each value, size and horizon the best
+    learning rate counts, as everywhere; in all columns but `by` the runs are of one recipe.
+
+    Args:
+        runs: as for `fit_study`.
+        by: a column that tells the runs apart.
+        reference: the value that the others are measured in; by default that of most sizes and horizons.
+
+    Raises:
+        InputError: there is no such column, it says nothing of how runs were trained, or no family has two
+            of its values, or none the reference.
+    """
+    _check_column(runs, by)
+    usable, left_out = usable_runs(runs[runs[by].notna()], n=n, c=c, by=by)
+    noise = seed_noise(usable)
+    usable[by] = [_as_text(value) for value in usable[by]]
+    groups = [("", usable)] if by == FAMILY else [(str(key), rows) for key, rows in usable.groupby(FAMILY)]
+    several = [(family, rows) for family, rows in groups if rows[by].nunique() > 1]
+    if not several:
+        found = ", ".join(sorted({_as_text(value) for value in runs[by].dropna()})) or "none"
+        raise InputError(f"{by}: no family has runs of two of its values ({found}): nothing to compare")
+    if reference is not None and not any(reference in set(rows[by]) for _, rows in several):
+        there = ", ".join(sorted({value for _, rows in several for value in rows[by]}))
+        raise InputError(f"{by} is never {reference!r}; its values are {there}")
+    compared = []
+    for family, rows in several:
+        first = _most_measured(rows, by)
+        if reference is not None and reference in set(rows[by]):
+            first = reference
+        laws = tuple(
+            fit_groups(
+                form, rows, by=by, reference=first, noise=noise, delta=delta, resamples=resamples, seed=seed
+            )
+            for form in SHARED_FORMS
+        )
+        compared.append(
+            ComparedColumn(
+                by=by,
+                family=family,
+                laws=laws,
+                n_runs={str(value): int(count) for value, count in rows[by].value_counts().items()},
+                left_out=tuple(left_out),
+            )
+        )
+    return tuple(compared)
+
+
+def _check_column(runs: pd.DataFrame, by: str) -> None:
+    several = [
+        str(column)
+        for column in runs.columns
+        if column not in MAY_DIFFER_BETWEEN_REPLICATES
+        and column not in MAY_DIFFER
+        and runs[column].nunique() > 1
+        and not str(column).startswith(("loss", "bits_per_byte"))
+    ]
+    if by not in runs.columns:
+        close = get_close_matches(by, [str(column) for column in runs.columns], n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        there = f"; columns with several values: {', '.join(several)}" if several and not close else ""
+        raise InputError(f"the runs have no column {by!r}{hint}{there}")
+    if by in ("N", "D", "C", "loss", *MAY_DIFFER_BETWEEN_REPLICATES) or MAY_DIFFER.get(by) == OF_IT:
+        raise InputError(
+            f"{by} is no setting that runs could be compared by; give one of {', '.join(several)}"
+        )
+
+
+def _most_measured(rows: pd.DataFrame, by: str) -> str:
+    """The value of the most pairs of N and D; of equals the first by name, Transformers before others."""
+    pairs = {str(value): len(of[["N", "D"]].drop_duplicates()) for value, of in rows.groupby(by)}
+    return min(pairs, key=lambda value: (value != "transformer", -pairs[value], value))
+
+
+def _as_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
