@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV ?= .venv
 SWEEP ?= quick
 SCALE ?= cpu
+PAPERS ?= shulgin2023 maloney2022 guo2024 choshen2024
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install study paper test test-systems test-slow check format coverage bench shape dashboard tensorboard clean
+.PHONY: help install study paper papers test test-systems test-slow check format coverage bench shape dashboard tensorboard clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,6 +22,9 @@ study: $(VENV)/.installed  ## the main job: corpus, training, laws, report (SWEE
 
 paper: $(VENV)/.installed  ## Kaplan et al. 2020, every experiment: claims, figures, page (SCALE=smoke, cpu or gpu; again = go on)
 	$(BIN)/scaling-laws paper kaplan2020 --scale $(SCALE)
+
+papers: $(VENV)/.installed  ## the papers that need little or no training: claims, figures, pages (minutes) -> results/papers
+	for name in $(PAPERS); do $(BIN)/scaling-laws paper $$name --export || exit 1; done
 
 test: $(VENV)/.installed-dev  ## the tests of the code, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -35,9 +35,10 @@ def only(paper: Paper, fitted: FittedStudy) -> Finding:
 
 
 def test_every_folder_is_a_paper() -> None:
-    assert set(PAPERS) == {"hoffmann2022", "kaplan2020", "pearce_song2024", "porian2024"}
+    folders = {path.parent.name for path in (ROOT / "src/scaling_laws/papers").glob("*/__init__.py")}
+    assert set(PAPERS) == folders >= {"hoffmann2022", "kaplan2020", "pearce_song2024", "porian2024"}
     slugs = Counter(claim.slug for paper in PAPERS.values() for claim in paper.claims)
-    assert max(slugs.values()) == 1 and slugs.total() == 28
+    assert max(slugs.values()) == 1
 
 
 @pytest.mark.parametrize("paper", PAPERS.values(), ids=PAPERS)
@@ -45,9 +46,11 @@ def test_its_parts_are_there(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(ROOT)
     assert paper.all_figures() or not paper.figures
     for claim in paper.claims:
-        assert Path(claim.sweep).is_file(), claim
+        assert not claim.sweep or Path(claim.sweep).is_file(), claim
         assert "Confirmed:" in claim.rule and "Contradicted:" in claim.rule
-    assert bool(paper.sweep) != (paper.simulate is not None)
+    ways = (paper.sweep, paper.simulate, paper.experiment, paper.kept_runs)
+    assert sum(map(bool, ways)) == 1
+    assert not paper.kept_runs or Path(paper.kept_runs).is_dir()
     for scale in SCALES if paper.sweep else []:
         assert load_sweep(Path(paper.sweep), scale=scale).include
 

@@ -79,8 +79,10 @@ def _list(module: str | None) -> str:
 
 def _needs(chosen: Paper) -> tuple[str, str]:
     """What makes a paper's runs, and what that costs at each scale."""
-    if chosen.simulate is not None:
-        return "simulated", "seconds"
+    if chosen.simulate is not None or chosen.experiment is not None:
+        return "simulated", "a minute" if chosen.experiment else "seconds"
+    if chosen.kept_runs:
+        return f"--runs, or {chosen.kept_runs}", "seconds"
     if not chosen.sweep:
         return "--runs", ""
     from scaling_laws.sweeps.plan.reading import budgets
@@ -89,7 +91,7 @@ def _needs(chosen: Paper) -> tuple[str, str]:
 
 
 def _preview(chosen: Paper, options: argparse.Namespace) -> None:
-    if options.runs is not None or chosen.simulate is not None or not chosen.sweep:
+    if options.runs is not None or not chosen.sweep:
         print(f"{chosen.name}: nothing to train")
         return
     from scaling_laws.commands.sweep import sweep
@@ -100,12 +102,22 @@ def _preview(chosen: Paper, options: argparse.Namespace) -> None:
 
 def _runs(chosen: Paper, options: argparse.Namespace) -> tuple[Study, dict[str, str]]:
     """The runs to judge by, and the trainings that failed, with their reasons."""
+    from scaling_laws.study.runs import nothing
+
+    if chosen.experiment is not None:
+        if options.runs is not None:
+            raise InputError(f"{chosen.name}: is a simulation, which judges no runs; leave --runs out")
+        return nothing(chosen.name), {}
     if options.runs is not None:
         return _study_of(options.runs), {}
     if chosen.simulate is not None:
         from scaling_laws.study.runs import study_of_table
 
         return study_of_table(chosen.name, chosen.simulate()), {}
+    if chosen.kept_runs:
+        if not (kept := Path(chosen.kept_runs)).is_dir():
+            raise InputError(f"there is no folder {kept} here; give runs with --runs STUDY or TABLE")
+        return _study_of(kept), {}
     if not chosen.sweep:
         raise InputError(f"{chosen.name}: has no runs of its own; give some with --runs STUDY or TABLE")
     from scaling_laws.commands.sweep import plan_of, train
@@ -129,15 +141,15 @@ def _study_of(runs: Path) -> Study:
 
 
 def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
-    from scaling_laws.laws.results.study import fit_folder
+    from scaling_laws.laws.results.study import fit_folder, no_laws
     from scaling_laws.report.claims import counted
     from scaling_laws.report.reproduction import reproduced
     from scaling_laws.report.study_report import laws_text
 
-    laws = fit_folder(study)
+    laws = fit_folder(study) if chosen.fitted else no_laws(study, "this paper's claims need none")
     result = reproduced(chosen, study, laws)
     folder, force = _folder(chosen, options), options.force
-    files = {**result.files, "laws.json": laws_text(laws)}
+    files = {**result.files, **({"laws.json": laws_text(laws)} if chosen.fitted else {})}
     write_own_files(folder, files, writer="paper", earlier=EARLIER_PAGE, force=force)
     if result.found:
         print(f"claims: {counted(result.found)}")

@@ -96,7 +96,7 @@ class Claim:
             number, the interval must hold it. Contradicted is what has no part of its interval there.
         limits: what else must hold.
         contradicted_if: what else contradicts the claim, in words; `measure` then returns the finding.
-        needs: name of the file in `configs/sweeps/` that trains the runs.
+        needs: name of the file in `configs/sweeps/` that trains the runs; empty where none of them does.
         measure: (study's tables, laws) -> the quantity, or a finding where there is nothing to judge.
     """
 
@@ -109,12 +109,12 @@ class Claim:
     confirmed: tuple[float, float]
     limits: tuple[Limit, ...] = ()
     contradicted_if: str = ""
-    needs: str
+    needs: str = ""
     measure: Callable[[Any, Laws], Measured | Finding]
 
     @property
     def sweep(self) -> str:
-        return f"configs/sweeps/{self.needs}.yaml"
+        return f"configs/sweeps/{self.needs}.yaml" if self.needs else ""
 
     @property
     def rule(self) -> str:
@@ -228,14 +228,16 @@ def claims_table(found: Findings) -> Table:
             with_interval(finding.value, finding.interval),
             claim.paper or NOTHING,
             finding.verdict,
-            finding.why if finding.verdict != "not measured" else f"{finding.why}; needs {claim.sweep}",
+            finding.why
+            + (f"; needs {claim.sweep}" if finding.verdict == "not measured" and claim.sweep else ""),
         )
         for place, (claim, finding) in enumerate(found, start=1)
     )
     return Table(
         columns=("", "claim", "quantity", "these runs", "paper", "verdict", "why"),
         rows=rows,
-        caption=f"{counted(found)}. Brackets: 90 % intervals. The rules are in claims.md.",
+        caption=f"{counted(found)}. Brackets: 90 % intervals, where a rule does not say otherwise. "
+        "The rules are in claims.md.",
     )
 
 
@@ -280,7 +282,8 @@ def _markdown(title: str, found: Findings) -> str:
     """The table, and below it every rule."""
     table = claims_table(found)
     rules = (
-        f"{place}. `{claim.slug}` **{claim.text}** ({claim.source}). {claim.rule} Runs: `{claim.sweep}`."
+        f"{place}. `{claim.slug}` **{claim.text}** ({claim.source}). {claim.rule}"
+        + (f" Runs: `{claim.sweep}`." if claim.sweep else "")
         for place, (claim, _) in enumerate(found, start=1)
     )
     blocks = [f"# {plain(title)}", table.markdown(), table.caption, "## Rules", "\n".join(rules)]

@@ -29,7 +29,7 @@ from scaling_laws.report.content import Chapter, Page, Titled, filled
 from scaling_laws.report.figure import CHAPTERS, StudyFigure, figures_of
 from scaling_laws.report.html import page_files
 from scaling_laws.report.made_with import manifest
-from scaling_laws.report.pictures import Picture, draw_pictures
+from scaling_laws.report.pictures import Picture, draw_pictures, picture_of
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import Table
 from scaling_laws.study.errors import InputError
@@ -52,11 +52,16 @@ class Paper:
         question: what it asks.
         sweep: the file of `configs/papers/` that trains its runs; empty where they are simulated.
         simulate: makes its runs instead: a table as `scaling-laws laws` reads it.
+        experiment: makes, in place of any runs, what figures, tables and claims read.
+        kept_runs: a folder of the repository whose runs it judges where no others are given.
+        fitted: whether claims, figures or tables read the laws of the runs, which take a minute to fit.
         claims: in the paper's order.
         figures: name -> number in the paper, in the page's order within a chapter; a name that is not
             defined by the paper's own modules is one of the report's. Its own others come last.
         tables: (study's tables, laws) -> the paper's tables by name.
         evidence: what figures, tables and claims read.
+        says, done, trust: paragraphs for its page: what the paper says, what is done here, and how far to
+            trust it.
     """
 
     module: str
@@ -65,10 +70,16 @@ class Paper:
     question: str
     sweep: str = ""
     simulate: Callable[[], pd.DataFrame] | None = None
+    experiment: Callable[[], Any] | None = None
+    kept_runs: str = ""
+    fitted: bool = True
     claims: tuple[Claim, ...] = ()
     figures: Mapping[str, str] = field(default_factory=dict)
     tables: Callable[[Any, Laws], Mapping[str, Table]] = lambda study, laws: {}
     evidence: type[StudyTables] = StudyTables
+    says: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -154,40 +165,61 @@ def reproduced(paper: Paper, study: Study, laws: Laws) -> Reproduced:
     Raises:
         InputError: the laws lack something.
     """
-    evidence = paper.evidence.read(study, laws)
+    evidence = paper.experiment() if paper.experiment else paper.evidence.read(study, laws)
     found = findings(paper.claims, evidence, laws)
-    claims = claim_files(f"{paper.title}: its claims, and what {study.name} says", found)
+    judge = "the simulation" if paper.experiment else study.name
+    claims = claim_files(f"{paper.title}: its claims, and what {judge} says", found)
     page = _page(paper, study, evidence, laws, found)
     return Reproduced(found=found, pictures=page.pictures, files={**claims, **page_files(page, "page")})
 
 
-def _page(paper: Paper, study: Study, evidence: StudyTables, laws: Laws, found: Findings) -> Page:
+def _page(paper: Paper, study: Study, evidence: Any, laws: Laws, found: Findings) -> Page:
     n_runs, n_left_out = len(study.runs), len(laws.left_out)
-    answer = [f"{paper.citation}.", f"Judged by {n_runs} runs of {study.name}; {n_left_out} are in no law."]
+    answer = [f"{paper.citation}."]
+    if not paper.experiment:
+        answer.append(f"Judged by {n_runs} runs of {study.name}; {n_left_out} are in no law.")
     if found:
         answer.append(f"Its claims: {counted(found)}.")
-    pictures = draw_pictures(paper.all_figures(), evidence, laws)
+    pictures = _pictures(paper, evidence, laws)
     paper_tables = [Titled(name, table, "wrapped") for name, table in paper.tables(evidence, laws).items()]
+    question = "Numbers" if paper.experiment else "The paper's tables, from these runs"
+    left_out = Chapter(
+        name="left-out",
+        question="Which runs were left out?",
+        sentences=() if n_left_out else ("None.",),
+        tables=filled(Titled("", tables.left_out(laws), "wrapped", symbols=False)),
+    )
     return Page(
         title=paper.title,
         question=paper.question,
         answer=tuple(answer),
         headline=_verdicts(found),
         chapters=(
+            *_prose(says=("What the paper says", paper.says), done=("What was done here", paper.done)),
             *([_claims_chapter(found)] if found else []),
             *_figure_chapters(paper, pictures),
-            Chapter(
-                name="tables", question="The paper's tables, from these runs", tables=filled(*paper_tables)
-            ),
-            Chapter(
-                name="left-out",
-                question="Which runs were left out?",
-                sentences=() if n_left_out else ("None.",),
-                tables=filled(Titled("", tables.left_out(laws), "wrapped", symbols=False)),
-            ),
+            Chapter(name="tables", question=question, tables=filled(*paper_tables)),
+            *_prose(trust=("How far to trust it", paper.trust)),
+            *([] if paper.experiment else [left_out]),
         ),
-        manifest=(("runs", str(study.folder)), *manifest(study, laws)),
+        manifest=() if paper.experiment else (("runs", str(study.folder)), *manifest(study, laws)),
     )
+
+
+def _prose(**chapters: tuple[str, tuple[str, ...]]) -> list[Chapter]:
+    """Chapters of words alone; those without a word are left out."""
+    return [
+        Chapter(name=name, question=heading, sentences=words)
+        for name, (heading, words) in chapters.items()
+        if words
+    ]
+
+
+def _pictures(paper: Paper, evidence: Any, laws: Laws) -> tuple[Picture, ...]:
+    drawn = paper.all_figures()
+    if paper.experiment:  # few figures, and an evidence that may be no study's tables
+        return tuple(picture_of(each, evidence, laws) for each in drawn)
+    return draw_pictures(drawn, evidence, laws)
 
 
 def _verdicts(found: Findings) -> Table:
@@ -203,7 +235,7 @@ def _claims_chapter(found: Findings) -> Chapter:
     rules = tuple(f"{place}. {claim.text}: {claim.rule}" for place, (claim, _) in enumerate(found, start=1))
     return Chapter(
         name="claims",
-        question="What the paper claims, and what these runs say",
+        question="What the paper claims, and what came out",
         list_heading="Rules",
         listed=rules,
         tables=(Titled("", claims_table(found), "claims"),),
@@ -211,11 +243,14 @@ def _claims_chapter(found: Findings) -> Chapter:
 
 
 def _figure_chapters(paper: Paper, pictures: tuple[Picture, ...]) -> list[Chapter]:
-    """The questions that have a figure; titles with the number in the paper."""
+    """The questions that have a figure, or one for all where the page is told in words; titles with the
+    number in the paper."""
     numbered = [
         replace(each, title=f"{each.title} ({place})") if (place := paper.figures.get(each.name)) else each
         for each in pictures
     ]
+    if paper.says:
+        return [Chapter(name="figures", question="What came out, in figures", pictures=tuple(numbered))]
     return [
         Chapter(name=name, question=question, pictures=of_chapter)
         for name, question in CHAPTERS.items()

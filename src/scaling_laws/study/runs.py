@@ -296,6 +296,14 @@ def study_of_table(name: str, runs: pd.DataFrame) -> Study:
     return Study(name=name, question="", folder=Path(name), records=(), runs=runs, left_out=left_out)
 
 
+def nothing(name: str) -> Study:
+    """A study without a run: of a paper that is a simulation."""
+    import pandas as pd
+
+    empty = pd.DataFrame()
+    return Study(name=name, question="", folder=Path(name), records=(), runs=empty, left_out=empty)
+
+
 def load_study(folder: Path) -> Study:
     """Read every `record.json`, and every `failure.json` without one, one level below `folder`.
 

@@ -74,15 +74,15 @@ def processes_for(runs: pd.DataFrame) -> int:
     return n_cores() if len(runs) >= RUNS_WORTH_PROCESSES else 1
 
 
-def no_laws(study: Study) -> Laws:
-    """Of a study without a complete run, for which there is nothing to fit."""
-    reason = "no run is complete"
+def no_laws(study: Study, reason: str = "no run is complete") -> Laws:
+    """Of a study for which there is nothing to fit, with the reason."""
+    unusable = [] if study.runs.empty else usable_runs(study.runs)[1]
     return Laws(
         study=study.name,
         conventions=Conventions(N="N", C="C", loss="loss"),
         noise=SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason=reason),
         late_positions=LatePositions(reason=reason),
-        left_out=left_out_of(study.left_out),
+        left_out=left_out_of(study.left_out, unusable),
         warnings=(f"There is no law: {reason}.",),
     )
 

@@ -1,0 +1,175 @@
+"""Choshen, Zhang & Andreas 2024: how to estimate a scaling law."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scaling_laws.laws.results.types import Laws
+from scaling_laws.papers.choshen2024.checkpoints import USES, CheckpointTables, Use
+from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
+from scaling_laws.report.reproduction import Paper
+from scaling_laws.report.text import Table, short
+
+LEFT_OUT = "The interval is the range when each smaller size is left out in turn."
+SAFE = 5
+"""Sizes that the paper calls a safe number."""
+
+
+def _difference(tables: CheckpointTables, use: Use) -> Measured | Finding:
+    """Error with some checkpoints less that without the first tenth, per cent of the loss."""
+    errors = tables.errors
+    if isinstance(errors, str):
+        return not_measured(errors)
+    value, low, high = errors.range_of(use, less="cut")
+    words = " and ".join(f"{100 * errors.by_use[each]:.1f} % with {USES[each]}" for each in (use, "cut"))
+    return Measured(value=100 * value, interval=(100 * low, 100 * high), context=words)
+
+
+def _expected(tables: CheckpointTables, laws: Laws) -> Measured | Finding:
+    errors = tables.errors
+    if isinstance(errors, str):
+        return not_measured(errors)
+    value, low, high = errors.range_of("cut")
+    context = (
+        f"{len(errors.ladder.sizes) - 1} smaller sizes; a guess without a fit: {100 * errors.best_seen:.1f} %"
+    )
+    return Measured(value=100 * value, interval=(100 * low, 100 * high), context=context)
+
+
+def _five(tables: CheckpointTables, laws: Laws) -> Measured | Finding:
+    """What more sizes than five gain, at the same largest size."""
+    errors = tables.errors
+    if isinstance(errors, str):
+        return not_measured(errors)
+    gains = []
+    for _, of_top in errors.grid.groupby("scale_up"):
+        by_number = of_top.set_index("n_sizes")["error"]
+        if SAFE in by_number.index and by_number.index.max() > SAFE:
+            gains.append(100 * float(by_number[SAFE] - by_number[by_number.index > SAFE].min()))
+    if not gains:
+        return not_measured(f"there are no more than {SAFE} sizes below one that is predicted")
+    if len(gains) < 2:
+        return inconclusive("one scale-up alone has more than five sizes", gains[0])
+    context = f"{len(gains)} scale-ups; the interval is their range"
+    return Measured(value=float(np.mean(gains)), interval=(min(gains), max(gains)), context=context)
+
+
+def _own_end(tables: CheckpointTables, laws: Laws) -> Measured | Finding:
+    errors = tables.errors
+    if isinstance(errors, str):
+        return not_measured(errors)
+    known = 100 * errors.own_ends[np.isfinite(errors.own_ends)]
+    if not len(known):
+        return not_measured("the first thirds of the curves have too few checkpoints")
+    context = (
+        f"{len(known)} sizes, the worst {known.max():.1f} %; the interval is the range of the middle half"
+    )
+    low, high = np.quantile(known, [0.25, 0.75])
+    return Measured(value=float(np.median(known)), interval=(float(low), float(high)), context=context)
+
+
+def ladder_table(tables: CheckpointTables, laws: Laws) -> Table:
+    """The sizes, and how well each one's end follows from its own first third."""
+    columns = ("N", "checkpoints", "tokens", "last loss", "error of its end from its first third")
+    errors = tables.errors
+    if isinstance(errors, str):
+        return Table(columns=columns, rows=(), caption=errors)
+    rows = []
+    for N, error in zip(errors.ladder.sizes, errors.own_ends, strict=True):
+        curve = errors.ladder.of([N])
+        last = curve.iloc[-1]
+        shown = f"{100 * error:.1f} %" if np.isfinite(error) else "too few checkpoints"
+        rows.append((short(N), str(len(curve)), short(last["D"]), f"{last['loss']:.3f}", shown))
+    return Table(columns=columns, rows=tuple(rows))
+
+
+PAPER = Paper(
+    module=__name__,
+    title="A Hitchhiker's Guide to Scaling Law Estimation",
+    citation="Choshen, Zhang & Andreas 2024 (arXiv 2410.11840)",
+    question="Which trainings, and which of their checkpoints, does one need to predict a larger network?",
+    kept_runs="results/cpu",
+    fitted=False,
+    evidence=CheckpointTables,
+    says=(
+        "From 485 published models of more than 40 families the paper fits L = E + A/N^α + B/D^β to the "
+        "smaller sizes of each family, and predicts the largest. The error is the mean distance from the "
+        "measured loss, in per cent, over the last 30 % of the largest one's training.",
+        "Its advice: use checkpoints from the whole training, not the last alone, but without the first "
+        "tenth. Five sizes are a safe number. Expect an error of 4 % at best. The end of a training can "
+        "be predicted from its own first third.",
+    ),
+    done=(
+        "The longest run of each size of one family is a model, and each evaluation on its curve a "
+        "checkpoint. The law is fitted by least squares of the loss, as in the paper, but with a search "
+        "that finds the lowest sum of squares wherever it lies. The figure has the error for each number "
+        "of sizes (counted down from the largest that is used) and each scale-up, with lines of equal "
+        "training cost.",
+        "Unless other runs are given (`--runs`: a study, or a table in which each row is a checkpoint), the "
+        "Transformers of the repository's own study are judged.",
+    ),
+    trust=(
+        "There is one largest size, so there is one error of each kind. The intervals say how much it "
+        "depends on each of the smaller sizes; they are no confidence intervals. Checkpoints of one "
+        "training follow each other closely, so that many of them are worth fewer than they seem.",
+        "The networks of the study cool their learning rate down over the last fifth of the training, "
+        "which bends the curves just where they are predicted: the law knows nothing of it. This hits the "
+        "prediction of a training's own end most.",
+        "On a public table of OPT models (six sizes, 125 million to 175 billion parameters, 142 "
+        "checkpoints; not part of this project) the same code gives 5.0 % with all checkpoints, 3.0 % "
+        "without the first tenth and 10.2 % with the last ones alone, as the paper says. E goes to zero "
+        "there: a fit that predicts well need not know its parameters.",
+    ),
+    claims=(
+        Claim(
+            slug="whole-curves-beat-last-checkpoints",
+            text="All checkpoints but the first tenth predict better than the last ones alone",
+            source="which checkpoints to use",
+            quantity="error with the last checkpoints alone less that without the first tenth, %",
+            paper="above 0",
+            method=LEFT_OUT,
+            confirmed=(0.0, np.inf),
+            measure=lambda tables, laws: _difference(tables, "final"),
+        ),
+        Claim(
+            slug="the-first-tenth-harms",
+            text="Without the first tenth of each training the prediction is better",
+            source="which checkpoints to use",
+            quantity="error with all checkpoints less that without the first tenth, %",
+            paper="above 0",
+            method=LEFT_OUT,
+            confirmed=(0.0, np.inf),
+            measure=lambda tables, laws: _difference(tables, "all"),
+        ),
+        Claim(
+            slug="five-sizes-suffice",
+            text="Five sizes suffice",
+            source="number of models",
+            quantity="error with five sizes less the lowest with more, % of the loss",
+            paper="about 0",
+            method="At the same largest size.",
+            confirmed=(-np.inf, 1.0),
+            measure=_five,
+        ),
+        Claim(
+            slug="four-per-cent-to-expect",
+            text="An error of 4 % is to be expected at best",
+            source="abstract",
+            quantity="error without the first tenth, % of the loss",
+            paper="4",
+            method=f"Within a factor of two. {LEFT_OUT}",
+            confirmed=(2.0, 8.0),
+            measure=_expected,
+        ),
+        Claim(
+            slug="first-third-predicts-the-end",
+            text="The end of a training follows from its first third",
+            source="a model's own loss",
+            quantity="error of the last 30 %, median over sizes, % of the loss",
+            paper="about 4",
+            confirmed=(-np.inf, 5.0),
+            measure=_own_end,
+        ),
+    ),
+    tables=lambda tables, laws: {"Sizes": ladder_table(tables, laws)},
+)
