@@ -104,5 +104,5 @@ def test_the_claims_are_those_of_the_recorded_papers() -> None:
             assert f"| {' | '.join(cells)} |" in page
     counts = Counter(claim["verdict"] for claim in trained)
     said = f"{counts['confirmed']} claims are confirmed, {counts['inconclusive']} are inconclusive, "
-    assert f"{said}{counts['contradicted']} are contradicted" in " ".join(page.split())
+    assert f"{said}{counts['contradicted']} are contradicted" in " ".join(pages[0].split())
     assert f"{said}{counts['contradicted']} are contradicted" in " ".join(README.split())
