@@ -17,6 +17,7 @@ from scaling_laws.commands.paper import add_paper_arguments
 from scaling_laws.commands.plan import add_plan_arguments
 from scaling_laws.commands.report import add_report_arguments
 from scaling_laws.commands.sweep import add_study_arguments, add_sweep_arguments
+from scaling_laws.commands.trained import add_export_arguments, add_generate_arguments
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted
 from scaling_laws.study.names import plain_output, printable
@@ -133,6 +134,14 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--verify", action="store_true", help="hash every file, though it has not changed")
     show.set_defaults(verb=_data_show)
 
+    generate = verbs.add_parser("generate", help="text that a run's network writes")
+    add_generate_arguments(generate)
+    generate.set_defaults(verb=_generate)
+
+    export = verbs.add_parser("export", help="a run's network as a folder: weights, config, tokenizer")
+    add_export_arguments(export)
+    export.set_defaults(verb=_export)
+
     for verb, explanation in LIGHTNING_VERBS.items():
         verbs.add_parser(verb, help=explanation)  # listed here; dispatched in `main`
     return parser
@@ -177,6 +186,18 @@ def _paper(options: argparse.Namespace) -> None:
     from scaling_laws.commands.paper import paper
 
     paper(options)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from scaling_laws.commands.trained import generate
+
+    generate(options)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from scaling_laws.commands.trained import export
+
+    export(options)
 
 
 def _data_build(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ N_ROUNDS = 6
 """Four leave neighbours at preferred distances; the tests see nothing of it after six."""
 
 
-def windows_per_epoch(n_tokens: int, n_ctx: int) -> int:
+def windows_per_epoch(n_tokens: int, n_ctx: int, split: str = "train") -> int:
     """Windows in one pass: (n_tokens - 1) // n_ctx.
 
     Raises:
@@ -31,8 +31,9 @@ def windows_per_epoch(n_tokens: int, n_ctx: int) -> int:
     n_windows = (n_tokens - 1) // n_ctx
     if n_windows < 1:
         raise InputError(
-            f"corpus of {n_tokens} tokens: shorter than one window of n_ctx + 1 = {n_ctx + 1}; "
-            "give more text, a smaller n_ctx or fewer train_halvings"
+            f"{split} split of {n_tokens:,} tokens: shorter than one window of n_ctx + 1 = {n_ctx + 1}; "
+            "give more text, a smaller n_ctx"
+            + (" or fewer train_halvings" if split == "train" else f" or a larger share for {split}")
         )
     return n_windows
 
@@ -112,7 +113,13 @@ def noise_suffix(sequences: np.ndarray, *, n_noise: int, n_vocab: int, stream: s
 
 
 def held_out_windows(
-    tokens: np.ndarray, documents: np.ndarray, *, n_windows: int, n_ctx: int, n_folds: int = 16
+    tokens: np.ndarray,
+    documents: np.ndarray,
+    *,
+    n_windows: int,
+    n_ctx: int,
+    n_folds: int = 16,
+    split: str = "held-out",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Windows spread evenly over a held-out split, and the fold of each.
 
@@ -127,6 +134,7 @@ def held_out_windows(
         n_windows: W, at most.
         n_ctx: T.
         n_folds: folds are numbered 0 ... n_folds - 1.
+        split: what to call it where it is too short.
 
     Returns:
         windows (W, T + 1) int64, folds (W,) int64, both in the order of the text.
@@ -134,7 +142,7 @@ def held_out_windows(
     Raises:
         InputError: `tokens` is shorter than a window.
     """
-    n_available = windows_per_epoch(len(tokens), n_ctx)
+    n_available = windows_per_epoch(len(tokens), n_ctx, split)
     n_taken = min(n_windows, n_available)
     places = (2 * np.arange(n_taken) + 1) * n_available // (2 * n_taken)
     windows = _windows(tokens, n_ctx, n_available)[places].astype(np.int64)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from scaling_laws.data.corpus_file import CorpusConfig
+from scaling_laws.data.corpus_file import OWN_SPLITS, CorpusConfig
 from scaling_laws.data.embedded import embedded_sources
 from scaling_laws.data.huggingface import huggingface_sources
 from scaling_laws.data.sources import TextSource, jsonl_sources, text_sources
+from scaling_laws.data.tokenizer import SEPARATOR
 from scaling_laws.study.errors import InputError
 
 LARGE_BYTES = 10_000_000
@@ -75,8 +77,9 @@ def split_documents(config: CorpusConfig, scratch: Path | None = None) -> dict[s
     splits: dict[str, list[Document]] = {"train": [], "val": [], "test": []}
     seen: set[str] = set()
 
+    problems = _Problems()
     train_bytes = 0
-    for document in _unseen(sources.pop("train"), seen):
+    for document in _unseen(sources.pop("train"), seen, problems):
         split = _split_of(document.name, config)
         if split == "train":
             train_bytes += document.n_bytes
@@ -87,23 +90,47 @@ def split_documents(config: CorpusConfig, scratch: Path | None = None) -> dict[s
     for name, foreign in sources.items():
         splits[name] = []
         foreign_bytes = 0
-        for document in _unseen(foreign, seen):
+        for document in _unseen(foreign, seen, problems):
             foreign_bytes += document.n_bytes
             if config.max_foreign_bytes is not None and foreign_bytes > config.max_foreign_bytes:
                 break
             splits[name].append(document)
 
+    problems.report(config)
+    _hold_out_one(splits, config)
     for name, documents in splits.items():
         documents.sort(key=lambda document: _digest(document.name, config.seed))
         if not documents:
-            raise _too_few(config, name)
+            raise _too_few(config, name, sum(len(splits[own]) for own in OWN_SPLITS))
     return splits
 
 
-def _too_few(config: CorpusConfig, split: str) -> InputError:
+def _hold_out_one(splits: dict[str, list[Document]], config: CorpusConfig) -> None:
+    """Give an empty split of our own one document of the largest, where there are three or more in all.
+
+    Which one: that whose place in the order of the hash is nearest to the split's.
+    """
+    own = {name: splits[name] for name in OWN_SPLITS}
+    if sum(map(len, own.values())) < len(own):
+        return
+    for name in [name for name in own if not own[name]]:
+        largest = max(own.values(), key=len)
+        chosen = (max if name == "train" else min)(largest, key=lambda each: _place(each.name, config))
+        largest.remove(chosen)
+        own[name].append(chosen)
+        print(
+            f"note: corpus {config.name}: of {sum(map(len, own.values()))} documents none fell to {name!r} "
+            "by its share; it has one of them",
+            file=sys.stderr,
+        )
+
+
+def _too_few(config: CorpusConfig, split: str, n_documents: int) -> InputError:
+    of = f", of {n_documents} in all" if split in OWN_SPLITS else ""
     return InputError(
-        f"corpus {config.name}: no document is left for {split!r} without empty texts and duplicates; "
-        "give more documents (piece_bytes cuts long text files), a larger share or a larger limit"
+        f"corpus {config.name}: no document is left for {split!r} without empty texts and duplicates{of}; "
+        "give more documents (piece_bytes cuts long text files, document_separator those with separators), "
+        "or a larger limit"
     )
 
 
@@ -125,23 +152,22 @@ def _sources(config: CorpusConfig, scratch: Path | None) -> dict[str, Iterable[T
         sources = {name: _of_paths(config, paths[name], scratch) for name in paths}
     if config.streaming:
         return sources
-    named: dict[str, Iterable[TextSource]] = {
+    named = {
         name: sorted(found, key=lambda source: _digest(source.name, config.seed))
         for name, found in sources.items()
     }
     # By their names alone: a text of gigabytes need not be read to see that there is nothing to hold out.
     n_bytes = sum(source.n_bytes for source in named["train"])
-    splits = {_split_of(source.name, config) for source in named["train"]}
-    if n_bytes > LARGE_BYTES and (
-        missing := [split for split in ("train", "val", "test") if split not in splits]
-    ):
-        raise _too_few(config, missing[0])
-    return named
+    if n_bytes > LARGE_BYTES and len(named["train"]) < len(OWN_SPLITS):
+        splits = {_split_of(source.name, config) for source in named["train"]}
+        missing = [split for split in OWN_SPLITS if split not in splits]
+        raise _too_few(config, missing[0], len(named["train"]))
+    return {**named}
 
 
 def _of_paths(config: CorpusConfig, paths: tuple[str, ...], scratch: Path | None) -> Iterator[TextSource]:
     if config.source == "text":
-        return text_sources(paths, config.piece_bytes)
+        return text_sources(paths, config.piece_bytes, config.document_separator)
     if config.source == "jsonl":
         return jsonl_sources(paths, config.text_field)
     return chain.from_iterable(
@@ -150,35 +176,94 @@ def _of_paths(config: CorpusConfig, paths: tuple[str, ...], scratch: Path | None
     )
 
 
-def _unseen(sources: Iterable[TextSource], seen: set[str]) -> Iterator[Document]:
+KINDS = {
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
+    b"GIF8": "a GIF image",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a ZIP archive, as docx and xlsx are",
+    b"\x1f\x8b": "compressed by gzip",
+    b"(\xb5/\xfd": "compressed by zstd",
+    b"\x7fELF": "a program",
+    b"\xff\xfe": "UTF-16 that is cut off",
+    b"\xfe\xff": "UTF-16 that is cut off",
+}
+"""How files begin that are no text in UTF-8."""
+MOST_SHOWN = 8
+
+
+class _Problems:
+    """What the texts hold that cannot be trained on, and what is probably not meant to be."""
+
+    def __init__(self) -> None:
+        self._bad: dict[str, str] = {}
+        """File -> what it is."""
+        self._n_separators = 0
+
+    def add_bad(self, source: TextSource, place: int, block: bytes) -> None:
+        """A text that is not UTF-8 from a place in it; `block` is its beginning."""
+        known = next((kind for begins, kind in KINDS.items() if block.startswith(begins)), None)
+        other = "binary" if b"\0" in block else "text in another encoding, perhaps Windows-1252"
+        self._bad.setdefault(source.file or source.name, f"not UTF-8 at byte {place}; {known or other}")
+
+    def look_for_separators(self, block: bytes) -> None:
+        self._n_separators += block.count(SEPARATOR.encode())
+
+    def report(self, config: CorpusConfig) -> None:
+        """Raises InputError: texts are not UTF-8; names all of them."""
+        if self._bad:
+            shown = [f"{name}: {what}" for name, what in list(self._bad.items())[:MOST_SHOWN]]
+            more = len(self._bad) - len(shown)
+            raise InputError(
+                f"{' | '.join(shown)}{f' | and {more} more' if more else ''}; convert them, or take them out"
+            )
+        if self._n_separators and config.source != "embedded":
+            print(
+                f"note: corpus {config.name}: {SEPARATOR} stands {self._n_separators:,} times in the text, "
+                f"and is trained on as {len(SEPARATOR)} characters; "
+                f'document_separator: "{SEPARATOR}" makes it the end of a document',
+                file=sys.stderr,
+            )
+
+
+def _unseen(sources: Iterable[TextSource], seen: set[str], problems: _Problems) -> Iterator[Document]:
     """Documents without the empty ones and those whose content is in `seen`, which grows."""
     for source in sources:
         digest, n_bytes, is_blank = hashlib.sha256(), 0, True
         decoder = codecs.getincrementaldecoder("utf-8")()
+        beginning = b""
         for block in chain(source.blocks(), [b""]):
             begun = len(decoder.getstate()[0])  # bytes of a character whose others are in this block
+            beginning = beginning or block[:512]
             try:
                 is_blank = not decoder.decode(block, final=not block).strip() and is_blank
             except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{source.name}: not UTF-8 at byte {n_bytes - begun + error.start}; "
-                    "convert the file, or take it out of the folder"
-                ) from error
+                problems.add_bad(source, n_bytes - begun + error.start, beginning)
+                break
+            problems.look_for_separators(block)
             digest.update(block)
             n_bytes += len(block)
-        sha256 = digest.hexdigest()
-        if sha256 in seen or is_blank:
-            continue
-        seen.add(sha256)
-        yield Document(name=source.name, n_bytes=n_bytes, sha256=sha256, blocks=source.blocks)
+        else:
+            sha256 = digest.hexdigest()
+            if sha256 in seen or is_blank:
+                continue
+            seen.add(sha256)
+            yield Document(name=source.name, n_bytes=n_bytes, sha256=sha256, blocks=source.blocks)
 
 
 def _split_of(name: str, config: CorpusConfig) -> str:
-    # The first bytes of the digest decide the order and the last the split: one tells nothing of the other.
-    place = int.from_bytes(_digest(name, config.seed)[-8:]) / 2**64
+    place = _place(name, config)
     if place < config.val_share:
         return "val"
     return "test" if place < config.val_share + config.test_share else "train"
+
+
+def _place(name: str, config: CorpusConfig) -> float:
+    """Where from 0 to 1 a document lies among the splits.
+
+    The first bytes of the digest decide the order and the last the split: one tells nothing of the other.
+    """
+    return int.from_bytes(_digest(name, config.seed)[-8:]) / 2**64
 
 
 def _digest(name: str, seed: int) -> bytes:

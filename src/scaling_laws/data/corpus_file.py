@@ -37,6 +37,10 @@ class CorpusConfig:
     """`huggingface`: read rows as they arrive, and stop when the limits in bytes are reached."""
     piece_bytes: Amount = 0
     """Cut text files at line ends into documents of about this size; 0: a file is a document."""
+    document_separator: str | None = None
+    """Cut text files into documents at this text, which is left out: `<|endoftext|>`; null: do not."""
+    near_duplicates: Literal["keep", "remove"] = "keep"
+    """`remove`: take training documents out of whose text half is held out, too (`overlap.py`)."""
     foreign: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Other distributions, test only: name -> paths, of the kind of `source`. `embedded` brings its own."""
     val_share: PartOfAll = 0.02
@@ -70,6 +74,10 @@ class CorpusConfig:
             raise InputError(f"paths is empty; source: {self.source} needs at least one file or folder")
         if self.source != "text" and self.piece_bytes:
             raise InputError(f"piece_bytes needs source: text; in {self.source} a row is a document")
+        if self.document_separator is not None and (self.source != "text" or self.piece_bytes):
+            raise InputError("document_separator needs source: text, and no piece_bytes: give one of them")
+        if self.document_separator == "":
+            raise InputError("document_separator is empty; give the text between documents, or leave it out")
         if self.source != "huggingface" and self.streaming:
             raise InputError("streaming needs source: huggingface")
         for name in self.foreign:

@@ -127,8 +127,12 @@ def _check_whole(path: Path, manifest: _Manifest) -> None:
 
 
 def manifest_text(content: dict[str, Any]) -> str:
-    """The file's text: the content, and last the hash of the content."""
-    digest = sha256(json.dumps(content).encode("ascii"))
+    """The file's text: the content, and last the hash of what makes a corpus this one.
+
+    What was only measured of its text (`overlap`) is no part of it: a corpus of before has the same hash.
+    """
+    decisive = {key: value for key, value in content.items() if key != "overlap"}
+    digest = sha256(json.dumps(decisive).encode("ascii"))
     return json.dumps(content | {"manifest_sha256": digest}, indent=2) + "\n"
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from scaling_laws.study.errors import InputError
 
@@ -26,24 +29,36 @@ class TextSource:
 
     n_bytes: int = 0
     """How long the text is, where that is known without reading it."""
+    file: str = ""
+    """What it is a piece of, if it is one."""
 
     def blocks(self) -> Iterator[bytes]:
         """The text in UTF-8, in one block or several; a character may lie in two."""
         return iter((self.read(),)) if self.read_blocks is None else self.read_blocks()
 
 
-def text_sources(paths: tuple[str, ...], piece_bytes: int) -> Iterator[TextSource]:
-    """Text files, and every file below folders that is not hidden; whole, or cut at line ends.
+def text_sources(
+    paths: tuple[str, ...], piece_bytes: int, document_separator: str | None = None
+) -> Iterator[TextSource]:
+    """Text files, and every file below folders that is not hidden; whole, or cut.
+
+    UTF-16 with its mark is read, too, as UTF-8.
 
     Args:
         paths: files and folders.
-        piece_bytes: 0, or the size at which a piece ends with the current line.
+        piece_bytes: 0, or the size at which a piece ends with the current line. A line of twice that is cut
+            at a blank.
+        document_separator: None, or the text at which a file is cut; it belongs to no document.
 
     Raises:
         InputError: a path does not exist, or two have the same name.
     """
     for name, file in _files(paths, "*"):
-        if not piece_bytes:
+        converted = _from_utf16(file)
+        if not piece_bytes and document_separator is None:
+            if converted is not None:
+                yield TextSource(name=name, read=partial(bytes, converted), n_bytes=len(converted))
+                continue
             yield TextSource(
                 name=name,
                 read=file.read_bytes,
@@ -51,8 +66,28 @@ def text_sources(paths: tuple[str, ...], piece_bytes: int) -> Iterator[TextSourc
                 n_bytes=file.stat().st_size,
             )
             continue
-        for start, stop in _pieces(file, piece_bytes):
-            yield TextSource(name=f"{name}:{start}", read=partial(read_range, file, start, stop))
+        with io.BytesIO(converted) if converted is not None else file.open("rb") as content:
+            if document_separator is None:
+                ranges = _pieces(content, piece_bytes)
+            else:
+                ranges = _between(content, document_separator.encode("utf-8"))
+            for start, stop in ranges:
+                if converted is None:
+                    read = partial(read_range, file, start, stop)
+                else:
+                    read = partial(bytes, converted[start:stop])
+                yield TextSource(name=f"{name}:{start}", file=name, read=read, n_bytes=stop - start)
+
+
+def _from_utf16(file: Path) -> bytes | None:
+    """A file that begins with the mark of UTF-16, as UTF-8; None for any other, or if it is none."""
+    with file.open("rb") as content:
+        if content.read(2) not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return None
+    try:
+        return file.read_bytes().decode("utf-16").encode("utf-8")
+    except UnicodeError:
+        return None
 
 
 def jsonl_sources(paths: tuple[str, ...], text_field: str) -> Iterator[TextSource]:
@@ -96,16 +131,47 @@ def _files(paths: tuple[str, ...], pattern: str) -> Iterator[tuple[str, Path]]:
                 yield f"{path.name}/{inside.as_posix()}", file
 
 
-def _pieces(file: Path, piece_bytes: int) -> Iterator[tuple[int, int]]:
+def _pieces(lines: BinaryIO, piece_bytes: int) -> Iterator[tuple[int, int]]:
     start = stop = 0
-    with file.open("rb") as lines:
-        for line in lines:
-            stop += len(line)
-            if stop - start >= piece_bytes:
-                yield start, stop
-                start = stop
+    longest = 2 * piece_bytes
+    while line := lines.readline(longest):
+        if len(line) == longest and not line.endswith(b"\n"):
+            line = line[: _cut_within(line)]
+            lines.seek(stop + len(line))
+        stop += len(line)
+        if stop - start >= piece_bytes:
+            yield start, stop
+            start = stop
     if stop > start:
         yield start, stop
+
+
+def _cut_within(line: bytes) -> int:
+    """Where to cut a line that is too long: after its last blank, or else between two characters."""
+    if place := max(line.rfind(b" ", len(line) // 2), line.rfind(b"\t", len(line) // 2)) + 1:
+        return place
+    place = len(line)
+    while place > len(line) - 3 and line[place - 1] & 0xC0 == 0x80:  # within a character
+        place -= 1
+    return place - 1 if place > 1 and line[place - 1] >= 0xC0 else place
+
+
+def _between(content: BinaryIO, separator: bytes) -> Iterator[tuple[int, int]]:
+    """The stretches of a file between its separators, the empty ones left out."""
+    start = at = 0  # of the document, and of `held`
+    held = b""
+    while block := content.read(BLOCK_BYTES):
+        held += block
+        while (place := held.find(separator)) >= 0:
+            if at + place > start:
+                yield start, at + place
+            start = at = at + place + len(separator)
+            held = held[place + len(separator) :]
+        # What remains may end with the beginning of a separator.
+        searched = max(0, len(held) - len(separator) + 1)
+        at, held = at + searched, held[searched:]
+    if at + len(held) > start:
+        yield start, at + len(held)
 
 
 def file_blocks(file: Path) -> Iterator[bytes]:

@@ -48,7 +48,12 @@ class TextTokenizer:
 
     def save(self, path: Path) -> None:
         """Write tokenizer.json."""
-        path.write_text(self._tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+        path.write_text(self.to_json(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        """The text of tokenizer.json."""
+        text: str = self._tokenizer.to_str(pretty=True) + "\n"
+        return text
 
 
 class ByteTokenizer(TextTokenizer):

@@ -4,6 +4,7 @@ A corpus is a folder:
 
     manifest.json           what it is and the SHA-256 of every other file; written last
     sources.jsonl           one line a document: split, name, n_bytes, sha256
+    near_duplicates.jsonl   those of the training split that were removed (`overlap.py`), if any were
     tokenizer.json
     <split>.bin             token ids, uint16 (uint32 above 65536 tokens), little-endian
     <split>.documents.npy   int64 (n_documents + 1,): offset of every document's first token, and n_tokens
@@ -43,6 +44,7 @@ from scaling_laws.data.manifest import (
     manifest_text,
     sha256,
 )
+from scaling_laws.data.overlap import Overlap, Text, overlap
 from scaling_laws.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from scaling_laws.data.vocabulary import read_vocabulary, vocabulary_sha256
 from scaling_laws.study.errors import InputError
@@ -57,6 +59,8 @@ ENCODE_CHARACTERS, PART_CHARACTERS = 4_000_000, 1_000_000
 LARGEST_WHOLE_BYTES = 100_000_000
 """Of a document whose parts somebody's vocabulary might encode otherwise: a token takes a hundred bytes."""
 NOTICE_AFTER_S = 5.0
+ADDED = (("document_separator", None), ("near_duplicates", "keep"))
+"""Settings that a corpus of an earlier version does not name, and what it was built with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +179,26 @@ def describe(corpus: TokenCorpus, *, n_sample_tokens: int = 200) -> str:
             f"{split:<12}{entry['n_tokens']:>14,}{entry['n_bytes']:>14,}{corpus.bytes_per_token(split):>13.3f}"
             f"{entry['n_documents']:>11,}"
         )
+    lines += _described_overlap(manifest.get("overlap"))
     sample = corpus.tokenizer().decode(corpus.tokens("test")[:n_sample_tokens])
     return "\n".join([*lines, "", f"test, first {n_sample_tokens} tokens:", sample])
+
+
+def _described_overlap(found: dict[str, Any] | None) -> list[str]:
+    """What a manifest says of held-out text in the training text; old ones say nothing."""
+    if found is None:
+        return []
+    shares = found["share_of_held_out_spans_in_training_text"]
+    spans = list(next(iter(shares.values())))
+    near = found["near_duplicates"]
+    fate = "removed" if near["removed"] else "kept (near_duplicates: remove takes them out)"
+    return [
+        "",
+        f"{'in the training text, of spans of':<34}" + "".join(f"{n + ' tokens':>12}" for n in spans),
+        *(f"{split:<34}" + "".join(f"{100 * of[n]:>10.2f} %" for n in spans) for split, of in shares.items()),
+        f"near-duplicates of held-out text among the training documents: {near['documents']:,}, "
+        f"{100 * near['share_of_training_tokens']:.2f} % of the tokens, {fate}",
+    ]
 
 
 # --- building -------------------------------------------------------------------------------------
@@ -242,11 +264,16 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
         tokenizer.save(made / "tokenizer.json")
         (made / "sources.jsonl").write_text(_sources_table(splits), encoding="utf-8")
         dtype = np.dtype("<u2" if tokenizer.n_vocab <= LARGEST_UINT16_VOCABULARY else "<u4")
-        notice = _Notice(sum(document.n_bytes for documents in splits.values() for document in documents))
+        n_bytes = sum(document.n_bytes for documents in splits.values() for document in documents)
+        notice = _Notice(n_bytes, "encoding {:,.0f} MB of text")
         entries = {
             split: _write_split(documents, tokenizer, dtype, made / split, notice)
             for split, documents in splits.items()
         }
+        found = _compare(made, entries, dtype)
+        near_share = _near_share(made, found)
+        if config.near_duplicates == "remove" and found.near.any():
+            _remove_near(config, made, splits["train"], entries, dtype, found)
         files = sorted(made.iterdir())
         described = describe_files(files)
         content = {
@@ -261,6 +288,18 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
             "splits": entries,
             "files": described,
             "versions": versions,
+            "overlap": {
+                "share_of_held_out_spans_in_training_text": {
+                    split: {str(n): round(share, 6) for n, share in shares.items()}
+                    for split, shares in found.shares.items()
+                },
+                "near_duplicates": {
+                    "span_tokens": found.near_span_tokens,
+                    "documents": int(found.near.sum()),
+                    "share_of_training_tokens": round(near_share, 6),
+                    "removed": config.near_duplicates == "remove",
+                },
+            },
         }
         text = manifest_text(content)
         hashes = {name: entry["sha256"] for name, entry in described.items()}
@@ -292,25 +331,80 @@ def _tokenizer(config: CorpusConfig, documents: Sequence[Document]) -> TextToken
     return train_tokenizer(config.tokenizer, config.n_vocab, texts)
 
 
-class _Notice:
-    """A line on standard error, once, where encoding takes longer than some seconds."""
+def _text(made: Path, split: str, dtype: np.dtype) -> Text:
+    """Tokens and documents of a split that has just been written."""
+    tokens = np.memmap(made / f"{split}.bin", dtype=dtype, mode="r")
+    return Text(tokens=tokens, offsets=np.load(made / f"{split}.documents.npy"))
 
-    def __init__(self, n_bytes: int) -> None:
-        self._n_bytes, self._n_done = n_bytes, 0
+
+def _compare(made: Path, entries: dict[str, dict[str, int]], dtype: np.dtype) -> Overlap:
+    train = entries["train"]
+    notice = _Notice(train["n_tokens"], "comparing {:,.0f} M tokens with the held-out text")
+    return overlap(
+        _text(made, "train", dtype),
+        {split: _text(made, split, dtype) for split in entries if split != "train"},
+        bytes_per_token=train["n_bytes"] / train["n_tokens"],
+        progress=notice.add,
+    )
+
+
+def _near_share(made: Path, found: Overlap) -> float:
+    """Share of the training tokens that are in near-duplicates of held-out text."""
+    lengths = np.diff(np.load(made / "train.documents.npy"))
+    return float(lengths[found.near].sum() / lengths.sum())
+
+
+def _remove_near(
+    config: CorpusConfig,
+    made: Path,
+    documents: Sequence[Document],
+    entries: dict[str, dict[str, int]],
+    dtype: np.dtype,
+    found: Overlap,
+) -> None:
+    """Write the training split again without its near-duplicates, whose names go into a file.
+
+    Raises:
+        InputError: nothing would be left.
+    """
+    if found.near.all():
+        raise InputError(
+            f"corpus {config.name}: every training document is a near-duplicate of held-out text; give other "
+            "text, or set near_duplicates: keep"
+        )
+    train = _text(made, "train", dtype)
+    removed = [document for document, near in zip(documents, found.near, strict=True) if near]
+    with (made / "without.bin").open("wb") as file:
+        for place in np.flatnonzero(~found.near):
+            file.write(train.tokens[train.offsets[place] : train.offsets[place + 1]].tobytes())
+    (made / "without.bin").replace(made / "train.bin")
+    lengths = np.diff(train.offsets)[~found.near]
+    np.save(made / "train.documents.npy", np.concatenate(([0], np.cumsum(lengths))).astype("<i8"))
+    (made / "near_duplicates.jsonl").write_text(_sources_table({"train": removed}), encoding="utf-8")
+    entries["train"] = {
+        "n_tokens": int(lengths.sum()),
+        "n_bytes": entries["train"]["n_bytes"] - sum(document.n_bytes for document in removed),
+        "n_documents": len(documents) - len(removed),
+    }
+
+
+class _Notice:
+    """A line on standard error, once, where something takes longer than some seconds."""
+
+    def __init__(self, n_all: int, what: str) -> None:
+        self._n_all, self._n_done, self._what = n_all, 0, what
         self._began_s = time.monotonic()
         self._is_said = False
 
-    def add(self, n_bytes: int) -> None:
-        """So many bytes more are encoded."""
-        self._n_done += n_bytes
+    def add(self, n_more: int) -> None:
+        """So much more is done."""
+        self._n_done += n_more
         taken_s = time.monotonic() - self._began_s
         if self._is_said or taken_s < NOTICE_AFTER_S:
             return
         self._is_said = True
-        left = timedelta(seconds=round(taken_s * (self._n_bytes / self._n_done - 1)))
-        print(
-            f"encoding {self._n_bytes / 1e6:,.0f} MB of text: about {left} more", file=sys.stderr, flush=True
-        )
+        left = timedelta(seconds=round(taken_s * (self._n_all / self._n_done - 1)))
+        print(f"{self._what.format(self._n_all / 1e6)}: about {left} more", file=sys.stderr, flush=True)
 
 
 def _write_split(
@@ -380,6 +474,9 @@ def _sources_table(splits: dict[str, list[Document]]) -> str:
 
 
 def _as_json(config: CorpusConfig) -> dict[str, Any]:
-    """The configuration as it comes back from JSON: tuples are lists."""
+    """The configuration as it comes back from JSON: tuples are lists.
+
+    What later versions added is left out where it changes nothing: a corpus of before stays the same one.
+    """
     result: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    return result
+    return {key: value for key, value in result.items() if (key, value) not in ADDED}

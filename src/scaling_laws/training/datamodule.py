@@ -123,6 +123,7 @@ class TokenDataModule(pl.LightningDataModule):
             self.corpus.documents(corpus),
             n_windows=n_windows,
             n_ctx=self.text_ctx,
+            split=corpus,
         )
         # The same noise for every seed: runs are compared on the same windows.
         noisy = self.with_noise(windows, np.arange(len(windows)), corpus)

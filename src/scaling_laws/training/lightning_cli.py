@@ -147,13 +147,16 @@ class TrainingCLI(LightningCLI):
         self.checkpoints.identity = identity_of(settings)
         self.recorder.settings = flat_settings(settings)
         # Records say how a network without a `config` of its own was built.
-        given = self._get(self.config, "model").network.get("init_args")
+        given = self._get(self.config, "model").as_dict()
+        network = given["network"]
         arguments = {
-            **(given.as_dict() if given else {}),
+            **(network.get("init_args") or {}),
             "n_vocab": self.datamodule.n_vocab,
             "n_ctx": self.datamodule.n_ctx,
         }
-        self.model.network_arguments = json.loads(json.dumps(arguments, default=str))
+        built = {**given, "network": {"class_path": network["class_path"], "init_args": arguments}}
+        self.model.settings = json.loads(json.dumps(built, default=str))
+        self.model.network_arguments = self.model.settings["network"]["init_args"]
 
     def _settings(self) -> dict[str, Any]:
         """What of the configuration decides the run's weights and rows."""

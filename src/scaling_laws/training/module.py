@@ -82,6 +82,8 @@ class LanguageModel(pl.LightningModule):
         self.network = network
         self.network_arguments: dict[str, Any] = {}
         """Of the network's constructor, where the command line has built it."""
+        self.settings: dict[str, Any] = {}
+        """Arguments of this constructor, where the command line has built it: only what JSON has."""
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.optimizer = optimizer
@@ -93,8 +95,18 @@ class LanguageModel(pl.LightningModule):
         self.compiled = False
 
     def configure_model(self) -> None:
+        if self._trainer is None:
+            return  # `load_from_checkpoint`
         if isinstance(self.trainer.strategy, FullyShardedStrategy):
             self.trainer.strategy.shard(self.network)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What `load_from_checkpoint` builds the module of again, as LightningCLI would leave it."""
+        if self.settings:
+            checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {
+                **self.settings,
+                "_instantiator": "pytorch_lightning.cli.instantiate_module",
+            }
 
     def on_train_batch_start(self, window: Tensor, batch_idx: int) -> None:
         if self.compile_pending:

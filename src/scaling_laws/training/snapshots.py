@@ -49,13 +49,25 @@ def prompt_tokens(data: TokenDataModule, corpus: str) -> Tensor:
     return torch.from_numpy(data.corpus.tokens(corpus)[:n_tokens].astype(np.int64))
 
 
+def next_logits(network: nn.Module, text: Tensor, n_ctx: int, text_ctx: int) -> Tensor:
+    """Logits (B, V) on the CPU of the token after texts (B, L).
+
+    The network sees windows of `n_ctx` tokens, those that are not yet written as zeros: it looks at none of
+    them, since it has learned to predict each token from those before. Of the text it sees the last
+    `text_ctx` tokens.
+    """
+    recent = text[:, -text_ctx:]
+    window = functional.pad(recent, (0, n_ctx - recent.shape[1]))
+    device = next(network.parameters()).device
+    logits: Tensor = network(window.to(device))
+    return logits[:, recent.shape[1] - 1].float().cpu()
+
+
 def continuations(trainer: pl.Trainer, module: LanguageModel, prompt: Tensor, n_tokens: int) -> Tensor | None:
     """The prompt (P,) continued in two ways (2, M): by the most likely tokens, and by tokens drawn at
     temperature 1.
 
-    The network sees windows of n_ctx tokens, those that are not yet written as zeros: it looks at none of
-    them, since it has learned to predict each token from those before. Weights and random generators stay as
-    they are. None where a logit is not finite.
+    Weights and random generators stay as they are. None where a logit is not finite.
     """
     data: TokenDataModule = trainer.datamodule  # type: ignore[attr-defined]
     draws = torch.Generator().manual_seed(SEED)
@@ -65,9 +77,7 @@ def continuations(trainer: pl.Trainer, module: LanguageModel, prompt: Tensor, n_
     module.eval()
     with torch.no_grad(), torch.random.fork_rng(on_cuda), trainer.precision_plugin.val_step_context():
         for _ in range(n_tokens):
-            recent = text[:, -data.text_ctx :]
-            window = functional.pad(recent, (0, data.n_ctx - recent.shape[1]))
-            logits = module(window.to(module.device))[:, recent.shape[1] - 1].float().cpu()
+            logits = next_logits(module, text, data.n_ctx, data.text_ctx)
             if not logits.isfinite().all():
                 break
             drawn = torch.multinomial(logits[1].softmax(-1), 1, generator=draws)
