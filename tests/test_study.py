@@ -98,7 +98,8 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
-    for verb in ("study", "sweep", "laws", "plan", "report", "data", "fit", "validate", "test", "predict"):
+    verbs = ("study", "sweep", "laws", "plan", "report", "data", "generate", "export", "fit", "predict")
+    for verb in verbs:
         assert f"\n    {verb} " in printed
 
 

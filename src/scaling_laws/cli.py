@@ -205,7 +205,8 @@ def _data_build(options: argparse.Namespace) -> None:
     from scaling_laws.data.tokens import build_corpus, describe
 
     config = load_config(options.config)
-    print(describe(build_corpus(config, options.output or Path("data") / config.name, force=options.force)))
+    folder = options.output or Path("data") / config.name
+    print(describe(build_corpus(config, folder, file=options.config, force=options.force)))
 
 
 def _data_show(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scaling_laws.cli import main
 from scaling_laws.data import sources
 from scaling_laws.data.corpus import split_documents
 from scaling_laws.data.corpus_file import CorpusConfig
@@ -140,3 +141,29 @@ def test_fewer_than_three_documents_are_refused_with_their_number(tmp_path: Path
         (tmp_path / f"{number}.txt").write_text(f"text {number}", encoding="utf-8")
     with pytest.raises(InputError, match=r"no document is left for .* of 2 in all"):
         split_documents(config(tmp_path))
+
+
+# --- an edited text ------------------------------------------------------------------------------------
+
+
+def test_an_edited_text_says_the_whole_command(tmp_path: Path, capsys: Printed) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.txt").write_text(f"some text with the number {number}", encoding="utf-8")
+    file, folder = tmp_path / "mine.yaml", tmp_path / "corpus"
+    file.write_text(
+        f"name: mine\nsource: text\npaths: [{tmp_path}/1.txt, {tmp_path}/2.txt, {tmp_path}/3.txt]\n"
+        "tokenizer: bytes\nn_vocab: 256\n",
+        encoding="utf-8",
+    )
+    main(["data", "build", str(file), "-o", str(folder)])
+    (tmp_path / "2.txt").write_text("other text", encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["data", "build", str(file), "-o", str(folder)])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    command = f"scaling-laws data build {file} -o {folder} --force"
+    assert "the texts are no longer those" in said and said.endswith(command)
+    main(command.split()[1:])
+    (tmp_path / "2.txt").unlink()
+    with pytest.raises(SystemExit):
+        main(["data", "build", str(file), "-o", str(folder)])
+    assert f"{tmp_path}/2.txt: no such file or folder" in capsys.readouterr().err

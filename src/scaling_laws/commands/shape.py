@@ -44,7 +44,7 @@ def shape_study(plan: Plan, options: argparse.Namespace, engine: Engine, train: 
         return {}
     settings = search_of(plan)
     correction = correction_of(settings)
-    build_corpus(plan.corpus, plan.corpus_folder)
+    build_corpus(plan.corpus, plan.corpus_folder, file=plan.sweep.corpus)
     with view(Console(quiet=options.quiet, file=terminal()), quiet=options.quiet) as watch:
         search = run_search(
             plan,

@@ -280,7 +280,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     console = Console(quiet=options.quiet, file=terminal())
     engine = _engine(plan, options)
     console.print(f"corpus {plan.corpus.name}: {plan.corpus_folder}", highlight=False)
-    build_corpus(plan.corpus, plan.corpus_folder)
+    build_corpus(plan.corpus, plan.corpus_folder, file=plan.sweep.corpus)
     plan = settled(plan)
     if not lease.flock_works(plan.folder):
         print(

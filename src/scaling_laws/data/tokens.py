@@ -113,7 +113,9 @@ class TokenCorpus:
         return load_tokenizer(self.folder / "tokenizer.json")
 
 
-def build_corpus(config: CorpusConfig, folder: Path | str, *, force: bool = False) -> TokenCorpus:
+def build_corpus(
+    config: CorpusConfig, folder: Path | str, *, file: Path | str | None = None, force: bool = False
+) -> TokenCorpus:
     """Build a corpus into `folder`; where the same one is there already, open it.
 
     The same: built from an equal configuration and from the same texts. If its files are damaged, it is built
@@ -122,6 +124,7 @@ def build_corpus(config: CorpusConfig, folder: Path | str, *, force: bool = Fals
     Args:
         config: what to build.
         folder: where to.
+        file: what the configuration was read from, for the command that builds it again.
         force: replace whatever is there.
 
     Raises:
@@ -130,7 +133,7 @@ def build_corpus(config: CorpusConfig, folder: Path | str, *, force: bool = Fals
     """
     folder = Path(folder)
     try:
-        if force or not _is_built(config, folder):
+        if force or not _is_built(config, folder, file):
             require_own_folder(folder, earlier=("manifest.json",), force=force)
             with _removed_if_empty(folder):
                 _build(config, folder, force=force)
@@ -204,22 +207,23 @@ def _described_overlap(found: dict[str, Any] | None) -> list[str]:
 # --- building -------------------------------------------------------------------------------------
 
 
-def _is_built(config: CorpusConfig, folder: Path) -> bool:
+def _is_built(config: CorpusConfig, folder: Path, file: Path | str | None) -> bool:
     """Whether `folder` holds this very corpus, undamaged."""
     if not (folder / "manifest.json").exists():
         return False
     manifest = checked_manifest(folder)
+    again = f"{REPLACE}: scaling-laws data build {file} -o {folder} --force" if file else REPLACE
     if manifest["config"] != _as_json(config):
-        raise InputError(f"{folder}: holds a corpus of another configuration; {REPLACE}")
+        raise InputError(f"{folder}: holds a corpus of another configuration; {again}")
     if manifest["inputs"] != _inputs(config):
         raise InputError(
-            f"{folder}: the vocabulary or the data sets are no longer those it was built from; {REPLACE}"
+            f"{folder}: the vocabulary or the data sets are no longer those it was built from; {again}"
         )
     # Rows may have come over a network: their commit, or the hash of their files, stands for them.
     if config.source != "huggingface":
         sources = _sources_table(split_documents(config))
         if manifest["files"]["sources.jsonl"]["sha256"] != sha256(sources.encode("utf-8")):
-            raise InputError(f"{folder}: the texts are no longer those it was built from; {REPLACE}")
+            raise InputError(f"{folder}: the texts are no longer those it was built from; {again}")
     try:
         open_corpus(folder)
     except InputError:

@@ -89,10 +89,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"{VERSION}; use the program that wrote it, or train the run again"
             )
         if self.identity not in (None, written["identity"]):
+            run = f" (it is of the run {written['run']!r})" if written.get("run") else ""
             raise InputError(
-                f"{target}: was trained from another configuration than this run's; "
-                "give the run another folder, or move that one away"
+                f"{target}: was trained from another configuration than this run's{run}; give the run "
+                "another folder, or begin it with these weights alone by --initial_weights"
             )
+
+
+def relabelled(checkpoint: dict[str, Any], identity: str, *, shared_steps: int) -> dict[str, Any]:
+    """A checkpoint before a cooldown as one of another horizon, which shares so many steps with it."""
+    checkpoint["callbacks"][RunCheckpoints.__qualname__]["identity"] = identity
+    checkpoint["callbacks"][RunRecorder.__qualname__]["shared_steps"] = shared_steps
+    return checkpoint
 
 
 def is_whole(path: Path) -> bool:
@@ -167,6 +175,7 @@ class RunCheckpoints(pl.Callback):
         """Hash of the configuration that decides the weights; set by `TrainingCLI`."""
         self.signals = StopSignals()
         """Replaced by those that `TrainingCLI.train` was given."""
+        self._run = ""
         self._step = -1
         self._saved_step = -1
         self._saved_s = 0.0
@@ -178,6 +187,7 @@ class RunCheckpoints(pl.Callback):
         state: dict[str, Any] = {
             "version": VERSION,
             "identity": self.identity,
+            "run": self._run,
             "random": {"cpu": torch.get_rng_state()},
         }
         if torch.cuda.is_available():
@@ -208,6 +218,7 @@ class RunCheckpoints(pl.Callback):
             assert isinstance(pl_module, LanguageModel)
             self.at_steps |= {pl_module.schedule.cooldown_start(trainer.max_steps)}
         self.folder = checkpoint_folder(Path(trainer.default_root_dir))
+        self._run = Path(trainer.default_root_dir).resolve().name
         if trainer.is_global_zero:
             # What a kill in the middle of a write left; from the start, also what an earlier training left.
             for pattern in (".*.ckpt.*", *([] if trainer.ckpt_path else ["step_*.ckpt", "last_good.ckpt"])):
@@ -336,13 +347,24 @@ def saved_step(run_folder: Path) -> int:
     Its SHA-256 is not compared: for bookkeeping.
     """
     for name in ("last.ckpt", "previous.ckpt"):
-        path = checkpoint_folder(run_folder) / name
-        try:
-            if path.is_dir():
-                content = torch.load(path / META, map_location="meta", weights_only=True)
-            else:
-                content = torch.load(path, map_location="meta", mmap=True, weights_only=True)
+        if (content := _without_tensors(checkpoint_folder(run_folder) / name)) is not None:
             return int(content["global_step"])
-        except (OSError, RuntimeError, KeyError, pickle.UnpicklingError):
-            continue
     return 0
+
+
+def written_identity(path: Path) -> str:
+    """Of which configuration a checkpoint is; empty where it does not say so."""
+    content = _without_tensors(path) or {}
+    return str(content.get("callbacks", {}).get(RunCheckpoints.__qualname__, {}).get("identity", ""))
+
+
+def _without_tensors(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint holds, its tensors without values; None where it cannot be read."""
+    try:
+        if path.is_dir():
+            content = torch.load(path / META, map_location="meta", weights_only=True)
+        else:
+            content = torch.load(path, map_location="meta", mmap=True, weights_only=True)
+        return dict(content) if "global_step" in content else None
+    except (OSError, RuntimeError, TypeError, pickle.UnpicklingError):
+        return None

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -40,6 +40,7 @@ from scaling_laws.study.records import (
     check_file,
     not_written,
     read_record,
+    sha256_of,
     write_atomically,
 )
 from scaling_laws.training.checkpoint import (
@@ -48,9 +49,11 @@ from scaling_laws.training.checkpoint import (
     final_checkpoint,
     is_whole,
     newest_whole,
+    written_identity,
 )
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.event_log import forget_events
+from scaling_laws.training.longer import go_on_longer
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale
 from scaling_laws.training.recorder import RunRecorder
@@ -78,6 +81,12 @@ class TrainingCLI(LightningCLI):
         parser.add_lightning_class_args(NoiseScale, "noise_scale")
         parser.add_lightning_class_args(Snapshots, "snapshots")
         parser.add_lightning_class_args(RunCheckpoints, "checkpoints")
+        parser.add_argument(
+            "--initial_weights",
+            type=Path | None,
+            default=None,
+            help="checkpoint of another run, whose weights this one begins with",
+        )
         # The corpus knows its vocabulary: a network of another one cannot be asked for.
         parser.link_arguments("data.n_vocab", "model.network.init_args.n_vocab", apply_on="instantiate")
         parser.link_arguments("data.n_ctx", "model.network.init_args.n_ctx", apply_on="instantiate")
@@ -146,6 +155,7 @@ class TrainingCLI(LightningCLI):
         settings = self._settings()
         self.checkpoints.identity = identity_of(settings)
         self.recorder.settings = flat_settings(settings)
+        self.recorder.initial_weights = settings.get("initial_weights", "")
         # Records say how a network without a `config` of its own was built.
         given = self._get(self.config, "model").as_dict()
         network = given["network"]
@@ -161,19 +171,22 @@ class TrainingCLI(LightningCLI):
     def _settings(self) -> dict[str, Any]:
         """What of the configuration decides the run's weights and rows."""
         config = self.config.get(str(self.subcommand), self.config).as_dict()
-        return decisive_settings(config, self.datamodule.corpus.manifest_hash)
+        return decisive_settings(
+            config, self.datamodule.corpus.manifest_hash, _sha256_of_file(config["initial_weights"])
+        )
 
-    def _changed_settings(self, root: Path) -> list[str]:
-        """In what the configuration differs from that of the run in `root`, where that can be read."""
+    def _changed_settings(self, root: Path) -> dict[str, tuple[Any, Any]]:
+        """By setting, what is asked for and what the run in `root` had, where that can be read."""
         try:
             trained = self._parser("fit").parse_path(root / "config.yaml").as_dict()
         except (ArgumentError, OSError, TypeError, KeyError):
-            return []
+            return {}
         try:
             corpus_hash = read_record(root / "record.json").corpus["manifest_hash"]
         except InputError:
             corpus_hash = self.datamodule.corpus.manifest_hash
-        return differences(self._settings(), decisive_settings(trained, corpus_hash))
+        initial = _sha256_of_file(trained["initial_weights"])
+        return differences(self._settings(), decisive_settings(trained, corpus_hash, initial))
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would load the whole checkpoint here to look for hyperparameters; ours hold none."""
@@ -191,8 +204,7 @@ class TrainingCLI(LightningCLI):
             return
         require_run_name(root.resolve().name)
         refuse_links_in(root)
-        if (root / "record.json").exists():
-            self._refuse_or_report(root, ckpt_path)
+        if (root / "record.json").exists() and not self._goes_on_longer(root, ckpt_path):
             return
         if self.trainer.is_global_zero:
             _require_run_folder(root)
@@ -200,15 +212,21 @@ class TrainingCLI(LightningCLI):
         if ckpt_path is None and newest:
             raise InputError(f"{root}: holds an unfinished run; resume it with --ckpt_path {NEWEST}")
         checkpoint = newest if ckpt_path == NEWEST else ckpt_path and Path(ckpt_path)
-        if checkpoint and ckpt_path == NEWEST and (changed := self._changed_settings(root)):
-            raise _other_settings(root, changed)
-        if not checkpoint and self.trainer.is_global_zero:
-            # A resumed run keeps the configuration that it began with.
+        changed = self._changed_settings(root) if checkpoint else {}
+        if newest and ckpt_path == NEWEST and changed:
+            if written_identity(newest) != self.checkpoints.identity:
+                raise _other_settings(root, changed)
+        elif checkpoint and Path(checkpoint).exists() and not (root / "curve.csv").exists():
+            raise _elsewhere(root, Path(checkpoint))
+        if (not checkpoint or changed) and self.trainer.is_global_zero:
+            # A resumed run keeps the configuration that it began with; one that goes on longer has a new one.
             config = self.config["fit"].clone()
             config["ckpt_path"] = None
             write_atomically(root / "config.yaml", self._parser("fit").dump(config, skip_none=False))
+        if not checkpoint:
+            self._take_initial_weights()
         with StopSignals() as signals:
-            self.train(checkpoint or None, signals, own=ckpt_path == NEWEST)
+            self.train(checkpoint or None, signals, own=bool(checkpoint))
         record = read_record(root / "record.json")  # the recorder of this process may not be the one that ran
         if record.status == "diverged":
             raise _diverged(root, record.reason)
@@ -223,15 +241,40 @@ class TrainingCLI(LightningCLI):
             if self.trainer.is_global_zero:
                 print(f"fast_dev_run: {_summary(read_record(root / 'record.json'))}; nothing was kept")
 
-    def _refuse_or_report(self, root: Path, ckpt_path: str | None) -> None:
+    def _goes_on_longer(self, root: Path, ckpt_path: str | None) -> bool:
+        """Whether a finished run is to be trained on, to a longer horizon; else say that nothing is left.
+
+        Raises:
+            InputError: the folder's run has other settings, diverged, or cannot go on.
+        """
         if ckpt_path != NEWEST:
-            raise InputError(f"{root}: holds a finished run; give another --trainer.default_root_dir")
+            raise InputError(
+                f"{root}: holds a finished run; give another --trainer.default_root_dir, or go on to more "
+                f"--trainer.max_steps with --ckpt_path {NEWEST}"
+            )
         record = read_record(root / "record.json")
         if changed := self._changed_settings(root):
-            raise _other_settings(root, changed)
+            asked, trained = changed.get("trainer.max_steps", (0, 0))
+            if list(changed) != ["trainer.max_steps"] or asked < trained or record.steps != trained:
+                raise _other_settings(root, changed)
+            if self.trainer.world_size > 1:
+                raise InputError(
+                    f"{root}: goes on to a longer horizon on one device; give --trainer.devices 1"
+                )
+            print(go_on_longer(root, self.model.schedule, asked, self.checkpoints.identity))
+            return True
         if record.status == "diverged":
             raise _diverged(root, record.reason)
         print(f"{root}: the run is finished, {_summary(record)}; nothing is left to train")
+        return False
+
+    def _take_initial_weights(self) -> None:
+        """`--initial_weights`: begin with what another run has learned, with a new optimiser, at step 0."""
+        path = self._get(self.config, "initial_weights")
+        if path is None:
+            return
+        state = AtomicCheckpointIO().load_checkpoint(Path(path), map_location="cpu")["state_dict"]
+        self.model.load_state_dict(state)
 
     def validate(self, ckpt_path: str | None = None, **more: Any) -> None:
         """The verb `validate`: of the run's own weights, where no others are named."""
@@ -371,16 +414,43 @@ def _refuse_ignored(config: Any, callbacks: list[pl.Callback]) -> None:
         )
 
 
+def _sha256_of_file(path: Path | str | None) -> str | None:
+    """Of the checkpoint that a run begins with, if it does.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return sha256_of(Path(path))
+    except OSError as error:
+        raise InputError(f"initial_weights {path}: could not be read ({error.strerror})") from error
+
+
 def _summary(record: RunRecord) -> str:
     """What a run came out with, in one line."""
     losses = ", ".join(f"{losses['loss_nats']:.4f} on {corpus}" for corpus, losses in record.losses.items())
     return f"{record.steps} steps, {record.tokens:,} tokens; loss in nats per token: {losses or 'none'}"
 
 
-def _other_settings(root: Path, changed: list[str]) -> InputError:
-    more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
+def _elsewhere(root: Path, checkpoint: Path) -> InputError:
+    """A checkpoint of a run that is not this folder's."""
+    run = checkpoint.resolve().parents[1]
     return InputError(
-        f"{root}: was trained from another configuration: {'; '.join(changed[:3])}{more}; "
+        f"{checkpoint}: is a checkpoint of the run {run.name!r}, and {root} holds none of its rows; go on "
+        f"in its folder ({run}), or begin with its weights alone by --initial_weights {checkpoint}"
+    )
+
+
+def _other_settings(root: Path, changed: Mapping[str, tuple[Any, Any]]) -> InputError:
+    phrases = [
+        f"{key} is {json.dumps(asked)}, and the run's was {json.dumps(trained)}"
+        for key, (asked, trained) in changed.items()
+    ]
+    more = f" (and {len(phrases) - 3} more)" if len(phrases) > 3 else ""
+    return InputError(
+        f"{root}: was trained from another configuration: {'; '.join(phrases[:3])}{more}; "
         "give the run another folder, or move that one away"
     )
 

@@ -102,6 +102,8 @@ class RunRecorder(pl.Callback):
         """Called right before the record is written, and may object; set by `run.py`."""
         self.settings: dict[str, Any] = {}
         """What decides the run, by dotted names; set by `TrainingCLI`."""
+        self.initial_weights = ""
+        """SHA-256 of the checkpoint that the run began with, if it did; set by `TrainingCLI`."""
         self.status = ""
         """`complete` or `diverged` once the training has ended."""
         self.reason = ""
@@ -123,6 +125,7 @@ class RunRecorder(pl.Callback):
             "summed_learning_rate": self._summed_learning_rate,
             "curve": self._curve.state(),
             "positions": self._positions.state(),
+            **({"shared_steps": self.shared_steps} if self.shared_steps else {}),
             **({"best": self._best.state_dict()} if self._best else {}),
         }
 
@@ -195,6 +198,7 @@ class RunRecorder(pl.Callback):
 
     def _restore_state(self) -> None:
         state = self._restored
+        self.shared_steps = max(self.shared_steps, state.get("shared_steps", 0))
         device = self._strategy.root_device
         self._loss_sum = torch.tensor(state.get("loss_sum", 0.0), dtype=torch.float64, device=device)
         self._loss_count = state.get("loss_count", 0)
@@ -394,6 +398,7 @@ class RunRecorder(pl.Callback):
             summed_learning_rate=self._summed_learning_rate,
             stopped_early=self._stopped_early,
             peak_flops_per_s=self._peak_flops_per_s,
+            initial_weights=self.initial_weights,
         )
         record = make_record(trainer, _module(pl_module), self.identity, outcome)
         self._events.finish(record, elapsed_s)

@@ -85,6 +85,8 @@ class Outcome:
     stopped_early: bool
     peak_flops_per_s: float
     """Of one device."""
+    initial_weights: str = ""
+    """SHA-256 of the checkpoint that the run began with; empty where it began with random weights."""
 
 
 def make_record(
@@ -123,6 +125,7 @@ def make_record(
             "gradient_clip": trainer.gradient_clip_val,
             "precision": trainer.precision,
             "compiled": module.compiled,
+            **({"initial_weights": outcome.initial_weights} if outcome.initial_weights else {}),
         },
         schedule=asdict(module.schedule),
         after_cooldown=complete

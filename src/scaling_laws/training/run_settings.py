@@ -15,12 +15,15 @@ NOT_DECISIVE = {
 DECISIVE_OF_TRAINER = ("max_steps", "precision", "gradient_clip_val", "gradient_clip_algorithm")
 
 
-def decisive_settings(config: Mapping[str, Any], corpus_hash: str) -> dict[str, Any]:
+def decisive_settings(
+    config: Mapping[str, Any], corpus_hash: str, initial_weights: str | None = None
+) -> dict[str, Any]:
     """What decides a run's weights and rows: not its folder, its names or its devices.
 
     Args:
         config: of `fit`, every default filled in.
         corpus_hash: of the corpus's manifest.
+        initial_weights: SHA-256 of the checkpoint that the run begins with, if it does.
     """
     kept = {
         section: {key: value for key, value in config[section].items() if key not in names}
@@ -31,6 +34,7 @@ def decisive_settings(config: Mapping[str, Any], corpus_hash: str) -> dict[str, 
         **kept,
         "corpus": corpus_hash,
         "trainer": {key: config["trainer"][key] for key in DECISIVE_OF_TRAINER},
+        **({"initial_weights": initial_weights} if initial_weights else {}),
     }
 
 
@@ -52,11 +56,7 @@ def _flat(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
-def differences(asked: Mapping[str, Any], trained: Mapping[str, Any]) -> list[str]:
-    """One phrase for each setting in which what is asked for is not what was trained."""
+def differences(asked: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """By setting, what is asked for and what was trained, where these differ."""
     new, old = (flat_settings(json.loads(json.dumps(each, default=str))) for each in (asked, trained))
-    return [
-        f"{key} is {json.dumps(new.get(key))}, and the run's was {json.dumps(old.get(key))}"
-        for key in {**new, **old}
-        if new.get(key) != old.get(key)
-    ]
+    return {key: (new.get(key), old.get(key)) for key in {**new, **old} if new.get(key) != old.get(key)}
