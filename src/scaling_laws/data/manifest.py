@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 from scaling_laws.study.artefacts import read_json, typed
-from scaling_laws.study.bounds import Amount, Bounds, Tokens, check_bounds
+from scaling_laws.study.bounds import Amount, Bounds, Share, Tokens, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import sha256_of, write_atomically
 
@@ -84,6 +84,30 @@ class _File:
         check_bounds(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _NearDuplicates:
+    """What a manifest says of training documents that are nearly held-out text."""
+
+    span_tokens: Tokens
+    documents: Amount
+    share_of_training_tokens: Share
+    removed: bool
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Overlap:
+    """What a manifest says of held-out text in the training text (`overlap.py`)."""
+
+    share_of_held_out_spans_in_training_text: dict[str, dict[str, Share]]
+    near_duplicates: _NearDuplicates
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
 class _Config(TypedDict):
     """What is read of the configuration that a corpus was built from."""
 
@@ -101,6 +125,7 @@ class _Manifest:
     n_vocab: Annotated[int, Bounds(1, 2**32)]
     splits: dict[str, _Split]
     files: dict[str, _File]
+    overlap: _Overlap | None = None
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -17,6 +17,7 @@ for the splits train, val, test and each foreign corpus. Every document starts w
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import sys
 import tempfile
@@ -44,7 +45,7 @@ from scaling_laws.data.manifest import (
     manifest_text,
     sha256,
 )
-from scaling_laws.data.overlap import Overlap, Text, overlap
+from scaling_laws.data.overlap import SPANS_TOKENS, Overlap, Text, overlap
 from scaling_laws.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from scaling_laws.data.vocabulary import read_vocabulary, vocabulary_sha256
 from scaling_laws.study.errors import InputError
@@ -192,13 +193,15 @@ def _described_overlap(found: dict[str, Any] | None) -> list[str]:
     if found is None:
         return []
     shares = found["share_of_held_out_spans_in_training_text"]
-    spans = list(next(iter(shares.values())))
     near = found["near_duplicates"]
     fate = "removed" if near["removed"] else "kept (near_duplicates: remove takes them out)"
     return [
         "",
-        f"{'in the training text, of spans of':<34}" + "".join(f"{n + ' tokens':>12}" for n in spans),
-        *(f"{split:<34}" + "".join(f"{100 * of[n]:>10.2f} %" for n in spans) for split, of in shares.items()),
+        f"{'in the training text, of spans of':<34}" + "".join(f"{f'{n} tokens':>12}" for n in SPANS_TOKENS),
+        *(
+            f"{split:<34}" + "".join(f"{100 * of.get(str(n), math.nan):>10.2f} %" for n in SPANS_TOKENS)
+            for split, of in shares.items()
+        ),
         f"near-duplicates of held-out text among the training documents: {near['documents']:,}, "
         f"{100 * near['share_of_training_tokens']:.2f} % of the tokens, {fate}",
     ]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
-import os
 import signal
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
@@ -56,6 +54,7 @@ from scaling_laws.training.event_log import forget_events
 from scaling_laws.training.longer import go_on_longer
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import NoiseScale
+from scaling_laws.training.prediction_table import PredictionTable
 from scaling_laws.training.recorder import RunRecorder
 from scaling_laws.training.run_settings import decisive_settings, differences, flat_settings, identity_of
 from scaling_laws.training.snapshots import Snapshots
@@ -171,9 +170,8 @@ class TrainingCLI(LightningCLI):
     def _settings(self) -> dict[str, Any]:
         """What of the configuration decides the run's weights and rows."""
         config = self.config.get(str(self.subcommand), self.config).as_dict()
-        return decisive_settings(
-            config, self.datamodule.corpus.manifest_hash, _sha256_of_file(config["initial_weights"])
-        )
+        initial = _sha256_of_file(config["initial_weights"]) if self.subcommand in (None, "fit") else None
+        return decisive_settings(config, self.datamodule.corpus.manifest_hash, initial)
 
     def _changed_settings(self, root: Path) -> dict[str, tuple[Any, Any]]:
         """By setting, what is asked for and what the run in `root` had, where that can be read."""
@@ -211,14 +209,15 @@ class TrainingCLI(LightningCLI):
         newest = newest_whole(root)
         if ckpt_path is None and newest:
             raise InputError(f"{root}: holds an unfinished run; resume it with --ckpt_path {NEWEST}")
-        checkpoint = newest if ckpt_path == NEWEST else ckpt_path and Path(ckpt_path)
+        named = Path(ckpt_path) if ckpt_path and ckpt_path != NEWEST else None
+        checkpoint = named or (newest if ckpt_path == NEWEST else None)
         changed = self._changed_settings(root) if checkpoint else {}
-        if newest and ckpt_path == NEWEST and changed:
-            if written_identity(newest) != self.checkpoints.identity:
-                raise _other_settings(root, changed)
-        elif checkpoint and Path(checkpoint).exists() and not (root / "curve.csv").exists():
-            raise _elsewhere(root, Path(checkpoint))
-        if (not checkpoint or changed) and self.trainer.is_global_zero:
+        own = checkpoint is not None and written_identity(checkpoint) == self.checkpoints.identity
+        if changed and not own and ckpt_path == NEWEST:
+            raise _other_settings(root, changed)
+        if named and named.exists() and not (root / "curve.csv").exists():
+            raise _elsewhere(root, named)
+        if (not checkpoint or (changed and own)) and self.trainer.is_global_zero:
             # A resumed run keeps the configuration that it began with; one that goes on longer has a new one.
             config = self.config["fit"].clone()
             config["ckpt_path"] = None
@@ -226,7 +225,7 @@ class TrainingCLI(LightningCLI):
         if not checkpoint:
             self._take_initial_weights()
         with StopSignals() as signals:
-            self.train(checkpoint or None, signals, own=bool(checkpoint))
+            self.train(checkpoint, signals, own=checkpoint is not None)
         record = read_record(root / "record.json")  # the recorder of this process may not be the one that ran
         if record.status == "diverged":
             raise _diverged(root, record.reason)
@@ -461,67 +460,6 @@ def _diverged(root: Path, reason: str) -> InputError:
 
 def _callback(trainer: pl.Trainer, kind: type[Any]) -> Any:
     return next(callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]
-
-
-PREDICTED = ("token_index", "position", "token_id", "text", "loss_nats")
-"""Columns of `predictions.csv`."""
-
-
-class PredictionTable(pl.Callback):
-    """Writes `predictions.csv` into the run's folder: one row a predicted token of the file."""
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        self._tokenizer = data.corpus.tokenizer()
-        self.path = Path(trainer.default_root_dir) / "predictions.csv"
-        _require_own_table(self.path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, self._temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-        self._file = os.fdopen(descriptor, "w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(PREDICTED)
-        self._n_tokens, self._loss_sum_nats = 0, 0.0
-
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        for position, (token, loss) in enumerate(zip(batch[0, 1:], outputs[0], strict=True), start=1):
-            self._n_tokens += 1
-            self._loss_sum_nats += float(loss)
-            text = json.dumps(self._tokenizer.decode([int(token)]), ensure_ascii=False)
-            self._writer.writerow((self._n_tokens, position, int(token), text, round(float(loss), 6)))
-
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._file.close()
-        os.chmod(self._temporary, 0o644)
-        os.replace(self._temporary, self.path)
-        mean = self._loss_sum_nats / self._n_tokens
-        print(f"{self._n_tokens} tokens, mean loss {mean:.4f} nats per token: {self.path}")
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        with suppress(AttributeError, OSError):  # it had not begun
-            self._file.close()
-            os.remove(self._temporary)
-
-
-def _require_own_table(path: Path) -> None:
-    """Refuse to replace a table that no `predict` wrote.
-
-    Raises:
-        InputError: it is one.
-    """
-    if path.exists():
-        with open(path, "rb") as file:
-            if file.readline(200).strip() != ",".join(PREDICTED).encode():
-                raise InputError(f"{path}: is there already, and no prediction; move it away")
 
 
 def main(arguments: list[str]) -> None:
