@@ -12,6 +12,7 @@ import pytest
 
 from scaling_laws.data import overlap as module
 from scaling_laws.data.corpus_file import CorpusConfig
+from scaling_laws.data.manifest import HASHES, manifest_text
 from scaling_laws.data.overlap import Text, overlap
 from scaling_laws.data.tokens import build_corpus, describe, open_corpus
 
@@ -159,11 +160,9 @@ def test_near_duplicates_of_held_out_text_are_removed_where_asked_for(folder: Pa
 
 def test_what_is_only_measured_is_no_part_of_a_corpuss_hash(folder: Path, tmp_path: Path) -> None:
     """A corpus of an earlier version has neither the numbers nor the settings, and is the same corpus."""
-    from scaling_laws.data.manifest import manifest_text
-
     corpus = build_corpus(config(folder), tmp_path / "c")
     assert not {"near_duplicates", "document_separator"} & corpus.manifest["config"].keys()
-    content = {k: v for k, v in corpus.manifest.items() if k not in ("overlap", "manifest_sha256")}
+    content = {k: v for k, v in corpus.manifest.items() if k not in ("overlap", *HASHES)}
     (tmp_path / "c" / "manifest.json").write_text(manifest_text(content), encoding="utf-8")
     before = open_corpus(tmp_path / "c")
     assert before.manifest_hash == corpus.manifest_hash and "overlap" not in before.manifest

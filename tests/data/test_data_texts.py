@@ -167,3 +167,14 @@ def test_an_edited_text_says_the_whole_command(tmp_path: Path, capsys: Printed) 
     with pytest.raises(SystemExit):
         main(["data", "build", str(file), "-o", str(folder)])
     assert f"{tmp_path}/2.txt: no such file or folder" in capsys.readouterr().err
+
+
+def test_one_path_need_not_be_a_list(tmp_path: Path, capsys: Printed) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"name: mine\nsource: text\npaths: {tmp_path}/typo\ntokenizer: bytes\nn_vocab: 256\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(SystemExit):
+        main(["data", "build", str(file), "-o", str(tmp_path / "corpus")])
+    assert f"{tmp_path}/typo: no such file or folder" in capsys.readouterr().err

@@ -330,7 +330,7 @@ def test_a_new_split_does_not_replace_a_file_of_ones_own(config, tmp_path):
 
 def test_a_build_that_fails_leaves_no_folder(config, tmp_path):
     with pytest.raises(InputError, match="no document is left"):
-        build_corpus(change(config, val_share=1e-9), tmp_path / "data" / "c")
+        build_corpus(change(config, paths=(f"{tmp_path}/texts/0.txt",)), tmp_path / "data" / "c")
     assert not (tmp_path / "data" / "c").exists()
 
 

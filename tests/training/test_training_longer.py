@@ -82,7 +82,7 @@ def test_a_longer_horizon_goes_on_before_the_cooldown_and_the_record_stays(
     assert longer_record.trained_tokens == 26 * 4 * 32  # from step 24 on
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"] == 50
     study = load_study(tmp_path / "study")
-    assert sorted(study.runs["name"]) == ["run", "run-30-steps"]
+    assert sorted(study.runs["run"]) == ["run", "run-30-steps"]
     fit(at(byte_corpus, run, 50), "--ckpt_path", "newest")
     assert "the run is finished, 50 steps" in capsys.readouterr().out
     fit(at(byte_corpus, run, 70), "--ckpt_path", "newest")  # and on

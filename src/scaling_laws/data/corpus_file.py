@@ -108,6 +108,8 @@ def load_config(path: Path | str) -> CorpusConfig:
         content = read_yaml(Path(path))
     except InputError as error:
         raise InputError(f"{path}: {error}; {explained}") from None
+    if isinstance(content.get("paths"), str):
+        content["paths"] = [content["paths"]]  # one path need not be a list
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(CorpusConfig)
     try:

@@ -24,6 +24,8 @@ from scaling_laws.study.records import sha256_of, write_atomically
 
 SCHEMA = 2
 REPLACE = "build into another folder, or replace this one with --force"
+HASHES = ("overlap_sha256", "manifest_sha256")
+"""Keys of a manifest that follow from the others."""
 STAMP_FILE = ".verified.json"
 SETTLED_NS = 2_000_000_000
 """A file written less than this long ago may be written again without a change of its times, whose grain
@@ -44,7 +46,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(path, kind="manifest of a corpus", remedy=f"it is damaged; {REPLACE}")
     if manifest.get("schema") != SCHEMA:
         raise InputError(f"{path}: not a corpus of schema {SCHEMA}, which this version reads; {REPLACE}")
-    content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    content = {key: value for key, value in manifest.items() if key not in HASHES}
     if path.read_bytes() != manifest_text(content).encode():
         raise InputError(f"{path}: damaged or edited (its SHA-256 is not the one it states); {REPLACE}")
     return manifest
@@ -154,11 +156,16 @@ def _check_whole(path: Path, manifest: _Manifest) -> None:
 def manifest_text(content: dict[str, Any]) -> str:
     """The file's text: the content, and last the hash of what makes a corpus this one.
 
-    What was only measured of its text (`overlap`) is no part of it: a corpus of before has the same hash.
+    What was only measured of its text (`overlap`) is no part of it, and has a hash of its own: a corpus of
+    before has the same hash.
     """
+    content = {key: value for key, value in content.items() if key not in HASHES}
     decisive = {key: value for key, value in content.items() if key != "overlap"}
     digest = sha256(json.dumps(decisive).encode("ascii"))
-    return json.dumps(content | {"manifest_sha256": digest}, indent=2) + "\n"
+    measured = {}
+    if "overlap" in content:
+        measured["overlap_sha256"] = sha256(json.dumps(content["overlap"]).encode("ascii"))
+    return json.dumps(content | measured | {"manifest_sha256": digest}, indent=2) + "\n"
 
 
 def describe_files(files: list[Path]) -> dict[str, Any]:
