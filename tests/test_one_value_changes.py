@@ -113,7 +113,7 @@ def _manifest(content: bytes, random: random.Random) -> tuple[bytes, str]:
     if random.random() < 0.7:
         del plain["manifest_sha256"]
         text, what = _json(json.dumps(plain).encode(), random)
-        with contextlib.suppress(ValueError, RecursionError, TypeError):
+        with contextlib.suppress(ValueError, RecursionError, TypeError, AttributeError):
             text = manifest_text(json.loads(text)).encode()
     return text, what
 
