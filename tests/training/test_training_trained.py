@@ -172,7 +172,7 @@ def test_lightnings_load_from_checkpoint_needs_no_arguments(
     undisturbed: dict[str, Path], family: str
 ) -> None:
     path = undisturbed[family] / "checkpoints" / "final.ckpt"
-    module = LanguageModel.load_from_checkpoint(path, weights_only=True)
+    module = LanguageModel.load_from_checkpoint(path)
     assert isinstance(module, LanguageModel)
     assert module.learning_rate == 0.01 and module.schedule.warmup_steps == 5
     for name, weight in weights(undisturbed[family]).items():
