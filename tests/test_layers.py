@@ -84,7 +84,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "papers": ({"papers", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
     "commands.sweep": ({"commands.shape", "sweeps", "data", "study"}, {"rich"}),
     "commands.paper": ({"commands", "report", "laws", "sweeps", "study"}, set()),
-    "commands.trained": ({"training", "study"}, set()),
+    "commands.use": ({"training", "study"}, set()),
     "commands.shape": ({"sweeps", "data", "report", "study"}, {"rich"}),
     "commands": (
         {"commands", "api", "report", "laws", "models.solver", "study"},

@@ -17,7 +17,7 @@ from scaling_laws.commands.paper import add_paper_arguments
 from scaling_laws.commands.plan import add_plan_arguments
 from scaling_laws.commands.report import add_report_arguments
 from scaling_laws.commands.sweep import add_study_arguments, add_sweep_arguments
-from scaling_laws.commands.trained import add_export_arguments, add_generate_arguments
+from scaling_laws.commands.use import add_export_arguments, add_generate_arguments
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted
 from scaling_laws.study.names import plain_output, printable
@@ -189,13 +189,13 @@ def _paper(options: argparse.Namespace) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from scaling_laws.commands.trained import generate
+    from scaling_laws.commands.use import generate
 
     generate(options)
 
 
 def _export(options: argparse.Namespace) -> None:
-    from scaling_laws.commands.trained import export
+    from scaling_laws.commands.use import export
 
     export(options)
 
