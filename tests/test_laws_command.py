@@ -232,7 +232,7 @@ def test_without_a_form_the_whole_analysis_is_printed(table, capsys, monkeypatch
     main(["laws", str(table), *COLUMNS])
     printed = capsys.readouterr().out
     assert printed.startswith("theirs.csv: scaling laws with 90 % intervals")
-    assert "All runs, this table" in printed and "this study" not in printed
+    assert "All runs" in printed and "this study" not in printed
     assert "Not fitted:" in printed and "only one N" in printed
     assert "report" not in printed and "TensorBoard" not in printed
     assert len(printed.splitlines()) < 50

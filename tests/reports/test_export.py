@@ -211,7 +211,8 @@ def test_the_recorded_studies_are_exports(name: str) -> None:
 
 def picture(name: str) -> Picture:
     png = png_of(np.zeros((30, 30, 3), np.uint8))
-    return Picture(name=name, title=name, chapter="scale", description="", svg=b"<svg/>", png=png)
+    drawn = {"svg": b"<svg/>", "png": png, "narrow_svg": b"<svg/>", "narrow_png": png}
+    return Picture(name=name, title=name, chapter="scale", description="", **drawn)
 
 
 def png_of(pixels: np.ndarray) -> bytes:

@@ -151,12 +151,32 @@ def test_curves_end_where_the_runs_do(opened: Browser, content: Content) -> None
     assert opened.value(furthest) == pytest.approx(content.tables.complete["C"].max(), rel=1e-5)
 
 
-def test_a_phone_scrolls_one_way(opened: Browser) -> None:
-    opened.size(390, 844, mobile=True)
-    opened.wait_for("document.getElementById('runs-plot').offsetWidth < 390")
+def test_a_phone_scrolls_one_way(opened: Browser, content: Content) -> None:
+    opened.size(375, 844, mobile=True)
+    opened.wait_for("document.getElementById('runs-plot').offsetWidth < 375")
     opened.wait_for("document.querySelector('.modebar') === null")
-    assert opened.value("document.documentElement.scrollWidth") == 390
-    assert opened.value("document.getElementById('runs-plot')._fullLayout.width") <= 390
+    assert opened.value("document.documentElement.scrollWidth") == 375
+    assert opened.value("document.getElementById('runs-plot')._fullLayout.width") <= 375
+    headline = "document.querySelector('.headline').parentElement"
+    assert opened.value(f"{headline}.scrollWidth <= {headline}.clientWidth")
+    first = "[...document.querySelectorAll('.wide tbody th:first-child')]"
+    assert opened.value(f"{first}.every((one) => getComputedStyle(one).position === 'sticky')")
+
+
+def test_on_a_phone_panels_stand_below_one_another(opened: Browser, content: Content) -> None:
+    ratios = (
+        "[...document.querySelectorAll('figure picture img')]"
+        ".map((one) => [one.offsetWidth, one.naturalHeight / one.naturalWidth])"
+    )
+    wide = opened.value(ratios)
+    opened.size(375, 844, mobile=True)
+    opened.wait_for(f"{ratios}.every(([width]) => width > 0 && width <= 375)")
+    three_panels = [picture.name for picture in content.pictures].index("power_laws")
+    opened.wait_for(f"{ratios}[{three_panels}][1] > 1")
+    narrow = opened.value(ratios)
+    assert len(narrow) == len(content.pictures)
+    assert all(width == narrow[0][0] > 320 for width, _ in narrow)
+    assert narrow[three_panels][1] > 4 * wide[three_panels][1]
 
 
 def test_print_shows_still_figures(opened: Browser) -> None:

@@ -184,4 +184,4 @@ def test_a_paper_of_many_runs_needs_no_figure(synthetic: FittedStudy) -> None:
     runs = pd.concat([synthetic.study.runs] * 20, ignore_index=True)
     tables = replace(StudyTables.read(synthetic.study, synthetic.laws), complete=runs)
     assert len(runs) >= RUNS_WORTH_PROCESSES
-    assert draw_pictures([], tables, synthetic.laws) == ()
+    assert draw_pictures([], tables, synthetic.laws) == ((), ())

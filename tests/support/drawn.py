@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling_laws.report import style as st
 from scaling_laws.report.figure import StudyFigure
 
 
@@ -20,7 +19,11 @@ def prepared(figure: StudyFigure[Any], study: Any, laws: Any) -> Any:
 
 def shown(figure: StudyFigure[Any], study: Any, laws: Any) -> Figure:
     data = prepared(figure, study, laws)
-    return st.note(figure.title, data) if isinstance(data, str) else figure.draw(data)
+    if isinstance(data, str):
+        empty = Figure()
+        empty.text(0.5, 0.5, data, parse_math=False)
+        return empty
+    return figure.draw(data)
 
 
 def said(figure: StudyFigure[Any], study: Any, laws: Any) -> str:

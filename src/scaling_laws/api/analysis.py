@@ -144,7 +144,7 @@ class Analysis:
             InputError: the folder holds files of these names that were not written by this.
         """
         tables = StudyTables.read(self.study, self.laws)
-        pictures = [each for each in draw_pictures(figures_of(figures), tables, self.laws) if not each.note]
+        pictures, _ = draw_pictures(figures_of(figures), tables, self.laws)
         files = {Path(name).name: content for name, content in picture_files(pictures, "").items()}
         write_own_files(Path(folder), dict(files), writer="figures", shared=True)
         return [Path(folder) / name for name in files]

@@ -136,7 +136,7 @@ def laws(options: argparse.Namespace) -> None:
     if not options.quiet:
         from scaling_laws.commands.laws_text import forms_text, study_text
 
-        print(forms_text(found) if options.form else study_text(found, is_folder=is_study))
+        print(forms_text(found) if options.form else study_text(found))
         print(f"laws: {output}")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.results.types import FittedLaw, LawCertificate, Laws, PositionFit
 
@@ -15,15 +13,11 @@ NIL = 1e-10
 """Below this a parameter has gone to zero."""
 
 
-def study_text(laws: Laws, *, is_folder: bool) -> str:
+def study_text(laws: Laws) -> str:
     """The headline table, what could not be fitted, and the warnings."""
     from scaling_laws.report.tables import headline
 
-    table = headline(laws)
-    if not is_folder:
-        columns = tuple(column.replace("this study", "this table") for column in table.columns)
-        table = replace(table, columns=columns)
-    lines = [f"{laws.study}: scaling laws with 90 % intervals", "", table.text()]
+    lines = [f"{laws.study}: scaling laws with 90 % intervals", "", headline(laws).text()]
     lines += _winners(laws)
     if reasons := _not_fitted(laws):
         lines += ["", "Not fitted:"]

@@ -9,7 +9,7 @@ from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import figures, findings, tables
 from scaling_laws.report.figure import CHAPTERS, ChapterName, figures_of
 from scaling_laws.report.made_with import manifest
-from scaling_laws.report.pictures import Picture, draw_pictures
+from scaling_laws.report.pictures import MissingFigure, Picture, draw_pictures
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import Table
 from scaling_laws.study.runs import Study
@@ -23,7 +23,7 @@ PAPERS = (
     "`scaling-laws paper NAME --runs FOLDER` judges the claims of a paper by these runs, and draws its "
     "figures; `scaling-laws paper` lists the papers."
 )
-FOLDED_ROWS = 40
+FOLDED_ROWS = 12
 """A longer table is folded away until it is asked for."""
 
 
@@ -65,6 +65,10 @@ class Chapter:
     listed: tuple[str, ...] = ()
     tables: tuple[Titled, ...] = ()
 
+    @property
+    def says_something(self) -> bool:
+        return bool(self.pictures or self.sentences or self.listed or self.tables)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
@@ -72,17 +76,21 @@ class Page:
 
     Attributes:
         question: what was to be found out.
+        caution: why nothing can be concluded, the first line of all; empty where something can.
         answer: what was found out, in paragraphs.
         headline: the numbers to see first.
         chapters: figures by question, then all tables.
+        missing: the figures that could not be drawn, listed at the end.
         manifest: what the runs and the fits were made with, by key.
     """
 
     title: str
     question: str
+    caution: str = ""
     answer: tuple[str, ...]
     headline: Table
     chapters: tuple[Chapter, ...]
+    missing: tuple[MissingFigure, ...] = ()
     manifest: tuple[tuple[str, str], ...]
 
     @property
@@ -102,20 +110,23 @@ class Content(Page):
 def content_of(study: Study, laws: Laws) -> Content:
     """Read the study's tables, draw its figures, say what they show."""
     study_tables = StudyTables.read(study, laws)
-    pictures = draw_pictures(figures_of(figures), study_tables, laws)
-    chapters = (
+    pictures, missing = draw_pictures(figures_of(figures), study_tables, laws)
+    by_question = (
         replace(_words_and_tables(name, study_tables, laws), pictures=_of(name, pictures))
         for name in CHAPTERS
     )
+    chapters = (chapter for chapter in by_question if chapter.says_something)
     return Content(
         title=study.name,
         study=study,
         laws=laws,
         tables=study_tables,
         question=study.question or ASKED,
+        caution=findings.caution(study_tables, laws),
         answer=findings.answer(study_tables, laws),
         headline=tables.headline(laws),
         chapters=(*chapters, *_appendix(study_tables, laws)),
+        missing=missing,
         manifest=tuple(manifest(study, laws)),
     )
 

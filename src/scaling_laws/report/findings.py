@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scaling_laws.laws.checks.holdout import Holdout
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
-from scaling_laws.laws.plan.choice import best_joint_fit
+from scaling_laws.laws.plan.choice import LABELS, best_joint_fit
 from scaling_laws.laws.plan.planner import plan_from_laws
 from scaling_laws.laws.plan.question import TrainingPlan
-from scaling_laws.laws.published import (
-    HOFFMANN,
-    HOFFMANN_PARAMETRIC,
-    KAPLAN_SINGLE,
-    KAPLAN_TABLE_2,
-    KAPLAN_TABLE_6,
-)
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.formulas import form_name, value_with_interval
@@ -24,6 +17,8 @@ from scaling_laws.report.text import NOTHING, Table, interval_text, number, shor
 from scaling_laws.study.errors import InputError
 
 MULTIPLES = (1, 10, 100)
+FEW_RUNS, FEW_SIZES = 12, 4
+"""Fewer runs or sizes conclude nothing where no law is identified or checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,113 +29,113 @@ class NextRuns:
     caveats: tuple[str, ...]
 
 
-def answer(tables: StudyTables, laws: Laws) -> tuple[str, ...]:
-    """The study in a paragraph: what was measured, the exponents, what to train, how far to trust it.
+def caution(tables: StudyTables, laws: Laws) -> str:
+    """Why the main family's runs conclude nothing, a line to say first; empty where they do."""
+    if tables.runs.empty:
+        return ""  # the answer says it
+    family = tables.families[0]
+    fit, _ = best_joint_fit(laws.of(family))
+    runs = tables.of(family)
+    few = len(runs) < FEW_RUNS or runs["N"].nunique() < FEW_SIZES
+    start = "Too few runs to conclude anything" if few else "These runs do not say what to train next"
+    if fit is None:
+        return f"{start}: no law of N and D is identified."
+    entry = _holdout(laws, family, fit.form)
+    if few and (entry is None or entry.reason):
+        return f"{start}: nothing checks the law of {_count(len(runs), 'run')}."
+    if entry is None or entry.mean_absolute_error is None or entry.baseline_mean_absolute_error is None:
+        return ""
+    if entry.mean_absolute_error >= entry.baseline_mean_absolute_error:
+        start = start if few else "These runs conclude nothing yet"
+        return (
+            f"{start}: fitted without the largest size, the law predicts it no better than a guess "
+            f"({_off(entry.mean_absolute_error)} off; the lowest loss seen before: "
+            f"{_off(entry.baseline_mean_absolute_error)})."
+        )
+    return ""
 
-    The main family's paragraph comes first and says it all; every other family has a short one.
+
+def answer(tables: StudyTables, laws: Laws) -> tuple[str, ...]:
+    """What was measured, which law, what to train next and how far to trust it: a sentence each.
+
+    The main family's three come first; every other family has two short ones.
     """
     if tables.runs.empty:
         n_left_out = len(laws.left_out)
-        return (
-            f"No run of this study can enter a law ({n_left_out} left out): it says nothing about scaling.",
-        )
+        return (f"No run can enter a law ({n_left_out} left out): nothing is said about scaling.",)
     main, *others = tables.families
-    whole = (
-        *_measured(tables, main),
-        *_exponents(laws, main),
-        *_joint_law(laws, main),
-        *_plans(tables, laws, main),
-        *_trust(laws, main),
-    )
-    short_ones = (
-        (*_measured(tables, family), *_joint_law(laws, family), *_held_out(laws, family)) for family in others
-    )
+    whole = (_measured(tables, main), _law(laws, main), _next(tables, laws, main))
+    short_ones = ((_measured(tables, family), _law(laws, family)) for family in others)
     return tuple(" ".join(sentences) for sentences in (whole, *short_ones))
 
 
-def _measured(tables: StudyTables, family: str) -> Iterator[str]:
+def _measured(tables: StudyTables, family: str) -> str:
     runs = tables.of(family)
-    yield (
-        f"{st.family_name(family)}: {_count(len(runs), 'run')} of N = {_range(runs['N'])} on D = "
-        f"{_range(runs['D'])} tokens reach {runs['loss'].max():.2f} to {runs['loss'].min():.2f} nats "
-        "per token on held-out text."
+    noun = "run" if family == "all" else f"{st.family_name(family)} run"
+    return (
+        f"{_count(len(runs), noun)} with {_range(runs['N'])} parameters, on {_range(runs['D'])} tokens, "
+        f"reached {_range(runs['loss'])} nats per token."
     )
 
 
-def _exponents(laws: Laws, family: str) -> Iterator[str]:
-    """The laws of one variable beside Kaplan's."""
-    single = [
-        f"{symbol} = {value_with_interval(fit, parameter)} (Kaplan 2020: {theirs:.3g})"
-        for form, parameter, symbol, theirs in (
-            ("kaplan_n", "alpha_N", "α_N", KAPLAN_SINGLE.of_N.alpha_N),
-            ("kaplan_d", "alpha_D", "α_D", KAPLAN_SINGLE.of_D.alpha_D),
-            ("kaplan_c", "alpha_C", "α_C", KAPLAN_SINGLE.of_C_naive.alpha_C),
-        )
-        if (fit := laws.of(family).fit(form)) is not None and fit.identified
-    ]
-    if single:
-        yield f"The loss falls as a power of size, data or compute alone with {', '.join(single)}."
-
-
-def _joint_law(laws: Laws, family: str) -> Iterator[str]:
-    """The law of N and D to believe, and how the best size grows, beside both papers."""
-    fit, why = best_joint_fit(laws.of(family))
+def _law(laws: Laws, family: str) -> str:
+    """The law of N and D to believe, and what it says of ten times the compute."""
+    fit, _ = best_joint_fit(laws.of(family))
     if fit is None:
-        yield f"No joint law L(N, D) is identified: {why}."
-        return
-    if fit.form == "chinchilla":
-        law = (
-            "They follow L(N, D) = E + A/N^α + B/D^β with "
-            f"α = {value_with_interval(fit, 'alpha')} (Chinchilla 2022: {HOFFMANN.alpha:.3g}), "
-            f"β = {value_with_interval(fit, 'beta')} ({HOFFMANN.beta:.3g}) and "
-            f"E = {value_with_interval(fit, 'E')}"
-        )
-    elif fit.form != "kaplan_nd":
-        exponents = [name for name in fit.parameters if fit.units[name] == "1"]
-        values = ", ".join(f"{name} = {value_with_interval(fit, name)}" for name in exponents)
-        law = f"They follow {form_name(fit.form)}, {fit.formula}, with {values}"
-    else:
-        law = (
-            "They follow Kaplan's coupled L(N, D) (equation 1.5 of the paper) with "
-            f"α_N = {value_with_interval(fit, 'alpha_N')} (Kaplan 2020: {KAPLAN_TABLE_2.alpha_N:.3g}) and "
-            f"α_D = {value_with_interval(fit, 'alpha_D')} ({KAPLAN_TABLE_2.alpha_D:.3g})"
-        )
-    yield (
-        f"{law}, so the best size grows as C^a with a = {value_with_interval(fit, 'a_opt')} "
-        f"(Kaplan 2020: {KAPLAN_TABLE_6.N.exponent:.3g}; Chinchilla 2022: {HOFFMANN_PARAMETRIC.a:.3g})."
+        return f"No law of N and D is identified{_first_reason(laws, family)}."
+    a = fit.value("a_opt")
+    assert a is not None  # of a law of N and D
+    return (
+        f"By {form_name(fit.form)}, the law of N and D that these runs support best, ten times the compute "
+        f"is best spent on {number(10**a, 2)} times the parameters and {number(10 ** (1 - a), 2)} times the "
+        f"tokens (N_opt ~ C^a, a = {value_with_interval(fit, 'a_opt')})."
     )
 
 
-def _plans(tables: StudyTables, laws: Laws, family: str) -> Iterator[str]:
-    """What to train with ten and a hundred times the compute of the largest run."""
-    sentences: list[str] = []
-    for multiple in MULTIPLES[1:]:
-        try:
-            plan = plan_from_laws(laws, multiple * _largest_C(tables, family), family=family)
-        except InputError:
-            return  # no joint law: said above, and in the chapter of plans
-        of_what = "the compute of the largest run " if not sentences else ""
-        loss = f"{plan.loss_nats:.3f} {interval_text(plan.intervals.get('loss_nats'))}".strip()
-        sentences.append(
-            f"ith {multiple}x {of_what}({plan.C:.1e} FLOPs) train N = {_with_interval(plan, 'N')} "
-            f"on D = {_with_interval(plan, 'D')} tokens to reach {loss} nats per token"
-        )
-    yield f"W{'; w'.join(sentences)}."
+def _first_reason(laws: Laws, family: str) -> str:
+    """Of the first form that has one; the table of all fits has every form's."""
+    reasons = {fit.form: fit.reason for fit in laws.of(family).fits if fit.form in LABELS and fit.reason}
+    form = next((form for form in LABELS if form in reasons), None)
+    if form is None:
+        return ""
+    more = f"; {_count(len(reasons) - 1, 'other form')}: see “All fits”" if len(reasons) > 1 else ""
+    return f" ({form_name(form)}: {reasons[form]}{more})"
 
 
-def _trust(laws: Laws, family: str) -> Iterator[str]:
-    """What the laws predicted that they were not fitted to, the noise, and how much is not known."""
-    yield from _held_out(laws, family)
-    if (noise := laws.noise.sd_log_loss) is not None:
-        yield f"Runs that differ in their seed alone differ by {100 * noise:.2f} % (one standard deviation)."
-    fits = laws.of(family).fits
-    identified = sum(fit.identified for fit in fits)
-    warnings = len(laws.warnings)
-    yield (
-        f"{identified} of its {_count(len(fits), 'fit')} are identified; "
-        f"{_count(warnings, 'warning') if warnings else 'no warning'} in all "
-        "(“How far to trust it?”)."
+def _next(tables: StudyTables, laws: Laws, family: str) -> str:
+    """What to train with ten times the compute of the largest run, and how far the law was off."""
+    multiple = MULTIPLES[1]
+    try:
+        plan = plan_from_laws(laws, multiple * _largest_C(tables, family), family=family)
+    except InputError:
+        return "So the runs do not say what to train next."
+    loss = f"{plan.loss_nats:.3f} {interval_text(plan.intervals.get('loss_nats'))}".strip()
+    return (
+        f"With {multiple} times the compute of the largest run, train {short(plan.N)} parameters on "
+        f"{short(plan.D)} tokens and expect {loss} nats; {_checked(laws, family)}."
     )
+
+
+def _checked(laws: Laws, family: str) -> str:
+    """How well the law to believe predicted the largest size, fitted without it."""
+    fit, _ = best_joint_fit(laws.of(family))
+    entry = None if fit is None else _holdout(laws, family, fit.form)
+    if entry is None or entry.mean_absolute_error is None or entry.baseline_mean_absolute_error is None:
+        reason = "" if entry is None or not entry.reason else f" ({entry.reason})"
+        return f"nothing checks this law beyond its own runs{reason}"
+    return (
+        f"fitted without the largest size, the law was {_off(entry.mean_absolute_error)} off there "
+        f"on average (a guess without a fit: {_off(entry.baseline_mean_absolute_error)})"
+    )
+
+
+def _holdout(laws: Laws, family: str, form: str) -> Holdout | None:
+    return next((entry for entry in laws.of(family).holdout if entry.form == form), None)
+
+
+def _off(error: float) -> str:
+    """A mean error as the headline table has it."""
+    return f"{100 * error:.1f} %"
 
 
 def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
@@ -183,20 +178,6 @@ def _plan_row(family: str, multiple: int, plan: TrainingPlan) -> tuple[str, ...]
             for ratio in (plan.compute_ratio_half_N, plan.compute_ratio_double_N)
         ),
     )
-
-
-def _held_out(laws: Laws, family: str) -> Iterator[str]:
-    """How well the law to believe predicted the largest size, fitted without it."""
-    fit, _ = best_joint_fit(laws.of(family))
-    for entry in laws.of(family).holdout:
-        if fit is not None and entry.form == fit.form and entry.relative_error:
-            worst = 100 * max(abs(error) for error in entry.relative_error)
-            baseline = 100 * max(abs(error) for error in entry.baseline_relative_error)
-            yield (
-                "Fitted without the largest size, it predicts that size's losses within "
-                f"{number(worst, 2)} % (no-fit guess: {number(baseline, 2)} %)."
-            )
-            return
 
 
 def _largest_C(tables: StudyTables, family: str) -> float:

@@ -14,7 +14,7 @@ from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.content import Content, Page, content_of
 from scaling_laws.report.interactive import explorer_of, policy_hash
 from scaling_laws.report.markdown import markdown
-from scaling_laws.report.pictures import embedded, picture_files
+from scaling_laws.report.pictures import embedded, embedded_narrow, picture_files
 from scaling_laws.study.names import printable
 from scaling_laws.study.own_files import write_own_files
 from scaling_laws.study.runs import Study
@@ -49,7 +49,8 @@ def page_files(content: Page, name: str) -> dict[str, str | bytes]:
     explorer = explorer_of(content.tables, content.laws) if isinstance(content, Content) else None
     page = _template().render(
         content=content,
-        images=embedded(picture for picture in content.pictures if not picture.note),
+        images=embedded(content.pictures),
+        narrow=embedded_narrow(content.pictures),
         explorer=explorer,
         script=Markup(script),
         # The page's own script and Plotly, and no other, whoever wrote it into the page.

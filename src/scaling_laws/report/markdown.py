@@ -24,10 +24,15 @@ def markdown(content: Page, figures: str) -> str:
 def _blocks(content: Page, figures: str) -> Iterator[str]:
     yield f"# {plain(content.title)}"
     yield plain(content.question)
+    if content.caution:
+        yield f"**{plain(content.caution)}**"
     yield from (plain(paragraph) for paragraph in content.answer)
     yield from _table(content.headline)
     for chapter in content.chapters:
         yield from _chapter(chapter, figures)
+    if content.missing:
+        yield "## Figures that could not be drawn"
+        yield "\n".join(f"- {plain(each.title)}: {plain(each.reason)}" for each in content.missing)
     yield "## Manifest"
     yield "\n".join(f"- {plain(key)}: {plain(value)}" for key, value in content.manifest)
 
@@ -36,9 +41,8 @@ def _chapter(chapter: Chapter, figures: str) -> Iterator[str]:
     yield f"## {plain(chapter.question)}"
     for picture in chapter.pictures:
         yield f"### {plain(picture.title)}"
-        yield plain(picture.note) or f"![{plain(picture.title)}]({figures}/{picture.name}.png)"
-        if picture.description:
-            yield plain(picture.description)
+        yield f"![{plain(picture.title)}]({figures}/{picture.name}.png)"
+        yield plain(picture.description)
     yield from (plain(sentence) for sentence in chapter.sentences)
     if chapter.listed:
         if chapter.list_heading:

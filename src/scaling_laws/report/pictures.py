@@ -7,7 +7,6 @@ many processes as there are cores.
 from __future__ import annotations
 
 import base64
-import functools
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +28,14 @@ KEPT_DPI, KEPT_STEP = 100, 8
 """Of exported pixels; their channels are off by half a step at most, and take half the bytes."""
 LARGEST_KEPT_BYTES = 100_000
 """A drawing of more than this is exported with fewer pixels."""
+NARROW_DPI = 240
+"""Of a drawing for a phone, whose pixels are small."""
 LARGEST_SVG_BYTES = 300_000
 """A drawing of more than this is embedded as pixels."""
 RUNS_WORTH_PROCESSES = 200
 """Starting a process takes as long as drawing a few figures."""
-EMBEDDED_BYTES = 3_300_000
-"""Of all figures of one page, before base64 makes them a third longer."""
+EMBEDDED_BYTES, NARROW_BYTES = 2_600_000, 1_600_000
+"""Of all figures of one page, and of those for a phone, before base64 makes them a third longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,9 @@ class Picture:
         name: of its files.
         title: what it shows.
         chapter: the chapter that it stands in.
-        description: one sentence of numbers; empty where there is a note.
+        description: one sentence of numbers.
         svg, png: the contents of its files.
-        note: why there is nothing to draw: which sweep would support it.
+        narrow_svg, narrow_png: the same with its panels below one another, for a phone.
     """
 
     name: str
@@ -56,12 +57,8 @@ class Picture:
     description: str
     svg: bytes
     png: bytes
-    note: str = ""
-
-    @functools.cached_property
-    def webp(self) -> bytes:
-        """As pixels, for a page: as many as the page is wide."""
-        return _webp(self.png)
+    narrow_svg: bytes
+    narrow_png: bytes
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -74,13 +71,40 @@ class Picture:
         return self.pixels[0] / PNG_DPI
 
 
-def draw_pictures(figures: Sequence[StudyFigure[Any]], study: StudyTables, laws: Laws) -> tuple[Picture, ...]:
-    """Every one of these figures, in this order."""
+@dataclass(frozen=True, kw_only=True)
+class MissingFigure:
+    """A figure that these runs do not support.
+
+    Attributes:
+        reason: which runs are missing, and which sweep trains them.
+    """
+
+    name: str
+    title: str
+    reason: str
+
+
+def draw_pictures(
+    figures: Sequence[StudyFigure[Any]], study: StudyTables, laws: Laws
+) -> tuple[tuple[Picture, ...], tuple[MissingFigure, ...]]:
+    """Every one of these figures that the runs support, in this order, and those that they do not."""
     n_processes = min(n_cores(), len(figures))
     if n_processes <= 1 or len(study.complete) < RUNS_WORTH_PROCESSES:
-        return tuple(picture_of(figure, study, laws) for figure in figures)
-    with clean_pool(n_processes, _receive, study, laws) as pool:
-        return tuple(pool.map(_received_picture, figures))
+        drawn = [picture_of(figure, study, laws) for figure in figures]
+    else:
+        with clean_pool(n_processes, _receive, study, laws) as pool:
+            drawn = list(pool.map(_received_picture, figures))
+    return parted(drawn)
+
+
+def parted(
+    drawn: Sequence[Picture | MissingFigure],
+) -> tuple[tuple[Picture, ...], tuple[MissingFigure, ...]]:
+    """The figures that could be drawn, and those that could not."""
+    return (
+        tuple(each for each in drawn if isinstance(each, Picture)),
+        tuple(each for each in drawn if isinstance(each, MissingFigure)),
+    )
 
 
 _received: list[Any] = []
@@ -91,23 +115,27 @@ def _receive(*received: Any) -> None:
     _received[:] = received
 
 
-def _received_picture(figure: StudyFigure[Any]) -> Picture:
+def _received_picture(figure: StudyFigure[Any]) -> Picture | MissingFigure:
     return picture_of(figure, *_received)
 
 
-def picture_of(figure: StudyFigure[Any], study: StudyTables, laws: Laws) -> Picture:
+def picture_of(figure: StudyFigure[Any], study: StudyTables, laws: Laws) -> Picture | MissingFigure:
     """One figure, prepared, drawn and described."""
     data = figure.prepare(study, laws)
-    missing = data if isinstance(data, str) else ""
-    drawn = st.note(figure.title, missing) if missing else figure.draw(data)
+    if isinstance(data, str):
+        return MissingFigure(name=figure.name, title=figure.title, reason=data)
+    drawn = figure.draw(data)
+    with st.drawn_for(st.ONE_COLUMN):
+        narrow = figure.draw(data)
     return Picture(
         name=figure.name,
         title=figure.title,
         chapter=figure.chapter,
-        description="" if missing else figure.describe(data),
+        description=figure.describe(data),
         svg=st.rendered(drawn, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
         png=st.rendered(drawn, "png", dpi=PNG_DPI),
-        note=missing,
+        narrow_svg=st.rendered(narrow, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
+        narrow_png=st.rendered(narrow, "png", dpi=NARROW_DPI),
     )
 
 
@@ -131,26 +159,35 @@ def smaller_png(png: bytes) -> bytes:
 
 def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mapping[str, str]:
     """A data URL each, by name: SVG, but pixels for the largest drawings until all fit into `limit` bytes."""
-    by_size = sorted(pictures, key=lambda picture: (-len(picture.svg), picture.name))
-    total = sum(len(picture.svg) for picture in by_size)
+    return _urls({each.name: (each.svg, _at(each.png, PAGE_DPI)) for each in pictures}, limit)
+
+
+def embedded_narrow(pictures: Iterable[Picture], limit: int = NARROW_BYTES) -> Mapping[str, str]:
+    """`embedded` of the drawings for a phone."""
+    return _urls({each.name: (each.narrow_svg, _at(each.narrow_png, PNG_DPI)) for each in pictures}, limit)
+
+
+def _urls(drawings: Mapping[str, tuple[bytes, Image.Image]], limit: int) -> dict[str, str]:
+    by_size = sorted(drawings, key=lambda name: (-len(drawings[name][0]), name))
+    total = sum(len(svg) for svg, _ in drawings.values())
     urls = {}
-    for picture in by_size:
-        if (total > limit or len(picture.svg) > LARGEST_SVG_BYTES) and len(picture.webp) < len(picture.svg):
-            total += len(picture.webp) - len(picture.svg)
-            urls[picture.name] = _data_url("image/webp", picture.webp)
-        else:
-            urls[picture.name] = _data_url("image/svg+xml", picture.svg)
+    for name in by_size:
+        svg, image = drawings[name]
+        urls[name] = _data_url("image/svg+xml", svg)
+        if (total > limit or len(svg) > LARGEST_SVG_BYTES) and len(webp := _webp(image)) < len(svg):
+            total += len(webp) - len(svg)
+            urls[name] = _data_url("image/webp", webp)
     return urls
 
 
 def embedded_figure(figure: Figure) -> str:
     """A data URL of one figure, as pixels."""
-    return _data_url("image/webp", _webp(st.rendered(figure, "png", dpi=PNG_DPI)))
+    return _data_url("image/webp", _webp(_at(st.rendered(figure, "png", dpi=PNG_DPI), PAGE_DPI)))
 
 
-def _webp(png: bytes) -> bytes:
-    """A drawing's pixels at `PAGE_DPI`; 256 colours would be half the bytes, and a fit's line another red."""
-    return _saved(_at(png, PAGE_DPI), "webp", lossless=True)
+def _webp(image: Image.Image) -> bytes:
+    """A drawing's pixels; 256 colours would be half the bytes, and a fit's line another red."""
+    return _saved(image, "webp", lossless=True)
 
 
 def _at(png: bytes, dpi: float) -> Image.Image:

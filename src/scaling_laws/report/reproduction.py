@@ -29,7 +29,7 @@ from scaling_laws.report.content import Chapter, Page, Titled, filled
 from scaling_laws.report.figure import CHAPTERS, StudyFigure, figures_of
 from scaling_laws.report.html import page_files
 from scaling_laws.report.made_with import manifest
-from scaling_laws.report.pictures import Picture, draw_pictures, picture_of
+from scaling_laws.report.pictures import MissingFigure, Picture, draw_pictures, parted, picture_of
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import Table
 from scaling_laws.study.errors import InputError
@@ -180,7 +180,7 @@ def _page(paper: Paper, study: Study, evidence: Any, laws: Laws, found: Findings
         answer.append(f"Judged by {n_runs} runs of {study.name}; {n_left_out} are in no law.")
     if found:
         answer.append(f"Its claims: {counted(found)}.")
-    pictures = _pictures(paper, evidence, laws)
+    pictures, missing = _pictures(paper, evidence, laws)
     paper_tables = [Titled(name, table, "wrapped") for name, table in paper.tables(evidence, laws).items()]
     question = "Numbers" if paper.experiment else "The paper's tables, from these runs"
     left_out = Chapter(
@@ -202,6 +202,7 @@ def _page(paper: Paper, study: Study, evidence: Any, laws: Laws, found: Findings
             *_prose(trust=("How far to trust it", paper.trust)),
             *([] if paper.experiment else [left_out]),
         ),
+        missing=missing,
         manifest=() if paper.experiment else (("runs", str(study.folder)), *manifest(study, laws)),
     )
 
@@ -215,10 +216,12 @@ def _prose(**chapters: tuple[str, tuple[str, ...]]) -> list[Chapter]:
     ]
 
 
-def _pictures(paper: Paper, evidence: Any, laws: Laws) -> tuple[Picture, ...]:
+def _pictures(
+    paper: Paper, evidence: Any, laws: Laws
+) -> tuple[tuple[Picture, ...], tuple[MissingFigure, ...]]:
     drawn = paper.all_figures()
     if paper.experiment:  # few figures, and an evidence that may be no study's tables
-        return tuple(picture_of(each, evidence, laws) for each in drawn)
+        return parted([picture_of(each, evidence, laws) for each in drawn])
     return draw_pictures(drawn, evidence, laws)
 
 

@@ -12,7 +12,10 @@ import functools
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 import matplotlib
@@ -54,6 +57,8 @@ STYLE: Any = {
     "svg.hashsalt": "scaling-laws",  # the same figure is the same bytes
 }
 
+SIZES = ("size", "linewidth")
+"""How the names of settings end that a smaller figure scales."""
 GREY = "#777777"
 INK = "#222222"
 FIT = "#B3123B"
@@ -74,13 +79,54 @@ LARGEST_LOG = 700.0
 """Of an axis: a bootstrap's draw of a scale may be 1e280, and 1e309 is no number."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """How wide a figure may be.
+
+    Attributes:
+        width: inches.
+        stacked: panels stand below one another.
+        text: size of the text over that of `STYLE`.
+    """
+
+    width: float
+    stacked: bool
+    text: float
+
+
+ONE_COLUMN = Paper(width=3.4, stacked=True, text=0.78)
+"""Of a journal's two columns, or of a phone."""
+TWO_COLUMNS = Paper(width=7.0, stacked=False, text=0.72)
+"""A journal's page."""
+NARROW_NAME = 24
+"""Signs of a row's name in a line of a narrow figure."""
+LONG_LABEL = 50
+"""Signs of an axis' label that is broken at its last comma in a narrow figure."""
+LOWEST_PANEL = 0.72
+"""Height over width of a panel that stands alone in its row."""
+_paper: ContextVar[Paper | None] = ContextVar("paper", default=None)
+
+
+@contextmanager
+def drawn_for(paper: Paper | None) -> Iterator[None]:
+    """Figures are drawn for this width; for a wide page without."""
+    token = _paper.set(paper)
+    try:
+        yield
+    finally:
+        _paper.reset(token)
+
+
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     """Draw with `STYLE`, whatever the process's own matplotlib settings are."""
 
     @functools.wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):
+        paper = _paper.get()
+        with matplotlib.rc_context(STYLE if paper is None else _scaled(paper.text)):
             figure = draw(*args, **kwargs)
+            if paper is not None:
+                _fit_words(figure, paper)
             if layout := figure.get_layout_engine():
                 layout.execute(figure)  # laid out once, not again for every file
                 figure.set_layout_engine("none")
@@ -89,8 +135,36 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     return drawn
 
 
+def _scaled(text: float) -> Any:
+    """`STYLE` with smaller text, lines and marks."""
+    sizes = {key: value * text for key, value in STYLE.items() if key.endswith(SIZES)}
+    return STYLE | sizes
+
+
+def _fit_words(figure: Figure, paper: Paper) -> None:
+    """Titles that are too long for a narrow figure are smaller, and broken where they hold no formula."""
+    room = paper.width * figure.dpi
+    suptitle = [figure._suptitle] if getattr(figure, "_suptitle", None) else []  # type: ignore[attr-defined]
+    for words in (*suptitle, *(axes.title for axes in figure.axes)):
+        text = words.get_text()
+        if words in suptitle:
+            words.set_fontsize(STYLE["axes.titlesize"] * paper.text)
+        of_width = room if paper.stacked or words in suptitle else words.axes.bbox.width
+        longest = 0.92 * of_width / (0.55 * words.get_fontsize() * figure.dpi / 72)
+        if text and len(text) > longest and "$" not in text:
+            words.set_text(textwrap.fill(text, max(int(longest), 12), break_on_hyphens=False))
+    for axes in figure.axes if paper.stacked else ():
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        if any(len(name) > LONG_LABEL for name in names):  # a user's, perhaps
+            cut = [name if len(name) <= LONG_LABEL else f"{name[:NARROW_NAME]}…" for name in names]
+            axes.set_yticks(axes.get_yticks(), cut)
+        label = axes.get_xlabel()
+        if len(label) > LONG_LABEL and ", " in label:
+            axes.set_xlabel(",\n".join(label.rsplit(", ", 1)))
+
+
 def rendered(figure: Figure, format: str, **options: Any) -> bytes:
-    """The figure as a PNG or SVG file's content; the same figure gives the same bytes."""
+    """The figure as a PNG, SVG or PDF file's content; the same figure gives the same bytes."""
     file = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(file, format=format, **options)
@@ -100,26 +174,20 @@ def rendered(figure: Figure, format: str, **options: Any) -> bytes:
 def panels(
     columns: int, rows: int = 1, *, width: float = 11.0, height: float = 4.3
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `rows` x `columns` axes, in inches, and its axes in reading order."""
+    """A figure of `rows` x `columns` axes, in inches, and its axes in reading order.
+
+    In a narrow figure (`drawn_for`) it is smaller, or the panels stand below one another.
+    """
+    if (paper := _paper.get()) is not None:
+        if paper.stacked:
+            of_panel = (height / rows) / (width / columns)
+            rows, columns = rows * columns, 1
+            width, height = paper.width, rows * paper.width * max(of_panel, LOWEST_PANEL)
+        elif width > paper.width:
+            width, height = paper.width, height * paper.width / width * 1.1
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.ravel())
-
-
-def note(title: str, text: str) -> Figure:
-    """What stands where the runs cannot support a figure: which runs it needs, in words."""
-    figure = Figure(figsize=(11.0, 1.7))
-    figure.text(0.5, 0.68, title, ha="center", va="center", weight="bold", color=INK)
-    figure.text(
-        0.5,
-        0.34,
-        textwrap.fill(one_line(text), 110, break_on_hyphens=False),
-        ha="center",
-        va="center",
-        color=INK,
-        parse_math=False,
-    )
-    return figure
 
 
 def note_in(axes: Axes, text: str) -> None:
@@ -212,7 +280,32 @@ def log_y(axes: Axes, values: Iterable[float], label: str, margin: float = 0.06)
 def legend_below(axes: Axes, columns: int = 2, offset: float = -0.16, **options: Any) -> None:
     """A legend under the axis label, never over data."""
     if axes.get_legend_handles_labels()[0] or "handles" in options:
+        labels = options.get("labels") or axes.get_legend_handles_labels()[1]
+        columns = _columns(columns, labels)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, offset), ncols=columns, **options)
+
+
+def legend_outside(figure: Figure, handles: Sequence[Any], columns: int) -> None:
+    """A legend under all panels of a figure."""
+    columns = _columns(columns, [str(handle.get_label()) for handle in handles])
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def _columns(wanted: int, labels: Sequence[str]) -> int:
+    """As many columns of a legend as fit."""
+    if (paper := _paper.get()) is None or not labels:
+        return wanted
+    of_column = 0.45 + max(map(len, labels)) * 0.55 * paper.text * STYLE["legend.fontsize"] / 72
+    return max(1, min(wanted, int(paper.width / of_column)))
+
+
+def name_rows(axes: Sequence[Axes], names: Sequence[str]) -> None:
+    """Names of the rows that panels share: at the first panel, or at each where they stand alone."""
+    paper = _paper.get()
+    alone = paper is not None and paper.stacked
+    shown = [textwrap.fill(name, NARROW_NAME, break_on_hyphens=False) for name in names] if alone else names
+    for place, panel in enumerate(axes):
+        panel.set_yticks(range(len(names)), shown if alone or place == 0 else [""] * len(names))
 
 
 def legend_entry(axes: Axes, label: str, **options: Any) -> None:

@@ -44,7 +44,7 @@ LEVEL_QUANTITIES = ("S_min", "E_min", "B_crit")
 
 
 def headline(laws: Laws) -> Table:
-    """This study by family, Kaplan 2020 and Chinchilla 2022, with 90 % intervals."""
+    """These runs by family, Kaplan 2020 and Chinchilla 2022, with 90 % intervals."""
     families = st.families_of(family for family in laws.families if laws.of(family).fits)
 
     def row(name: str, form: str, parameter: str, kaplan: Any, chinchilla: Any) -> tuple[str, ...]:
@@ -76,12 +76,8 @@ def headline(laws: Laws) -> Table:
         error("held-out error, Kaplan's form", ("kaplan_nd",), "relative_error"),
         error("held-out error, no fit", ("chinchilla", "kaplan_nd"), "baseline_relative_error"),
     )
-    columns = (
-        "",
-        *(f"{st.family_name(family)}, this study" for family in families),
-        "Kaplan 2020",
-        "Chinchilla 2022",
-    )
+    names = (st.family_name(family) for family in families)
+    columns = ("", *names, "Kaplan 2020", "Chinchilla 2022")
     return Table(
         columns=columns,
         rows=rows,

@@ -35,7 +35,7 @@ def summary_files(content: Content) -> dict[str, bytes]:
     """The content of the run `summary`'s one file, by its name in the study's folder."""
     plans = findings.next_runs(content.tables, content.laws).table
     values = [
-        _text("answer", "\n\n".join(map(plain, content.answer))),
+        _text("answer", "\n\n".join(map(plain, filter(None, (content.caution, *content.answer))))),
         _text("headline", content.headline.markdown()),
         _text("what to train next", plans.markdown()),
         _text(

@@ -85,18 +85,17 @@ def _draw_choices(data: Choices) -> Figure:
     _published_a(axes[0])
     axes[0].set_xlabel(r"$a$ of $N_{opt} \propto C^a$")
     for panel, (name, label) in zip(axes[1:], EXPONENTS.items(), strict=True):
-        panel.set_yticks(range(len(changes)), [""] * len(changes))
         if not (data.table["exponent"] == name).any():
             st.note_in(panel, "Chinchilla's law is not identified.")
             continue
         _ladder(panel, data.table, changes, {name: "Chinchilla's L(N, D)"})
         panel.set_xlabel(label)
     names = [f"{st.plain(change)} ({n_rows})" for change, n_rows in data.n_rows.items()]
-    axes[0].set_yticks(range(len(changes)), names, fontsize=8.5)
+    st.name_rows(axes, names)
     title = f"{st.plain(st.family_name(data.family))}: one change at a time (runs)"
     figure.suptitle(title, color=st.INK, fontsize=10.5)
     _equal_spans(axes[1:])
-    figure.legend(handles=_legend_of(axes[:1]), loc="outside lower center", ncols=5, fontsize=8.5)
+    st.legend_outside(figure, _legend_of(axes[:1]), columns=5)
     return figure
 
 
@@ -202,7 +201,7 @@ def _draw_draws(data: Draws) -> Figure:
             panel.axvline(published[name], color=st.GREY, linestyle="--", linewidth=1.1, label=source)
     for place, panel in enumerate(axes[len(draws) :]):
         _pair(panel, draws, fit) if place == 0 else panel.set_axis_off()
-    figure.legend(handles=_legend_of(axes[: len(draws)]), loc="outside lower center", ncols=5, fontsize=8.5)
+    st.legend_outside(figure, _legend_of(axes[: len(draws)]), columns=5)
     title = f"{st.plain(st.family_name(data.family))}: {form_name(fit.form)}, {fit.interval_method}"
     figure.suptitle(title, color=st.INK, fontsize=10.5)
     return figure

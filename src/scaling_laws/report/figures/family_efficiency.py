@@ -56,10 +56,8 @@ def _draw(data: Worths) -> Figure:
         _forest(panel, table[table["worth"] == worth], keys, data.families)
         panel.set_title(f"{name} is worth")
         panel.set_xlabel(unit)
-        if panel is not axes[0]:
-            panel.set_yticklabels([])
     labels = [f"{st.plain(st.family_name(family))}, {form_name(form)}" for family, form in keys]
-    axes[0].set_yticks(range(len(keys)), labels)
+    st.name_rows(axes, labels)
     return figure
 
 
@@ -97,6 +95,5 @@ def _forest(axes: Axes, table: pd.DataFrame, keys: list[tuple[str, str]], famili
         axes.plot([row["value"]], [place], **style)
     axes.axvline(1, color=st.INK, linewidth=0.9)
     st.log_x(axes, [1.0, *table["value"], *table["low"], *table["high"]], "", margin=0.1)
-    axes.set_yticks(range(len(keys)))
     axes.set_ylim(len(keys) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)

@@ -51,7 +51,7 @@ def _draw(result: ShapeResult) -> Figure:
     for panel, ratio in zip(axes, RATIOS, strict=False):
         draw_ratio(panel, ratio, result, axis_top(result))
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    st.legend_outside(figure, handles, columns=len(labels))
     _importance(axes[4], result.importance)
     _transfer(axes[5], result)
     figure.suptitle(
