@@ -11,7 +11,7 @@ from tests.support.by_hand import laws_of
 
 from scaling_laws.cli import main
 from scaling_laws.laws.forms.joint import Chinchilla
-from scaling_laws.laws.published import BESIROGLU, HOFFMANN
+from scaling_laws.laws.published import BESIROGLU, HOFFMANN, KAPLAN_TABLE_6
 from scaling_laws.study.records import RunRecord, write_record
 from scaling_laws.study.units import PF_DAY_FLOPS
 
@@ -66,6 +66,7 @@ def folder(tmp_path, monkeypatch):
     for name, content in contents.items():
         (tmp_path / name).write_text(json.dumps(content))
     (tmp_path / "text.json").write_text("no JSON")
+    (tmp_path / "runs.csv").write_text("N,D,loss\n1e6,1e8,3\n")
     (tmp_path / "folder").mkdir()
     return tmp_path
 
@@ -108,6 +109,56 @@ def test_device_hours_of_a_plan_are_those_that_buy_it(capsys):
     assert hours == pytest.approx(1e21 / (3600 * 312e12 * 0.5))
     again = as_json(capsys, f"--gpu-hours {hours!r} --published chinchilla --device a100 --mfu 0.5")
     assert again["N"] == pytest.approx(content["N"])
+
+
+def test_a_size_alone_asks_for_the_compute_at_which_it_is_the_best(capsys):
+    content = as_json(capsys, "--n 7B --published besiroglu")
+    assert (content["D"], content["C"]) == pytest.approx((1.4e11, 6.1e21), rel=0.05)
+    assert float(BESIROGLU.optimum(content["C"])[0]) == pytest.approx(7e9)
+    assert content["compute_over_optimal"] == pytest.approx(1)
+    back = as_json(capsys, f"--d {content['D']!r} --published besiroglu")
+    assert back["N"] == pytest.approx(7e9) and back["loss_nats"] == pytest.approx(content["loss_nats"])
+    kaplan = as_json(capsys, "--n 1B --published kaplan")
+    assert kaplan["D"] == pytest.approx(float(KAPLAN_TABLE_6.D.at(kaplan["C"])))
+    assert as_json(capsys, f"--compute {kaplan['C']!r} --published kaplan")["N"] == pytest.approx(1e9)
+
+
+def test_a_size_alone_of_ones_own_law_has_intervals(folder, capsys):
+    content = as_json(capsys, "--n 1M --laws laws.json")
+    assert float(TRUTH.optimum(content["C"])[0]) == pytest.approx(1e6)
+    for name in ("D", "C", "loss_nats"):
+        low, high = content["intervals"][name]
+        assert low < content[name] < high
+    assert "N" not in content["intervals"]
+
+
+def test_how_far_beyond_the_runs_is_always_said(folder, capsys):
+    def reach(arguments):
+        return as_json(capsys, f"{arguments} --laws laws.json")["notes"][-1]
+
+    inside = reach("--n 1e5 --d 1e7")
+    assert inside == "inside the fitted runs: N (1e+04 to 1e+06), D (1e+06 to 1e+08), C (6e+10 to 6e+14)"
+    beyond = reach("--n 3e6 --d 1e7")  # three times the largest N is said, too
+    assert beyond.startswith("extrapolation: of the fitted runs, N = 3e+06 is 3 times the largest (1e+06); ")
+    assert "D (1e+06 to 1e+08)" in beyond
+    assert "C = 6e+16 is at least 100 times the largest" in reach("--n 1e8 --d 1e8")
+    below = reach("--n 1e3 --d 1e7")
+    assert "N = 1e+03 is below the smallest (1e+04) by 10 times" in below
+
+
+def test_the_price_of_a_plan(folder, capsys):
+    content = as_json(capsys, "--compute 1e21 --published chinchilla --device h100 --price 2.5")
+    assert content["budget"]["cost"] == pytest.approx(2.5 * 1e21 / (3600 * 989.5e12 * 0.4))
+    main(["plan", "--gpu-hours", "100", "--device", "h100", "--price", "2", *["--published", "kaplan"]])
+    assert "200.00 at 2 a device-hour" in capsys.readouterr().out
+
+
+def test_a_table_given_as_laws_is_named_as_one(folder, capsys):
+    with pytest.raises(SystemExit):
+        main(["plan", "--compute", "1e14", "--laws", "runs.csv"])
+    error = capsys.readouterr().err
+    assert "is a table of runs, not a laws.json; fit its laws with: scaling-laws laws runs.csv" in error
+    assert "runs.laws.json" in error
 
 
 def test_own_law(folder, capsys):
@@ -239,7 +290,11 @@ BAD = [
     "--compute nan --published chinchilla",
     "--compute lots --published chinchilla",
     "--compute 1e21 --n 1e9 --d 1e9 --published chinchilla",
-    "--d 1e9 --published chinchilla",
+    "--d 1e9 --target-loss 2.5 --published chinchilla",
+    "--comp 1e21 --published chinchilla",
+    "--compute 1e21 --tokens 1e9 --published chinchilla",
+    "--compute 1e21 --price 2 --published chinchilla",
+    "--compute 1e14 --laws runs.csv",
     "--n -5 --compute 1e21 --published chinchilla",
     "--compute 1e-3 --published kaplan",
     "--gpu-hours 5 --published chinchilla",

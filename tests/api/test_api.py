@@ -88,6 +88,12 @@ def test_a_fit_predicts_and_plans(fitted: sl.LawFit) -> None:
     plan = fitted.plan(compute="1e22")
     assert pytest.approx(float(N)) == plan.N and plan.intervals["N"] != (None, None)
     assert "8." in str(plan) and "nats per token, 90 %" in str(plan)
+    alone = fitted.plan(n="7B")
+    assert float(fitted.optimum(alone.C)[0]) == pytest.approx(7e9)
+    assert "extrapolation: of the fitted runs, N = 7e+09 is 7 times the largest (1e+09)" in str(alone)
+    hours = alone.device_hours("a100", mfu=0.5)
+    assert hours == pytest.approx(alone.C / (3600 * 312e12 * 0.5))
+    assert alone.cost(2.5, "a100", mfu=0.5) == pytest.approx(2.5 * hours)
     assert sl.plan(fitted, n="7B", d="1T").loss_nats == pytest.approx(float(fitted.predict(N=7e9, D=1e12)))
 
 

@@ -89,7 +89,7 @@ def test_a_wrong_size_costs_compute():
 
 def test_extrapolation_is_said():
     assert not any("extrapolation" in note for note in plan_of(laws(), 1e14).notes)
-    assert any("extrapolation: N" in note for note in plan_of(laws(), 1e22).notes)
+    assert any("extrapolation: of the fitted runs, N" in note for note in plan_of(laws(), 1e22).notes)
 
 
 @pytest.mark.parametrize(

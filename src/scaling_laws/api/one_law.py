@@ -30,6 +30,7 @@ from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FloatArray, Law
 from scaling_laws.laws.plan.compute_budget import parse_compute, parse_count
+from scaling_laws.laws.plan.planner import with_reach
 from scaling_laws.laws.plan.question import Question, TrainingPlan
 from scaling_laws.laws.plan.solve import answer
 from scaling_laws.laws.results.chosen_forms import check_form, require_columns, rows_of
@@ -315,7 +316,7 @@ class LawFit:
             convention="N",
             notes=("C = 6 N D, with N and D as the table counts them",),
         )
-        return plan
+        return with_reach(plan, self.result.ranges)
 
     def latex(self, digits: int = 3) -> str:
         r"""The law with its numbers, for a paper: `L(N,D) = 1.8 + 400/N^{0.34} + 1800/D^{0.36}`."""

@@ -32,6 +32,11 @@ NEEDS = (
     ("target", ("next_rung",), "--target belongs to --next-rung"),
     ("next_rung", ("laws",), "--next-rung needs --laws FILE: a published law has no draws to narrow"),
     ("mfu", ("device", "peak_tflops"), "--mfu is a share of a peak; give --device NAME or --peak-tflops P"),
+    (
+        "price",
+        ("device", "peak_tflops", "gpu_hours"),
+        "--price is of a device-hour; give --device NAME, --peak-tflops P or --gpu-hours H",
+    ),
     ("tokens_per_second", ("gpu_hours",), "--tokens-per-second belongs to --gpu-hours H"),
     ("tokens_per_second", ("n",), "--tokens-per-second needs --n: the size that it was measured at"),
     (
@@ -46,7 +51,8 @@ NEEDS = (
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """Fill the parser of the verb."""
     question = parser.add_argument_group(
-        "question", "compute or a target loss, alone or with --n; compute with --d; or --n with --d"
+        "question",
+        "compute, target loss, --n or --d alone; the first two with --n; compute with --d; --n with --d",
     )
     budget = question.add_mutually_exclusive_group()
     budget.add_argument(
@@ -57,8 +63,8 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_number(budget, "--gpu-hours", "H", "budget: device-hours of --device")
     _add_number(question, "--target-loss", "L", "the loss to reach, nats per token")
-    _add_number(question, "--n", "N", "fixed parameters, as in 7B")
-    _add_number(question, "--d", "D", "fixed training tokens, as in 1.4T")
+    _add_number(question, "--n", "N", "parameters, as in 7B; alone: for which it is the best size")
+    _add_number(question, "--d", "D", "training tokens, as in 1.4T; alone: of which they are the best number")
     device = parser.add_argument_group("device")
     peak = device.add_mutually_exclusive_group()
     peak.add_argument(
@@ -72,6 +78,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         type=_utilisation,
         help="share of the peak that 6 N D makes use of (default: 0.4)",
     )
+    _add_number(device, "--price", "P", "of one device-hour, as in 2.5: adds what the plan costs")
     law = parser.add_argument_group("law")
     source = law.add_mutually_exclusive_group()
     source.add_argument("--laws", type=Path, metavar="FILE", help="a laws.json")
@@ -213,7 +220,7 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
         **found.to_json(),
         "question": question.words(),
         "family": family,
-        "budget": budget | _hours(options, found),
+        "budget": _priced(budget | _hours(options, found), options.price),
         "shape": _shape(options, found, family),
         "published": [row.to_json() for row in published_rows(question)],
     }
@@ -272,6 +279,10 @@ def _hours(options: argparse.Namespace, found: TrainingPlan) -> dict[str, Any]:
     spent = FLOPS_PER_PARAMETER_TOKEN * found.N * found.D
     hours = options.gpu_hours or hours_of_compute(spent, peak, mfu)
     return {"gpu_hours": hours, "peak_flops_per_s": peak, "mfu": mfu, "peak_source": source}
+
+
+def _priced(budget: dict[str, Any], price: float | None) -> dict[str, Any]:
+    return budget if price is None else {**budget, "price": price, "cost": price * budget["gpu_hours"]}
 
 
 def _shape(options: argparse.Namespace, found: TrainingPlan, family: str | None) -> dict[str, Any]:

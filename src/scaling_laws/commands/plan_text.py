@@ -108,7 +108,10 @@ def _budget(budget: Content) -> str:
     if "mfu" in budget:
         peak = budget["peak_flops_per_s"] / 1e12
         how = f" at {100 * budget['mfu']:.3g} % of {peak:,.4g} TFLOP/s ({budget['peak_source']})"
-    return f"  {'device-hours':<14} {_number(budget['gpu_hours']):>10}{how}"
+    lines = [f"  {'device-hours':<14} {_number(budget['gpu_hours']):>10}{how}"]
+    if "cost" in budget:
+        lines.append(f"  {'cost':<14} {budget['cost']:>10,.2f} at {budget['price']:g} a device-hour")
+    return "\n".join(lines)
 
 
 def _sizes(content: Content) -> str:

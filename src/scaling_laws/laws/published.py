@@ -29,6 +29,10 @@ class PowerOfCompute:
         """The quantity at C FLOPs."""
         return np.asarray(self.scale * (np.asarray(C, dtype=np.float64) / PF_DAY_FLOPS) ** self.exponent)
 
+    def compute_of(self, quantity: float) -> float:
+        """The FLOPs at which the quantity is this: the inverse of `at`."""
+        return float(PF_DAY_FLOPS * (quantity / self.scale) ** (1 / self.exponent))
+
 
 @dataclass(frozen=True, kw_only=True)
 class KaplanSingle:

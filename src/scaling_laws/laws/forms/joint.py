@@ -55,6 +55,18 @@ class JointLaw(SumOfPowers):
             N = np.asarray(np.exp(log_G + self.a_opt * np.log(N_times_D)))
             return N, N_times_D / N
 
+    def tokens_of_best_size(self, N: ArrayLike) -> FloatArray:
+        """D at whose compute N is the best size: there a A/N^a = b B/D^b."""
+        log_A, a, log_B, b = self.bracket()
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of a draw
+            return np.asarray(np.exp((np.log(b) - np.log(a) + log_B - log_A + a * np.log(array(N))) / b))
+
+    def size_of_best_tokens(self, D: ArrayLike) -> FloatArray:
+        """N at whose compute D are the best tokens: the inverse of `tokens_of_best_size`."""
+        log_A, a, log_B, b = self.bracket()
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return np.asarray(np.exp((np.log(a) - np.log(b) + log_A - log_B + b * np.log(array(D))) / a))
+
     def compute_to_reach(self, loss: ArrayLike) -> FloatArray:
         """The least C = 6 N D that reaches `loss`; infinite at or below the irreducible loss.
 

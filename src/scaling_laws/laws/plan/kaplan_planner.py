@@ -26,7 +26,7 @@ def answer_kaplan(question: Question) -> TrainingPlan:
     Raises:
         InputError: the size never reaches the target loss, or the answer is less than one parameter.
     """
-    if question.given == {"C"} or question.given == {"loss_nats"}:
+    if len(question.given) == 1:
         return _efficient(question)
     return _of_fixed_size(question)
 
@@ -35,7 +35,11 @@ def _efficient(question: Question) -> TrainingPlan:
     """Table 6 for N, D and batch, Table 5 for the loss and for (B.16): two tables of one set of fits."""
     of_C = KAPLAN_SINGLE.of_C_min
     C = question.C
-    if C is None:
+    if question.N is not None:
+        C = KAPLAN_TABLE_6.N.compute_of(question.N)
+    elif question.D is not None:
+        C = KAPLAN_TABLE_6.D.compute_of(question.D)
+    elif C is None:
         assert question.loss_nats is not None
         C = float(of_C.C_c) * question.loss_nats ** (-1 / float(of_C.alpha_C))
     N, D = float(KAPLAN_TABLE_6.N.at(C)), float(KAPLAN_TABLE_6.D.at(C))
@@ -114,7 +118,7 @@ def _plan(
         )
     half, double = law.compute_ratio([0.5, 2.0])
     learning_rate, rate_origin = kaplan_learning_rate(N)
-    of_tables = question.given == {"C"} or question.given == {"loss_nats"}
+    of_tables = len(question.given) == 1
     return TrainingPlan(
         C=C,
         N=N,

@@ -5,10 +5,9 @@ The answer of a `laws.json`, of a published law, and of all published laws side 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.plan.choice import (
@@ -17,7 +16,7 @@ from scaling_laws.laws.plan.choice import (
     joint_draws,
 )
 from scaling_laws.laws.plan.kaplan_planner import answer_kaplan
-from scaling_laws.laws.plan.question import Question, TrainingPlan
+from scaling_laws.laws.plan.question import Question, TrainingPlan, reach
 from scaling_laws.laws.plan.rules import with_porian, with_recipe
 from scaling_laws.laws.plan.solve import answer
 from scaling_laws.laws.published import BESIROGLU, HOFFMANN
@@ -38,10 +37,13 @@ PUBLISHED_LAWS: dict[str, tuple[Chinchilla, str, str]] = {
     "besiroglu": (BESIROGLU, "Besiroglu et al. 2024", "the source gives no joint intervals"),
 }
 """Published laws of N and D: law, citation, and what it does not say. N counts every parameter."""
-FAR = 10.0
-"""A budget that asks for this many times the largest N or D of the fitted runs is called an extrapolation."""
-RUN_SIZES = {"kaplan": (768.0, 1.5e9), "chinchilla": (7e7, 1.6e10), "besiroglu": (7e7, 1.6e10)}
-"""N of the runs that the published laws were fitted to, each in its own count."""
+_HOFFMANN_RUNS = {"N": (7e7, 1.6e10), "D": (5e9, 5e11)}
+RUN_RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "kaplan": {"N": (768.0, 1.5e9), "D": (2.2e7, 2.3e10)},
+    "chinchilla": _HOFFMANN_RUNS,
+    "besiroglu": _HOFFMANN_RUNS,
+}
+"""N and D of the runs that the published laws were fitted to, as their papers say, each in its own count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +97,7 @@ def answer_from_laws(laws: Laws, question: Question, *, family: str | None = Non
         convention=convention,
         notes=(f"C = 6 N D, with N the column {convention} of the run table", why),
     )
-    far = []
-    for name, value in (("N", plan.N), ("D", plan.D)):
-        low, high = fit.ranges.get(name, (0.0, np.inf))
-        if value > FAR * high or value < low / FAR:
-            far.append(f"extrapolation: {name} = {value:.3g}, the fitted runs have {low:.3g} to {high:.3g}")
-    return with_recipe(_with_notes(plan, far), laws.of(family))
+    return with_recipe(with_reach(plan, fit.ranges), laws.of(family))
 
 
 def plan_published(source: Source, C: float) -> TrainingPlan:
@@ -123,9 +120,7 @@ def answer_published(source: Source, question: Question) -> TrainingPlan:
         note = f"N counts every parameter, C = 6 N D; {lacks}"
         plan = answer(law, question, draws=None, source=citation, convention="N_total", notes=(note,))
         plan = with_porian(plan)
-    low, high = RUN_SIZES[source]
-    outside = f"extrapolation: N = {plan.N:.3g}, the fitted runs have {low:.3g} to {high:.3g}"
-    return plan if low <= plan.N <= high else _with_notes(plan, [outside])
+    return with_reach(plan, RUN_RANGES[source])
 
 
 def published_rows(question: Question) -> tuple[PublishedRow, ...]:
@@ -143,5 +138,7 @@ def published_rows(question: Question) -> tuple[PublishedRow, ...]:
     return tuple(rows)
 
 
-def _with_notes(plan: TrainingPlan, notes: list[str]) -> TrainingPlan:
-    return replace(plan, notes=(*plan.notes, *notes))
+def with_reach(plan: TrainingPlan, ranges: Mapping[str, tuple[float, float]]) -> TrainingPlan:
+    """The plan with a note of how far it lies beyond the runs."""
+    said = reach(plan, ranges)
+    return replace(plan, notes=(*plan.notes, said)) if said else plan

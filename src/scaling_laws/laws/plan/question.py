@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
+from scaling_laws.laws.plan.compute_budget import DEFAULT_MFU, device_peak, hours_of_compute
 from scaling_laws.study.errors import InputError
 
 SIZE_RATIOS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -17,17 +19,24 @@ SIZE_RATIOS = (0.25, 0.5, 1.0, 2.0, 4.0)
 QUESTIONS = (
     frozenset({"C"}),
     frozenset({"loss_nats"}),
+    frozenset({"N"}),
+    frozenset({"D"}),
     frozenset({"C", "N"}),
     frozenset({"C", "D"}),
     frozenset({"N", "loss_nats"}),
     frozenset({"N", "D"}),
 )
+ROUNDING = 1e-3
+"""A plan this much beyond the runs is not."""
 _NAMES = {"C": "compute", "N": "N", "D": "D", "loss_nats": "target loss"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is fixed: compute, a target loss, compute and N, compute and D, N and a target loss, or N and D.
+    """What is fixed: compute, a target loss, N or D alone, or two of these (but D and a target loss).
+
+    N alone asks for the compute at which it is the best size, D alone for that at which it is the best number
+    of tokens.
 
     Attributes:
         C: FLOPs.
@@ -54,7 +63,8 @@ class Question:
         if self.given not in QUESTIONS:
             asked = " and ".join(text for name, text in _NAMES.items() if name in self.given) or "nothing"
             raise InputError(
-                f"{asked} given: ask for compute or a target loss, alone or with N; compute and D; or N and D"
+                f"{asked} given: ask for compute, a target loss, N or D; compute or a target loss with N; "
+                "compute with D; or N with D"
             )
 
     @property
@@ -130,6 +140,20 @@ class TrainingPlan:
     origins: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...]
 
+    def device_hours(self, device: str = "h100", mfu: float = DEFAULT_MFU) -> float:
+        """Hours that 6 N D FLOPs take on one device, at this share of its peak.
+
+        Raises:
+            InputError: the device is not known, or the share is none.
+        """
+        # Kaplan's C_min is half of what training at the critical batch takes; elsewhere C is 6 N D.
+        spent = FLOPS_PER_PARAMETER_TOKEN * self.N * self.D
+        return hours_of_compute(spent, device_peak(device).peak_flops_per_s, mfu)
+
+    def cost(self, price_per_hour: float, device: str = "h100", mfu: float = DEFAULT_MFU) -> float:
+        """What those hours cost, in the currency of the price."""
+        return price_per_hour * self.device_hours(device, mfu)
+
     def __str__(self) -> str:
         """In lines; an end that the law does not bound is `?`."""
         lines = [self.source]
@@ -169,3 +193,40 @@ class TrainingPlan:
             "origins": dict(self.origins),
             "notes": list(self.notes),
         }
+
+
+def reach(plan: TrainingPlan, ranges: Mapping[str, tuple[float, float]]) -> str:
+    """How far N, D and C of a plan lie beyond the runs of the law, in words.
+
+    Args:
+        ranges: lowest and highest of N, D and C of the fitted runs; where C is not known, it is at most
+            6 N D of the largest N and D.
+    """
+    known = dict(ranges)
+    at_most = "C" not in ranges and {"N", "D"} <= ranges.keys()
+    if at_most:
+        (least_N, most_N), (least_D, most_D) = ranges["N"], ranges["D"]
+        least, most = least_N * least_D, most_N * most_D
+        known["C"] = (FLOPS_PER_PARAMETER_TOKEN * least, FLOPS_PER_PARAMETER_TOKEN * most)
+    outside, inside = [], []
+    for name in ("N", "D", "C"):
+        if name not in known:
+            continue
+        value, (low, high) = getattr(plan, name), known[name]
+        at_least = "at least " * (at_most and name == "C")
+        if value > high * (1 + ROUNDING):
+            outside.append(
+                f"{name} = {value:.3g} is {at_least}{_times(value / high)} the largest ({high:.3g})"
+            )
+        elif value < low * (1 - ROUNDING):
+            outside.append(f"{name} = {value:.3g} is below the smallest ({low:.3g}) by {_times(low / value)}")
+        else:
+            inside.append(f"{name} ({low:.3g} to {high:.3g})")
+    within = f"inside the fitted runs: {', '.join(inside)}" if inside else ""
+    if not outside:
+        return within
+    return f"extrapolation: of the fitted runs, {'; '.join(outside)}{'; ' * bool(within)}{within}"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} times" if 10 <= ratio < 1e6 else f"{ratio:.2g} times"

@@ -94,7 +94,11 @@ def _solve(law: JointLaw, question: Question) -> tuple[FloatArray, FloatArray]:
             return np.where(reached, found_N, np.inf), np.where(reached, found_D, np.inf)
         if N is not None and D is not None:
             return np.asarray(N), np.asarray(D)
-        assert C is not None  # the other questions have a budget
+        if C is None:
+            if N is not None:
+                return np.asarray(N), law.tokens_of_best_size(N)
+            assert D is not None
+            return law.size_of_best_tokens(D), np.asarray(D)
         if N is not None:
             return np.asarray(N), np.asarray(C / (FLOPS_PER_PARAMETER_TOKEN * N))
         if D is not None:

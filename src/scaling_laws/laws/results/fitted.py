@@ -16,6 +16,7 @@ from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.profile import profile_intervals
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.steps import CriticalBatch
+from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.positions import PositionLosses, fit_positions
 from scaling_laws.laws.results.types import CriticalBatchLaw, FittedLaw, LawCertificate, PositionFit
 from scaling_laws.laws.selection import longest_of_each_size
@@ -62,7 +63,7 @@ def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings
         n_left_out=n_runs - fit.rows.n,
         ranges={
             name: (float(values.min()), float(values.max()))
-            for name, values in {**fit.rows.values, "loss": fit.rows.loss}.items()
+            for name, values in {**_compute(fit), **fit.rows.values, "loss": fit.rows.loss}.items()
             if len(values)
         },
     )
@@ -87,6 +88,13 @@ def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings
         derived={"a_opt": float(joint.a_opt), "b_opt": float(joint.b_opt)} if joint else {},
         resamples={name: tuple(values[finite][:KEPT_RESAMPLES]) for name, values in draws.items()},
     )
+
+
+def _compute(fit: Fit[Any]) -> dict[str, Any]:
+    """6 N D of the rows of a law of N and D."""
+    if not issubclass(fit.form, JointLaw):
+        return {}
+    return {"C": FLOPS_PER_PARAMETER_TOKEN * fit.rows.values["N"] * fit.rows.values["D"]}
 
 
 def _is_number(name: str, values: Any) -> Any:

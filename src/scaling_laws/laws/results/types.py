@@ -39,6 +39,8 @@ from scaling_laws.study.errors import InputError
 
 SCHEMA = 1
 NOT_MEASURED = "it was not measured"
+TABLES = (".csv", ".tsv", ".gz", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".xls", ".txt")
+"""How the names of tables end."""
 REMEDY = "make it again with: scaling-laws laws"
 
 Sensible = Annotated[float, Bounds(1e-30, 1e30)]
@@ -410,8 +412,14 @@ def read_laws(path: Path) -> Laws:
     """The laws in a `laws.json`.
 
     Raises:
-        InputError: not readable, no JSON object, or as `Laws.from_json`.
+        InputError: a table of runs, not readable, no JSON object, or as `Laws.from_json`.
     """
+    if path.name.endswith(TABLES) and path.is_file():
+        found = path.with_suffix(".laws.json")
+        raise InputError(
+            f"{path}: is a table of runs, not a laws.json; fit its laws with: scaling-laws laws {path}, "
+            f"and give {found}"
+        )
     return Laws.from_json(read_json(path, kind="laws.json", remedy=REMEDY), path)
 
 
