@@ -80,7 +80,7 @@ LARGEST_LOG = 700.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paper:
+class Sheet:
     """How wide a figure may be.
 
     Attributes:
@@ -94,9 +94,9 @@ class Paper:
     text: float
 
 
-ONE_COLUMN = Paper(width=3.4, stacked=True, text=0.78)
+ONE_COLUMN = Sheet(width=3.4, stacked=True, text=0.78)
 """Of a journal's two columns, or of a phone."""
-TWO_COLUMNS = Paper(width=7.0, stacked=False, text=0.72)
+TWO_COLUMNS = Sheet(width=7.0, stacked=False, text=0.72)
 """A journal's page."""
 NARROW_NAME = 24
 """Signs of a row's name in a line of a narrow figure."""
@@ -104,17 +104,17 @@ LONG_LABEL = 50
 """Signs of an axis' label that is broken at its last comma in a narrow figure."""
 LOWEST_PANEL = 0.72
 """Height over width of a panel that stands alone in its row."""
-_paper: ContextVar[Paper | None] = ContextVar("paper", default=None)
+_sheet: ContextVar[Sheet | None] = ContextVar("sheet", default=None)
 
 
 @contextmanager
-def drawn_for(paper: Paper | None) -> Iterator[None]:
+def drawn_for(sheet: Sheet | None) -> Iterator[None]:
     """Figures are drawn for this width; for a wide page without."""
-    token = _paper.set(paper)
+    token = _sheet.set(sheet)
     try:
         yield
     finally:
-        _paper.reset(token)
+        _sheet.reset(token)
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
@@ -122,11 +122,11 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
     @functools.wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
-        paper = _paper.get()
-        with matplotlib.rc_context(STYLE if paper is None else _scaled(paper.text)):
+        sheet = _sheet.get()
+        with matplotlib.rc_context(STYLE if sheet is None else _scaled(sheet.text)):
             figure = draw(*args, **kwargs)
-            if paper is not None:
-                _fit_words(figure, paper)
+            if sheet is not None:
+                _fit_words(figure, sheet)
             if layout := figure.get_layout_engine():
                 layout.execute(figure)  # laid out once, not again for every file
                 figure.set_layout_engine("none")
@@ -141,19 +141,19 @@ def _scaled(text: float) -> Any:
     return STYLE | sizes
 
 
-def _fit_words(figure: Figure, paper: Paper) -> None:
+def _fit_words(figure: Figure, sheet: Sheet) -> None:
     """Titles that are too long for a narrow figure are smaller, and broken where they hold no formula."""
-    room = paper.width * figure.dpi
+    room = sheet.width * figure.dpi
     suptitle = [figure._suptitle] if getattr(figure, "_suptitle", None) else []  # type: ignore[attr-defined]
     for words in (*suptitle, *(axes.title for axes in figure.axes)):
         text = words.get_text()
         if words in suptitle:
-            words.set_fontsize(STYLE["axes.titlesize"] * paper.text)
-        of_width = room if paper.stacked or words in suptitle else words.axes.bbox.width
+            words.set_fontsize(STYLE["axes.titlesize"] * sheet.text)
+        of_width = room if sheet.stacked or words in suptitle else words.axes.bbox.width
         longest = 0.92 * of_width / (0.55 * words.get_fontsize() * figure.dpi / 72)
         if text and len(text) > longest and "$" not in text:
             words.set_text(textwrap.fill(text, max(int(longest), 12), break_on_hyphens=False))
-    for axes in figure.axes if paper.stacked else ():
+    for axes in figure.axes if sheet.stacked else ():
         names = [label.get_text() for label in axes.get_yticklabels()]
         if any(len(name) > LONG_LABEL for name in names):  # a user's, perhaps
             cut = [name if len(name) <= LONG_LABEL else f"{name[:NARROW_NAME]}…" for name in names]
@@ -178,13 +178,13 @@ def panels(
 
     In a narrow figure (`drawn_for`) it is smaller, or the panels stand below one another.
     """
-    if (paper := _paper.get()) is not None:
-        if paper.stacked:
+    if (sheet := _sheet.get()) is not None:
+        if sheet.stacked:
             of_panel = (height / rows) / (width / columns)
             rows, columns = rows * columns, 1
-            width, height = paper.width, rows * paper.width * max(of_panel, LOWEST_PANEL)
-        elif width > paper.width:
-            width, height = paper.width, height * paper.width / width * 1.1
+            width, height = sheet.width, rows * sheet.width * max(of_panel, LOWEST_PANEL)
+        elif width > sheet.width:
+            width, height = sheet.width, height * sheet.width / width * 1.1
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.ravel())
@@ -293,16 +293,16 @@ def legend_outside(figure: Figure, handles: Sequence[Any], columns: int) -> None
 
 def _columns(wanted: int, labels: Sequence[str]) -> int:
     """As many columns of a legend as fit."""
-    if (paper := _paper.get()) is None or not labels:
+    if (sheet := _sheet.get()) is None or not labels:
         return wanted
-    of_column = 0.45 + max(map(len, labels)) * 0.55 * paper.text * STYLE["legend.fontsize"] / 72
-    return max(1, min(wanted, int(paper.width / of_column)))
+    of_column = 0.45 + max(map(len, labels)) * 0.55 * sheet.text * STYLE["legend.fontsize"] / 72
+    return max(1, min(wanted, int(sheet.width / of_column)))
 
 
 def name_rows(axes: Sequence[Axes], names: Sequence[str]) -> None:
     """Names of the rows that panels share: at the first panel, or at each where they stand alone."""
-    paper = _paper.get()
-    alone = paper is not None and paper.stacked
+    sheet = _sheet.get()
+    alone = sheet is not None and sheet.stacked
     shown = [textwrap.fill(name, NARROW_NAME, break_on_hyphens=False) for name in names] if alone else names
     for place, panel in enumerate(axes):
         panel.set_yticks(range(len(names)), shown if alone or place == 0 else [""] * len(names))
