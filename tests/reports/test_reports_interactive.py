@@ -19,7 +19,7 @@ from scaling_laws.report.style import COMPUTE_LABELS, PARAMETER_LABELS
 
 
 def test_every_run_by_every_convention(synthetic: Any) -> None:
-    data = explorer_data(synthetic.tables)
+    data = explorer_data(synthetic.tables, synthetic.laws)
     runs = synthetic.study.runs.set_index("run")
     columns = data["runs"]
     assert sorted(columns["run"]) == sorted(runs.index)
@@ -40,7 +40,7 @@ def test_runs_outside_the_laws_and_of_several_experiments(synthetic: Any) -> Non
         complete=complete.assign(experiments=asked),
         runs=synthetic.tables.runs[synthetic.tables.runs["run"] != complete["run"].iloc[1]],
     )
-    data = explorer_data(tables)
+    data = explorer_data(tables, synthetic.laws)
     assert data["experiments"] == ["data", "size"]
     of_run = dict(zip(data["runs"]["run"], data["runs"]["experiments"], strict=True))
     assert of_run[complete["run"].iloc[0]] == [1, 0]
@@ -54,7 +54,7 @@ def test_runs_outside_the_laws_and_of_several_experiments(synthetic: Any) -> Non
 def test_curves_are_the_measured_ones_and_thin(synthetic: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interactive, "FEWEST_POINTS", 5)
     monkeypatch.setattr(interactive, "CURVE_POINTS", 1)
-    data = explorer_data(synthetic.tables)
+    data = explorer_data(synthetic.tables, synthetic.laws)
     measured = training_losses(synthetic.tables)
     for run, curve in zip(data["runs"]["run"], data["curves"], strict=True):
         whole = measured[measured["run"] == run]
@@ -67,7 +67,7 @@ def test_curves_are_the_measured_ones_and_thin(synthetic: Any, monkeypatch: pyte
 
 def test_a_number_that_is_none_is_null(synthetic: Any) -> None:
     complete = synthetic.tables.complete.assign(C_exact=np.nan)
-    data = explorer_data(replace(synthetic.tables, complete=complete, curves=pd.DataFrame()))
+    data = explorer_data(replace(synthetic.tables, complete=complete, curves=pd.DataFrame()), synthetic.laws)
     assert set(data["runs"]["C_exact"]) == {None}
     assert not any(data["curves"])
     assert json.loads(script_json(data)) == data

@@ -22,7 +22,7 @@ from scaling_laws.report import figures
 from scaling_laws.report.content import content_of
 from scaling_laws.report.figure import StudyFigure, figures_of
 from scaling_laws.report.html import write_content
-from scaling_laws.report.pictures import draw_pictures, picture_files
+from scaling_laws.report.pictures import printed_files
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.tables import headline
 from scaling_laws.study import runs as studies
@@ -137,15 +137,20 @@ class Analysis:
             raise InputError(f"no figure is called {name!r}; there are {', '.join(self.figure_names)}")
         return _drawn(chosen, StudyTables.read(self.study, self.laws), self.laws)
 
-    def figures(self, folder: str | Path) -> list[Path]:
-        """Draw every figure that the runs support, as PNG and SVG into a folder; returns the files.
+    def figures(self, folder: str | Path, columns: int = 2) -> list[Path]:
+        """Draw every figure that the runs support, as PNG, SVG and PDF into a folder; returns the files.
+
+        Args:
+            folder: made where it is missing.
+            columns: how wide, of a journal's two columns: 1 (3.4 inches, panels below one another) or 2 (7).
 
         Raises:
-            InputError: the folder holds files of these names that were not written by this.
+            InputError: another width; the folder holds files of these names that were not written by this.
         """
+        if columns not in (1, 2):
+            raise InputError(f"columns is {columns}: a figure is 1 or 2 columns wide")
         tables = StudyTables.read(self.study, self.laws)
-        pictures, _ = draw_pictures(figures_of(figures), tables, self.laws)
-        files = {Path(name).name: content for name, content in picture_files(pictures, "").items()}
+        files = printed_files(figures_of(figures), tables, self.laws, columns)
         write_own_files(Path(folder), dict(files), writer="figures", shared=True)
         return [Path(folder) / name for name in files]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,10 +44,14 @@ from scaling_laws.report.text import Table, with_interval
 from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Runs = pd.DataFrame | str | Path
 LINE_POINTS = 200
+BEYOND, ONE_POINT = 3.0, 1.02
+"""How far beyond the runs a law is drawn; what one run alone covers of its line."""
+NOTE_SIGNS = 60
 MOST_LINES = 12
 """Sizes of a joint law that a figure tells apart."""
 
@@ -390,7 +395,8 @@ class LawFit:
 def plot_fit(fitted: LawFit) -> Figure:
     """The runs and the law through them: loss against the first variable, a line for each size of the other.
 
-    Lines of a law of one variable have their 90 % band.
+    A line is dashed where it goes beyond its runs; that of a law of one variable has its 90 % band between
+    them. A law that is not identified says so in the figure, and has no band.
 
     Raises:
         InputError: there was no row to fit.
@@ -406,14 +412,16 @@ def _drawn(fitted: LawFit) -> Figure:
     across = "D" if "D" in variables else variables[0]
     others = [name for name in variables if name != across]
     figure, (axes,) = st.panels(1, width=6.4, height=4.4)
-    x = np.geomspace(rows.values[across].min(), rows.values[across].max(), LINE_POINTS)
+    low, high = float(rows.values[across].min()), float(rows.values[across].max())
+    x = np.geomspace(low / BEYOND, high * BEYOND, LINE_POINTS)
     if not others:
         axes.plot(rows.values[across], rows.loss, "o", color=st.INK, markersize=4, label="runs")
-        axes.plot(x, fitted.law.loss(x), color=st.FIT, label=fitted.result.formula)
+        _line(axes, x, fitted.law.loss(x), (low, high), st.FIT, fitted.result.formula)
         if fitted.identified:
-            curves = in_columns(fitted.draws.draws).loss(x)
-            low, high = np.nanpercentile(curves, LEVELS, axis=0)
-            axes.fill_between(x, low, high, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
+            between = np.geomspace(low, high, LINE_POINTS)
+            curves = in_columns(fitted.draws.draws).loss(between)
+            ends = np.nanpercentile(curves, LEVELS, axis=0)
+            axes.fill_between(between, *ends, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
         st.legend_below(axes)
     else:
         other = rows.values[others[0]]
@@ -423,12 +431,27 @@ def _drawn(fitted: LawFit) -> Figure:
         for size in sizes[np.linspace(0, len(sizes) - 1, min(len(sizes), MOST_LINES)).astype(int)]:
             at = {name: np.full(LINE_POINTS, np.median(rows.values[name])) for name in others}
             at |= {across: x, others[0]: np.full(LINE_POINTS, size)}
-            axes.plot(x, fitted.law.loss(**at), color=colours(float(size)), linewidth=1)
+            own = rows.values[across][other == size]
+            _line(axes, x, fitted.law.loss(**at), (own.min(), own.max()), colours(float(size)), "")
         colours.bar(figure, [axes], others[0])
-    axes.set_title(fitted.result.formula + ("" if fitted.identified else ": not identified"))
-    st.log_x(axes, rows.values[across], across)
-    st.log_y(axes, rows.loss, st.LOSS_LABEL)
+    axes.set_title(fitted.result.formula)
+    if not fitted.identified:
+        words = textwrap.fill(f"not identified: {fitted.reason}", NOTE_SIGNS)
+        axes.text(
+            0.98, 0.97, words, transform=axes.transAxes, ha="right", va="top", color=st.FIT, parse_math=False
+        )
+    st.log_x(axes, x, across, margin=0.0)
+    st.log_y(axes, rows.loss, "loss, nats per token", margin=0.2)
     return figure
+
+
+def _line(
+    axes: Axes, x: FloatArray, y: FloatArray, runs: tuple[float, float], colour: Any, label: str
+) -> None:
+    """Through the runs, and dashed beyond them."""
+    inside = np.where((x >= runs[0] / ONE_POINT) & (x <= runs[1] * ONE_POINT), y, np.nan)
+    axes.plot(x, y, color=colour, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
+    axes.plot(x, inside, color=colour, linewidth=1.4, label=label)
 
 
 def question(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from scaling_laws.laws.results.fitted import Settings
     from scaling_laws.laws.results.types import Conventions, Laws
+    from scaling_laws.study.runs import Study
 
 CSV_COLUMNS = {
     "n": "column of N, parameters (default: N; of a study also N_total, N_with_head)",
@@ -81,7 +82,37 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", metavar="VALUE", help="of --compare: the value that the others are measured in"
     )
+    add_figure_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing")
+
+
+def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where figures go, and how wide they are."""
+    parser.add_argument(
+        "--figures", type=Path, metavar="FOLDER", help="write every figure there, as PNG, SVG and PDF"
+    )
+    parser.add_argument(
+        "--figure-width",
+        type=int,
+        choices=(1, 2),
+        help="of --figures: one (3.4 inches) or two (7 inches, the default) columns of a journal",
+    )
+
+
+def write_figures(options: argparse.Namespace, study: Study, laws: Laws) -> None:
+    """Write the figures of the runs where --figures says."""
+    from scaling_laws.api.analysis import Analysis
+
+    found = Analysis(study=study, laws=laws)
+    files = found.figures(options.figures, columns=options.figure_width or 2)
+    if not getattr(options, "quiet", False):
+        print(f"figures: {len(files)} files in {options.figures}")
+
+
+def check_figures(options: argparse.Namespace) -> None:
+    """Raises InputError where a width belongs to no figures."""
+    if options.figure_width is not None and options.figures is None:
+        raise InputError("--figure-width belongs to --figures FOLDER")
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,13 +162,15 @@ def laws(options: argparse.Namespace) -> None:
         resamples=options.bootstrap,
         seed=0,
     )
-    found = _laws_of_study(options, settings) if is_study else _laws_of_table(options, settings)
+    found, study = _laws_of_study(options, settings) if is_study else _laws_of_table(options, settings)
     write_atomically(output, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     if not options.quiet:
         from scaling_laws.commands.laws_text import forms_text, study_text
 
         print(forms_text(found) if options.form else study_text(found))
         print(f"laws: {output}")
+    if options.figures is not None:
+        write_figures(options, study, found)
 
 
 def _is_study(runs: Path) -> bool:
@@ -175,6 +208,9 @@ def _check_options(options: argparse.Namespace, is_study: bool) -> None:
 
         for form in options.form:
             check_form(form)
+    check_figures(options)
+    if options.figures is not None and options.form:
+        raise InputError("--figures draws what all laws say; leave --form out")
     if options.weight is not None and not options.form:
         raise InputError("--weight needs --form: the other analyses of a table know no weights")
     if is_study:
@@ -253,7 +289,7 @@ def _check_output(output: Path, runs: Path) -> None:
         raise InputError(f"{output}: no permission to write in {folder}; give another place with -o")
 
 
-def _laws_of_study(options: argparse.Namespace, settings: Settings) -> Laws:
+def _laws_of_study(options: argparse.Namespace, settings: Settings) -> tuple[Laws, Study]:
     from scaling_laws.study.runs import OF_A_SEARCH, load_study
 
     study = load_study(options.runs)
@@ -262,7 +298,7 @@ def _laws_of_study(options: argparse.Namespace, settings: Settings) -> Laws:
     if not options.form:
         from scaling_laws.laws.results.study import fit_folder
 
-        return fit_folder(study, **vars(settings))
+        return fit_folder(study, **vars(settings)), study
     from scaling_laws.laws.results.chosen_forms import SCANNED, fit_forms
 
     if scanned := [form for form in options.form if form in SCANNED]:
@@ -270,13 +306,15 @@ def _laws_of_study(options: argparse.Namespace, settings: Settings) -> Laws:
             f"the form {scanned[0]} needs steps to equal losses, which the runs of a study do not stop at:"
             " run without --form, or give a CSV of such steps"
         )
-    return fit_forms(
+    found = fit_forms(
         study.name, study.runs, options.form, study.positions(), study.left_out, settings=settings
     )
+    return found, study
 
 
-def _laws_of_table(options: argparse.Namespace, settings: Settings) -> Laws:
+def _laws_of_table(options: argparse.Namespace, settings: Settings) -> tuple[Laws, Study]:
     from scaling_laws.laws.run_tables import doubts, left_out_of_table
+    from scaling_laws.study.runs import study_of_table
 
     runs, columns = read_table(options, options.runs)
     left_out = left_out_of_table(runs)
@@ -297,7 +335,9 @@ def _laws_of_table(options: argparse.Namespace, settings: Settings) -> Laws:
         unit = f"The batch is in the unit of {batch}: so are E_min, B_crit and B_star."
         warnings = (unit, *warnings)
     manifest = replace(laws.manifest, conventions=conventions, columns=columns)
-    return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest)
+    # The columns' names are the user's; figures read the table as the fits did.
+    study = replace(study_of_table(options.runs.name, runs), left_out=left_out)
+    return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest), study
 
 
 def _say_how_long(runs: pd.DataFrame, forms: list[str] | None, settings: Settings) -> None:

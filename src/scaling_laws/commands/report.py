@@ -6,10 +6,21 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaling_laws.commands.laws import add_table_arguments, beside, read_table, refuse_table_options
+from scaling_laws.commands.laws import (
+    add_figure_arguments,
+    add_table_arguments,
+    beside,
+    check_figures,
+    read_table,
+    refuse_table_options,
+    write_figures,
+)
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import require_own_folder
@@ -44,6 +55,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="copy the small results there, too: tables, laws, thinned curves, figures",
     )
+    add_figure_arguments(parser)
     parser.add_argument("--force", action="store_true", help=FORCE)
     add_table_arguments(parser)
 
@@ -54,6 +66,7 @@ def report(options: argparse.Namespace) -> None:
     from scaling_laws.report.export import EARLIER_EXPORT, export
     from scaling_laws.study.runs import load_study
 
+    check_figures(options)
     if not StudyReader().recognises(options.study):
         _report_table(options)
         return
@@ -63,6 +76,8 @@ def report(options: argparse.Namespace) -> None:
     if options.export is not None:
         require_own_folder(options.export, earlier=EARLIER_EXPORT, force=options.force)
     content = write_and_say(study, output, force=options.force)
+    if options.figures is not None:
+        write_figures(options, study, content.laws)
     if options.export is not None:
         said = export(study, content.laws, content.pictures, options.export, force=options.force)
         print(f"export: {said}")
@@ -77,6 +92,8 @@ def _report_table(options: argparse.Namespace) -> None:
     found = analysed_table(runs, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0)
     output = options.output or beside(options.study, ".report")
     write_and_say(found.study, output, laws=found.laws, force=options.force)
+    if options.figures is not None:
+        write_figures(options, found.study, found.laws)
 
 
 def write_and_say(study: Study, output: Path, *, laws: Laws | None = None, force: bool = False) -> Content:
@@ -87,4 +104,34 @@ def write_and_say(study: Study, output: Path, *, laws: Laws | None = None, force
     content = write_study_report(study, output, laws=laws, force=force)
     print(headline_text(content.laws))
     print(f"report: {(output / PAGE).resolve()}")
+    for line in next_commands(content, output):
+        print(line)
     return content
+
+
+def next_commands(content: Content, output: Path) -> list[str]:
+    """What to do next, as it can be pasted into a terminal."""
+    from scaling_laws.report.findings import next_budget
+
+    commands = []
+    for family in content.tables.families[:1]:
+        if (C := next_budget(content.tables, content.laws, family)) is not None:
+            commands.append(
+                ["plan", "--laws", str(output / "laws.json"), "--family", family, "--compute", f"{C:.3g}"]
+            )
+    if content.study.records:
+        commands.append(["laws", str(content.study.folder)])
+    program = own_command()
+    lines = [f"  {program} {shlex.join(words)}" for words in commands]
+    return ["next:", *lines] if lines else []
+
+
+def own_command() -> str:
+    """The command as it can be typed here: its name where the shell finds it, or its path."""
+    script = Path(sys.executable).with_name("scaling-laws")
+    if (found := shutil.which("scaling-laws")) and script.exists() and Path(found).samefile(script):
+        return "scaling-laws"
+    if not script.exists():
+        return f"{shlex.quote(sys.executable)} -m scaling_laws"
+    inside = script.is_relative_to(Path.cwd())
+    return shlex.quote(str(script.relative_to(Path.cwd()) if inside else script))

@@ -138,6 +138,16 @@ def _off(error: float) -> str:
     return f"{100 * error:.1f} %"
 
 
+def next_budget(tables: StudyTables, laws: Laws, family: str) -> float | None:
+    """Ten times the compute of the family's largest run, FLOPs; None where no law says what it would buy."""
+    C = MULTIPLES[1] * _largest_C(tables, family)
+    try:
+        plan_from_laws(laws, C, family=family)
+    except InputError:
+        return None
+    return C
+
+
 def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
     """Plans at 1x, 10x and 100x the compute of each family's largest run, with the cost of a wrong size."""
     rows: list[tuple[str, ...]] = []

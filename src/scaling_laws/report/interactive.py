@@ -66,7 +66,7 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
     """The explorer of a study; `None` where no run is complete."""
     if tables.complete.empty:
         return None
-    data = explorer_data(tables)
+    data = explorer_data(tables, laws)
     plotly = importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
     return Explorer(
         data=script_json(data),
@@ -74,8 +74,10 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
         plotly_hash=policy_hash(plotly),
         families=tuple(data["families"]),
         experiments=tuple(data["experiments"]),
-        conventions_N={key: words.removeprefix("N, ") for key, words in _known(tables, st.PARAMETER_LABELS)},
-        conventions_C=dict(_known(tables, st.COMPUTE_LABELS)),
+        conventions_N={
+            key: words.removeprefix("N, ") for key, words in _known(tables, parameter_labels(tables, laws))
+        },
+        conventions_C=dict(_known(tables, compute_labels(tables, laws))),
         chosen_N=laws.conventions.N,
         chosen_C=laws.conventions.C,
         still=embedded_figure(draw_still(tables, laws)),
@@ -83,7 +85,17 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
     )
 
 
-def explorer_data(tables: StudyTables) -> dict[str, Any]:
+def parameter_labels(tables: StudyTables, laws: Laws) -> dict[str, str]:
+    """What the columns of N count, where that is known."""
+    return {**st.PARAMETER_LABELS, laws.conventions.N: n_label(tables, laws)}
+
+
+def compute_labels(tables: StudyTables, laws: Laws) -> dict[str, str]:
+    """What the columns of C count, where that is known."""
+    return {**st.COMPUTE_LABELS, laws.conventions.C: c_label(tables, laws)}
+
+
+def explorer_data(tables: StudyTables, laws: Laws) -> dict[str, Any]:
     """Every complete run as columns, its learning curve, and what colours and marks mean.
 
     Returns:
@@ -114,7 +126,11 @@ def explorer_data(tables: StudyTables) -> dict[str, Any]:
         "families": [one_line(st.family_name(family)) for family in families],
         "experiments": [one_line(name) for name in experiments],
         "colours": [to_hex(colours(step / (COLOUR_STEPS - 1))) for step in range(COLOUR_STEPS)],
-        "labels": {**st.PARAMETER_LABELS, **st.COMPUTE_LABELS, "loss": st.LOSS_LABEL},
+        "labels": {
+            **parameter_labels(tables, laws),
+            **compute_labels(tables, laws),
+            "loss": st.LOSS_LABEL if tables.counted_here else "loss, nats per token",
+        },
     }
 
 
@@ -142,7 +158,7 @@ def draw_still(tables: StudyTables, laws: Laws) -> Figure:
         return figure
     colours = st.SizeColours(runs[N])
     families = st.families_of(runs["family"])
-    for panel, column, label in ((axes[0], N, n_label(laws)), (axes[1], C, c_label(laws))):
+    for panel, column, label in ((axes[0], N, n_label(tables, laws)), (axes[1], C, c_label(tables, laws))):
         for place, family in enumerate(families):
             of_family = runs[runs["family"] == family]
             marker = st.FAMILY_MARKERS[place % len(st.FAMILY_MARKERS)]
@@ -157,7 +173,7 @@ def draw_still(tables: StudyTables, laws: Laws) -> Figure:
         st.log_x(panel, runs[column], label)
         st.log_y(panel, runs["loss"], st.LOSS_LABEL if panel is axes[0] else "")
         st.legend_below(panel, columns=4)
-    colours.bar(figure, axes, n_label(laws))
+    colours.bar(figure, axes, n_label(tables, laws))
     return figure
 
 

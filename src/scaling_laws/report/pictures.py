@@ -28,6 +28,7 @@ KEPT_DPI, KEPT_STEP = 100, 8
 """Of exported pixels; their channels are off by half a step at most, and take half the bytes."""
 LARGEST_KEPT_BYTES = 100_000
 """A drawing of more than this is exported with fewer pixels."""
+PRINT_DPI = 300
 NARROW_DPI = 240
 """Of a drawing for a phone, whose pixels are small."""
 LARGEST_SVG_BYTES = 300_000
@@ -145,6 +146,25 @@ def picture_files(pictures: Iterable[Picture], folder: str) -> dict[str, bytes]:
     for picture in pictures:
         files[f"{folder}/{picture.name}.svg"] = picture.svg
         files[f"{folder}/{picture.name}.png"] = picture.png
+    return files
+
+
+def printed_files(
+    figures: Sequence[StudyFigure[Any]], study: StudyTables, laws: Laws, columns: int
+) -> dict[str, bytes]:
+    """PNG, SVG and PDF of each figure that the runs support, by name, `columns` (1 or 2) of a journal wide."""
+    files = {}
+    for figure in figures:
+        data = figure.prepare(study, laws)
+        if isinstance(data, str):
+            continue
+        with st.drawn_for(st.ONE_COLUMN if columns == 1 else st.TWO_COLUMNS):
+            drawn = figure.draw(data)
+        files[f"{figure.name}.png"] = st.rendered(drawn, "png", dpi=PRINT_DPI)
+        files[f"{figure.name}.svg"] = st.rendered(drawn, "svg", dpi=PRINT_DPI, metadata={"Date": None})
+        files[f"{figure.name}.pdf"] = st.rendered(
+            drawn, "pdf", dpi=PRINT_DPI, metadata={"CreationDate": None}
+        )
     return files
 
 

@@ -9,12 +9,16 @@ from typing import Any
 import pandas as pd
 
 from scaling_laws.laws.batch.constant_rate import curves_of_study
+from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.positions import PositionLosses, losses_by_run
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report import style as st
 from scaling_laws.study.records import MAIN_CORPUS, loss_column
 from scaling_laws.study.runs import Study
+
+COUNTED = {"N", "N_with_head", "N_total"}
+"""Columns of every table that comes from runs of this program."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,9 @@ class StudyTables:
         if study.runs.empty:
             return cls(**tables, runs=empty, curves=empty, position_losses={})
         positions = study.positions()
-        runs, _ = usable_runs(study.runs, n=laws.conventions.N, c=laws.conventions.C)
+        n, c = laws.conventions.N, laws.conventions.C
+        of_table = {"N": "N", "C": "C"} if not set(study.runs.columns) >= COUNTED else {}
+        runs, _ = usable_runs(study.runs, n=of_table.get("N", n), c=of_table.get("C", c))
         return cls(
             **tables,
             runs=runs,
@@ -57,6 +63,11 @@ class StudyTables:
     @property
     def families(self) -> list[str]:
         return [] if self.runs.empty else st.families_of(self.runs["family"])
+
+    @property
+    def counted_here(self) -> bool:
+        """Whether this program counted parameters and FLOPs: a table of others has one N, of whatever kind."""
+        return set(self.complete.columns) >= COUNTED
 
     @property
     def main_family(self) -> str | None:
@@ -104,18 +115,22 @@ class StudyTables:
         return self.runs if self.runs.empty else self.runs[self.runs["family"] == family]
 
 
-def n_label(laws: Laws) -> str:
-    """What N counts in these laws."""
-    return st.PARAMETER_LABELS[laws.conventions.N]
+def n_label(tables: StudyTables, laws: Laws) -> str:
+    """What N counts in these laws, where that is known."""
+    return st.PARAMETER_LABELS[laws.conventions.N] if tables.counted_here else st.UNKNOWN_N
 
 
-def c_label(laws: Laws) -> str:
-    """What C counts in these laws."""
-    return st.COMPUTE_LABELS[laws.conventions.C]
+def c_label(tables: StudyTables, laws: Laws) -> str:
+    """What C counts in these laws, where that is known."""
+    of_6nd = FLOPS_PER_PARAMETER_TOKEN * tables.complete["N"] * tables.complete["D"]
+    known = tables.counted_here or (tables.complete["C"] == of_6nd).all()
+    return st.COMPUTE_LABELS[laws.conventions.C] if known else st.UNKNOWN_C
 
 
 def d_label(tables: StudyTables) -> str:
     """What D counts in these runs."""
+    if not tables.counted_here:
+        return "D, training tokens"
     once = (tables.runs["unique_tokens"] == tables.runs["D"]).all()
     return "D, unique tokens in one pass" if once else "D, training tokens, some repeated"
 

@@ -54,6 +54,7 @@ STYLE: Any = {
     "lines.markersize": 5,
     "figure.facecolor": "white",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # letters stay letters
     "svg.hashsalt": "scaling-laws",  # the same figure is the same bytes
 }
 
@@ -72,6 +73,8 @@ CORPUS_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 PARAMETER_LABELS = {name: convention.label for name, convention in N_CONVENTIONS.items()}
 COMPUTE_LABELS = {name: convention.label for name, convention in C_CONVENTIONS.items()}
+UNKNOWN_N, UNKNOWN_C = "N, parameters", "C, training FLOPs"
+"""Of a table that does not say what it counts."""
 LOSS_LABEL = "test loss, nats per token"
 MANY_POINTS = 2_000
 """A cloud of more points is drawn as pixels in an SVG, too: each would cost it a hundred bytes."""

@@ -142,7 +142,9 @@ def fits_of_runs(
     for variable, forms in FORMS_OF_ONE_VARIABLE.items():
         table, sentence = selected[variable]
         rows = make_rows({variable: table[variable]}, table["loss"], table["trunk"])
-        fits += [(fit_law(form, rows, delta=delta), sentence) for form in forms if not issubclass(form, skip)]
+        more = runs[variable].nunique() > table[variable].nunique()
+        of_one = [fit_law(form, rows, delta=delta) for form in forms if not issubclass(form, skip)]
+        fits += [(_with_selection(fit, sentence) if more else fit, sentence) for fit in of_one]
     rows = make_rows({"N": runs["N"], "D": runs["D"]}, runs["loss"], runs["trunk"])
     fits += [(fit_law(form, rows, delta=delta), "all runs") for form in FITTED_JOINT_FORMS]
     if "unique_tokens" in runs.columns:
@@ -150,6 +152,13 @@ def fits_of_runs(
         repeated = fit_law(Muennighoff, make_rows(values, runs["loss"], runs["trunk"]), delta=delta)
         fits.append((repeated, "all runs"))
     return fits
+
+
+def _with_selection(fit: Fit[Any], sentence: str) -> Fit[Any]:
+    """Too few different rows are those that were chosen, which the table has more of."""
+    if not fit.reason.startswith("only "):
+        return fit
+    return replace(fit, reason=f"{fit.reason}, where it can be fitted: {sentence}")
 
 
 def _used_rates(runs: pd.DataFrame) -> tuple[UsedRate, ...]:

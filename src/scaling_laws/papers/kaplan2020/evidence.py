@@ -25,8 +25,8 @@ from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
 from scaling_laws.laws.selection import SAME_SIZE
 from scaling_laws.papers.kaplan2020.route import RESAMPLES, KaplanRoute, kaplan_route
 from scaling_laws.report.batch_laws import NEEDS_BATCHES, needs, why_no_batches
-from scaling_laws.report.study_tables import StudyTables
-from scaling_laws.report.style import PARAMETER_LABELS, families_of, family_name
+from scaling_laws.report.study_tables import StudyTables, n_label
+from scaling_laws.report.style import families_of, family_name
 from scaling_laws.study.recipe import for_training_time
 from scaling_laws.study.runs import Study
 
@@ -83,7 +83,7 @@ class KaplanTables(StudyTables):
     @property
     def n_label(self) -> str:
         """What N counts in the laws."""
-        return PARAMETER_LABELS[self.laws.conventions.N]
+        return n_label(self, self.laws)
 
     @property
     def main_name(self) -> str:

@@ -127,7 +127,7 @@ def critical_batch(study: StudyTables, laws: Laws) -> CriticalBatches | str:
         law=laws.of(family).critical_batch,
         draws=batch_draws(laws, family),
         has_kaplans_tokens=has_kaplans_tokens(study),
-        N_label=n_label(laws),
+        N_label=n_label(study, laws),
     )
 
 
@@ -224,7 +224,7 @@ def noise_scale(study: StudyTables, laws: Laws) -> NoiseScales | str:
         reason=why_no_batches(laws, family),
         law=law.law,
         sentence="" if law.noise_scale is None else law.noise_scale.sentence,
-        N_label=n_label(laws),
+        N_label=n_label(study, laws),
     )
 
 

@@ -126,7 +126,7 @@ def compared_families(study: StudyTables, laws: Laws) -> ComparedFamilies | str:
         D=D,
         pairs=_pairs(study, laws),
         late=laws.late_positions,
-        N_label=n_label(laws),
+        N_label=n_label(study, laws),
     )
 
 

@@ -223,7 +223,7 @@ def residuals(study: StudyTables, laws: Laws) -> Residuals | str:
         slopes=_slopes(table),
         families=study.families,
         noise_sd=laws.noise.sd_log_loss,
-        labels={"N": n_label(laws), "D": d_label(study), "C": pf_days_label(laws)},
+        labels={"N": n_label(study, laws), "D": d_label(study), "C": pf_days_label(study, laws)},
     )
 
 

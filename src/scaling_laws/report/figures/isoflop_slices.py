@@ -120,7 +120,7 @@ def isoflop_slices(study: StudyTables, laws: Laws) -> EqualCompute | str:
         slices=slices,
         minima=_minima(slices),
         allocation=of_family.allocation_by("isoflop"),
-        labels={"C": c_label(laws), "N": n_label(laws)},
+        labels={"C": c_label(study, laws), "N": n_label(study, laws)},
     )
 
 

@@ -107,7 +107,7 @@ def learning_curves(study: StudyTables, laws: Laws) -> CurvesBySize | str:
         envelope=envelope_points(laws, study.main_family),
         reason=of_family.frontier.reason,
         fit=of_family.fit("kaplan_c"),
-        labels={"C": pf_days_label(laws), "N": n_label(laws)},
+        labels={"C": pf_days_label(study, laws), "N": n_label(study, laws)},
     )
 
 
@@ -120,6 +120,6 @@ def curves_by_compute(study: StudyTables, runs: pd.DataFrame) -> pd.DataFrame:
     return curves.assign(pf_days=curves["C"] * curves["tokens"] / curves["D"] / PF_DAY_FLOPS)[columns]
 
 
-def pf_days_label(laws: Laws) -> str:
+def pf_days_label(study: StudyTables, laws: Laws) -> str:
     """What C counts in these laws, in PF-days."""
-    return c_label(laws).replace("training FLOPs", "PF-days")
+    return c_label(study, laws).replace("training FLOPs", "PF-days")

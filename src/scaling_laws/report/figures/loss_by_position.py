@@ -109,7 +109,7 @@ def position(study: StudyTables, laws: Laws) -> PositionLaws | str:
         fits=fits,
         losses=[study.position_losses[fit.run] for fit in main],
         during=over_training(study, main[-1].run),
-        N_label=n_label(laws),
+        N_label=n_label(study, laws),
     )
 
 

@@ -84,7 +84,7 @@ def position_exponents(study: StudyTables, laws: Laws) -> PositionExponents | st
     if not fits:
         return NEEDS_POSITIONS
     of_N = {family: exponents_of_N(study, at_common_horizon(study.of(family))[0]) for family in fits}
-    return PositionExponents(fits=fits, of_N=of_N, families=study.families, N_label=n_label(laws))
+    return PositionExponents(fits=fits, of_N=of_N, families=study.families, N_label=n_label(study, laws))
 
 
 def _draw_exponents_c(axes: Axes, data: PositionExponents) -> None:

@@ -125,7 +125,7 @@ def power_laws(study: StudyTables, laws: Laws) -> PowerLaws | str:
         at_largest=of_largest_size(runs)[0],
         at_common=at_common_horizon(runs)[0],
         fits={form: of_family.fit(form) for form in FORMS},
-        labels={"C": pf_days_label(laws), "D": d_label(study), "N": n_label(laws)},
+        labels={"C": pf_days_label(study, laws), "D": d_label(study), "N": n_label(study, laws)},
     )
 
 

@@ -95,7 +95,7 @@ def learning_rate_and_batch(study: StudyTables, laws: Laws) -> TriedRates | str:
         return NEEDS_RATES
     best = best_rates(losses)
     rule = rate_rule_of_batches(best)
-    return TriedRates(losses=losses, best=best, rule=rule, N_label=n_label(laws))
+    return TriedRates(losses=losses, best=best, rule=rule, N_label=n_label(study, laws))
 
 
 def rate_rule_of_batches(best: pd.DataFrame) -> dict[str, float] | None:

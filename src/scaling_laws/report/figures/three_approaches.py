@@ -110,7 +110,7 @@ def three_approaches(study: StudyTables, laws: Laws) -> WaysToSize | str:
         exponents=_exponents(answered),
         optima=_optima(answered),
         n_apart=len(of_family.approaches.disagreements),
-        labels={"C": c_label(laws), "N": n_label(laws)},
+        labels={"C": c_label(study, laws), "N": n_label(study, laws)},
     )
 
 
