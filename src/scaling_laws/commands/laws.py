@@ -146,6 +146,7 @@ def laws(options: argparse.Namespace) -> None:
         InputError: whatever is wrong with the arguments, with RUNS, or with where the output should go.
     """
     from scaling_laws.laws.results.fitted import Settings
+    from scaling_laws.laws.results.types import Conventions
     from scaling_laws.study.records import write_atomically
 
     is_study = _is_study(options.runs)
@@ -170,7 +171,9 @@ def laws(options: argparse.Namespace) -> None:
         print(forms_text(found) if options.form else study_text(found))
         print(f"laws: {output}")
     if options.figures is not None:
-        write_figures(options, study, found)
+        # The columns' names in a table are the user's; a study's are those of its runs.
+        columns = found.conventions if is_folder else Conventions(N="N", C="C", loss="loss")
+        write_figures(options, study, replace(found, conventions=columns))
 
 
 def _is_study(runs: Path) -> bool:
@@ -335,7 +338,6 @@ def _laws_of_table(options: argparse.Namespace, settings: Settings) -> tuple[Law
         unit = f"The batch is in the unit of {batch}: so are E_min, B_crit and B_star."
         warnings = (unit, *warnings)
     manifest = replace(laws.manifest, conventions=conventions, columns=columns)
-    # The columns' names are the user's; figures read the table as the fits did.
     study = replace(study_of_table(options.runs.name, runs), left_out=left_out)
     return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest), study
 

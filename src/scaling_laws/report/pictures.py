@@ -152,7 +152,11 @@ def picture_files(pictures: Iterable[Picture], folder: str) -> dict[str, bytes]:
 def printed_files(
     figures: Sequence[StudyFigure[Any]], study: StudyTables, laws: Laws, columns: int
 ) -> dict[str, bytes]:
-    """PNG, SVG and PDF of each figure that the runs support, by name, `columns` (1 or 2) of a journal wide."""
+    """PNG, SVG and PDF of each figure that the runs support, by name.
+
+    Args:
+        columns: 1 or 2 of a journal's, as wide as each figure is.
+    """
     files = {}
     for figure in figures:
         data = figure.prepare(study, laws)

@@ -50,9 +50,7 @@ class StudyTables:
         if study.runs.empty:
             return cls(**tables, runs=empty, curves=empty, position_losses={})
         positions = study.positions()
-        n, c = laws.conventions.N, laws.conventions.C
-        of_table = {"N": "N", "C": "C"} if not set(study.runs.columns) >= COUNTED else {}
-        runs, _ = usable_runs(study.runs, n=of_table.get("N", n), c=of_table.get("C", c))
+        runs, _ = usable_runs(study.runs, n=laws.conventions.N, c=laws.conventions.C)
         return cls(
             **tables,
             runs=runs,
@@ -66,7 +64,7 @@ class StudyTables:
 
     @property
     def counted_here(self) -> bool:
-        """Whether this program counted parameters and FLOPs: a table of others has one N, of whatever kind."""
+        """Whether this program counted N and C: a table of others has one of each, of whatever kind."""
         return set(self.complete.columns) >= COUNTED
 
     @property
