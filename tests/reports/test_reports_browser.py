@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from tests.support.browser import CHROMIUM, Browser
 
+from scaling_laws.laws.plan.compute_budget import parse_count
+from scaling_laws.laws.plan.planner import plan_from_laws
 from scaling_laws.report.content import Content, content_of
 from scaling_laws.report.html import write_content
 
@@ -18,6 +20,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
 
+KEYS = {"ArrowRight": 39, "Home": 36, "End": 35}
 HOSTILE = "<b>x</b></script>%{y}&amp;"
 DRAWN = "document.getElementById('explore').dataset.drawn === 'yes'"
 POINT = """(() => {
@@ -149,6 +152,63 @@ def test_curves_end_where_the_runs_do(opened: Browser, content: Content) -> None
     assert opened.value(furthest) == content.tables.complete["D"].max()
     choose(opened, "curves-x", "C")
     assert opened.value(furthest) == pytest.approx(content.tables.complete["C"].max(), rel=1e-5)
+
+
+WORDS = (
+    "[...document.querySelectorAll('#budget-words, #budget dd, #budget-reach')].map((one) => one.textContent)"
+)
+
+
+def press(browser: Browser, key: str) -> None:
+    for kind in ("keyDown", "keyUp"):
+        browser.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key])
+
+
+def test_a_budget_is_chosen_by_mouse_or_keys(opened: Browser, content: Content) -> None:
+    runs = content.tables.of("transformer")
+    C = 10 * float((6 * runs["N"] * runs["D"]).max())
+    plan = plan_from_laws(content.laws, C, family="transformer")
+    budget, N, D, loss, reach = opened.value(WORDS)
+    assert float(budget.split()[0]) == pytest.approx(C, rel=0.02)
+    assert counted(N) == pytest.approx(plan.N, rel=0.03)
+    assert counted(D) == pytest.approx(plan.D, rel=0.03)
+    assert float(loss.split()[0]) == pytest.approx(plan.loss_nats, rel=0.002)
+    low, high = (float(end) for end in loss.partition("[")[2].partition("]")[0].split(", "))
+    assert low < float(loss.split()[0]) < high
+    assert "C is 10 times the largest" in reach or "C is 9.9" in reach or "C is 10.1" in reach
+    opened.value("document.getElementById('budget-slider').focus()")
+    for _ in range(5):
+        press(opened, "ArrowRight")
+    assert counted(opened.value(WORDS)[1]) > counted(N)
+    press(opened, "Home")
+    assert opened.value(WORDS)[4] in ("Inside the runs in N, D and C.",) or "below" in opened.value(WORDS)[4]
+    choose(opened, "budget-family", "1")
+    assert counted(opened.value(WORDS)[1]) != counted(N)
+
+
+def test_hours_and_served_tokens_are_budgets_too(opened: Browser) -> None:
+    choose(opened, "budget-kind", "hours")
+    opened.value("document.getElementById('budget-speed').value = 1")
+    opened.value("document.getElementById('budget-speed').dispatchEvent(new Event('input'))")
+    hours, flops = opened.value(WORDS)[0].partition(" device-hours (")[::2]
+    assert counted(hours) == pytest.approx(float(flops.split()[0]) / 3600e12, rel=0.01)
+    for wrong in ("", "0", "-3"):
+        opened.value(f"document.getElementById('budget-speed').value = {wrong!r}")
+        opened.value("document.getElementById('budget-speed').dispatchEvent(new Event('input'))")
+        assert opened.value(WORDS)[0] == "give a speed above 0"
+    choose(opened, "budget-kind", "served")
+    few = opened.value(WORDS)
+    opened.value("document.getElementById('budget-slider').focus()")
+    press(opened, "End")
+    many = opened.value(WORDS)
+    assert "tokens to serve" in many[0] and counted(many[0]) > counted(few[0])
+    assert counted(many[1]) < counted(few[1]) and counted(many[2]) > counted(few[2])  # smaller, longer
+    assert many[3].split()[0] == few[3].split()[0]
+    assert not any("NaN" in word or "Infinity" in word or "null" in word for word in (*few, *many))
+
+
+def counted(text: str) -> float:
+    return parse_count(text.split()[0], "it")
 
 
 def test_a_phone_scrolls_one_way(opened: Browser, content: Content) -> None:

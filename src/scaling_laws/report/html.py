@@ -21,6 +21,7 @@ from scaling_laws.study.runs import Study
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 FIGURES_FOLDER = "figures"
+SCRIPTS = ("budget_slider.js", "interactive.js")
 
 
 def write_report(study: Study, laws: Laws, output: Path | None = None) -> Path:
@@ -45,7 +46,8 @@ def page_files(content: Page, name: str) -> dict[str, str | bytes]:
 
     The page opens from disk and loads nothing. The same content gives the same bytes.
     """
-    script = importlib.resources.files("scaling_laws.report").joinpath("interactive.js").read_text("utf-8")
+    scripts = importlib.resources.files("scaling_laws.report")
+    script = "\n".join(scripts.joinpath(name).read_text("utf-8") for name in SCRIPTS)
     explorer = explorer_of(content.tables, content.laws) if isinstance(content, Content) else None
     page = _template().render(
         content=content,

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
+from scaling_laws.report.budget_slider import slider_of
 from scaling_laws.report.pictures import embedded_figure
 from scaling_laws.report.study_tables import StudyTables, c_label, n_label, training_losses
 from scaling_laws.report.text import one_line
@@ -47,6 +48,7 @@ class Explorer:
         chosen_N, chosen_C: the conventions of the laws.
         still: data URL of the figure for print.
         has_curves: whether any run left losses during training.
+        slider: what `data` holds for the slider of budgets; None where there is no law to plan by.
     """
 
     data: Markup
@@ -60,16 +62,17 @@ class Explorer:
     chosen_C: str
     still: str
     has_curves: bool
+    slider: Mapping[str, Any] | None
 
 
 def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
     """The explorer of a study; `None` where no run is complete."""
     if tables.complete.empty:
         return None
-    data = explorer_data(tables, laws)
+    data, slider = explorer_data(tables, laws), slider_of(tables, laws)
     plotly = importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
     return Explorer(
-        data=script_json(data),
+        data=script_json({**data, "slider": slider}),
         plotly=base64.b64encode(gzip.compress(plotly, compresslevel=9, mtime=0)).decode("ascii"),
         plotly_hash=policy_hash(plotly),
         families=tuple(data["families"]),
@@ -82,6 +85,7 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
         chosen_C=laws.conventions.C,
         still=embedded_figure(draw_still(tables, laws)),
         has_curves=any(data["curves"]),
+        slider=slider,
     )
 
 
