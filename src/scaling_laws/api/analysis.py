@@ -21,10 +21,11 @@ from scaling_laws.laws.run_tables import doubts, left_out_of_table
 from scaling_laws.report import figures
 from scaling_laws.report.content import content_of
 from scaling_laws.report.figure import StudyFigure, figures_of
-from scaling_laws.report.html import write_content
+from scaling_laws.report.html import page_files, write_content
 from scaling_laws.report.pictures import printed_files
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.tables import headline
+from scaling_laws.report.two_studies import compared_page, summary, two_sides
 from scaling_laws.study import runs as studies
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import write_own_files
@@ -157,6 +158,22 @@ class Analysis:
     def report(self, page: str | Path) -> Path:
         """Write the page, which holds everything, the same in Markdown, and `figures/`; returns the page."""
         return write_content(content_of(self.study, self.laws), Path(page))
+
+    def report_beside(self, other: Analysis, page: str | Path, *, force: bool = False) -> str:
+        """Write one page of both: runs, laws, and differences of the laws' parameters with intervals.
+
+        Returns:
+            What it says first, in lines.
+
+        Raises:
+            InputError: no family is in both; the folder holds files that are not ours.
+        """
+        sides = two_sides((self.study, self.laws), (other.study, other.laws))
+        compared = compared_page(sides)
+        page = Path(page)
+        files = page_files(compared, page.stem)
+        write_own_files(page.parent, files, writer=page.stem, shared=True, force=force)
+        return summary(compared)
 
     def to_json(self) -> dict[str, Any]:
         """The content of a `laws.json`."""

@@ -36,10 +36,11 @@ FORCE = "replace files that scaling-laws did not write, in folders that it did n
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """What `report` takes."""
     parser.add_argument(
-        "study",
+        "runs",
         type=Path,
+        nargs="+",
         metavar="RUNS",
-        help="a study's folder, or an exported one, or a table with one row a run",
+        help="a study's folder, or an exported one, or a table with one row a run; two of them are compared",
     )
     parser.add_argument(
         "-o",
@@ -47,7 +48,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         help="where to write the report (default: the study's folder; report/ in an exported one;"
-        " RUNS.report/ beside a table)",
+        " RUNS.report/ beside a table; A-and-B.report/ beside the first of two)",
     )
     parser.add_argument(
         "--export",
@@ -67,11 +68,15 @@ def report(options: argparse.Namespace) -> None:
     from scaling_laws.study.runs import load_study
 
     check_figures(options)
-    if not StudyReader().recognises(options.study):
-        _report_table(options)
+    if len(options.runs) > 1:
+        _report_two(options)
         return
-    refuse_table_options(options, options.study)
-    study = load_study(options.study)
+    (runs,) = options.runs
+    if not StudyReader().recognises(runs):
+        _report_table(options, runs)
+        return
+    refuse_table_options(options, runs)
+    study = load_study(runs)
     output = options.output or (study.folder / "report" if study.exported else study.folder)
     if options.export is not None:
         require_own_folder(options.export, earlier=EARLIER_EXPORT, force=options.force)
@@ -83,14 +88,42 @@ def report(options: argparse.Namespace) -> None:
         print(f"export: {said}")
 
 
-def _report_table(options: argparse.Namespace) -> None:
+def _report_two(options: argparse.Namespace) -> None:
+    """Two studies or tables over one another, on one page."""
+    from scaling_laws.api.analysis import Analysis, analyse, analysed_table
+    from scaling_laws.laws.readers.study_reader import StudyReader
+    from scaling_laws.study.runs import load_study
+
+    if len(options.runs) > 2:
+        raise InputError(f"{len(options.runs)} runs are given; report compares two")
+    for option in ("export", "figures"):
+        if getattr(options, option) is not None:
+            raise InputError(f"--{option} is for one study or table, not for two")
+    if all(StudyReader().recognises(each) for each in options.runs):
+        refuse_table_options(options, options.runs[0])
+
+    def found(runs: Path) -> Analysis:
+        if StudyReader().recognises(runs):
+            return analyse(load_study(runs))
+        table, _ = read_table(options, runs)
+        return analysed_table(table, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0)
+
+    first, second = (found(runs) for runs in options.runs)
+    names = [runs.resolve().name if runs.is_dir() else runs.stem for runs in options.runs]
+    output = options.output or options.runs[0].resolve().parent / f"{names[0]}-and-{names[1]}.report"
+    said = first.report_beside(second, output / "report.html", force=options.force)
+    print(said)
+    print(f"report: {(output / 'report.html').resolve()}")
+
+
+def _report_table(options: argparse.Namespace, table: Path) -> None:
     from scaling_laws.api.analysis import analysed_table
 
     if options.export is not None:
         raise InputError("--export keeps a study's small results; a table is one already")
-    runs, _ = read_table(options, options.study)
+    runs, _ = read_table(options, table)
     found = analysed_table(runs, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0)
-    output = options.output or beside(options.study, ".report")
+    output = options.output or beside(table, ".report")
     write_and_say(found.study, output, laws=found.laws, force=options.force)
     if options.figures is not None:
         write_figures(options, found.study, found.laws)

@@ -64,12 +64,13 @@ def answer(tables: StudyTables, laws: Laws) -> tuple[str, ...]:
         n_left_out = len(laws.left_out)
         return (f"No run can enter a law ({n_left_out} left out): nothing is said about scaling.",)
     main, *others = tables.families
-    whole = (_measured(tables, main), _law(laws, main), _next(tables, laws, main))
-    short_ones = ((_measured(tables, family), _law(laws, family)) for family in others)
+    whole = (measured(tables, main), _law(laws, main), _next(tables, laws, main))
+    short_ones = ((measured(tables, family), _law(laws, family)) for family in others)
     return tuple(" ".join(sentences) for sentences in (whole, *short_ones))
 
 
-def _measured(tables: StudyTables, family: str) -> str:
+def measured(tables: StudyTables, family: str) -> str:
+    """How many runs of which sizes, on how many tokens, and the losses that they reached."""
     runs = tables.of(family)
     noun = "run" if family == "all" else f"{st.family_name(family)} run"
     return (

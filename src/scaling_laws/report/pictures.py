@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
-from scaling_laws.report.figure import ChapterName, StudyFigure
+from scaling_laws.report.figure import ChapterName, Data, StudyFigure
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.processes import clean_pool, n_cores
 
@@ -125,14 +125,34 @@ def picture_of(figure: StudyFigure[Any], study: StudyTables, laws: Laws) -> Pict
     data = figure.prepare(study, laws)
     if isinstance(data, str):
         return MissingFigure(name=figure.name, title=figure.title, reason=data)
-    drawn = figure.draw(data)
-    with st.drawn_for(st.ONE_COLUMN):
-        narrow = figure.draw(data)
-    return Picture(
+    return picture(
         name=figure.name,
         title=figure.title,
         chapter=figure.chapter,
         description=figure.describe(data),
+        draw=figure.draw,
+        data=data,
+    )
+
+
+def picture(
+    *,
+    name: str,
+    title: str,
+    chapter: ChapterName,
+    description: str,
+    draw: Callable[[Data], Figure],
+    data: Data,
+) -> Picture:
+    """A drawing (of a function under `style.styled`) for a page and for a phone."""
+    drawn = draw(data)
+    with st.drawn_for(st.ONE_COLUMN):
+        narrow = draw(data)
+    return Picture(
+        name=name,
+        title=title,
+        chapter=chapter,
+        description=description,
         svg=st.rendered(drawn, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
         png=st.rendered(drawn, "png", dpi=PNG_DPI),
         narrow_svg=st.rendered(narrow, "svg", dpi=PAGE_DPI, metadata={"Date": None}),

@@ -1,0 +1,316 @@
+"""Two studies or tables over one another: their runs, their laws, and the differences with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval
+from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
+from scaling_laws.laws.plan.choice import LABELS, best_joint_fit
+from scaling_laws.laws.results.types import FittedLaw, Laws
+from scaling_laws.report import style as st
+from scaling_laws.report.content import Chapter, Page, Titled
+from scaling_laws.report.findings import measured
+from scaling_laws.report.formulas import LEVELS, in_columns
+from scaling_laws.report.made_with import manifest
+from scaling_laws.report.pictures import Picture, picture
+from scaling_laws.report.study_tables import StudyTables, n_label
+from scaling_laws.report.text import NOTHING, Table, interval_text, number, with_interval
+from scaling_laws.study.errors import InputError
+from scaling_laws.study.runs import Study
+
+QUESTION = "What differs between these runs?"
+UNITLESS = ("", "1", "nats/token")
+"""Units of parameters whose difference says something; of all others it is the ratio."""
+POINTS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two.
+
+    Attributes:
+        name: that no other has: "quick", or "quick (2)" beside another quick.
+    """
+
+    name: str
+    study: Study
+    laws: Laws
+    tables: StudyTables
+
+
+def two_sides(first: tuple[Study, Laws], second: tuple[Study, Laws]) -> tuple[Side, Side]:
+    """Both with names that differ."""
+    names = [study.name for study, _ in (first, second)]
+    if names[0] == names[1]:
+        names[1] += " (2)"
+    sides = [
+        Side(name=name, study=study, laws=laws, tables=StudyTables.read(study, laws))
+        for name, (study, laws) in zip(names, (first, second), strict=True)
+    ]
+    return sides[0], sides[1]
+
+
+def common_families(sides: Sequence[Side]) -> list[tuple[str, str]]:
+    """Families to compare: those of one name; else the only one of each.
+
+    Raises:
+        InputError: no family is in both.
+    """
+    ours, theirs = (side.tables.families for side in sides)
+    if shared := [family for family in ours if family in theirs]:
+        return [(family, family) for family in shared]
+    if len(ours) == len(theirs) == 1:
+        return [(ours[0], theirs[0])]
+    words = " and ".join(f"{side.name} of {', '.join(side.tables.families) or 'none'}" for side in sides)
+    raise InputError(f"no family is in both: there are runs in {words}")
+
+
+def pairing(sides: Sequence[Side]) -> tuple[bool, str]:
+    """Whether the draws of the two are of the same trainings, and the sentence that says so."""
+    ours, theirs = (set(side.tables.runs["run"]) if len(side.tables.runs) else set() for side in sides)
+    shared = len(ours & theirs)
+    if ours and ours == theirs:
+        return True, (
+            "Both are of the same runs, so the intervals of differences are paired: each resample weighs a "
+            "training alike in both."
+        )
+    if shared:
+        return False, (
+            f"{shared} runs are in both; the intervals of differences take the two for independent, and are "
+            "too wide where those runs err alike."
+        )
+    return False, "No run is in both: the intervals of differences are those of independent runs."
+
+
+def differences(sides: Sequence[Side]) -> Table:
+    """Every parameter of laws that both identify, and the second less (or over) the first, 90 % intervals."""
+    paired, sentence = pairing(sides)
+    rows = [
+        row
+        for ours, theirs in common_families(sides)
+        for row in _rows(ours, sides[0].laws.of(ours).fits, sides[1].laws.of(theirs).fits, paired)
+    ]
+    a, b = (side.name for side in sides)
+    chance = f" By chance about {max(round(len(rows) / 10), 1)} of {len(rows)} would leave no difference out."
+    return Table(
+        columns=("law", "quantity", a, b, "difference", "apart"),
+        rows=tuple(rows),
+        caption=f"Difference: {b} less {a}; of scales (×) {b} over {a}. Brackets: 90 % intervals. "
+        f"{sentence}{chance * bool(rows)}",
+    )
+
+
+def _rows(
+    family: str, ours: Sequence[FittedLaw], theirs: Sequence[FittedLaw], paired: bool
+) -> Iterator[tuple[str, ...]]:
+    others = {fit.form: fit for fit in theirs if fit.identified}
+    for fit in ours:
+        other = others.get(fit.form)
+        if other is None or not fit.identified:
+            continue
+        name = fit.formula if family == "all" else f"{st.family_name(family)}: {fit.formula}"
+        for quantity in (*fit.parameters, *fit.derived):
+            values = fit.value(quantity), other.value(quantity)
+            if values[0] is None or values[1] is None:
+                continue
+            ratio = fit.units.get(quantity, "1") not in UNITLESS
+            difference, apart = _difference(fit, other, quantity, ratio=ratio, paired=paired)
+            cells = (with_interval(each.value(quantity), each.interval(quantity)) for each in (fit, other))
+            yield (name, quantity, *cells, difference, apart)
+
+
+def _difference(
+    fit: FittedLaw, other: FittedLaw, quantity: str, *, ratio: bool, paired: bool
+) -> tuple[str, str]:
+    """The difference (or ratio) with its interval, and whether the interval leaves none out."""
+    ours, theirs = fit.value(quantity), other.value(quantity)
+    assert ours is not None and theirs is not None
+    draws = _draws(fit, quantity), _draws(other, quantity)
+    interval: Interval | None = None
+    if len(draws[0]) and len(draws[1]):
+        both = paired_draws(*draws, paired=paired and fit.n_clusters == other.n_clusters)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            interval = percentile_interval(both[1] / both[0] if ratio else both[1] - both[0])
+    if ratio:
+        words = f"×{number(theirs / ours)} {interval_text(interval)}".strip() if ours else NOTHING
+    else:
+        words = f"{theirs - ours:+.3g} {interval_text(interval)}".strip()
+    none = 1.0 if ratio else 0.0
+    if interval is None or interval[0] is None or interval[1] is None:
+        return words, "not known"
+    return words, "yes" if not interval[0] <= none <= interval[1] else "no"
+
+
+def paired_draws(ours: FloatArray, theirs: FloatArray, *, paired: bool) -> tuple[FloatArray, FloatArray]:
+    """Draws to subtract: draw by draw where both are of the same trainings, else in every combination."""
+    if paired and len(ours) == len(theirs):
+        return ours, theirs
+    grid = np.meshgrid(ours, theirs)
+    return grid[0].ravel(), grid[1].ravel()
+
+
+def _draws(fit: FittedLaw, quantity: str) -> FloatArray:
+    if fit.draws is None:
+        return np.empty(0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.atleast_1d(np.asarray(getattr(fit.draws, quantity), dtype=np.float64))
+
+
+def compared_page(sides: tuple[Side, Side]) -> Page:
+    """The page of two studies.
+
+    Raises:
+        InputError: no family is in both.
+    """
+    families = common_families(sides)
+    table = differences(sides)
+    pictures = tuple(
+        each for place, family in enumerate(families) if (each := _picture(sides, family, place)) is not None
+    )
+    apart = [row for row in table.rows if row[-1] == "yes"]
+    doubts = [f"{side.name}: {warning}" for side in sides for warning in side.laws.warnings]
+    return Page(
+        title=f"{sides[0].name} and {sides[1].name}",
+        question=QUESTION,
+        answer=(" ".join(_answer(sides, families, table, len(apart))),),
+        headline=_only_exponents(table),
+        chapters=(
+            Chapter(
+                name="laws",
+                question="Where do the runs and their laws lie?",
+                pictures=pictures,
+                sentences=() if pictures else ("No law of N and D is identified in both.",),
+            ),
+            Chapter(
+                name="differences",
+                question="Which parameters differ?",
+                sentences=() if table.rows else ("No law is identified in both.",),
+                tables=(Titled("", table),) if table.rows else (),
+            ),
+            Chapter(
+                name="doubts",
+                question="What is in doubt?",
+                sentences=() if doubts else ("The fits have no warnings.",),
+                listed=tuple(doubts),
+            ),
+        ),
+        manifest=tuple(
+            (f"{side.name}: {key}", value) for side in sides for key, value in manifest(side.study, side.laws)
+        ),
+    )
+
+
+def _only_exponents(table: Table) -> Table:
+    """What a reader looks for first: the rows of a_opt, and the laws' exponents where there are none."""
+    rows = tuple(row for row in table.rows if row[1] == "a_opt") or table.rows[:6]
+    return Table(columns=table.columns, rows=rows, caption=table.caption)
+
+
+def _answer(
+    sides: Sequence[Side], families: Sequence[tuple[str, str]], table: Table, n_apart: int
+) -> Iterator[str]:
+    ours, theirs = families[0]
+    a, b = sides
+    yield f"{a.name}: {measured(a.tables, ours)}"
+    yield f"{b.name}: {measured(b.tables, theirs)}"
+    fits = [best_joint_fit(side.laws.of(family))[0] for side, family in zip(sides, families[0], strict=True)]
+    if fits[0] is not None and fits[1] is not None:
+        C = min(_largest_C(side, family) for side, family in zip(sides, families[0], strict=True))
+        losses = [float(fit.law.loss(*fit.law.optimum(C))) for fit in fits if fit is not None]
+        yield (
+            f"At {C:.2g} FLOPs, the most that both reach, the best size ends at {losses[0]:.3f} nats by the "
+            f"law of {a.name} and {losses[1]:.3f} by that of {b.name}."
+        )
+    yield f"{n_apart} of {len(table.rows)} parameters differ by more than their 90 % intervals allow."
+    counts = [n_label(side.tables, side.laws) for side in sides]
+    if counts[0] != counts[1]:
+        yield f"N is not counted alike: {counts[0]} and {counts[1]}."
+    yield "Losses compare on the same text and tokens only."
+
+
+def _largest_C(side: Side, family: str) -> float:
+    runs = side.tables.of(family)
+    return FLOPS_PER_PARAMETER_TOKEN * float((runs["N"] * runs["D"]).max())
+
+
+def _picture(sides: tuple[Side, Side], families: tuple[str, str], place: int) -> Picture | None:
+    fits = [best_joint_fit(side.laws.of(family))[0] for side, family in zip(sides, families, strict=True)]
+    if not any(fits):
+        return None
+    name = "" if families[0] == "all" else f": {st.family_name(families[0])}"
+    words = "; ".join(
+        f"{side.name}: {LABELS[fit.form]} law" if fit is not None else f"{side.name}: no law is identified"
+        for side, fit in zip(sides, fits, strict=True)
+    )
+    return picture(
+        name=f"two_studies_{place + 1}",
+        title=f"Runs, and the best size at each compute{name}",
+        chapter="compute",
+        description=f"{words}. Dashed: beyond the runs.",
+        draw=st.styled(_draw),
+        data=(sides, families, fits),
+    )
+
+
+def _draw(data: tuple[Sequence[Side], Sequence[str], Sequence[FittedLaw | None]]) -> Figure:
+    """Left: every run, and the loss of the best size. Right: the best size."""
+    sides, families, fits = data
+    figure, (losses, sizes) = st.panels(2, width=11.0, height=4.9)
+    all_C: list[float] = []
+    all_losses: list[float] = []
+    all_N: list[float] = []
+    for place, (side, family, fit) in enumerate(zip(sides, families, fits, strict=True)):
+        runs = side.tables.of(family)
+        C = FLOPS_PER_PARAMETER_TOKEN * runs["N"] * runs["D"]
+        look: dict[str, Any] = {"color": st.FAMILY_COLOURS[place], "marker": st.FAMILY_MARKERS[place]}
+        losses.plot(
+            C, runs["loss"], linestyle="none", markersize=4, alpha=0.7, label=st.plain(side.name), **look
+        )
+        all_C += list(C)
+        all_losses += list(runs["loss"])
+        if fit is not None:
+            ends = float(C.min()), float(C.max())
+            all_N += [float(N) for N in fit.law.optimum(np.array(ends))[0]]
+            _lines(losses, sizes, fit, ends, place, st.plain(side.name))
+    st.log_x(losses, all_C, "6ND, training FLOPs")
+    st.log_y(losses, all_losses, "loss, nats per token")
+    st.log_x(sizes, all_C, "6ND, training FLOPs")
+    st.log_y(sizes, all_N, "best N, parameters", margin=0.2)
+    losses.set_title("Runs, and the best size's loss")
+    sizes.set_title("Best size")
+    for panel in (losses, sizes):
+        st.legend_below(panel, columns=2)
+    return figure
+
+
+def _lines(
+    losses: Axes, sizes: Axes, fit: FittedLaw, ends: tuple[float, float], place: int, name: str
+) -> None:
+    """Of one law: solid with its band where there are runs, dashed beyond."""
+    colour = st.FAMILY_COLOURS[place]
+    inside = np.geomspace(*ends, POINTS)
+    beyond = np.geomspace(ends[0] / 3, ends[1] * 3, POINTS)
+    for C, line in ((beyond, (0, (4, 3))), (inside, "-")):
+        N, D = fit.law.optimum(C)
+        label = f"law of {name}" if line == "-" else None
+        losses.plot(C, fit.law.loss(N, D), color=colour, linestyle=line, linewidth=1.3, label=label)
+        sizes.plot(C, N, color=colour, linestyle=line, linewidth=1.3, label=label)
+    if fit.draws is not None:
+        draws = in_columns(fit.draws)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            N, D = draws.optimum(inside)
+            for panel, values in ((losses, draws.loss(N, D)), (sizes, N)):
+                low, high = np.nanpercentile(values, LEVELS, axis=0)
+                panel.fill_between(inside, low, high, color=colour, alpha=st.BAND_ALPHA, linewidth=0)
+
+
+def summary(page: Page) -> str:
+    """The answer and the exponents, for the terminal."""
+    return "\n".join([*page.answer, "", page.headline.text()])
