@@ -8,15 +8,19 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 import scaling_laws as sl
 from scaling_laws.cli import main
+from scaling_laws.report.text import Table
+from scaling_laws.report.two_studies import differences, pairing, two_sides
 
 TRUTH = {"E": 1.8, "A": 400.0, "B": 1800.0, "alpha": 0.34, "beta": 0.36}
 
@@ -216,3 +220,85 @@ def test_the_manual_runs(tmp_path: Path) -> None:
     (tmp_path / "results").symlink_to(root / "results")
     subprocess.run([sys.executable, "manual.py"], cwd=tmp_path, check=True)
     assert (tmp_path / "page.html").exists() and (tmp_path / "power_laws.pdf").exists()
+
+
+def test_a_table_does_not_say_what_its_n_counts(analysis: sl.Analysis, tmp_path: Path) -> None:
+    page = analysis.report(tmp_path / "page.html").read_text(encoding="utf-8")
+    words = re.sub(r"<script.*?</script>|base64,[A-Za-z0-9+/=]*", "", page, flags=re.DOTALL)
+    assert "non-embedding" not in words and "unique tokens in one pass" not in words
+    (data,) = re.findall(r'id="study-data">(.*?)</script>', page, flags=re.DOTALL)
+    assert json.loads(data)["labels"]["N"] == "N, parameters"
+    assert json.loads(data)["labels"]["C"] == "C = 6ND, training FLOPs"  # as it is, row by row
+    (colours,) = [axes for axes in analysis.figure("power_laws").axes[-1:]]
+    assert colours.get_ylabel() == "N, parameters"
+
+
+def test_figures_for_print(analysis: sl.Analysis, tmp_path: Path) -> None:
+    for columns, inches in ((1, 3.4), (2, 7.0)):
+        files = analysis.figures(tmp_path / str(columns), columns=columns)
+        assert {path.suffix for path in files} == {".png", ".svg", ".pdf"}
+        with Image.open(tmp_path / str(columns) / "power_laws.png") as image:
+            assert image.width == pytest.approx(300 * inches, abs=2)
+            assert (image.height > image.width) == (columns == 1)  # its three panels are stacked
+        assert (tmp_path / str(columns) / "power_laws.pdf").read_bytes().startswith(b"%PDF")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "power_laws.png").write_bytes(b"mine")
+    with pytest.raises(sl.InputError, match=r"power_laws\.png"):
+        analysis.figures(tmp_path / "mine")
+    assert (tmp_path / "mine" / "power_laws.png").read_bytes() == b"mine"
+    with pytest.raises(sl.InputError, match="1 or 2 columns"):
+        analysis.figures(tmp_path, columns=3)
+
+
+def test_two_analyses_on_one_page(analysis: sl.Analysis, tmp_path: Path) -> None:
+    """Of the same runs a parameter differs from itself by nothing at all; of others' runs by its noise."""
+    said = analysis.report_beside(analysis, tmp_path / "same.html")
+    assert "0 of " in said and "differ by more than" in said
+    page = (tmp_path / "same.md").read_text(encoding="utf-8")
+    assert "the intervals of differences are paired" in page
+    lines = [line for line in page.splitlines() if "B/D^beta | beta | " in line]
+    (row,) = [line for line in lines if "gamma" not in line]
+    assert row.split(" | ")[-2] == "+0 [0, 0]"
+    renamed = replace(
+        analysis.study, runs=analysis.study.runs.assign(run=lambda runs: "other " + runs["run"])
+    )
+    other = replace(analysis, study=renamed)
+    _, table = pairing_and_differences(analysis, other)
+    assert "No run is in both" in table.caption
+    (cells,) = [
+        cells for cells in table.rows if cells[1] == "beta" and cells[0].endswith("A/N^alpha + B/D^beta")
+    ]
+    low, high = (float(end) for end in cells[4].partition("[")[2].rstrip("]").split(", "))
+    assert low < 0 < high and cells[5] == "no"
+
+
+def pairing_and_differences(one: sl.Analysis, other: sl.Analysis) -> tuple[object, Table]:
+    sides = two_sides((one.study, one.laws), (other.study, other.laws))
+    return pairing(sides), differences(sides)
+
+
+def test_a_plot_of_a_fit_marks_what_lies_beyond_the_runs(runs: pd.DataFrame) -> None:
+    one_horizon = runs[runs["D"] == runs["D"].max()]
+    (axes,) = sl.plot_fit(sl.fit(one_horizon, "power_n", resamples=20)).axes
+    _, beyond, inside = axes.lines
+    assert beyond.get_linestyle() == "--" and inside.get_linestyle() == "-"
+    drawn = np.asarray(inside.get_xdata())[np.isfinite(inside.get_ydata())]
+    low, high = one_horizon["N"].min(), one_horizon["N"].max()
+    assert low / 1.03 <= drawn.min() and drawn.max() <= high * 1.03
+    assert min(beyond.get_xdata()) < low / 2 and max(beyond.get_xdata()) > 2 * high
+    (band,) = axes.collections
+    assert band.get_datalim(axes.transData).x1 == pytest.approx(high)
+    unsure = sl.fit(runs.iloc[:3], "chinchilla", resamples=20)
+    assert any("not identified: " in text.get_text() for text in sl.plot_fit(unsure).axes[0].texts)
+
+
+def test_the_reason_says_how_many_sizes_a_law_of_one_variable_had() -> None:
+    """28 sizes, each with tokens of its own: no two share a horizon, which is why L(N) cannot be fitted."""
+    N = np.geomspace(1e7, 1e9, 28)
+    table = pd.DataFrame({"N": N, "D": 20 * N, "loss": 1.8 + 400 / N**0.34 + 1800 / (20 * N) ** 0.36})
+    laws = sl.analyse(sl.read_runs(table), resamples=2).laws
+    fit = laws.of("all").fit("power_n")
+    assert fit is not None
+    assert fit.reason.startswith(
+        "only one N (a law of N needs several), where it can be fitted: 1 of 28 sizes"
+    )

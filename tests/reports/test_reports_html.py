@@ -7,6 +7,8 @@ import gzip
 import hashlib
 import json
 import re
+import shlex
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +18,8 @@ import pytest
 from markupsafe import escape
 from tests.support.synthetic_study import write_synthetic_study
 
+from scaling_laws.cli import main
+from scaling_laws.commands.report import next_commands
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.results.study import fit_study, no_laws
 from scaling_laws.laws.results.types import Laws
@@ -26,6 +30,7 @@ from scaling_laws.report.findings import caution, next_runs
 from scaling_laws.report.formulas import value_with_interval
 from scaling_laws.report.html import notation, page_files, write_content, write_report
 from scaling_laws.report.pictures import LARGEST_SVG_BYTES, embedded
+from scaling_laws.report.study_report import laws_text
 from scaling_laws.report.text import short
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import LIST_FILE
@@ -192,6 +197,21 @@ def test_runs_that_conclude_nothing_say_so_first(synthetic: Any, one_run: Any) -
     page = Page(_page_text(content_of(synthetic.study, laws)))
     classes = [attributes.get("class") for tag, attributes in page.elements if tag in ("p", "div")]
     assert classes.index("caution") < classes.index("answer")
+
+
+def test_the_next_commands_can_be_pasted(
+    content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the environment is not on the PATH."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a folder" / "laws.json").write_text(laws_text(content.laws), encoding="utf-8")
+    lines = next_commands(content, tmp_path / "a folder")
+    assert lines[0] == "next:"
+    program, *arguments = shlex.split(lines[1])
+    assert Path(program).is_file() or program == sys.executable
+    main(arguments[2:] if arguments[0] == "-m" else arguments)
+    assert "parameters" in capsys.readouterr().out
 
 
 def _page_text(content: Content) -> str:

@@ -71,20 +71,24 @@ def test_charts_over_all_runs(synthetic: Any) -> None:
     """Every chart shows the tags that its title names, and no others."""
     corpora = synthetic.tables.corpora
     tags = [f"loss_nats/{corpus}" for corpus in ("train", *corpora, "test2")]
-    tags += [f"by_{axis}/{tag}" for axis in ("tokens", "mflop", "gflop", "pflop") for tag in tags]
-    tags += [f"position_loss_nats/test_at_{position:03d}" for position in (1, 128)] + ["learning_rate"]
+    tags += [
+        tag.replace("/", f"_by_{axis}/") for axis in ("tokens", "mflop", "gflop", "pflop") for tag in tags
+    ]
+    tags += [f"position_loss_nats/test_at_{position:03d}" for position in (1, 128)] + [
+        "training/learning_rate"
+    ]
     charts = categories(synthetic.tables)
     by_tokens, by_compute, by_position, batch = charts.values()
     assert len(by_tokens) == 1 + len(corpora) and next(iter(by_tokens)).startswith("test")
     for title, expression in by_tokens.items():
         corpus = title.partition(",")[0]
-        assert [tag for tag in tags if re.match(expression, tag)] == [f"by_tokens/loss_nats/{corpus}"]
+        assert [tag for tag in tags if re.match(expression, tag)] == [f"loss_nats_by_tokens/{corpus}"]
     for title, expression in by_compute.items():
         unit = title.rpartition(" ")[2].removesuffix("s").lower()
-        assert [tag for tag in tags if re.match(expression, tag)] == [f"by_{unit}/loss_nats/test"]
+        assert [tag for tag in tags if re.match(expression, tag)] == [f"loss_nats_by_{unit}/test"]
     (expression,) = by_position.values()
     assert [tag for tag in tags if re.match(expression, tag)] == tags[-3:-1]
-    assert list(batch.values()) == ["noise_scale_tokens$"]
+    assert list(batch.values()) == ["training/noise_scale_tokens$"]
 
 
 def test_compute_axes_are_those_of_the_runs(synthetic: Any) -> None:

@@ -48,7 +48,7 @@ def test_four_trials_from_the_command_to_the_result(
         hparams, metrics = read_hparams(folder / name)
         assert hparams["d_ff"] == record.shape["d_ff"] and hparams["n_heads"] == record.shape["n_heads"]
         assert hparams["learning_rate"] == pytest.approx(record.optimizer["learning_rate"])
-        assert metrics["hp/val_loss_nats"] == pytest.approx(record.losses["val"]["loss_nats"], rel=1e-6)
+        assert metrics["loss_nats_final/val"] == pytest.approx(record.losses["val"]["loss_nats"], rel=1e-6)
 
     # The storage holds them; again, nothing is trained, and the result is the same.
     study = optuna.load_study(storage=f"sqlite:///{folder / 'shape.sqlite3'}", study_name="shapes")
@@ -81,7 +81,7 @@ def read_hparams(folder: Path) -> tuple[dict[str, object], dict[str, float]]:
         name: getattr(value, str(value.WhichOneof("kind")))
         for name, value in plugin.session_start_info.hparams.items()
     }
-    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("hp/")]
+    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("loss_nats_final/")]
     return values, {tag: events.Scalars(tag)[-1].value for tag in tags}
 
 

@@ -110,7 +110,9 @@ def test_tensorboard_beside_another_logger_has_all_its_tags(byte_corpus: TokenCo
     ]
     train_trunk([planned])
     events = EventAccumulator(str(tmp_path / "tb" / "version_0")).Reload()
-    assert {"loss_nats/val", "by_tokens/loss_nats/test", "hp/test_loss_nats"} <= set(events.Tags()["scalars"])
+    assert {"loss_nats/val", "loss_nats_by_tokens/test", "loss_nats_final/test"} <= set(
+        events.Tags()["scalars"]
+    )
     assert (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").exists()
 
 

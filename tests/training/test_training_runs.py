@@ -53,11 +53,11 @@ def test_what_a_run_leaves_behind(
     assert {
         "loss_nats/train",
         "loss_nats/val",
-        "by_tokens/loss_nats/train",
-        "learning_rate",
-        "tokens_per_s",
+        "loss_nats_by_tokens/train",
+        "training/learning_rate",
+        "training/tokens_per_s",
     } <= set(events.Tags()["scalars"])
-    points = events.Scalars("by_tokens/loss_nats/test")
+    points = events.Scalars("loss_nats_by_tokens/test")
     evaluated = curve.dropna(subset=["test_loss_nats"])
     assert [point.step for point in points] == evaluated["tokens"].tolist()
     assert [point.value for point in points] == pytest.approx(evaluated["test_loss_nats"].tolist(), rel=1e-6)

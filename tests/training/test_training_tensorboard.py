@@ -54,14 +54,14 @@ def assert_tells_the_tables(folder: Path) -> None:
     """Every tag, step and value is that of the run's files, and no point is drawn twice."""
     events, curve = events_of(folder), pd.read_csv(folder / "curve.csv")
     expected: dict[str, tuple[pd.Series, pd.Series]] = {
-        tag: (curve["step"], curve[tag]) for tag in PLAIN if curve[tag].notna().any()
+        f"training/{tag}": (curve["step"], curve[tag]) for tag in PLAIN if curve[tag].notna().any()
     }
     for corpus in CORPORA:
         losses = curve[f"{corpus}_loss_nats"]
         expected |= {
             f"loss_nats/{corpus}": (curve["step"], losses),
-            f"by_tokens/loss_nats/{corpus}": (curve["tokens"], losses),
-            f"by_kflop/loss_nats/{corpus}": (curve["C"] // 1e3, losses),
+            f"loss_nats_by_tokens/{corpus}": (curve["tokens"], losses),
+            f"loss_nats_by_kflop/{corpus}": (curve["C"] // 1e3, losses),
         }
     positions = pd.read_csv(folder / "position_losses.csv")
     sums = positions[positions["corpus"] == "test"].groupby(["position", "step"]).sum(numeric_only=True)
@@ -71,9 +71,13 @@ def assert_tells_the_tables(folder: Path) -> None:
             means[position].index.to_series(),
             means[position],
         )
+    assert min(expected) == "loss_nats/numbers"  # TensorBoard's first group is the losses
     record = read_record(folder / "record.json")
     for corpus in CORPORA[1:]:
-        expected[f"hp/{corpus}_loss_nats"] = pd.Series([0]), pd.Series([record.losses[corpus]["loss_nats"]])
+        expected[f"loss_nats_final/{corpus}"] = (
+            pd.Series([0]),
+            pd.Series([record.losses[corpus]["loss_nats"]]),
+        )
 
     assert set(events.Tags()["scalars"]) == set(expected)
     for tag, (steps, values) in expected.items():
@@ -146,7 +150,9 @@ def test_past_points_keep_their_time(byte_corpus: TokenCorpus, tmp_path: Path) -
     fail_in_step(planned, 25)
     train_trunk([planned])
     elapsed_s = pd.read_csv(tmp_path / "run" / "curve.csv")["elapsed_s"].to_numpy()
-    times = np.array([point.wall_time for point in events_of(tmp_path / "run").Scalars("learning_rate")])
+    times = np.array(
+        [point.wall_time for point in events_of(tmp_path / "run").Scalars("training/learning_rate")]
+    )
     # Steps 4, 8, 16 were before the failure; the time axis leaves the pause out.
     np.testing.assert_allclose(times[:5] - times[0], elapsed_s[:5] - elapsed_s[0], atol=0.01)
 
@@ -183,9 +189,9 @@ def test_compute_beyond_64_bits_is_left_out() -> None:
         log.write_row({"step": 1000, "tokens": 5 * 10**12, "C": 2e25, "train_loss_nats": 1.7})
     assert Writer.steps == {
         "loss_nats/train": 1000,
-        "by_tokens/loss_nats/train": 5 * 10**12,
-        "by_gflop/loss_nats/train": 2 * 10**16,
-        "by_pflop/loss_nats/train": 2 * 10**10,
+        "loss_nats_by_tokens/train": 5 * 10**12,
+        "loss_nats_by_gflop/train": 2 * 10**16,
+        "loss_nats_by_pflop/train": 2 * 10**10,
     }
 
 

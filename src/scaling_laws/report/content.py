@@ -34,16 +34,18 @@ class Titled:
     Attributes:
         look: how wide its columns are: a class of the page's style sheet.
         symbols: whether its cells hold the field's notation.
+        open: shown whole, however long it is.
     """
 
     heading: str
     table: Table
     look: str = "numbers"
     symbols: bool = True
+    open: bool = False
 
     @property
     def folded(self) -> bool:
-        return len(self.table.rows) > FOLDED_ROWS
+        return len(self.table.rows) > FOLDED_ROWS and not self.open
 
 
 @dataclass(frozen=True, kw_only=True)

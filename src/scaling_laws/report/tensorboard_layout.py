@@ -27,16 +27,16 @@ def categories(tables: StudyTables) -> dict[str, Charts]:
     return {
         # With more than forty runs TensorBoard begins with none of them chosen, and all charts empty.
         "Loss by training tokens, of the runs chosen on the left": {
-            f"{corpus}, nats per token": rf"by_tokens/loss_nats/{corpus}$" for corpus in corpora
+            f"{corpus}, nats per token": rf"loss_nats_by_tokens/{corpus}$" for corpus in corpora
         },
         "Loss by training compute C = 6ND": {
-            f"{MAIN_CORPUS}, nats per token, by {_unit_name(unit)}": rf"by_{unit}/loss_nats/{MAIN_CORPUS}$"
+            f"{MAIN_CORPUS}, nats per token, by {_unit_name(unit)}": rf"loss_nats_by_{unit}/{MAIN_CORPUS}$"
             for unit in _compute_axes(tables.curves)
         },
         "Loss by position in the context": {
             f"{MAIN_CORPUS}, nats per token (choose a run)": rf"position_loss_nats/{MAIN_CORPUS}_at_\d+$"
         },
-        "Batch": {"gradient noise scale, tokens": r"noise_scale_tokens$"},
+        "Batch": {"gradient noise scale, tokens": r"training/noise_scale_tokens$"},
     }
 
 

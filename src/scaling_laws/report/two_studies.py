@@ -118,12 +118,17 @@ def _rows(
         name = fit.formula if family == "all" else f"{st.family_name(family)}: {fit.formula}"
         for quantity in (*fit.parameters, *fit.derived):
             values = fit.value(quantity), other.value(quantity)
-            if values[0] is None or values[1] is None:
+            if values[0] is None or values[1] is None or _is_assumed(fit, quantity):
                 continue
             ratio = fit.units.get(quantity, "1") not in UNITLESS
             difference, apart = _difference(fit, other, quantity, ratio=ratio, paired=paired)
             cells = (with_interval(each.value(quantity), each.interval(quantity)) for each in (fit, other))
             yield (name, quantity, *cells, difference, apart)
+
+
+def _is_assumed(fit: FittedLaw, quantity: str) -> bool:
+    """Whether a derived exponent is the form's and not the runs': a_opt of Chinchilla's tied law is 1/2."""
+    return quantity in fit.derived and len(set(_draws(fit, quantity))) == 1
 
 
 def _difference(
@@ -192,7 +197,7 @@ def compared_page(sides: tuple[Side, Side]) -> Page:
                 name="differences",
                 question="Which parameters differ?",
                 sentences=() if table.rows else ("No law is identified in both.",),
-                tables=(Titled("", table),) if table.rows else (),
+                tables=(Titled("", table, open=True),) if table.rows else (),
             ),
             Chapter(
                 name="doubts",

@@ -3,9 +3,10 @@
 Every logger of the trainer has the rows of the curve as metrics over the step (`val/loss_nats`,
 `learning_rate`, `tokens`, `C`, ...), counts and settings as hyperparameters from the start, and the final
 losses. TensorBoard has more: losses by position, histograms and sampled text (`snapshots.py`), and other
-axes. There tags that begin with `by_tokens/` are drawn over the training tokens, and those of `by_mflop/`,
-`by_gflop/` and `by_pflop/` over the training compute (C = 6 N D) in that unit: its x-axis is an integer of
-64 bits, so there is one family of tags a unit (`units.flop_axes`).
+axes. There tags that begin with `loss_nats_by_tokens/` are drawn over the training tokens, and those of
+`loss_nats_by_mflop/`, `..._by_gflop/` and `..._by_pflop/` over the training compute (C = 6 N D) in that unit:
+its x-axis is an integer of 64 bits, so there is one family of tags a unit (`units.flop_axes`). TensorBoard
+sorts groups by name: losses come first, and what is no loss is in the group `training` or a later one.
 """
 
 from __future__ import annotations
@@ -102,17 +103,17 @@ class EventLog:
             return
         for tag in PLAIN_TAGS:
             if row.get(tag) is not None:
-                self._write(tag, row[tag], step, step)
+                self._write(f"training/{tag}", row[tag], step, step)
         axes = {"by_tokens": int(row["tokens"])}
         for unit in flop_axes(row["C"] / step):
             if (amount := int(row["C"] / FLOP_AXES[unit])) <= LARGEST_STEP:
                 axes[f"by_{unit}"] = amount
         for key in row:
             if key.endswith(LOSS_SUFFIX):
-                tag = f"loss_nats/{key.removesuffix(LOSS_SUFFIX)}"
-                self._write(tag, row[key], step, step)
+                corpus = key.removesuffix(LOSS_SUFFIX)
+                self._write(f"loss_nats/{corpus}", row[key], step, step)
                 for axis, amount in axes.items():
-                    self._write(f"{axis}/{tag}", row[key], amount, step)
+                    self._write(f"loss_nats_{axis}/{corpus}", row[key], amount, step)
 
     def write_positions(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """The loss on the main corpus at positions 1, 2, 4, ... and the last of one evaluation.
@@ -151,7 +152,9 @@ class EventLog:
             figure = position_figure(self._position_losses, record.batch_tokens)
             self._writer.add_figure(f"position_loss_nats/{MAIN_CORPUS}", figure, record.steps, close=False)
         if MAIN_CORPUS in record.losses:
-            metrics = {f"hp/{corpus}_loss_nats": loss["loss_nats"] for corpus, loss in record.losses.items()}
+            metrics = {
+                f"loss_nats_final/{corpus}": loss["loss_nats"] for corpus, loss in record.losses.items()
+            }
             logger = tensorboard_of(self._trainer)
             assert logger is not None
             logger.log_hyperparams(_hyperparameters(record), metrics)
