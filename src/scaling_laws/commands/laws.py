@@ -172,7 +172,7 @@ def laws(options: argparse.Namespace) -> None:
         print(f"laws: {output}")
     if options.figures is not None:
         # The columns' names in a table are the user's; a study's are those of its runs.
-        columns = found.conventions if is_folder else Conventions(N="N", C="C", loss="loss")
+        columns = found.conventions if is_study else Conventions(N="N", C="C", loss="loss")
         write_figures(options, study, replace(found, conventions=columns))
 
 
