@@ -101,6 +101,8 @@ ONE_COLUMN = Sheet(width=3.4, stacked=True, text=0.78)
 """Of a journal's two columns, or of a phone."""
 TWO_COLUMNS = Sheet(width=7.0, stacked=False, text=0.72)
 """A journal's page."""
+LOWER = 1.3
+"""A legend's distance from a narrow panel, which is less high, over that from a wide one."""
 NARROW_NAME = 24
 """Signs of a row's name in a line of a narrow figure."""
 LONG_LABEL = 50
@@ -132,6 +134,8 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
                 _fit_words(figure, sheet)
             if layout := figure.get_layout_engine():
                 layout.execute(figure)  # laid out once, not again for every file
+                if sheet is not None:
+                    layout.execute(figure)  # legends moved with their panels
                 figure.set_layout_engine("none")
             return figure
 
@@ -252,13 +256,19 @@ class SizeColours:
         return self.colours(self.norm(value))
 
     def bar(self, figure: Figure, axes: Sequence[Axes], label: str) -> None:
-        """A colour bar to the right of `axes`, unless there is one value only."""
+        """A colour bar to the right of `axes`, or below stacked ones, unless there is one value only."""
         if self.one_value:
             return
-        bar = figure.colorbar(ScalarMappable(self.norm, self.colours), ax=list(axes), pad=0.015, aspect=28)
+        below = (sheet := _sheet.get()) is not None and sheet.stacked
+        where: dict[str, Any] = (
+            {"location": "bottom", "shrink": 0.9, "pad": 0.02} if below else {"pad": 0.015}
+        )
+        scale = ScalarMappable(self.norm, self.colours)
+        bar = figure.colorbar(scale, ax=list(axes), aspect=28, **where)
         bar.outline.set_visible(False)
         bar.set_label(label)
-        _log_ticks(bar.ax.yaxis, float(self.norm.vmin or 1), float(self.norm.vmax or 1))
+        axis = bar.ax.xaxis if below else bar.ax.yaxis
+        _log_ticks(axis, float(self.norm.vmin or 1), float(self.norm.vmax or 1))
 
 
 # --- numbers and axes -----------------------------------------------------------------------------
@@ -285,6 +295,8 @@ def legend_below(axes: Axes, columns: int = 2, offset: float = -0.16, **options:
     if axes.get_legend_handles_labels()[0] or "handles" in options:
         labels = options.get("labels") or axes.get_legend_handles_labels()[1]
         columns = _columns(columns, labels)
+        if (sheet := _sheet.get()) is not None and sheet.stacked:
+            offset *= LOWER
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, offset), ncols=columns, **options)
 
 
