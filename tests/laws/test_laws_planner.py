@@ -246,8 +246,7 @@ def test_losses_out_of_reach_are_refused(question, message):
     "question",
     [
         {},
-        {"D": 1e9},
-        {"N": 1e9},
+        {"D": 1e9, "loss_nats": 3},
         {"C": 1e20, "loss_nats": 3},
         {"C": 1e20, "N": 1e8, "D": 1e9},
         {"C": 1, "N": -1},
