@@ -1,0 +1,76 @@
+"""Figures for print and two tables over one another, as commands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling_laws.cli import main
+from scaling_laws.commands import report as report_command
+
+
+def write_table(path: Path, *, beta: float, family: str | None = None) -> None:
+    N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e9, 4), np.geomspace(1e9, 1e11, 4)))
+    loss = 1.8 + 400 / N**0.34 + 1800 / D**beta
+    noise = np.random.default_rng(0).normal(scale=0.002, size=len(N))
+    table = pd.DataFrame(
+        {"N": N, "D": D, "loss": loss * np.exp(noise), "run": [f"{path.stem} {n}" for n in range(16)]}
+    )
+    (table if family is None else table.assign(family=family)).to_csv(path, index=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report_command, "DEFAULT_RESAMPLES", 20)
+    write_table(tmp_path / "a.csv", beta=0.36)
+    write_table(tmp_path / "b.csv", beta=0.42)
+    return tmp_path
+
+
+def test_two_tables_are_compared_on_one_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["report", "a.csv", "b.csv"])
+    printed = capsys.readouterr().out
+    page = folder / "a-and-b.report" / "report.html"
+    assert f"report: {page}" in printed
+    marked = page.with_suffix(".md").read_text(encoding="utf-8")
+    assert "No run is in both: the intervals of differences are those of independent runs." in marked
+    (line,) = [line for line in marked.splitlines() if "A/N^alpha + B/D^beta | beta |" in line]
+    *_, difference, apart = (cell.strip() for cell in line.strip("| ").split("|"))
+    low, high = (float(end) for end in re.findall(r"\[(.+), (.+)\]", difference)[0])
+    assert low < 0.06 < high and apart == "yes"
+    (line,) = [line for line in marked.splitlines() if "A/N^alpha + B/D^beta | alpha |" in line]
+    assert line.strip("| ").endswith("no")
+    assert (page.parent / "figures" / "two_studies_1.svg").is_file()
+    main(["report", "a.csv", "b.csv"])  # its own files may be written again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("report a.csv b.csv a.csv", "3 runs are given; report compares two"),
+        ("report a.csv b.csv --export kept", "--export is for one study or table"),
+        ("report a.csv --figure-width 1", "--figure-width belongs to --figures"),
+        ("laws a.csv --form chinchilla --figures f", "leave --form out"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: str, words: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments.split())
+    assert words in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["a.csv", "b.csv"]
+
+
+def test_laws_write_figures_of_one_column(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["laws", "a.csv", "--bootstrap", "5", "--figures", "f", "--figure-width", "1"])
+    assert "files in f" in capsys.readouterr().out
+    svg = (folder / "f" / "power_laws.svg").read_text(encoding="utf-8")
+    width, height = (float(size) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2])
+    assert width == pytest.approx(3.4 * 72) and height > width
+    assert (folder / "f" / "power_laws.pdf").read_bytes().startswith(b"%PDF")
