@@ -256,8 +256,7 @@ def test_two_analyses_on_one_page(analysis: sl.Analysis, tmp_path: Path) -> None
     assert "0 of " in said and "differ by more than" in said
     page = (tmp_path / "same.md").read_text(encoding="utf-8")
     assert "the intervals of differences are paired" in page
-    lines = [line for line in page.splitlines() if "B/D^beta | beta | " in line]
-    (row,) = [line for line in lines if "gamma" not in line]
+    (row,) = [line for line in page.splitlines() if "E + A/N^alpha + B/D^beta | beta | " in line]
     assert row.split(" | ")[-2] == "+0 [0, 0]"
     renamed = replace(
         analysis.study, runs=analysis.study.runs.assign(run=lambda runs: "other " + runs["run"])

@@ -138,17 +138,18 @@ class Analysis:
             raise InputError(f"no figure is called {name!r}; there are {', '.join(self.figure_names)}")
         return _drawn(chosen, StudyTables.read(self.study, self.laws), self.laws)
 
-    def figures(self, folder: str | Path, columns: int = 2) -> list[Path]:
+    def figures(self, folder: str | Path, columns: int | None = None) -> list[Path]:
         """Draw every figure that the runs support, as PNG, SVG and PDF into a folder; returns the files.
 
         Args:
             folder: made where it is missing.
-            columns: how wide, of a journal's two columns: 1 (3.4 inches, panels below one another) or 2 (7).
+            columns: how wide: as in the page, or of a journal's columns 1 (3.4 inches, panels below one
+                another) or 2 (7 inches).
 
         Raises:
             InputError: another width; the folder holds files of these names that were not written by this.
         """
-        if columns not in (1, 2):
+        if columns not in (None, 1, 2):
             raise InputError(f"columns is {columns}: a figure is 1 or 2 columns wide")
         tables = StudyTables.read(self.study, self.laws)
         files = printed_files(figures_of(figures), tables, self.laws, columns)

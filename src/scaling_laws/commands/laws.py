@@ -95,7 +95,7 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
         "--figure-width",
         type=int,
         choices=(1, 2),
-        help="of --figures: one (3.4 inches) or two (7 inches, the default) columns of a journal",
+        help="of --figures: one (3.4 inches) or two (7 inches) columns of a journal (default: the page)",
     )
 
 
@@ -104,7 +104,7 @@ def write_figures(options: argparse.Namespace, study: Study, laws: Laws) -> None
     from scaling_laws.api.analysis import Analysis
 
     found = Analysis(study=study, laws=laws)
-    files = found.figures(options.figures, columns=options.figure_width or 2)
+    files = found.figures(options.figures, columns=options.figure_width)
     if not getattr(options, "quiet", False):
         print(f"figures: {len(files)} files in {options.figures}")
 

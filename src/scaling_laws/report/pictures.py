@@ -170,22 +170,23 @@ def picture_files(pictures: Iterable[Picture], folder: str) -> dict[str, bytes]:
 
 
 def printed_files(
-    figures: Sequence[StudyFigure[Any]], study: StudyTables, laws: Laws, columns: int
+    figures: Sequence[StudyFigure[Any]], study: StudyTables, laws: Laws, columns: int | None
 ) -> dict[str, bytes]:
     """PNG, SVG and PDF of each figure that the runs support, by name.
 
     Args:
-        columns: 1 or 2 of a journal's, as wide as each figure is.
+        columns: 1 or 2 of a journal's, as wide as each figure is; None: as in a page.
     """
     files = {}
+    svg_dpi, png_dpi = (PAGE_DPI, PNG_DPI) if columns is None else (PRINT_DPI, PRINT_DPI)
     for figure in figures:
         data = figure.prepare(study, laws)
         if isinstance(data, str):
             continue
-        with st.drawn_for(st.ONE_COLUMN if columns == 1 else st.TWO_COLUMNS):
+        with st.drawn_for({1: st.ONE_COLUMN, 2: st.TWO_COLUMNS}[columns] if columns else None):
             drawn = figure.draw(data)
-        files[f"{figure.name}.png"] = st.rendered(drawn, "png", dpi=PRINT_DPI)
-        files[f"{figure.name}.svg"] = st.rendered(drawn, "svg", dpi=PRINT_DPI, metadata={"Date": None})
+        files[f"{figure.name}.png"] = st.rendered(drawn, "png", dpi=png_dpi)
+        files[f"{figure.name}.svg"] = st.rendered(drawn, "svg", dpi=svg_dpi, metadata={"Date": None})
         files[f"{figure.name}.pdf"] = st.rendered(
             drawn, "pdf", dpi=PRINT_DPI, metadata={"CreationDate": None}
         )

@@ -101,6 +101,8 @@ ONE_COLUMN = Sheet(width=3.4, stacked=True, text=0.78)
 """Of a journal's two columns, or of a phone."""
 TWO_COLUMNS = Sheet(width=7.0, stacked=False, text=0.72)
 """A journal's page."""
+LETTER, LEGEND_MARK = 0.55, 0.45
+"""Width of a letter over the size of the text; of a legend's mark and margins, inches."""
 LOWER = 1.3
 """A legend's distance from a narrow panel, which is less high, over that from a wide one."""
 NARROW_NAME = 24
@@ -149,7 +151,7 @@ def _scaled(text: float) -> Any:
 
 
 def _fit_words(figure: Figure, sheet: Sheet) -> None:
-    """Titles that are too long for a narrow figure are smaller, and broken where they hold no formula."""
+    """Words that are too long for a narrow figure are broken, or cut where nothing breaks them."""
     room = sheet.width * figure.dpi
     suptitle = [figure._suptitle] if getattr(figure, "_suptitle", None) else []  # type: ignore[attr-defined]
     for words in (*suptitle, *(axes.title for axes in figure.axes)):
@@ -157,9 +159,14 @@ def _fit_words(figure: Figure, sheet: Sheet) -> None:
         if words in suptitle:
             words.set_fontsize(STYLE["axes.titlesize"] * sheet.text)
         of_width = room if sheet.stacked or words in suptitle else words.axes.bbox.width
-        longest = 0.92 * of_width / (0.55 * words.get_fontsize() * figure.dpi / 72)
+        longest = 0.92 * of_width / (LETTER * words.get_fontsize() * figure.dpi / 72)
         if text and len(text) > longest and "$" not in text:
             words.set_text(textwrap.fill(text, max(int(longest), 12), break_on_hyphens=False))
+    legends = [*figure.legends, *(legend for axes in figure.axes if (legend := axes.get_legend()))]
+    for words in (words for legend in legends for words in legend.get_texts()):
+        most = int((sheet.width - LEGEND_MARK) / (LETTER * float(words.get_fontsize()) / 72))
+        if len(text := words.get_text()) > most and "$" not in text.replace(r"\$", ""):
+            words.set_text(f"{text[:most]}…")  # a user's name, perhaps
     for axes in figure.axes if sheet.stacked else ():
         names = [label.get_text() for label in axes.get_yticklabels()]
         if any(len(name) > LONG_LABEL for name in names):  # a user's, perhaps
@@ -310,7 +317,8 @@ def _columns(wanted: int, labels: Sequence[str]) -> int:
     """As many columns of a legend as fit."""
     if (sheet := _sheet.get()) is None or not labels:
         return wanted
-    of_column = 0.45 + max(map(len, labels)) * 0.55 * sheet.text * STYLE["legend.fontsize"] / 72
+    of_letter = LETTER * sheet.text * STYLE["legend.fontsize"] / 72
+    of_column = LEGEND_MARK + max(map(len, labels)) * of_letter
     return max(1, min(wanted, int(sheet.width / of_column)))
 
 
