@@ -212,8 +212,9 @@ def _check_options(options: argparse.Namespace, is_study: bool) -> None:
         for form in options.form:
             check_form(form)
     check_figures(options)
-    if options.figures is not None and options.form:
-        raise InputError("--figures draws what all laws say; leave --form out")
+    if options.figures is not None and (options.form or options.compare is not None):
+        other = "--form" if options.form else "--compare"
+        raise InputError(f"--figures draws what all laws say; leave {other} out")
     if options.weight is not None and not options.form:
         raise InputError("--weight needs --form: the other analyses of a table know no weights")
     if is_study:
