@@ -48,11 +48,22 @@ def fitted(path: Path, *arguments: str):
 def test_a_large_table_says_how_long_it_takes(table, capsys, monkeypatch):
     fitted(table, *COLUMNS, "--form", "chinchilla")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("scaling_laws.commands.laws.LARGE_TABLE", 30)
-    monkeypatch.setattr("scaling_laws.commands.laws.SAMPLE_ROWS", 30)
+    monkeypatch.setattr("scaling_laws.study.stages.NOTICE_AFTER_S", 0.0)
+    monkeypatch.setattr("scaling_laws.laws.results.chosen_forms.LARGE_WORK", 7_300)
+    monkeypatch.setattr("scaling_laws.laws.results.chosen_forms.SAMPLE_ROWS", 30)
     fitted(table, *COLUMNS, "--form", "chinchilla")
     said = capsys.readouterr().err
     assert said.startswith("fitting 36 rows, with 40 resamples for the intervals: about 0:0")
+    assert said.count("\n") == 1 and "more" not in said
+    fitted(table, *COLUMNS, "--form", "chinchilla", "--quiet")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_every_law_says_how_long_it_takes(table, capsys, monkeypatch):
+    monkeypatch.setattr("scaling_laws.study.stages.NOTICE_AFTER_S", 0.0)
+    fitted(table, *COLUMNS, *FEW, "--bootstrap", "2")
+    said = capsys.readouterr().err
+    assert said.startswith("fitting every law to 18 runs: about 0:0") and said.endswith(" more\n")
     assert said.count("\n") == 1
 
 

@@ -526,13 +526,43 @@ def test_damage_that_no_write_did_is_found_when_asked_for(settled, capsys):
     path.write_bytes(flipped)
     status = path.stat()
     stamp = json.loads((settled / ".verified.json").read_text())
-    stamp["val.bin"][1:] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    stamp["val.bin"][1:5] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
     (settled / ".verified.json").write_text(json.dumps(stamp))
     open_corpus(settled)
     main(["data", "show", str(settled)])
     with pytest.raises(SystemExit):
         main(["data", "show", str(settled), "--verify"])
     assert "val.bin: damaged" in capsys.readouterr().err
+
+
+def with_tokens(folder, split, ids):
+    """A corpus as a stranger might send it: other tokens of a split, and the hashes that belong to them."""
+    path = folder / f"{split}.bin"
+    tokens = np.fromfile(path, "<u2")
+    tokens[: len(ids)] = ids
+    tokens.tofile(path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["manifest_sha256"]
+    manifest["files"][path.name]["sha256"] = sha256_of(path)
+    (folder / "manifest.json").write_text(manifest_text(manifest))
+
+
+@pytest.mark.parametrize("split", ["train", "val", "news"])
+def test_tokens_beyond_the_vocabulary_are_refused_when_a_corpus_is_opened(settled, split, monkeypatch):
+    n_vocab = open_corpus(settled).n_vocab
+    with_tokens(settled, split, [1, n_vocab - 1])
+    open_corpus(settled)
+    monkeypatch.setattr("scaling_laws.data.manifest.IDS_AT_A_TIME", 100)  # the last part counts, too
+    with_tokens(settled, split, [1] * 250 + [n_vocab])
+    refused(settled, f"{split}.bin: holds the token {n_vocab}, and the manifest's vocabulary has {n_vocab}")
+
+
+def test_a_vocabulary_that_shrinks_is_noticed_without_a_change_of_the_tokens(settled):
+    largest = int(open_corpus(settled).tokens("train").max())
+    manifest = json.loads((settled / "manifest.json").read_text())
+    del manifest["manifest_sha256"]
+    (settled / "manifest.json").write_text(manifest_text(manifest | {"n_vocab": largest}))
+    refused(settled, f".bin: holds the token {largest}, and the manifest's vocabulary has {largest}")
 
 
 def test_ten_billion_tokens_are_opened_and_read_in_no_time(settled, monkeypatch):
@@ -550,6 +580,7 @@ def test_ten_billion_tokens_are_opened_and_read_in_no_time(settled, monkeypatch)
             "scaling_laws.data.manifest.sha256_of",
             lambda path: "of 20 GB of zeros" if path.name == "train.bin" else sha256_of(path),
         )
+        patch.setattr("scaling_laws.data.manifest.largest_id", lambda path, dtype: 0)
         open_corpus(settled)
 
     def batch(k):

@@ -4,12 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scaling_laws.laws.checks.holdout import hold_out_largest
+from scaling_laws.laws.checks.learning_curve import predict_final
+from scaling_laws.laws.checks.rollout import roll_out
+from scaling_laws.laws.checks.sensitivity import sensitivity
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.intervals import why_uncertain
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
 from scaling_laws.laws.forms.repeated import Muennighoff
-from scaling_laws.laws.forms.single import BrokenN, KaplanN, LogN, PowerN
+from scaling_laws.laws.forms.single import BrokenN, KaplanD, KaplanN, LogN, PowerN
 from scaling_laws.laws.forms.steps import CriticalBatch, TimeData
 from scaling_laws.laws.results.chosen_forms import fit_forms
 from scaling_laws.laws.results.fitted import Settings
@@ -95,3 +99,38 @@ def test_noise_alone_identifies_no_form_of_one_variable():
         assert not fit.identified, fit.form
         assert fit.reason
         assert not fit.intervals
+
+
+def noisy_runs(seed):
+    """Rows that determine a law of N and D, whose intervals bound nothing."""
+    noise = np.exp(np.random.default_rng(seed).normal(scale=1.0, size=N.size))
+    names = [str(row) for row in range(N.size)]
+    return pd.DataFrame({"run": names, "trunk": names, "N": N, "D": D, "C": 6 * N * D, "loss": 3 * noise})
+
+
+def test_a_law_that_its_intervals_do_not_bound_predicts_nothing():
+    runs = noisy_runs(0)
+    below = runs[runs["N"] < N.max()]
+    rows = make_rows({"N": below["N"], "D": below["D"]}, below["loss"], below["trunk"])
+    assert fit_law(KaplanND, rows).identified
+    held_out = hold_out_largest(KaplanND, runs)
+    assert held_out.mean_absolute_error is None and "90 % interval of" in held_out.reason
+    assert all("kaplan_nd" not in window.predicted for window in roll_out(runs, "N").windows)
+
+
+def test_the_end_of_a_noisy_curve_is_not_predicted():
+    tokens = np.geomspace(1e6, 1e8, 30)
+    loss = 3 * np.exp(np.random.default_rng(1).normal(scale=0.5, size=30))
+    assert predict_final(tokens, loss, 1e9, form=KaplanD).loss is None
+    falling = KaplanD(alpha_D=0.1, D_c=1e13).loss(tokens) * np.exp(
+        np.random.default_rng(1).normal(scale=0.01, size=30)
+    )
+    assert predict_final(tokens, falling, 1e9, form=KaplanD).loss is not None
+
+
+def test_exponents_of_noise_are_not_compared():
+    runs = noisy_runs(11)
+    assert fit_law(Chinchilla, make_rows({"N": N, "D": D}, runs["loss"], runs["trunk"])).identified
+    as_fitted, *_, without_each = sensitivity(runs, n="N", c="C", delta=1e-3)
+    assert as_fitted.alpha is None and "90 % interval of" in as_fitted.reason
+    assert without_each.alpha_range is None and without_each.reason == as_fitted.reason

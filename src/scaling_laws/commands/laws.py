@@ -9,11 +9,9 @@ import argparse
 import json
 import math
 import os
-import sys
-import time
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,7 @@ from scaling_laws.laws import KEEP, LOSS_UNITS
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import is_laws_file
+from scaling_laws.study.stages import silent_stages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +45,6 @@ FOLDER_COLUMNS = {"n", "c"}
 MORE_COLUMNS = {"unique": "U", "batch": "B", "steps": "S"}
 """Option and variable."""
 MOST_RESAMPLES = 100_000
-LARGE_TABLE, SAMPLE_ROWS, SAMPLE_RESAMPLES = 5_000, 1_000, (1, 5)
-"""Rows from which it is said how long the fits will take, and what of the table is timed for that."""
-TIMED_FORM = "chinchilla"
-"""What is timed where every law is fitted."""
 
 
 def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +158,8 @@ def laws(options: argparse.Namespace) -> None:
         resamples=options.bootstrap,
         seed=0,
     )
-    found, study = _laws_of_study(options, settings) if is_study else _laws_of_table(options, settings)
+    with silent_stages() if options.quiet else nullcontext():
+        found, study = _laws_of_study(options, settings) if is_study else _laws_of_table(options, settings)
     write_atomically(output, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     if not options.quiet:
         from scaling_laws.commands.laws_text import forms_text, study_text
@@ -322,7 +318,6 @@ def _laws_of_table(options: argparse.Namespace, settings: Settings) -> tuple[Law
 
     runs, columns = read_table(options, options.runs)
     left_out = left_out_of_table(runs)
-    _say_how_long(runs, options.form, settings)
     if options.form:
         from scaling_laws.laws.results.chosen_forms import fit_forms
 
@@ -341,34 +336,6 @@ def _laws_of_table(options: argparse.Namespace, settings: Settings) -> tuple[Law
     manifest = replace(laws.manifest, conventions=conventions, columns=columns)
     study = replace(study_of_table(options.runs.name, runs), left_out=left_out)
     return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest), study
-
-
-def _say_how_long(runs: pd.DataFrame, forms: list[str] | None, settings: Settings) -> None:
-    """Of a large table: a line on standard error, by the time that some of its rows take."""
-    if len(runs) < LARGE_TABLE:
-        return
-    from scaling_laws.laws.results.chosen_forms import fit_forms
-
-    sample = runs.sample(SAMPLE_ROWS, random_state=0)
-    taken_s = []
-    for resamples in SAMPLE_RESAMPLES:
-        began_s = time.monotonic()
-        try:
-            fit_forms("", sample, forms or [TIMED_FORM], settings=replace(settings, resamples=resamples))
-        except InputError:
-            return  # of the whole table it is said better
-        taken_s.append(time.monotonic() - began_s)
-    few, many = SAMPLE_RESAMPLES
-    each_s = max(taken_s[1] - taken_s[0], 0.0) / (many - few)
-    expected_s = (taken_s[0] + (settings.resamples - few) * each_s) * len(runs) / SAMPLE_ROWS
-    about = f"about {timedelta(seconds=round(expected_s))}"
-    if not forms:
-        about = f"{about} for {TIMED_FORM} alone, and all laws take many times that (--form NAME fits one)"
-    print(
-        f"fitting {len(runs):,} rows, with {settings.resamples} resamples for the intervals: {about}",
-        file=sys.stderr,
-        flush=True,
-    )
 
 
 def _more_columns(options: argparse.Namespace) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 Files are hashed when a corpus is opened. For billions of tokens that takes a minute, and a study opens its
 corpus for every run, so what was verified is remembered in `.verified.json`: size, times, inode and hash of
-each file. A file of which one of them differs is hashed again. That misses only what a disk does to bytes
-without a write; `scaling-laws data show --verify` hashes everything.
+each file, and the vocabulary that its tokens are of. A file of which one of them differs is read again. That
+misses only what a disk does to bytes without a write; `scaling-laws data show --verify` reads everything.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ REPLACE = "build into another folder, or replace this one with --force"
 HASHES = ("overlap_sha256", "manifest_sha256")
 """Keys of a manifest that follow from the others."""
 STAMP_FILE = ".verified.json"
+IDS_AT_A_TIME = 4_000_000
 SETTLED_NS = 2_000_000_000
 """A file written less than this long ago may be written again without a change of its times, whose grain
 is up to a jiffy locally and up to two seconds on other file systems: it is not remembered yet."""
@@ -173,13 +174,13 @@ def describe_files(files: list[Path]) -> dict[str, Any]:
     return {file.name: {"n_bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files}
 
 
-def check_files(folder: Path, files: dict[str, Any], *, again: bool) -> None:
-    """See that every file is there, and is what the manifest says.
+def check_files(folder: Path, manifest: dict[str, Any], *, again: bool) -> None:
+    """See that every file is there, is what the manifest says, and holds no token but of the vocabulary.
 
     Args:
         folder: the corpus.
-        files: the manifest's `files`.
-        again: hash also what was verified before.
+        manifest: from `checked_manifest`.
+        again: read also what was verified before.
 
     Raises:
         InputError: a file is missing or damaged; says which.
@@ -187,18 +188,25 @@ def check_files(folder: Path, files: dict[str, Any], *, again: bool) -> None:
     now_ns = time.time_ns()
     stamp = _read_stamp(folder)
     verified = {}
-    for name, expected in files.items():
+    n_vocab, tokens = manifest["n_vocab"], {f"{split}.bin" for split in manifest["splits"]}
+    for name, expected in manifest["files"].items():
         path = folder / name
         try:
             status = path.stat()
-            entry = [expected["sha256"], *_identity(status)]
+            entry = [expected["sha256"], *_identity(status), *([n_vocab] if name in tokens else [])]
             if status.st_size != expected["n_bytes"]:
                 raise InputError(
                     f"{path}: damaged (not {expected['n_bytes']} bytes long); build the corpus again"
                 )
-            if (again or stamp.get(name) != entry) and sha256_of(path) != expected["sha256"]:
+            is_new = again or stamp.get(name) != entry
+            if is_new and sha256_of(path) != expected["sha256"]:
                 raise InputError(
                     f"{path}: damaged (its SHA-256 is not the manifest's); build the corpus again"
+                )
+            if is_new and name in tokens and (largest := largest_id(path, manifest["dtype"])) >= n_vocab:
+                raise InputError(
+                    f"{path}: holds the token {largest}, and the manifest's vocabulary has {n_vocab}; "
+                    "build the corpus again"
                 )
         except OSError as error:
             raise InputError(
@@ -209,6 +217,17 @@ def check_files(folder: Path, files: dict[str, Any], *, again: bool) -> None:
     if verified != stamp:
         with suppress(OSError):  # a corpus that only others may write is hashed every time
             write_atomically(folder / STAMP_FILE, json.dumps(verified) + "\n")
+
+
+def largest_id(path: Path, dtype: str) -> int:
+    """The largest token id in a file, of which some megabytes are held at a time."""
+    import numpy as np  # `make clean` reads manifests with the standard library alone
+
+    largest = 0
+    with path.open("rb") as file:
+        while len(ids := np.fromfile(file, dtype, IDS_AT_A_TIME)):
+            largest = max(largest, int(ids.max()))
+    return largest
 
 
 def _identity(status: os.stat_result) -> list[int]:

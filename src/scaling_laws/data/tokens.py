@@ -19,13 +19,10 @@ from __future__ import annotations
 import json
 import math
 import mmap
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,6 +48,7 @@ from scaling_laws.data.vocabulary import read_vocabulary, vocabulary_sha256
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import claim_files, listed_names, require_own_folder
 from scaling_laws.study.records import write_atomically
+from scaling_laws.study.stages import Stage
 
 LARGEST_UINT16_VOCABULARY = 2**16
 WRITER = "corpus"
@@ -59,7 +57,6 @@ ENCODE_CHARACTERS, PART_CHARACTERS = 4_000_000, 1_000_000
 """Text encoded at a time, and of one document: enough to keep all cores busy, and not more than fits."""
 LARGEST_WHOLE_BYTES = 100_000_000
 """Of a document whose parts somebody's vocabulary might encode otherwise: a token takes a hundred bytes."""
-NOTICE_AFTER_S = 5.0
 ADDED = (("document_separator", None), ("near_duplicates", "keep"))
 """Settings that a corpus of an earlier version does not name, and what it was built with."""
 
@@ -157,7 +154,7 @@ def open_corpus(folder: Path | str, *, verify: bool = False) -> TokenCorpus:
     """
     folder = Path(folder)
     manifest = checked_manifest(folder)
-    check_files(folder, manifest["files"], again=verify)
+    check_files(folder, manifest, again=verify)
     return TokenCorpus(
         folder=folder,
         name=manifest["name"],
@@ -271,12 +268,12 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
         tokenizer.save(made / "tokenizer.json")
         (made / "sources.jsonl").write_text(_sources_table(splits), encoding="utf-8")
         dtype = np.dtype("<u2" if tokenizer.n_vocab <= LARGEST_UINT16_VOCABULARY else "<u4")
-        n_bytes = sum(document.n_bytes for documents in splits.values() for document in documents)
-        notice = _Notice(n_bytes, "encoding {:,.0f} MB of text")
-        entries = {
-            split: _write_split(documents, tokenizer, dtype, made / split, notice)
-            for split, documents in splits.items()
-        }
+        n_bytes = _n_bytes(document for documents in splits.values() for document in documents)
+        with Stage(f"encoding {n_bytes / 1e6:,.0f} MB of text", n_bytes) as encoding:
+            entries = {
+                split: _write_split(documents, tokenizer, dtype, made / split, encoding)
+                for split, documents in splits.items()
+            }
         found = _compare(made, entries, dtype)
         near_share = _near_share(made, found)
         if config.near_duplicates == "remove" and found.near.any():
@@ -334,8 +331,20 @@ def _tokenizer(config: CorpusConfig, documents: Sequence[Document]) -> TextToken
         assert config.tokenizer_path is not None
         return read_vocabulary(config.tokenizer_path, config.n_vocab)
     assert config.n_vocab is not None
-    texts = (text for document in documents for text in document.parts(PART_CHARACTERS))
-    return train_tokenizer(config.tokenizer, config.n_vocab, texts)
+    n_bytes = _n_bytes(documents)
+    with Stage(f"reading {n_bytes / 1e6:,.0f} MB of text for the tokenizer", n_bytes) as reading:
+        return train_tokenizer(config.tokenizer, config.n_vocab, _texts(documents, reading))
+
+
+def _texts(documents: Sequence[Document], reading: Stage) -> Iterator[str]:
+    for document in documents:
+        for text in document.parts(PART_CHARACTERS):
+            yield text
+            reading.done(len(text.encode()))
+
+
+def _n_bytes(documents: Iterable[Document]) -> int:
+    return sum(document.n_bytes for document in documents)
 
 
 def _text(made: Path, split: str, dtype: np.dtype) -> Text:
@@ -346,13 +355,14 @@ def _text(made: Path, split: str, dtype: np.dtype) -> Text:
 
 def _compare(made: Path, entries: dict[str, dict[str, int]], dtype: np.dtype) -> Overlap:
     train = entries["train"]
-    notice = _Notice(train["n_tokens"], "comparing {:,.0f} M tokens with the held-out text")
-    return overlap(
-        _text(made, "train", dtype),
-        {split: _text(made, split, dtype) for split in entries if split != "train"},
-        bytes_per_token=train["n_bytes"] / train["n_tokens"],
-        progress=notice.add,
-    )
+    n_tokens = train["n_tokens"]
+    with Stage(f"comparing {n_tokens / 1e6:,.0f} M tokens with the held-out text", n_tokens) as comparing:
+        return overlap(
+            _text(made, "train", dtype),
+            {split: _text(made, split, dtype) for split in entries if split != "train"},
+            bytes_per_token=train["n_bytes"] / n_tokens,
+            progress=comparing.done,
+        )
 
 
 def _near_share(made: Path, found: Overlap) -> float:
@@ -395,31 +405,12 @@ def _remove_near(
     }
 
 
-class _Notice:
-    """A line on standard error, once, where something takes longer than some seconds."""
-
-    def __init__(self, n_all: int, what: str) -> None:
-        self._n_all, self._n_done, self._what = n_all, 0, what
-        self._began_s = time.monotonic()
-        self._is_said = False
-
-    def add(self, n_more: int) -> None:
-        """So much more is done."""
-        self._n_done += n_more
-        taken_s = time.monotonic() - self._began_s
-        if self._is_said or taken_s < NOTICE_AFTER_S:
-            return
-        self._is_said = True
-        left = timedelta(seconds=round(taken_s * (self._n_all / self._n_done - 1)))
-        print(f"{self._what.format(self._n_all / 1e6)}: about {left} more", file=sys.stderr, flush=True)
-
-
 def _write_split(
     documents: Sequence[Document],
     tokenizer: TextTokenizer,
     dtype: np.dtype,
     stem: Path,
-    notice: _Notice,
+    encoding: Stage,
 ) -> dict[str, int]:
     """Write `<stem>.bin` and `<stem>.documents.npy`; return the split's counts."""
     starts: list[int] = []
@@ -439,11 +430,11 @@ def _write_split(
                     ids = np.concatenate(([tokenizer.separator_id], ids))
                 file.write(ids.astype(dtype).tobytes())
                 n_tokens += len(ids)
-                notice.add(len(text))
+                encoding.done(len(text.encode()))
     np.save(stem.with_name(f"{stem.name}.documents.npy"), np.array([*starts, n_tokens], dtype="<i8"))
     return {
         "n_tokens": n_tokens,
-        "n_bytes": sum(document.n_bytes for document in documents),
+        "n_bytes": _n_bytes(documents),
         "n_documents": len(documents),
     }
 

@@ -20,6 +20,7 @@ from scaling_laws.report import style as st
 from scaling_laws.report.figure import ChapterName, Data, StudyFigure
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.processes import clean_pool, n_cores
+from scaling_laws.study.stages import Stage
 
 PNG_DPI = 150
 PAGE_DPI = 120
@@ -90,11 +91,17 @@ def draw_pictures(
 ) -> tuple[tuple[Picture, ...], tuple[MissingFigure, ...]]:
     """Every one of these figures that the runs support, in this order, and those that they do not."""
     n_processes = min(n_cores(), len(figures))
-    if n_processes <= 1 or len(study.complete) < RUNS_WORTH_PROCESSES:
-        drawn = [picture_of(figure, study, laws) for figure in figures]
-    else:
-        with clean_pool(n_processes, _receive, study, laws) as pool:
-            drawn = list(pool.map(_received_picture, figures))
+    drawn = []
+    with Stage(f"drawing {len(figures)} figures", len(figures)) as drawing:
+        if n_processes <= 1 or len(study.complete) < RUNS_WORTH_PROCESSES:
+            for figure in figures:
+                drawn.append(picture_of(figure, study, laws))
+                drawing.done()
+        else:
+            with clean_pool(n_processes, _receive, study, laws) as pool:
+                for picture in pool.map(_received_picture, figures):
+                    drawn.append(picture)
+                    drawing.done()
     return parted(drawn)
 
 

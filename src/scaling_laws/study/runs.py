@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -41,6 +41,7 @@ from scaling_laws.study.records import (
     read_question,
     read_record,
 )
+from scaling_laws.study.stages import Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -322,7 +323,7 @@ def load_study(folder: Path) -> Study:
         return _load_export(folder)
     records: list[RunRecord] = []
     left_out: list[dict[str, str]] = []
-    for path in sorted(folder.glob("*/record.json")):
+    for path in _with_stage(sorted(folder.glob("*/record.json"))):
         try:
             record = _own_record(path)
         except InputError as error:
@@ -352,6 +353,13 @@ def load_study(folder: Path) -> Study:
         ),
         left_out=pd.DataFrame(left_out, columns=["run", "status", "reason"]),
     )
+
+
+def _with_stage(paths: list[Path]) -> Iterator[Path]:
+    with Stage(f"reading {len(paths):,} records", len(paths)) as reading:
+        for path in paths:
+            yield path
+            reading.done()
 
 
 def _own_record(path: Path) -> RunRecord:

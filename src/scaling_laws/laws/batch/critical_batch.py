@@ -165,7 +165,7 @@ def fit_critical_batch(levels: Sequence[LevelScan], *, seed: int = 0) -> BatchLa
     draws, intervals, method, reason = None, {}, "", fit.reason
     if fit.identified:
         draws = _batch_draws(fit, drawn)
-        intervals = {name: percentile_interval(values) for name, values in vars(draws).items()}
+        intervals = _intervals(draws)
         n_trainings = sum(
             max(level.n_batches for level in used if level.model == model)
             for model in {level.model for level in used}
@@ -229,13 +229,21 @@ def _batch_draws(fit: Fit[CriticalBatch], drawn: FloatArray) -> CriticalBatch:
     return replace(law, alpha_B=np.where(alpha_B > 0, alpha_B, np.inf))
 
 
+def _intervals(draws: CriticalBatch) -> dict[str, Interval]:
+    return {name: percentile_interval(values) for name, values in vars(draws).items()}
+
+
 def _size_dependence(used: Sequence[LevelScan], drawn: FloatArray) -> SizeDependence:
     models = list(dict.fromkeys(level.model for level in used))
     of_model = {model: [level for level in used if level.model == model] for model in models}
     by_model = []
     for model, levels in of_model.items():
         fit = _batch_fit(levels) if len(levels) >= FEWEST_LEVELS else None
-        if fit is not None and fit.identified and fit.law is not None:
+        if fit is None or not fit.identified or fit.law is None:
+            continue
+        of_levels = [column for column, level in enumerate(used) if level.model == model]
+        draws = _batch_draws(fit, drawn[:, of_levels])
+        if not why_uncertain(CriticalBatch, _intervals(draws)):
             by_model.append((model, levels[0].N, float(fit.law.alpha_B), float(fit.law.B_star)))
     unknown = SizeDependence(exponent=None, interval=None, by_model=tuple(by_model), sentence="")
     if len({level.N for level in used}) < 2:

@@ -13,6 +13,8 @@ import numpy as np
 
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.intervals import checked
+from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import JointLaw
 
@@ -49,17 +51,23 @@ class Holdout:
 
 
 def hold_out_largest(
-    form: type[JointLaw], runs: pd.DataFrame, *, n: str = "N", delta: float = DEFAULT_DELTA
+    form: type[JointLaw],
+    runs: pd.DataFrame,
+    *,
+    n: str = "N",
+    delta: float = DEFAULT_DELTA,
+    noise: SeedNoise | None = None,
 ) -> Holdout:
     """Fit `form` to all sizes but the largest, predict the largest.
 
     Args:
         runs: columns run, trunk, D, loss and `n`.
+        noise: between seeds.
     """
     largest = runs[n] == runs[n].max()
     fitted, held_out = runs[~largest], runs[largest].sort_values("D", ascending=False)
     rows = make_rows({"N": fitted[n], "D": fitted["D"]}, fitted["loss"], fitted["trunk"])
-    fit = fit_law(form, rows, delta=delta)
+    fit = checked(fit_law(form, rows, delta=delta), noise=noise)
     if not fit.identified or fit.law is None:
         return Holdout(form=form.form, reason=f"without the largest size: {fit.reason}")
     baseline = float(fitted["loss"].min())

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import fit_law
-from scaling_laws.laws.fit.intervals import LEVEL, Interval, bootstrap, loss_interval
+from scaling_laws.laws.fit.intervals import LEVEL, Interval, bootstrap, checked, loss_interval
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import KaplanD, PowerD
 from scaling_laws.laws.forms.terms import FloatArray
@@ -169,7 +169,7 @@ def predict_final(
     rows = make_rows({"D": tokens}, loss, np.zeros(np.shape(loss)))
     if not (np.isfinite(final_tokens) and final_tokens > 0):
         raise InputError(f"final_tokens is {final_tokens}: give a positive number of tokens")
-    fit = fit_law(form, rows, delta=delta)
+    fit = checked(fit_law(form, rows, delta=delta))
     if not fit.identified or fit.law is None:
         return FinalPrediction(
             form=form.form, tokens=final_tokens, loss=None, interval=None, row_sd=None, reason=fit.reason

@@ -26,6 +26,8 @@ from scaling_laws.laws.checks.rollout_scores import (
 )
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.intervals import checked
+from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS, FORMS_OF_ONE_VARIABLE
 from scaling_laws.laws.forms.terms import FloatArray
@@ -65,7 +67,12 @@ class Rollout:
 
 
 def roll_out(
-    runs: pd.DataFrame, axis: Axis, *, delta: float = DEFAULT_DELTA, steps_ahead: int = STEPS_AHEAD
+    runs: pd.DataFrame,
+    axis: Axis,
+    *,
+    delta: float = DEFAULT_DELTA,
+    noise: SeedNoise | None = None,
+    steps_ahead: int = STEPS_AHEAD,
 ) -> Rollout:
     """Move the cut up `axis` and score every form on what lies above it.
 
@@ -73,6 +80,7 @@ def roll_out(
         runs: one family's usable runs: run, trunk, N, D, C, loss.
         axis: "N", "D" or "C".
         delta: of the fits.
+        noise: between seeds.
         steps_ahead: groups above the cut that a window predicts.
 
     Raises:
@@ -93,7 +101,7 @@ def roll_out(
     # One size or one horizon is no axis; the lowest compute may well hold several of both.
     for last in range(0 if axis == "C" else 1, group.max(initial=-1)):
         seen, ahead = group <= last, (group > last) & (group <= last + steps_ahead)
-        window = _window(runs, axis, seen, ahead, in_subset, delta)
+        window = _window(runs, axis, seen, ahead, in_subset, delta, noise)
         # The roll-out starts with the fewest runs that identify a form.
         if windows or len(window.predicted) > len(BASELINES):
             windows.append(window)
@@ -146,6 +154,7 @@ def _window(
     ahead: NDArray[np.bool_],
     in_subset: NDArray[np.bool_],
     delta: float,
+    noise: SeedNoise | None,
 ) -> Window:
     below, above = runs[seen], runs[ahead]
     ahead_in_subset = in_subset[ahead]
@@ -154,9 +163,9 @@ def _window(
     predicted: dict[str, FloatArray] = {}
     refused: dict[str, str] = {}
     for form in FITTED_JOINT_FORMS:
-        _predict(form, below, above, delta, predicted, refused)
+        _predict(form, below, above, delta, noise, predicted, refused)
     for form in FORMS_OF_ONE_VARIABLE[axis] if ahead_in_subset.any() else ():
-        _predict(form, of_axis, above, delta, predicted, refused)
+        _predict(form, of_axis, above, delta, noise, predicted, refused)
         if form.form in predicted:
             predicted[form.form] = np.where(ahead_in_subset, predicted[form.form], np.nan)
     predicted[LOWEST_LOSS] = np.full(len(above), below["loss"].min())
@@ -179,6 +188,7 @@ def _predict(
     below: pd.DataFrame,
     above: pd.DataFrame,
     delta: float,
+    noise: SeedNoise | None,
     predicted: dict[str, FloatArray],
     refused: dict[str, str],
 ) -> None:
@@ -188,7 +198,7 @@ def _predict(
     if points <= len(form.units):  # what the fit would say too, after a search for an optimum that is not one
         refused[form.form] = f"{points} different points for {len(form.units)} parameters"
         return
-    fit = fit_law(form, rows, delta=delta)
+    fit = checked(fit_law(form, rows, delta=delta), noise=noise)
     if not fit.identified or fit.law is None:
         refused[form.form] = fit.reason
         return

@@ -13,7 +13,8 @@ from scaling_laws.laws.allocation.frontier import size_curves
 from scaling_laws.laws.allocation.power_lines import envelope_optima, fit_allocation, isoflop_optima
 from scaling_laws.laws.checks.outliers import MOST_LEFT_OUT
 from scaling_laws.laws.fit.fit import Fit, fit_law
-from scaling_laws.laws.fit.intervals import refit
+from scaling_laws.laws.fit.intervals import checked, refit
+from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.forms.terms import FloatArray
@@ -64,7 +65,13 @@ class Sensitivity:
 
 
 def sensitivity(
-    runs: pd.DataFrame, *, n: str, c: str, delta: float, all_runs: pd.DataFrame | None = None
+    runs: pd.DataFrame,
+    *,
+    n: str,
+    c: str,
+    delta: float,
+    noise: SeedNoise | None = None,
+    all_runs: pd.DataFrame | None = None,
 ) -> list[Sensitivity]:
     """Exponents as fitted, then after each change alone.
 
@@ -72,6 +79,7 @@ def sensitivity(
         runs: one family's usable runs: run, trunk, N, D, C, loss, and the columns of the other conventions.
         n, c: the conventions that N and C were taken from.
         delta: of the fit.
+        noise: between seeds.
         all_runs: the family's table before `usable_runs` kept the best learning rate of each size and
             horizon, with the same conventions in its columns `n` and `c`; losses taken before the cooldown
             stay out. Without it that choice is not varied.
@@ -79,7 +87,7 @@ def sensitivity(
     results = []
     fits = []
     for change, table, changed_delta in _changes(runs, n, c, delta, all_runs):
-        fit = _fit(table, changed_delta)
+        fit = checked(_fit(table, changed_delta), noise=noise)
         fits.append(fit)
         law = fit.law if fit.identified else None
         curves = size_curves(table)

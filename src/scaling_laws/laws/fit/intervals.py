@@ -29,10 +29,13 @@ AMPLITUDE = 0.5
 MOST_ABSORBED = 0.75
 MOST_DECADES = 20
 """A scale that is less certain than that was not measured."""
+CHECK_RESAMPLES = 50
+"""Where it is only asked whether the parameters are bounded: their intervals are not shown."""
+NO_SCALE = "an exponent is so near 0 that its scale is no number"
 RESAMPLE_ITERATIONS = 100
+"""Of a refit, which starts at the optimum: a percentile does not feel the last digits of a few draws."""
 LARGEST_WEIGHTS = 20_000_000
 """Rows times resamples whose weights are held at a time, 8 bytes each."""
-"""Of a refit, which starts at the optimum: a percentile does not feel the last digits of a few draws."""
 Interval = tuple[float | None, float | None]
 
 
@@ -200,7 +203,8 @@ def parameter_intervals(result: Bootstrap[L], level: float = LEVEL) -> dict[str,
     """Intervals of every parameter, and of a_opt and b_opt where the law has them."""
     quantities: dict[str, Numbers] = dict(vars(result.draws))
     if isinstance(result.draws, JointLaw):
-        quantities |= {"a_opt": result.draws.a_opt, "b_opt": result.draws.b_opt}
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw may have exponents of 0
+            quantities |= {"a_opt": result.draws.a_opt, "b_opt": result.draws.b_opt}
     return {name: percentile_interval(values, level) for name, values in quantities.items()}
 
 
@@ -237,6 +241,20 @@ def why_uncertain(
         if None in (profile or {}).get(name, ()):
             return f"the profile of {name} does not close: the rows bound it on one side only"
     return ""
+
+
+def checked(fit: Fit[L], *, noise: SeedNoise | None = None) -> Fit[L]:
+    """The fit; not identified where the intervals of a short bootstrap do not bound its parameters.
+
+    For laws that predict, or are compared, without intervals of their own: see `why_uncertain`.
+    """
+    if not fit.identified or fit.law is None:
+        return fit
+    reason = NO_SCALE
+    if all(np.isfinite(value) for value in vars(fit.law).values()):
+        result = bootstrap(fit, noise=noise, resamples=CHECK_RESAMPLES)
+        reason = why_uncertain(fit.form, parameter_intervals(result))
+    return replace(fit, identified=not reason, reason=reason)
 
 
 def loss_interval(result: Bootstrap[L], level: float = LEVEL, seed: int = 0, **at: float) -> Interval:

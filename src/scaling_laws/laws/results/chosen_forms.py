@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,6 +35,7 @@ from scaling_laws.laws.results.fitted import (
 from scaling_laws.laws.results.types import Conventions, FamilyLaws, FittedLaw, LatePositions, Laws
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.stages import Stage, silent_stages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +44,10 @@ COLUMNS = {"N": "N", "D": "D", "C": "C", "U": "unique_tokens", "B": "batch_token
 """Column of the run table that holds each variable."""
 SCANNED = {"time_data", "critical_batch", "kaplan_ns", "kaplan_c_min", "power_c_min"}
 """Forms that need steps to equal losses at several batches."""
+LARGE_WORK, RESAMPLES_OF_A_FIT = 3_000_000, 200
+"""Rows times resamples that take more than some seconds; a fit itself takes as long as so many of them."""
+SAMPLE_ROWS, SAMPLE_RESAMPLES = 1_000, (1, 50)
+"""What of a table is timed."""
 NO_NOISE = SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason="not of losses")
 
 
@@ -99,14 +105,20 @@ def fit_forms(
         _check_columns(form, runs, positions)
     usable, unusable = usable_runs(runs, n=settings.n, c=settings.c, needs=axes_of(forms))
     noise = seed_noise(usable)
+    families, forms = sorted(usable["family"].unique()), list(dict.fromkeys(forms))
+    what = f"fitting {len(usable):,} rows, with {settings.resamples} resamples for the intervals"
+    time = timed(runs, forms, settings)
+    expected_s = None if time is None else time.fit_s + time.refits_s
     by_family = []
-    for family in sorted(usable["family"].unique()):
-        of_family = usable[usable["family"] == family]
-        n_runs = int((runs["family"] == family).sum())
-        fits = [
-            fit for form in dict.fromkeys(forms) for fit in _fits(form, of_family, n_runs, noise, settings)
-        ]
-        by_family.append(FamilyLaws(family=family, fits=tuple(fits)))
+    with Stage(what, len(families) * len(forms), expected_s=expected_s) as fitting:
+        for family in families:
+            of_family = usable[usable["family"] == family]
+            n_runs = int((runs["family"] == family).sum())
+            fits: list[FittedLaw] = []
+            for form in forms:
+                fits += _fits(form, of_family, n_runs, noise, settings)
+                fitting.done()
+            by_family.append(FamilyLaws(family=family, fits=tuple(fits)))
     losses = {} if "position" not in forms or positions is None else losses_by_run(positions, POSITION_CORPUS)
     laws = Laws(
         study=name,
@@ -120,6 +132,33 @@ def fit_forms(
     laws = finished_laws(laws, usable, runs, positions, settings)
     weights = "weight" if "weight" in runs.columns else None
     return replace(laws, manifest=replace(laws.manifest, weights=weights))
+
+
+class Timed(NamedTuple):
+    """Seconds that a table takes: the fits themselves, and the refits for their intervals."""
+
+    fit_s: float
+    refits_s: float
+
+
+def timed(runs: pd.DataFrame, forms: Sequence[str], settings: Settings) -> Timed | None:
+    """What the forms will take, by the time that some of the rows take; None where that is little."""
+    if len(runs) * (settings.resamples + RESAMPLES_OF_A_FIT) < LARGE_WORK:
+        return None
+    sample = runs.sample(min(SAMPLE_ROWS, len(runs)), random_state=0)
+    taken_s = []
+    for resamples in SAMPLE_RESAMPLES:
+        began_s = monotonic()
+        try:
+            with silent_stages():
+                fit_forms("", sample, forms, settings=replace(settings, resamples=resamples))
+        except InputError:
+            return None  # of the whole table it is said better
+        taken_s.append(monotonic() - began_s)
+    few, many = SAMPLE_RESAMPLES
+    times = len(runs) / len(sample)
+    refits_s = max(taken_s[1] - taken_s[0], 0.0) / (many - few) * (settings.resamples - few)
+    return Timed(taken_s[0] * times, refits_s * times)
 
 
 def _check_columns(form: str, runs: pd.DataFrame, positions: pd.DataFrame | None) -> None:

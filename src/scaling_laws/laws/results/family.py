@@ -74,13 +74,17 @@ class FamilyTables:
 
 
 def laws_of(tables: FamilyTables) -> FamilyLaws:
-    """One family's laws, and where they say that compute should go; the rest: `checks_of`, `roll_outs`."""
+    """One family's laws, and where they say that compute should go; the rest: `checks_of`, `rolled_out`."""
     settings, runs = tables.settings, tables.runs
     curves = size_curves(runs)
     points = envelope(curves)
     fits = fits_of_runs(runs, points, delta=settings.delta)
+    fitted = tuple(
+        fitted_law(fit, sentence, len(tables.complete), tables.noise, settings) for fit, sentence in fits
+    )
     joint = [fit for fit, _ in fits if fit.form in FITTED_JOINT_FORMS]
-    identified = sorted((fit for fit in joint if fit.identified), key=residual_sd)
+    known = {fit.form for fit in fitted if fit.identified}
+    identified = sorted((fit for fit in joint if fit.form.form in known), key=residual_sd)
     law = identified[0].law if identified else None
     noise_sd = run_noise_sd(joint, tables.noise)
 
@@ -100,9 +104,7 @@ def laws_of(tables: FamilyTables) -> FamilyLaws:
 
     return FamilyLaws(
         family=tables.family,
-        fits=tuple(
-            fitted_law(fit, sentence, len(tables.complete), tables.noise, settings) for fit, sentence in fits
-        ),
+        fits=fitted,
         learning_rates=_used_rates(runs),
         frontier=_frontier(points, curves),
         isoflop=slices("parabola"),
@@ -205,12 +207,21 @@ def checks_of(tables: FamilyTables) -> FamilyLaws:
     settings, runs, delta = tables.settings, tables.runs, tables.settings.delta
     return FamilyLaws(
         family=tables.family,
-        holdout=tuple(hold_out_largest(form, runs, delta=delta) for form in (KaplanND, Chinchilla)),
+        holdout=tuple(
+            hold_out_largest(form, runs, delta=delta, noise=tables.noise) for form in (KaplanND, Chinchilla)
+        ),
         learning_curves=_learning_curves(tables),
         outliers=find_outliers(runs, form=Chinchilla, delta=delta, noise=tables.noise),
         bracketing=learning_rates_bracketed(tables.complete, n=settings.n),
         sensitivity=tuple(
-            sensitivity(runs, n=settings.n, c=settings.c, delta=delta, all_runs=tables.complete)
+            sensitivity(
+                runs,
+                n=settings.n,
+                c=settings.c,
+                delta=delta,
+                noise=tables.noise,
+                all_runs=tables.complete,
+            )
         ),
     )
 
@@ -225,7 +236,7 @@ def _learning_curves(tables: FamilyTables) -> LearningCurves:
     return LearningCurves(scores=result.scores, left_out=result.left_out, sentence=result.sentence, reason="")
 
 
-def roll_outs(tables: FamilyTables) -> tuple[Comparison, ...]:
-    """The joint forms over each axis, and the forms of that variable alone beside them."""
-    results = [roll_out(tables.runs, axis, delta=tables.settings.delta) for axis in AXES]
-    return tuple(comparison for result in results for comparison in (result.joint, result.single))
+def rolled_out(tables: FamilyTables, axis: Axis) -> tuple[Comparison, ...]:
+    """The joint forms over one axis, and the forms of that variable alone beside them."""
+    result = roll_out(tables.runs, axis, delta=tables.settings.delta, noise=tables.noise)
+    return result.joint, result.single

@@ -11,7 +11,7 @@ import numpy as np
 from scaling_laws.laws.batch.batch_scan import BatchLevel
 from scaling_laws.laws.batch.critical_batch import BatchLaw
 from scaling_laws.laws.fit.fit import Fit
-from scaling_laws.laws.fit.intervals import bootstrap, parameter_intervals, why_uncertain
+from scaling_laws.laws.fit.intervals import NO_SCALE, bootstrap, parameter_intervals, why_uncertain
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.profile import profile_intervals
 from scaling_laws.laws.forms.joint import JointLaw
@@ -70,7 +70,7 @@ def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings
     if not fit.identified:
         return law
     if not all(_is_number(name, value) for name, value in parameters.items()):
-        return replace(law, identified=False, reason="an exponent is so near 0 that its scale is no number")
+        return replace(law, identified=False, reason=NO_SCALE)
     assert law.certificate is not None
     result = bootstrap(fit, noise=noise, resamples=settings.resamples, seed=settings.seed)
     intervals, profile = parameter_intervals(result), profile_intervals(fit)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from scaling_laws.laws.checks.rollout_scores import Comparison
@@ -13,7 +12,8 @@ from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.shared_exponents import SHARED_FORMS, SharedLaw, fit_families
 from scaling_laws.laws.positions import PositionLosses, late_pairs, losses_by_run
-from scaling_laws.laws.results.family import FamilyTables, checks_of, laws_of, roll_outs
+from scaling_laws.laws.results.chosen_forms import timed
+from scaling_laws.laws.results.family import AXES, FamilyTables, checks_of, laws_of, rolled_out
 from scaling_laws.laws.results.finished import finished_laws, left_out_of
 from scaling_laws.laws.results.fitted import POSITION_CORPUS, Settings, position_fits
 from scaling_laws.laws.results.types import (
@@ -26,6 +26,7 @@ from scaling_laws.laws.results.types import (
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.study.processes import clean_pool, n_cores
 from scaling_laws.study.runs import NOT_EXPORTED
+from scaling_laws.study.stages import Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,13 @@ CURVE_COLUMNS = ("run", "step", "tokens", "learning_rate", "noise_scale_tokens")
 """What the laws read of learning curves, beside the test loss."""
 RUNS_WORTH_PROCESSES = 40
 """From here on fitting takes longer than starting processes that share it."""
+COST_OF_A_PART = 1.5
+"""Of a family's laws, and of its checks, where the roll-out of one axis costs 1."""
+RUNS_OF_A_START = 20
+"""A family costs as much as if it had so many runs more."""
+TIMED_FORM = "chinchilla"
+FITS, INTERVALS = 100.0, 30.0
+"""Every law of a table takes so many times what one fit takes, and one form's refits."""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -123,32 +131,56 @@ def fit_study(
     usable, unusable = usable_runs(runs, n=n, c=c)
     noise = seed_noise(usable)
     losses = {} if positions is None else losses_by_run(positions, POSITION_CORPUS)
-    with clean_pool(processes) if processes > 1 else nullcontext() as pool:
+    expected_s = None
+    if (one_form := timed(runs, [TIMED_FORM], settings)) is not None:
+        expected_s = (FITS * one_form.fit_s + INTERVALS * one_form.refits_s) / processes
+    costs = usable["family"].value_counts() + RUNS_OF_A_START
+    total = float(costs.sum()) * (len(AXES) + 2 * COST_OF_A_PART)
+    with (
+        clean_pool(processes) if processes > 1 else nullcontext() as pool,
+        Stage(f"fitting every law to {len(usable):,} runs", total, expected_s=expected_s) as fitting,
+    ):
 
         def start(
-            part: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
+            cost: float,
+            part: Callable[Arguments, Result],
+            *arguments: Arguments.args,
+            **named: Arguments.kwargs,
         ) -> Callable[[], Result]:
             """The part's result, to be waited for; without processes it is made then."""
             if pool is None:
-                return partial(part, *arguments, **named)
-            return pool.submit(part, *arguments, **named).result
+
+                def make() -> Result:
+                    made = part(*arguments, **named)
+                    fitting.done(cost)
+                    return made
+
+                return make
+            future = pool.submit(part, *arguments, **named)
+            future.add_done_callback(lambda _: fitting.done(cost))
+            return future.result
 
         # The largest family first, so that no process is left alone with it at the end.
         started = []
-        for family in usable["family"].value_counts().index:
+        for family, cost in costs.items():
             complete = runs[runs["family"] == family]
             tables = FamilyTables(
-                family=family,
+                family=str(family),
                 complete=complete,
                 runs=usable[usable["family"] == family],
                 curves=_curves_of(curves, complete),
                 noise=noise,
                 settings=settings,
             )
-            started.append((start(roll_outs, tables), start(checks_of, tables), start(laws_of, tables)))
-        shared = start(_shared_laws, usable, noise, settings)
-        by_position = start(_by_position, usable, losses, settings)
-        by_family = [_together(rollout(), checks(), laws()) for rollout, checks, laws in started]
+            rollouts = [start(cost, rolled_out, tables, axis) for axis in AXES]
+            checks = start(COST_OF_A_PART * cost, checks_of, tables)
+            started.append((rollouts, checks, start(COST_OF_A_PART * cost, laws_of, tables)))
+        shared = start(0.0, _shared_laws, usable, noise, settings)
+        by_position = start(0.0, _by_position, usable, losses, settings)
+        by_family = [
+            _together([rollout() for rollout in rollouts], checks(), laws())
+            for rollouts, checks, laws in started
+        ]
         position_laws, late_positions = by_position()
         laws = Laws(
             study=name,
@@ -163,10 +195,10 @@ def fit_study(
     return finished_laws(laws, usable, runs, positions, settings)
 
 
-def _together(rollout: tuple[Comparison, ...], checks: FamilyLaws, laws: FamilyLaws) -> FamilyLaws:
+def _together(rollouts: Sequence[tuple[Comparison, ...]], checks: FamilyLaws, laws: FamilyLaws) -> FamilyLaws:
     return replace(
         laws,
-        rollout=rollout,
+        rollout=tuple(comparison for rollout in rollouts for comparison in rollout),
         holdout=checks.holdout,
         learning_curves=checks.learning_curves,
         outliers=checks.outliers,

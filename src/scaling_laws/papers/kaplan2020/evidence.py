@@ -17,7 +17,7 @@ from scaling_laws.laws.batch.batch_scan import steps_to_target
 from scaling_laws.laws.batch.constant_rate import constant_rate_part
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import Fit, fit_law
-from scaling_laws.laws.fit.intervals import Interval, bootstrap, parameter_intervals
+from scaling_laws.laws.fit.intervals import Interval, bootstrap, checked, parameter_intervals
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
@@ -61,8 +61,6 @@ class DataLaw:
         if not self.fit.rows.n:
             return "no run is of the experiment `data` (`scaling-laws sweep configs/sweeps/data.yaml`)"
         why = self.fit.reason
-        if not why and not np.isfinite(list(vars(self.fit.law).values())).all():
-            why = "an exponent is so near 0 that its scale is no number"
         return why and f"the runs of the experiment `data` do not identify L(N, D): {why}"
 
 
@@ -194,7 +192,7 @@ def fit_data_law(runs: pd.DataFrame, resamples: int = 0) -> DataLaw:
         runs: from `KaplanTables.data_runs`.
         resamples: of a bootstrap over the runs; none by default.
     """
-    fit = fit_law(KaplanND, make_rows({"N": runs["N"], "D": runs["D"]}, runs["loss"]))
+    fit = checked(fit_law(KaplanND, make_rows({"N": runs["N"], "D": runs["D"]}, runs["loss"])))
     if DataLaw(fit=fit).law is None or not resamples:
         return DataLaw(fit=fit)
     result = bootstrap(fit, resamples=resamples)

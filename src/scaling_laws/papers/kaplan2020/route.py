@@ -20,7 +20,13 @@ from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.coordinates import LEAST_SQUARES, make_problem
 from scaling_laws.laws.fit.fit import Fit, coordinates_of, fit_law
 from scaling_laws.laws.fit.huber import minimise
-from scaling_laws.laws.fit.intervals import FEWEST_CLUSTERS, Interval, percentile_interval, residual_sd
+from scaling_laws.laws.fit.intervals import (
+    FEWEST_CLUSTERS,
+    Interval,
+    checked,
+    percentile_interval,
+    residual_sd,
+)
 from scaling_laws.laws.fit.rows import Rows, make_rows
 from scaling_laws.laws.forms.single import KaplanCMin, PowerCMin
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
@@ -219,14 +225,16 @@ def kaplan_route(
         why = "no training has two points at a constant learning rate after warm-up"
         return KaplanRoute(rows=points.sentence, batch=batch, reason=why)
     # The batch law is taken as given, as Kaplan's Table 3 took it.
-    steps = fit_law(KaplanNS, points.rows(batch, points.loss), delta=delta)
+    steps = checked(fit_law(KaplanNS, points.rows(batch, points.loss), delta=delta))
     grid = points.compute_grid(batch)
     envelope = envelope_of(points, batch, grid)
     measured = len(envelope.C_min) >= FEWEST_POINTS
     frontier: tuple[Fit[Any], ...] = ()
     if measured:
         rows = make_rows({"C_min": envelope.C_min}, envelope.loss)
-        frontier = tuple(fit_law(form, rows, delta=LEAST_SQUARES) for form in (KaplanCMin, PowerCMin))
+        frontier = tuple(
+            checked(fit_law(form, rows, delta=LEAST_SQUARES)) for form in (KaplanCMin, PowerCMin)
+        )
     above_floor = next((fit for fit in frontier[1:] if fit.identified), None)
     draws, method = _draws(points, batch_draws, steps, grid, above_floor, resamples, seed)
     reasons = [] if steps.identified else [f"L(N,S_min): {steps.reason}"]

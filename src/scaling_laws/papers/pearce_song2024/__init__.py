@@ -7,7 +7,7 @@ import pandas as pd
 
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import fit_law
-from scaling_laws.laws.fit.intervals import bootstrap
+from scaling_laws.laws.fit.intervals import bootstrap, checked
 from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
@@ -67,10 +67,11 @@ def counting(study: StudyTables, laws: Laws, family: str | None) -> KaplanCounti
     runs = study.complete[study.complete["run"].isin(runs["run"])]
     rows = make_rows({"N": runs["N_total"], "D": runs["D"]}, runs["loss"], runs["trunk"])
     settings = laws.manifest
-    fit = fit_law(Chinchilla, rows, delta=settings.delta or DEFAULT_DELTA)
+    noise = seed_noise(study.runs)
+    fit = checked(fit_law(Chinchilla, rows, delta=settings.delta or DEFAULT_DELTA), noise=noise)
     if not fit.identified or fit.law is None:
         return None
-    draws = bootstrap(fit, noise=seed_noise(study.runs), seed=settings.seed or 0).draws
+    draws = bootstrap(fit, noise=noise, seed=settings.seed or 0).draws
     return kaplan_counting(fit.law, runs["N"], runs["N_total"], draws=draws)
 
 

@@ -17,7 +17,7 @@ from scaling_laws.laws.allocation.optimal_path import optimal_path, slopes
 from scaling_laws.laws.allocation.power_lines import Optima, akima_optima, fit_allocation, isoflop_optima
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import Fit, fit_law
-from scaling_laws.laws.fit.intervals import Interval, bootstrap, percentile_interval, run_noise_sd
+from scaling_laws.laws.fit.intervals import Interval, bootstrap, checked, percentile_interval, run_noise_sd
 from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, JointLaw, KaplanND
@@ -277,6 +277,8 @@ def _noise_sd(counted: list[_Counted], delta: float) -> float | None:
 def _measure(counted: _Counted, noise_sd: float | None, resamples: int, seed: int) -> _Measured:
     """The exponents of one correction, by the slices and by the law."""
     table, fit = counted
+    noise = seed_noise(table)
+    fit = checked(fit, noise=noise)
     curves = size_curves(table)
 
     def of_slices(optima: Optima) -> MeasuredExponent:
@@ -287,7 +289,7 @@ def _measure(counted: _Counted, noise_sd: float | None, resamples: int, seed: in
         cost = (table["C"] / table["D"]).groupby(table["N"]).mean()
         log_N = np.log(cost.index.to_numpy(dtype=np.float64))
         log_cost = np.log(cost.to_numpy(dtype=np.float64))
-        draws = bootstrap(fit, noise=seed_noise(table), resamples=resamples, seed=seed).draws
+        draws = bootstrap(fit, noise=noise, resamples=resamples, seed=seed).draws
         drawn = type(draws)(**{name: np.asarray(values)[:, None] for name, values in vars(draws).items()})
         with np.errstate(all="ignore"):  # a draw may have no optimum: NaN
             a, interval = _path_exponent(fit.law, log_N, log_cost), _path_exponent(drawn, log_N, log_cost)

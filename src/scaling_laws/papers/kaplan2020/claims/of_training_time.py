@@ -12,7 +12,7 @@ from scaling_laws.laws.batch.batch_scan import FEWEST_BATCHES
 from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
 from scaling_laws.laws.batch.constant_rate import falling_curve
 from scaling_laws.laws.fit.fit import fit_law
-from scaling_laws.laws.fit.intervals import Interval, percentile_interval
+from scaling_laws.laws.fit.intervals import Interval, checked, percentile_interval
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.fit.straight_line import line_through, mean_interval
 from scaling_laws.laws.forms.single import PowerD
@@ -125,9 +125,8 @@ def _universal_steps(tables: KaplanTables, laws: Laws) -> Measured | Finding:
         of_size = size == N
         if of_size.sum() < FEWEST_POINTS:
             continue
-        fit = fit_law(
-            PowerD, make_rows({"D": S_min[of_size]}, points.loss[of_size], points.training[of_size])
-        )
+        rows = make_rows({"D": S_min[of_size]}, points.loss[of_size], points.training[of_size])
+        fit = checked(fit_law(PowerD, rows))
         if fit.identified and fit.law is not None:
             exponents[float(size)] = float(fit.law.beta)
     if len(exponents) < FEWEST_SIZES:
