@@ -42,7 +42,7 @@ COST_OF_A_PART = 1.5
 RUNS_OF_A_START = 20
 """A family costs as much as if it had so many runs more."""
 TIMED_FORM = "chinchilla"
-FITS, INTERVALS = 100.0, 30.0
+FITS, INTERVALS = 75.0, 15.0
 """Every law of a table takes so many times what one fit takes, and one form's refits."""
 
 Arguments = ParamSpec("Arguments")
