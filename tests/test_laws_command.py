@@ -51,6 +51,7 @@ def test_a_large_table_says_how_long_it_takes(table, capsys, monkeypatch):
     monkeypatch.setattr("scaling_laws.study.stages.NOTICE_AFTER_S", 0.0)
     monkeypatch.setattr("scaling_laws.laws.results.chosen_forms.LARGE_WORK", 7_300)
     monkeypatch.setattr("scaling_laws.laws.results.chosen_forms.SAMPLE_ROWS", 30)
+    monkeypatch.setattr("scaling_laws.laws.results.chosen_forms.SAMPLE_RESAMPLES", (1, 5))
     fitted(table, *COLUMNS, "--form", "chinchilla")
     said = capsys.readouterr().err
     assert said.startswith("fitting 36 rows, with 40 resamples for the intervals: about 0:0")

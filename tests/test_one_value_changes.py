@@ -1,6 +1,6 @@
 """Every file that the commands read, with one value changed: one line, no traceback, no NaN, nothing else.
 
-200 cases here; `ALL` of them with the marker `systems`.
+120 cases here; `ALL` of them with the marker `systems`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,31 @@ import random
 import re
 import shutil
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pandas as pd
 import pytest
 import yaml
 from tests.support.one_value_changes import one_cell, one_change
+from tests.support.shape_stub import StubTrainings, finished_search, shape_plan
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.cli import main
 from scaling_laws.data.manifest import manifest_text
 from scaling_laws.data.tokens import TokenCorpus
+from scaling_laws.laws.results.study import fit_folder
+from scaling_laws.report.figures.shape_search import shape_search
+from scaling_laws.report.pictures import Picture, picture_of
+from scaling_laws.report.shape_result import write_shape_result
+from scaling_laws.study.runs import study_of_table
+from scaling_laws.sweeps.search.result import shape_result
 
-QUICK, ALL = 200, 2000
+QUICK, ALL, REPORTS = 120, 2000, 12
 SWEEP = """
 study: study
 question: What happens?
@@ -49,20 +59,18 @@ n_vocab: 256
 val_share: 0.2
 test_share: 0.2
 """
-LAWS = [
-    "laws",
-    "logs/study",
-    "--form",
-    "kaplan_n",
-    "--form",
-    "chinchilla",
-    "--bootstrap",
-    "2",
-    "-o",
-    "out.json",
-]
+FITTED = ["--form", "kaplan_n", "--form", "chinchilla", "--bootstrap", "2", "-o", "out.json"]
+LAWS, TABLE = ["laws", "logs/study", *FITTED], ["laws", "table.csv", *FITTED]
 STATUS = ["sweep", "sweep.yaml", "--status", "--logs", "logs", "--data", "data"]
+DRY_RUN = ["sweep", "sweep.yaml", "--dry-run", "--logs", "new", "--data", "data"]
+SEARCH_STATUS = ["sweep", "shapes/shape.yaml", "--status", "--logs", "shapes/logs", "--data", "data"]
+BUILD = ["data", "build", "corpus.yaml", "-o", "built"]
+REPORT = ["report", "logs/study", "-o", "page"]
 PLAN = ["plan", "--laws", "laws.json", "--compute", "1e18"]
+LEDGER = """outcome,device_s,tokens,C
+complete,60.0,1000000,1e15
+failed,6.0,100000,1e14
+"""
 ATTEMPTS = [
     {"event": "start", "attempt": "a", "time_s": 1.7e9, "host": "here", "pid": 7, "split": 1}
     | {"start_records": 0, "start_step": 0},
@@ -162,13 +170,25 @@ ARTEFACTS = (
     Artefact(path="export/runs.csv", change=_cells, commands=(["curves", "export"],)),
     Artefact(path="export/curves.csv.gz", change=_packed_cells, commands=(["curves", "export"],)),
     Artefact(path="export/laws.json", change=_json, commands=(["curves", "export"],)),
-    Artefact(path="sweep.yaml", change=_yaml, commands=(["preview"],), weight=4),
-    Artefact(path="corpus.yaml", change=_yaml, commands=(["preview"],), weight=2),
+    Artefact(path="sweep.yaml", change=_yaml, commands=(DRY_RUN,), weight=4),
+    Artefact(path="corpus.yaml", change=_yaml, commands=(DRY_RUN, BUILD), weight=2),
+    Artefact(path="data/throughput.json", change=_json, commands=(DRY_RUN,)),
+    Artefact(path="logs/study/*/failure.json", change=_json, commands=(LAWS, STATUS)),
+    Artefact(path="shapes/logs/shapes/*/trial.json", change=_json, commands=(SEARCH_STATUS,), weight=2),
+    Artefact(path="shapes/logs/shapes/shape.json", change=_json, commands=(["shape"],)),
+    Artefact(path="table.csv", change=_cells, commands=(TABLE,), weight=2),
+)
+REPORTED = (
+    *(artefact for artefact in ARTEFACTS if artefact.path.startswith("logs/study/")),
+    Artefact(path="logs/study/shape.json", change=_json, commands=()),
+    Artefact(path="logs/study/ledger.csv", change=_cells, commands=()),
 )
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, byte_corpus: TokenCorpus) -> Iterator[Path]:
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, byte_corpus: TokenCorpus, text_folder: Path
+) -> Iterator[Path]:
     """A working directory with one of each artefact; beside it a folder that nobody may touch."""
     base = tmp_path_factory.mktemp("changes")
     (base / "outside").mkdir()
@@ -183,8 +203,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory, byte_corpus: TokenCorpus) -
         work / "logs/study", families=("transformer",), max_sizes=4, horizons=(1e6, 2e6, 4e6), diverged=1
     )
     shutil.copytree(byte_corpus.folder, work / "data/bytes")
+    (work / "table.csv").write_text(
+        "run,N,D,loss\n"
+        + "".join(
+            f"r{N:g}-{D:g},{N:g},{D:g},{1.5 + 9 / N**0.2 + 60 / D**0.3}\n"
+            for N in (1e5, 3e5, 1e6, 3e6)
+            for D in (1e7, 3e7, 1e8)
+        )
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(work)
+        patch.setattr("scaling_laws.sweeps.plan.timings._timed", _a_second_each)
+        main(DRY_RUN)
+        _write_search(work / "shapes", text_folder)
         main(["laws", "logs/study", "--bootstrap", "3", "-o", "laws.json"])
         main([*PLAN, "--freeze", "prediction.json"])
         _write_export(work)
@@ -192,7 +223,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory, byte_corpus: TokenCorpus) -
         _write_plan(work / "logs/study")
         for path in sorted(work.glob("logs/study/*-s0-*")):
             (path / "attempts.jsonl").write_text("".join(json.dumps(event) + "\n" for event in ATTEMPTS))
+        for path in work.glob("logs/study/*/unfinished.json"):
+            (path.parent / "failure.json").write_text('{"reason": "it failed"}')
         yield work
+
+
+def _a_second_each(probes: Iterable[str], *_: Any) -> Iterator[tuple[str, tuple[float, float]]]:
+    """A machine whose every step takes a second: none of the thousand cases is timed."""
+    return ((key, (1.0, 1.0)) for key in probes)
+
+
+def _write_search(folder: Path, text_folder: Path) -> None:
+    folder.mkdir()
+    plan = shape_plan(folder, text_folder, trials=6)
+    result = shape_result(plan, finished_search(plan, StubTrainings()), n_infeasible=0)
+    write_shape_result(result, {trial.run: [(64, 3.0)] for trial in result.trials}, plan.folder)
 
 
 def _write_plan(study: Path) -> None:
@@ -231,7 +276,7 @@ def _write_export(work: Path) -> None:
 
 
 def _run(command: list[str]) -> None:
-    """A command line; `curves` and `preview` are what `report` and `--dry-run` begin with."""
+    """A command line; `curves` is what `report` begins with, `shape` one of its figures."""
     if command[0] == "curves":
         from scaling_laws.study.errors import InputError
         from scaling_laws.study.runs import load_study
@@ -243,29 +288,20 @@ def _run(command: list[str]) -> None:
         except InputError as error:
             print(f"error: {error}")
             raise SystemExit(2) from None
-    elif command[0] == "preview":
-        from scaling_laws.study.errors import InputError
-        from scaling_laws.sweeps.plan.plan_table import plan_lines
-        from scaling_laws.sweeps.plan.planning import plan_study
-        from scaling_laws.sweeps.plan.reading import load_sweep
-
-        try:
-            plan = plan_study(
-                load_sweep(Path("sweep.yaml")), logs=Path("new"), data=Path("data"), timed=False
-            )
-            print("\n".join(plan_lines(plan, workers=1, timed=False)))
-        except InputError as error:
-            print(f"error: {error}")
-            raise SystemExit(2) from None
+    elif command[0] == "shape":
+        study = study_of_table("shapes", pd.DataFrame({"D": [1.0]}))
+        tables: Any = SimpleNamespace(study=replace(study, folder=Path("shapes/logs/shapes")))
+        found = picture_of(shape_search, tables, cast(Any, None))
+        print(found.description if isinstance(found, Picture) else found.reason)
     else:
         main(command)
 
 
-def _cases(n: int) -> Iterator[tuple[Artefact, int]]:
+def _cases(n: int, of: tuple[Artefact, ...] = ARTEFACTS) -> Iterator[tuple[Artefact, int]]:
     """The first `n` artefacts to be changed, and the seed of each change."""
     chosen = random.Random(0)
     for seed in range(n):
-        yield chosen.choices(ARTEFACTS, [artefact.weight for artefact in ARTEFACTS])[0], seed
+        yield chosen.choices(of, [artefact.weight for artefact in of])[0], seed
 
 
 def _wrong_in(folder: Path, artefact: Artefact, seed: int, capsys: pytest.CaptureFixture[str]) -> str | None:
@@ -277,6 +313,8 @@ def _wrong_in(folder: Path, artefact: Artefact, seed: int, capsys: pytest.Captur
     content, what = artefact.change(before, chosen)
     what = f"seed {seed}, {path.relative_to(folder)}, {what}"
     (folder / "out.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / "built", ignore_errors=True)
+    timings = (folder / "data/throughput.json").read_bytes()
     path.write_bytes(content)
     try:
         for command in artefact.commands:
@@ -298,6 +336,7 @@ def _wrong_in(folder: Path, artefact: Artefact, seed: int, capsys: pytest.Captur
             if errors and len(errors[0]) > 1500:
                 return f"{what}: {' '.join(command)}: an error of {len(errors[0])} letters"
     finally:
+        (folder / "data/throughput.json").write_bytes(timings)
         path.write_bytes(before)
     return None
 
@@ -307,12 +346,12 @@ def _snapshot(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in ("out.json", ".verified.json")
+        if not {"built", "page"} & {part.name for part in path.parents}
     }
 
 
-def _try(folder: Path, n: int, first: int, capsys: pytest.CaptureFixture[str]) -> None:
+def _try(folder: Path, cases: list[tuple[Artefact, int]], capsys: pytest.CaptureFixture[str]) -> None:
     before = _snapshot(folder.parent)
-    cases = list(_cases(n))[first:]
     wrong = [found for case in cases if (found := _wrong_in(folder, *case, capsys))]
     assert not wrong, f"{len(wrong)} of {len(cases)}:\n" + "\n".join(wrong[:20])
     assert _snapshot(folder.parent) == before
@@ -321,9 +360,22 @@ def _try(folder: Path, n: int, first: int, capsys: pytest.CaptureFixture[str]) -
 def test_whatever_one_value_is_the_answer_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _try(folder, QUICK, 0, capsys)
+    _try(folder, list(_cases(QUICK)), capsys)
 
 
 @pytest.mark.systems
 def test_two_thousand_changes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _try(folder, ALL, QUICK, capsys)
+    _try(folder, list(_cases(ALL))[QUICK:], capsys)
+
+
+@pytest.mark.systems
+def test_reports_of_changed_files(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real command, with few resamples and coarse pictures."""
+    monkeypatch.setattr("scaling_laws.report.study_report.fit_folder", partial(fit_folder, resamples=2))
+    monkeypatch.setattr("scaling_laws.report.pictures.PNG_DPI", 20)
+    shutil.copy(folder / "shapes/logs/shapes/shape.json", folder / "logs/study/shape.json")
+    (folder / "logs/study/ledger.csv").write_text(LEDGER)
+    reported = tuple(replace(artefact, commands=(REPORT,)) for artefact in REPORTED)
+    _try(folder, list(_cases(REPORTS, reported)), capsys)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from tests.support.small_sweep import write_corpus
 
+from scaling_laws.laws.shapes import Correction
 from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import RunRecord, write_record
@@ -18,6 +19,9 @@ from scaling_laws.sweeps.plan.experiments import Job, Plan, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.run import attempts
 from scaling_laws.sweeps.run.engines import Bundle, Ended
+from scaling_laws.sweeps.search.follow_up import best_of_each_shape, replicates, transferred
+from scaling_laws.sweeps.search.search import run_search
+from scaling_laws.sweeps.search.trials import FinishedTrial
 
 N, TOKENS = 20_000, 6400
 ALPHA_N = 0.076
@@ -229,3 +233,19 @@ def curve_at(tokens: int, final_loss: float) -> float:
 def read_curve(path: Path) -> list[dict[str, Any]]:
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def finished_search(plan: Plan, trainings: StubTrainings) -> list[FinishedTrial]:
+    """The search, and then what follows it, trained by the formula."""
+    search = run_search(plan, trainings, storage=None, watch=lambda _: None)
+    finished = list(search.finished.values())
+    ranked = best_of_each_shape(finished, Correction(alpha_N=ALPHA_N, source=""), N)
+    more = [run for runs in replicates(plan, ranked) for run in runs]
+    for trial in [*more, *(run for _, run in transferred(plan, ranked))]:
+        folder = plan.folder / trial.run.name
+        folder.mkdir(parents=True, exist_ok=True)
+        trainings.submit([[trial.job]])
+        while not trainings.ended(0):
+            pass
+        assert not (folder / "trial.json").exists()  # no trial of the search
+    return finished

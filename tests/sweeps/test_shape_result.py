@@ -9,39 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import t as student_t
-from tests.support.shape_stub import ALPHA_N, N, StubTrainings, shape_plan
+from tests.support.shape_stub import N, StubTrainings, finished_search, shape_plan
 
-from scaling_laws.laws.shapes import Correction, ShapeTrial, envelope, noise_between_shapes, read_shape_result
+from scaling_laws.laws.shapes import ShapeTrial, envelope, noise_between_shapes, read_shape_result
 from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.report.figures.shape_search import shape_search
 from scaling_laws.report.shape_result import markdown, write_shape_result
 from scaling_laws.report.style import rendered
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.plan.experiments import Plan
 from scaling_laws.sweeps.plan.search_section import ShapeSearch
-from scaling_laws.sweeps.search.follow_up import best_of_each_shape, replicates, transferred
 from scaling_laws.sweeps.search.importance import FEWEST_FOR_IMPORTANCE, importance
 from scaling_laws.sweeps.search.result import correction_of, shape_result
-from scaling_laws.sweeps.search.search import run_search
-from scaling_laws.sweeps.search.trials import FinishedTrial, write_point
+from scaling_laws.sweeps.search.trials import write_point
 
 ROOT = Path(__file__).parents[2]
-
-
-def finished_search(plan: Plan, trainings: StubTrainings) -> list[FinishedTrial]:
-    """The search, and then what follows it, trained by the formula."""
-    search = run_search(plan, trainings, storage=None, watch=lambda _: None)
-    finished = list(search.finished.values())
-    ranked = best_of_each_shape(finished, Correction(alpha_N=ALPHA_N, source=""), N)
-    more = [run for runs in replicates(plan, ranked) for run in runs]
-    for trial in [*more, *(run for _, run in transferred(plan, ranked))]:
-        folder = plan.folder / trial.run.name
-        folder.mkdir(parents=True, exist_ok=True)
-        trainings.submit([[trial.job]])
-        while not trainings.ended(0):
-            pass
-        assert not (folder / "trial.json").exists()  # no trial of the search
-    return finished
 
 
 def test_the_result_is_that_of_the_formula(tmp_path: Path, text_folder: Path) -> None:

@@ -19,6 +19,7 @@ from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import ChapterName, Data, StudyFigure
 from scaling_laws.report.study_tables import StudyTables
+from scaling_laws.study.errors import InputError
 from scaling_laws.study.processes import clean_pool, n_cores
 from scaling_laws.study.stages import Stage
 
@@ -128,8 +129,11 @@ def _received_picture(figure: StudyFigure[Any]) -> Picture | MissingFigure:
 
 
 def picture_of(figure: StudyFigure[Any], study: StudyTables, laws: Laws) -> Picture | MissingFigure:
-    """One figure, prepared, drawn and described."""
-    data = figure.prepare(study, laws)
+    """One figure, prepared, drawn and described; a file of its own that cannot be read costs it alone."""
+    try:
+        data = figure.prepare(study, laws)
+    except InputError as error:
+        data = str(error)
     if isinstance(data, str):
         return MissingFigure(name=figure.name, title=figure.title, reason=data)
     return picture(
