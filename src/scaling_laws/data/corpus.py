@@ -10,13 +10,14 @@ import codecs
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from scaling_laws.data.corpus_file import OWN_SPLITS, CorpusConfig
+from scaling_laws.data.corpus_file import OWN_SPLITS, CorpusConfig, is_corpus_file, load_config
 from scaling_laws.data.embedded import embedded_sources
 from scaling_laws.data.huggingface import huggingface_sources
+from scaling_laws.data.packages import ARCHIVES, package_sources
 from scaling_laws.data.sources import TextSource, jsonl_sources, text_sources
 from scaling_laws.data.tokenizer import SEPARATOR
 from scaling_laws.study.errors import InputError
@@ -35,6 +36,8 @@ class Document:
     sha256: str
     blocks: Callable[[], Iterator[bytes]]
     """Reads the text in UTF-8, in one block or several."""
+    together: str = ""
+    """What decides its split, where that is not its name."""
 
     def read(self) -> str:
         """The text."""
@@ -58,7 +61,9 @@ class Document:
             yield "".join(held)
 
 
-def split_documents(config: CorpusConfig, scratch: Path | None = None) -> dict[str, list[Document]]:
+def split_documents(
+    config: CorpusConfig, scratch: Path | None = None, archives: Path | None = None
+) -> dict[str, list[Document]]:
     """Documents by split: train, val, test, then the foreign corpora; each in the order of the hash.
 
     Of documents with the same content only the first stays, over all splits, so that nothing held out is also
@@ -68,19 +73,20 @@ def split_documents(config: CorpusConfig, scratch: Path | None = None) -> dict[s
 
     Args:
         scratch: where the texts of a stream are kept; it must outlive the documents.
+        archives: where those of packages are kept; data/archives by default.
 
     Raises:
-        InputError: a source cannot be used (see `sources`, `embedded` and `huggingface`), a text is not
-            UTF-8, or a split is left without documents.
+        InputError: a source cannot be used (see `sources`, `embedded`, `huggingface` and `packages`), a text
+            is not UTF-8, or a split is left without documents.
     """
-    sources = _sources(config, scratch)
+    sources = _sources(config, scratch, archives or Path("data", ARCHIVES))
     splits: dict[str, list[Document]] = {"train": [], "val": [], "test": []}
     seen: set[str] = set()
 
     problems = _Problems()
     train_bytes = 0
     for document in _unseen(sources.pop("train"), seen, problems):
-        split = _split_of(document.name, config)
+        split = _split_of(document.together or document.name, config)
         if split == "train":
             train_bytes += document.n_bytes
             if config.max_train_bytes is not None and train_bytes > config.max_train_bytes:
@@ -142,14 +148,22 @@ def _last_cut(text: str) -> int:
     return place + 1 if place > 0 else 0
 
 
-def _sources(config: CorpusConfig, scratch: Path | None) -> dict[str, Iterable[TextSource]]:
+def _sources(config: CorpusConfig, scratch: Path | None, archives: Path) -> dict[str, Iterable[TextSource]]:
     """Sources of the training distribution, under "train", and of each foreign corpus, as they are walked."""
     sources: dict[str, Iterable[TextSource]]
     if config.source == "embedded":
         sources = {**embedded_sources()}
+    elif config.source == "package":
+        sources = {"train": _of_packages(config, archives)}
     else:
-        paths = {"train": config.paths, **config.foreign}
-        sources = {name: _of_paths(config, paths[name], scratch) for name in paths}
+        sources = {"train": _of_paths(config, config.paths, scratch)}
+    for name, paths in config.foreign.items():
+        corpora = [path for path in paths if is_corpus_file(path)]
+        own = tuple(path for path in paths if not is_corpus_file(path))
+        sources[name] = chain(
+            _of_paths(config, own, scratch) if own else (),
+            *(_sources(_corpus(path), scratch, archives)["train"] for path in corpora),
+        )
     if config.streaming:
         return sources
     named = {
@@ -159,10 +173,28 @@ def _sources(config: CorpusConfig, scratch: Path | None) -> dict[str, Iterable[T
     # By their names alone: a text of gigabytes need not be read to see that there is nothing to hold out.
     n_bytes = sum(source.n_bytes for source in named["train"])
     if n_bytes > LARGE_BYTES and len(named["train"]) < len(OWN_SPLITS):
-        splits = {_split_of(source.name, config) for source in named["train"]}
+        splits = {_split_of(source.together or source.name, config) for source in named["train"]}
         missing = [split for split in OWN_SPLITS if split not in splits]
         raise _too_few(config, missing[0], len(named["train"]))
     return {**named}
+
+
+def _of_packages(config: CorpusConfig, archives: Path) -> Iterator[TextSource]:
+    return chain.from_iterable(package_sources(package, archives) for package in config.packages)
+
+
+def _corpus(path: str) -> CorpusConfig:
+    """Another corpus, of which the texts are foreign ones here; its own foreign texts are not meant."""
+    config = load_config(path)
+    if config.source == "huggingface":
+        raise InputError(f"{path}: is a data set of rows; name the data set itself under foreign")
+    return replace(config, foreign={})
+
+
+def embedded_is_read(config: CorpusConfig) -> bool:
+    """Whether the corpus holds texts of the installed packages."""
+    others = [path for paths in config.foreign.values() for path in paths if is_corpus_file(path)]
+    return config.source == "embedded" or any(load_config(path).source == "embedded" for path in others)
 
 
 def _of_paths(config: CorpusConfig, paths: tuple[str, ...], scratch: Path | None) -> Iterator[TextSource]:
@@ -248,7 +280,13 @@ def _unseen(sources: Iterable[TextSource], seen: set[str], problems: _Problems) 
             if sha256 in seen or is_blank:
                 continue
             seen.add(sha256)
-            yield Document(name=source.name, n_bytes=n_bytes, sha256=sha256, blocks=source.blocks)
+            yield Document(
+                name=source.name,
+                n_bytes=n_bytes,
+                sha256=sha256,
+                blocks=source.blocks,
+                together=source.together,
+            )
 
 
 def _split_of(name: str, config: CorpusConfig) -> str:

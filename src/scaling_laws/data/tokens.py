@@ -22,14 +22,14 @@ import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scaling_laws.data.corpus import Document, split_documents
+from scaling_laws.data.corpus import Document, embedded_is_read, split_documents
 from scaling_laws.data.corpus_file import CorpusConfig
 from scaling_laws.data.embedded import embedded_versions
 from scaling_laws.data.huggingface import local_sha256, pinned
@@ -43,6 +43,7 @@ from scaling_laws.data.manifest import (
     sha256,
 )
 from scaling_laws.data.overlap import SPANS_TOKENS, Overlap, Text, overlap
+from scaling_laws.data.packages import ARCHIVES
 from scaling_laws.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from scaling_laws.data.vocabulary import read_vocabulary, vocabulary_sha256
 from scaling_laws.study.errors import InputError
@@ -57,8 +58,6 @@ ENCODE_CHARACTERS, PART_CHARACTERS = 4_000_000, 1_000_000
 """Text encoded at a time, and of one document: enough to keep all cores busy, and not more than fits."""
 LARGEST_WHOLE_BYTES = 100_000_000
 """Of a document whose parts somebody's vocabulary might encode otherwise: a token takes a hundred bytes."""
-ADDED = (("document_separator", None), ("near_duplicates", "keep"))
-"""Settings that a corpus of an earlier version does not name, and what it was built with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,9 +218,9 @@ def _is_built(config: CorpusConfig, folder: Path, file: Path | str | None) -> bo
         raise InputError(
             f"{folder}: the vocabulary or the data sets are no longer those it was built from; {again}"
         )
-    # Rows may have come over a network: their commit, or the hash of their files, stands for them.
-    if config.source != "huggingface":
-        sources = _sources_table(split_documents(config))
+    # Rows and archives may have come over a network: their commit or hash stands for them.
+    if config.source not in ("huggingface", "package"):
+        sources = _sources_table(split_documents(config, archives=folder.parent / ARCHIVES))
         if manifest["files"]["sources.jsonl"]["sha256"] != sha256(sources.encode("utf-8")):
             raise InputError(f"{folder}: the texts are no longer those it was built from; {again}")
     try:
@@ -254,7 +253,7 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
     inputs = _inputs(config)
     at_commits = pinned(config) if config.source == "huggingface" else config
     versions = {"tokenizers": version("tokenizers")}
-    if config.source == "embedded":
+    if embedded_is_read(config):
         versions |= embedded_versions()
     if config.source == "huggingface":
         versions["datasets"] = version("datasets")
@@ -263,7 +262,7 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
         scratch, made = Path(temporary_name, "scratch"), Path(temporary_name, "made")
         scratch.mkdir()
         made.mkdir()
-        splits = split_documents(at_commits, scratch)
+        splits = split_documents(at_commits, scratch, folder.parent / ARCHIVES)
         tokenizer = _tokenizer(config, splits["train"])
         tokenizer.save(made / "tokenizer.json")
         (made / "sources.jsonl").write_text(_sources_table(splits), encoding="utf-8")
@@ -472,9 +471,6 @@ def _sources_table(splits: dict[str, list[Document]]) -> str:
 
 
 def _as_json(config: CorpusConfig) -> dict[str, Any]:
-    """The configuration as it comes back from JSON: tuples are lists.
-
-    What later versions added is left out where it changes nothing: a corpus of before stays the same one.
-    """
-    result: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    return {key: value for key, value in result.items() if (key, value) not in ADDED}
+    """The configuration as it comes back from JSON: tuples are lists."""
+    result: dict[str, Any] = json.loads(json.dumps(config.decisive()))
+    return result

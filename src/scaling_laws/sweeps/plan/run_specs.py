@@ -267,7 +267,7 @@ def _hash(config: Mapping[str, Any], corpus: CorpusConfig) -> str:
     decisive = {
         "seed": config["seed_everything"],
         "model": config["model"],
-        "data": {**config["data"], "corpus": asdict(corpus)},
+        "data": {**config["data"], "corpus": corpus.decisive()},
         "trainer": config["trainer"],
         "evaluation": {key: value for key, value in config["recorder"].items() if key not in NAMES},
         "noise_scale": config["noise_scale"],
