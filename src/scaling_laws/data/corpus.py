@@ -122,8 +122,10 @@ def _hold_out_one(splits: dict[str, list[Document]], config: CorpusConfig) -> No
     for name in [name for name in own if not own[name]]:
         largest = max(own.values(), key=len)
         chosen = (max if name == "train" else min)(largest, key=lambda each: _place(each.name, config))
-        largest.remove(chosen)
-        own[name].append(chosen)
+        with_it = chosen.together or None
+        moved = [each for each in largest if each is chosen or each.together == with_it]
+        largest[:] = [each for each in largest if each not in moved]
+        own[name] += moved
         print(
             f"note: corpus {config.name}: of {sum(map(len, own.values()))} documents none fell to {name!r} "
             "by its share; it has one of them",

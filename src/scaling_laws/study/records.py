@@ -4,6 +4,7 @@ A run's folder is the truth (`lightning_logs/<study>/<run>/`):
 
     config.yaml           reproduces the run: `scaling-laws fit --config config.yaml`
     curve.csv             one row a logged step (`CURVE`, then `<corpus>_loss_nats` a corpus)
+    token_classes.csv     one row a class of token (`TOKEN_CLASSES`), by evaluation, corpus and fold: sums
     position_losses.csv   one row a position (`POSITION_COLUMNS`): sums, so that rows pool exactly
     probe_losses.npz      the loss of every token of one text at each evaluation (`training/probe.py`)
     snapshots.json        histograms and sampled text (`training/snapshots.py`), for TensorBoard alone
@@ -91,11 +92,16 @@ FAILURE_FILE = "failure.json"
 QUESTION_FILE = "study.json"
 PLAN_FILE = "plan.json"
 """In a study's folder: what was planned (`sweeps/plan/planning.py`)."""
-VOUCHED_FILES = ("config.yaml", "curve.csv", "position_losses.csv", "probe_losses.npz")
+VOUCHED_FILES = ("config.yaml", "curve.csv", "position_losses.csv", "token_classes.csv", "probe_losses.npz")
 """Files of a run whose SHA-256 its record holds."""
 CHECKSUM = "checksum"
 """Key of `record.json`: the SHA-256 of all its other keys."""
 POSITION_COLUMNS = ("step", "corpus", "fold", "position", "loss_sum_nats", "count")
+TOKEN_CLASSES = ("novel", "trigram", "bigram", "other")
+"""Of a target, by what stood earlier in its window: not even the token before it; the last three tokens; only
+the last two; the token before it, followed by something else."""
+TOKEN_CLASS_FILE = "token_classes.csv"
+TOKEN_CLASS_COLUMNS = ("step", "corpus", "fold", "token_class", "loss_sum_nats", "count")
 TRAIN_AGAIN = "delete it to have the run trained again"
 
 

@@ -34,6 +34,8 @@ from scaling_laws.study.records import (
     MAIN_CORPUS,
     POSITION_COLUMNS,
     SEARCH_TAG,
+    TOKEN_CLASS_COLUMNS,
+    TOKEN_CLASS_FILE,
     RunRecord,
     check_file,
     read_failure,
@@ -137,6 +139,13 @@ class Study:
             return table
         return table[table["position"] <= table["run"].map(last_text).fillna(float("inf"))]
 
+    def token_classes(self, final_only: bool = True) -> pd.DataFrame:
+        """Every run's `token_classes.csv`, with a first column `run`; without rows where older runs lack it.
+
+        Columns step, corpus, fold, token_class (`records.TOKEN_CLASSES`), loss_sum_nats, count.
+        """
+        return self._tables(TOKEN_CLASS_FILE, TOKEN_CLASS_COLUMNS, TOKEN_CLASS_COLUMNS, final_only)
+
     def _tables(
         self,
         file_name: str,
@@ -190,7 +199,7 @@ def _check_numbers(table: pd.DataFrame, required: Collection[str], folder: Path,
     import numpy as np
     import pandas as pd
 
-    for column in table.columns.difference(["run", "corpus"]):
+    for column in table.columns.difference(["run", "corpus", "token_class"]):
         cells = table[column]
         numbers = pd.to_numeric(cells, errors="coerce")
         missing = numbers.isna() if column in required else numbers.isna() & cells.notna()

@@ -28,8 +28,10 @@ from scaling_laws.data.batches import (
 from scaling_laws.data.tokens import open_corpus
 from scaling_laws.study.bounds import Amount, Halvings, PositiveCount, Seed, Width, check_bounds
 from scaling_laws.study.errors import InputError
-from scaling_laws.training.metrics import PositionLoss
+from scaling_laws.training.metrics import PositionLoss, token_classes
 
+LARGEST_PAIRS = 30_000_000
+"""Pairs of tokens that are compared at a time, a byte each, to find what a window repeats."""
 AHEAD_TOKENS = 2**16
 """Windows are read so many target tokens at a time, where a batch has fewer."""
 
@@ -92,6 +94,7 @@ class TokenDataModule(pl.LightningDataModule):
         self.evaluation_windows = evaluation_windows
         self.predict_file = predict_file
         self._held_out: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+        self._classes: dict[tuple[str, int], Tensor] = {}
         assert self.tokens_per_epoch  # refuses a corpus shorter than a window
 
     @property
@@ -129,6 +132,16 @@ class TokenDataModule(pl.LightningDataModule):
         noisy = self.with_noise(windows, np.arange(len(windows)), corpus)
         self._held_out[corpus, n_windows] = noisy, torch.from_numpy(folds)
         return self._held_out[corpus, n_windows]
+
+    def held_out_classes(self, corpus: str, n_windows: int) -> Tensor:
+        """The class (W, T - k) of every target of these windows that is text: `metrics.token_classes`."""
+        if (corpus, n_windows) not in self._classes:
+            text = self.held_out(corpus, n_windows)[0][:, : self.text_ctx + 1]
+            most = max(1, LARGEST_PAIRS // text.shape[1] ** 2)
+            self._classes[corpus, n_windows] = torch.cat(
+                [token_classes(some) for some in torch.split(text, most)]
+            )
+        return self._classes[corpus, n_windows]
 
     def with_noise(self, text: np.ndarray, sequences: np.ndarray, stream: str) -> Tensor:
         """Windows (B, T + 1) of text (B, T - k + 1) and the noise of the numbered sequences (B,)."""

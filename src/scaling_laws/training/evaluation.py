@@ -34,9 +34,12 @@ def evaluate(
         counted = share < len(windows)
         losses = token_losses(trainer, module, windows[share % len(windows)])
         metric = PositionLoss(data.n_ctx, n_folds, sync_on_compute=False).to(module.device)
-        metric.update(losses[counted], folds[share[counted]].to(module.device))
+        classes = data.held_out_classes(corpus, n_windows)[share[counted]]
+        metric.update(losses[counted], folds[share[counted]].to(module.device), classes.to(module.device))
         metric.loss_sum = trainer.strategy.reduce(metric.loss_sum, reduce_op="sum")
         metric.count = trainer.strategy.reduce(metric.count, reduce_op="sum")
+        metric.class_loss_sum = trainer.strategy.reduce(metric.class_loss_sum, reduce_op="sum")
+        metric.class_count = trainer.strategy.reduce(metric.class_count, reduce_op="sum")
         metrics[corpus] = metric
     return metrics
 

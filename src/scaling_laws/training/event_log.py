@@ -61,6 +61,7 @@ class EventLog:
         past: rows of the curve so far; their points are written now, at the times at which they would have
             been measured without a pause.
         past_positions: rows of the losses by position so far.
+        past_classes: rows of the losses by class of token so far.
         hyperparameters: settings and counts, for loggers other than TensorBoard's.
     """
 
@@ -69,6 +70,8 @@ class EventLog:
         trainer: pl.Trainer,
         past: Iterable[Mapping[str, str]],
         past_positions: Iterable[Mapping[str, str]],
+        past_classes: Iterable[Mapping[str, str]] = (),
+        *,
         hyperparameters: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._trainer = trainer
@@ -76,6 +79,8 @@ class EventLog:
         self._position_losses: dict[int, dict[int, float]] = {}
         """By step, the loss in nats at each position on the main corpus."""
         others = [each for each in trainer.loggers if not isinstance(each, TensorBoardLogger | DummyLogger)]
+        self._class_losses: dict[int, dict[str, float]] = {}
+        """By step, the loss of each corpus and class of token, by its metric's name."""
         self._others: list[tuple[Logger, int]] = []
         """Each logger that is not TensorBoard's, and the step up to which it has the rows already."""
         if trainer.is_global_zero:
@@ -85,6 +90,7 @@ class EventLog:
         rows = [{key: float(value) for key, value in row.items() if value} for row in past]
         start = time.time() - (rows[-1]["elapsed_s"] if rows else 0.0)
         self._past_times = {int(row["step"]): start + row["elapsed_s"] for row in rows}
+        self.add_classes(past_classes)
         for row in rows:
             self.write_row(row)
         if self._writer is None:
@@ -98,9 +104,12 @@ class EventLog:
     def write_row(self, row: Mapping[str, Any]) -> None:
         """One row of the curve as scalars; absent values are left out."""
         step = int(row["step"])
-        self._log_others(_metrics(row), step)
+        of_classes = self._class_losses.get(step, {})
+        self._log_others(_metrics(row) | of_classes, step)
         if self._writer is None:
             return
+        for name, loss in of_classes.items():
+            self._write(f"token_class_loss_nats/{name.removesuffix(LOSS_SUFFIX)}", loss, step, step)
         for tag in PLAIN_TAGS:
             if row.get(tag) is not None:
                 self._write(f"training/{tag}", row[tag], step, step)
@@ -114,6 +123,20 @@ class EventLog:
                 self._write(f"loss_nats/{corpus}", row[key], step, step)
                 for axis, amount in axes.items():
                     self._write(f"loss_nats_{axis}/{corpus}", row[key], amount, step)
+
+    def add_classes(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Losses by class of token, to be written with the curve's row of their step.
+
+        Args:
+            rows: of `token_classes.csv`; folds are pooled.
+        """
+        sums: dict[tuple[int, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for row in rows:
+            pooled = sums[int(row["step"]), f"{row['corpus']}/{row['token_class']}{LOSS_SUFFIX}"]
+            pooled[0] += float(row["loss_sum_nats"])
+            pooled[1] += int(row["count"])
+        for (step, name), (loss_sum, count) in sums.items():
+            self._class_losses.setdefault(step, {})[name] = loss_sum / count
 
     def write_positions(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """The loss on the main corpus at positions 1, 2, 4, ... and the last of one evaluation.

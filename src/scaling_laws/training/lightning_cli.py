@@ -366,7 +366,8 @@ def _require_run_folder(root: Path) -> None:
     Raises:
         InputError: there are such files.
     """
-    replaced = ("config.yaml", "hparams.yaml", "curve.csv", "position_losses.csv", "events.out.tfevents.*")
+    tables = ("curve.csv", "position_losses.csv", "token_classes.csv")
+    replaced = ("config.yaml", "hparams.yaml", *tables, "events.out.tfevents.*")
     found = [path.name for pattern in (*replaced, CHECKPOINTS) for path in sorted(root.glob(pattern))]
     if found and not (_is_run_curve(root / "curve.csv") or _is_run_config(root / "config.yaml")):
         raise InputError(f"{root}: holds {found[0]}, which no run wrote; name an empty folder")

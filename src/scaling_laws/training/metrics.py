@@ -1,4 +1,4 @@
-"""The loss at each token position, as a torchmetrics Metric of sums and counts."""
+"""The loss at each token position and in each class of token, as a torchmetrics Metric of sums and counts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,35 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from scaling_laws.study.records import TOKEN_CLASSES
+
+NOVEL, TRIGRAM, BIGRAM, OTHER = range(len(TOKEN_CLASSES))
+
+
+def token_classes(windows: Tensor) -> Tensor:
+    """Whether a network could copy each target from its window: (W, T) int8, indices of `TOKEN_CLASSES`.
+
+    Of a target x_t: `trigram`, the last three tokens x_(t-2) x_(t-1) x_t stood earlier in the window;
+    `bigram`, only the last two did; `other`, x_(t-1) did, but was never followed by x_t; `novel`, x_(t-1) did
+    not.
+
+    Args:
+        windows: (W, T + 1) token ids.
+    """
+    same = windows[:, :, None] == windows[:, None, :]  # (W, s, t)
+    same &= torch.ones_like(same[0]).triu(1)  # s < t
+    pairs = same[:, 1:, 1:] & same[:, :-1, :-1]
+    seen, bigram = same[:, :, :-1].any(1), pairs.any(1)  # of x_(t-1); of x_(t-1) x_t
+    trigram = torch.zeros_like(bigram)
+    trigram[:, 1:] = (pairs[:, 1:, 1:] & pairs[:, :-1, :-1]).any(1)
+    classes = torch.full(seen.shape, NOVEL, dtype=torch.int8, device=windows.device)
+    for where, number in ((seen, OTHER), (bigram, BIGRAM), (trigram, TRIGRAM)):
+        classes[where] = number
+    return classes
+
 
 class PositionLoss(Metric):
-    """Sums of the per-token loss by fold of documents and by position in the window.
+    """Sums of the per-token loss by fold of documents, by position in the window and by class of token.
 
     Sums and counts, never means: they pool exactly over batches, ranks, folds and positions.
 
@@ -21,25 +47,36 @@ class PositionLoss(Metric):
     full_state_update = False
     loss_sum: Tensor
     count: Tensor
+    class_loss_sum: Tensor
+    class_count: Tensor
 
     def __init__(self, n_positions: int, n_folds: int = 1, sync_on_compute: bool = True) -> None:
         super().__init__(sync_on_compute=sync_on_compute)
         shape = (n_folds, n_positions)
         self.add_state("loss_sum", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        of_classes = torch.zeros((n_folds, len(TOKEN_CLASSES)), dtype=torch.float64)
+        self.add_state("class_loss_sum", of_classes, dist_reduce_fx="sum")
+        self.add_state("class_count", of_classes.long(), dist_reduce_fx="sum")
 
-    def update(self, loss_nats: Tensor, folds: Tensor | None = None) -> None:
+    def update(self, loss_nats: Tensor, folds: Tensor | None = None, classes: Tensor | None = None) -> None:
         """Add the losses of B windows.
 
         Args:
             loss_nats: (B, T) negative log-likelihoods; shorter windows fill the first positions.
             folds: (B,) the fold of each window; fold 0 where not given.
+            classes: (B, <= T) from `token_classes`, of the first positions; none are counted where not given.
         """
         n_batch, n_tokens = loss_nats.shape
         if folds is None:
             folds = torch.zeros(n_batch, dtype=torch.int64, device=loss_nats.device)
         self.loss_sum[:, :n_tokens].index_add_(0, folds, loss_nats.double())
         self.count[:, :n_tokens].index_add_(0, folds, torch.ones_like(loss_nats, dtype=torch.int64))
+        if classes is not None:
+            place = (folds[:, None] * len(TOKEN_CLASSES) + classes).flatten()
+            classed = loss_nats[:, : classes.shape[1]].double().flatten()
+            self.class_loss_sum.view(-1).index_add_(0, place, classed)
+            self.class_count.view(-1).index_add_(0, place, torch.ones_like(place))
 
     def compute(self) -> Tensor:
         """Mean loss over everything seen, in nats per token; a scalar."""

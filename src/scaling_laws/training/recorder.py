@@ -16,7 +16,16 @@ from torch import Tensor
 from scaling_laws.study.bounds import Count, PositiveCount, check_bounds
 from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.records import CURVE_COLUMNS, MAIN_CORPUS, POSITION_COLUMNS, loss_column, write_record
+from scaling_laws.study.records import (
+    CURVE_COLUMNS,
+    MAIN_CORPUS,
+    POSITION_COLUMNS,
+    TOKEN_CLASS_COLUMNS,
+    TOKEN_CLASS_FILE,
+    TOKEN_CLASSES,
+    loss_column,
+    write_record,
+)
 from scaling_laws.study.schedule import evaluation_steps
 from scaling_laws.study.units import PF_DAY_FLOPS
 from scaling_laws.training.datamodule import TokenDataModule
@@ -35,7 +44,7 @@ from scaling_laws.training.strategies import FullyShardedStrategy
 
 
 class RunRecorder(pl.Callback):
-    """Writes curve.csv, position_losses.csv, probe_losses.npz, TensorBoard events and, last, record.json.
+    """Writes curve.csv, losses by position, class and token, TensorBoard events and, last, record.json.
 
     The folder is the trainer's `default_root_dir`. A resumed run drops the rows after its checkpoint
     and goes on, so that its files equal those of an undisturbed run (wall-clock columns aside).
@@ -126,6 +135,7 @@ class RunRecorder(pl.Callback):
             "curve": self._curve.state(),
             "positions": self._positions.state(),
             **({"shared_steps": self.shared_steps} if self.shared_steps else {}),
+            "classes": self._classes.state(),
             **({"best": self._best.state_dict()} if self._best else {}),
         }
 
@@ -170,12 +180,19 @@ class RunRecorder(pl.Callback):
         self._positions = ResumableCsv(
             self.folder / "position_losses.csv", POSITION_COLUMNS, self._restored.get("positions"), writes
         )
+        self._classes = ResumableCsv(
+            self.folder / TOKEN_CLASS_FILE, TOKEN_CLASS_COLUMNS, self._restored.get("classes"), writes
+        )
         if self.probe_windows:
             self._probe_text = data.held_out(MAIN_CORPUS, self.probe_windows)[0]
             self._probe = ProbeLosses(self.folder, self._probe_text, self._step, writes)
         rows_before = self._curve.read()
         self._events = EventLog(
-            trainer, rows_before, self._positions.read(), self._hyperparameters(trainer, module)
+            trainer,
+            rows_before,
+            self._positions.read(),
+            self._classes.read(),
+            hyperparameters=self._hyperparameters(trainer, module),
         )
         self._elapsed_before_s = float(rows_before[-1]["elapsed_s"]) if rows_before else 0.0
         self._start_s = self._interval_start_s = time.perf_counter()
@@ -357,6 +374,9 @@ class RunRecorder(pl.Callback):
             rows = [row for corpus, metric in metrics.items() for row in _position_rows(step, corpus, metric)]
             self._positions.write(rows)
             self._events.write_positions(rows)
+            rows = [row for corpus, metric in metrics.items() for row in _class_rows(step, corpus, metric)]
+            self._classes.write(rows)
+            self._events.add_classes(rows)
         return {loss_column(corpus): loss for corpus, loss in losses.items()}
 
     def _corpus_losses(
@@ -434,6 +454,23 @@ def _position_rows(step: int, corpus: str, metric: PositionLoss) -> list[dict[st
         for fold in range(len(sums))
         for position in range(len(sums[fold]))
         if counts[fold][position]
+    ]
+
+
+def _class_rows(step: int, corpus: str, metric: PositionLoss) -> list[dict[str, Any]]:
+    sums, counts = metric.class_loss_sum.tolist(), metric.class_count.tolist()
+    return [
+        {
+            "step": step,
+            "corpus": corpus,
+            "fold": fold,
+            "token_class": name,
+            "loss_sum_nats": round(sums[fold][number], 6),
+            "count": counts[fold][number],
+        }
+        for fold in range(len(sums))
+        for number, name in enumerate(TOKEN_CLASSES)
+        if counts[fold][number]
     ]
 
 

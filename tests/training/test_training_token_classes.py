@@ -1,0 +1,78 @@
+"""Losses by class of token: a window says what could be copied; sums are exact, and change no loss."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from scaling_laws.study.records import TOKEN_CLASSES
+from scaling_laws.training.metrics import PositionLoss, token_classes
+
+
+def by_hand(window: list[int]) -> list[str]:
+    """The definition, one target after the other."""
+    classes = []
+    for t in range(1, len(window)):
+        past = range(1, t)
+        if t >= 2 and any(s >= 2 and window[s - 2 : s + 1] == window[t - 2 : t + 1] for s in past):
+            classes.append("trigram")
+        elif any(window[s - 1 : s + 1] == window[t - 1 : t + 1] for s in past):
+            classes.append("bigram")
+        else:
+            classes.append("other" if window[t - 1] in window[: t - 1] else "novel")
+    return classes
+
+
+@pytest.mark.parametrize("n_vocab", [2, 4, 12, 200])
+def test_classes_are_those_of_the_definition(n_vocab: int) -> None:
+    chance = random.Random(n_vocab)
+    windows = [[chance.randrange(n_vocab) for _ in range(41)] for _ in range(30)]
+    found = token_classes(torch.tensor(windows))
+    assert [[TOKEN_CLASSES[number] for number in row] for row in found.tolist()] == list(
+        map(by_hand, windows)
+    )
+
+
+def test_a_window_read_aloud() -> None:
+    # a b c a b c: at the fourth token c, a was new; then a follows... and the second "a b c" is copied.
+    assert by_hand([1, 2, 3, 1, 2, 3, 9]) == ["novel", "novel", "novel", "bigram", "trigram", "other"]
+
+
+def test_sums_pool_over_windows_and_folds() -> None:
+    windows = torch.randint(0, 5, (12, 17), generator=torch.Generator().manual_seed(0))
+    losses = torch.rand(12, 16, generator=torch.Generator().manual_seed(1))
+    classes, folds = token_classes(windows)[:, :10], torch.arange(12) % 3
+    metric = PositionLoss(16, 3)
+    for some in (slice(0, 5), slice(5, 12)):
+        metric.update(losses[some], folds[some], classes[some])
+    assert metric.class_count.sum() == 12 * 10  # the other positions are no text
+    for number in range(len(TOKEN_CLASSES)):
+        for fold in range(3):
+            chosen = losses[:, :10][(classes == number) & (folds == fold)[:, None]]
+            assert metric.class_loss_sum[fold, number] == pytest.approx(
+                float(chosen.double().sum()), abs=1e-12
+            )
+            assert metric.class_count[fold, number] == len(chosen)
+    without = PositionLoss(16, 3)
+    without.update(losses, folds)
+    assert torch.equal(without.count, metric.count) and not without.class_count.any()
+
+
+def pooled(table: pd.DataFrame) -> Tensor:
+    sums = table.groupby(["step", "corpus"])[["loss_sum_nats", "count"]].sum()
+    return torch.tensor(sums.to_numpy())
+
+
+def test_a_run_leaves_classes_that_add_up_to_its_losses(tiny_run: Path) -> None:
+    classes, positions = (
+        pd.read_csv(tiny_run / name) for name in ("token_classes.csv", "position_losses.csv")
+    )
+    assert set(classes["token_class"]) <= set(TOKEN_CLASSES) and classes["step"].nunique() > 1
+    assert set(classes["corpus"]) == set(positions["corpus"])
+    torch.testing.assert_close(pooled(classes), pooled(positions), rtol=0, atol=1e-2)
+    assert torch.equal(pooled(classes)[:, 1], pooled(positions)[:, 1])
