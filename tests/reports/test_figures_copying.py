@@ -35,7 +35,10 @@ def tables(copies_from: float) -> Any:
     columns = ["run", "step", "corpus", "fold", "token_class", "loss_sum_nats", "count"]
     table = pd.DataFrame(classes, columns=columns)
     study = SimpleNamespace(token_classes=lambda final_only: table)
-    return SimpleNamespace(main_family="transformer", of=lambda family: pd.DataFrame(runs), study=study)
+    of_family = pd.DataFrame(runs)
+    return SimpleNamespace(
+        main_family="transformer", of=lambda family: of_family, study=study, counted_here=True
+    )
 
 
 LAWS = SimpleNamespace(conventions=SimpleNamespace(N="N", C="C"))

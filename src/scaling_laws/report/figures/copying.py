@@ -123,7 +123,7 @@ def copying(study: StudyTables, laws: Laws) -> Copying | str:
         during=means[means["run"].isin(longest)].dropna(subset=["gain"]),
         of_all=_law(final, "loss"),
         of_novel=_law(final, NOVEL),
-        N_label=n_label(laws),
+        N_label=n_label(study, laws),
     )
 
 
