@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scaling_laws.models.attention import causal_attention
+from scaling_laws.models.parametrization import ScaledShape
 from scaling_laws.study.errors import InputError
 
 
@@ -79,6 +80,7 @@ class ModernDecoder(nn.Module):
         rotation = rotation_angles(n_ctx, d_model // n_heads, rotary_base)
         self.register_buffer("cosine", rotation.cos(), persistent=False)
         self.register_buffer("sine", rotation.sin(), persistent=False)
+        self.logit_scale = 1.0
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -94,7 +96,22 @@ class ModernDecoder(nn.Module):
         for block in self.blocks:
             x = block(x, self.cosine[:n_tokens], self.sine[:n_tokens])
         normed: Tensor = self.norm(x)
-        return normed
+        return normed * self.logit_scale
+
+    def scaled_shape(self) -> ScaledShape:
+        """Not asked for: with it and `scale` the network can be parametrised by muP and CompleteP."""
+        attention = self.blocks[0].attention
+        width = self.token_embedding.embedding_dim
+        return ScaledShape(width, len(self.blocks), width // attention.n_heads)
+
+    @torch.no_grad()
+    def scale(self, *, embedding: float, query: float, branch: float, logits: float) -> None:
+        """Multiply the initial embedding and untied head, and from now on queries, branches and logits."""
+        for weight in {self.token_embedding.weight, self.head.weight}:
+            weight.mul_(embedding)
+        self.logit_scale = logits
+        for block in self.blocks:
+            block.branch_scale, block.attention.query_scale = branch, query
 
     def parameters_by_group(self) -> dict[str, int]:
         """Trainable parameters; N leaves out `token_embedding` and `head`, the other groups are yours."""
@@ -137,10 +154,11 @@ class Block(nn.Module):
         self.attention = RotaryAttention(d_model, n_heads, n_kv_heads)
         self.feed_forward_norm = RMSNorm(d_model)
         self.feed_forward = SwiGLU(d_model, d_ff)
+        self.branch_scale = 1.0
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), cosine, sine)
-        x = x + self.feed_forward(self.feed_forward_norm(x))
+        x = x + self.branch_scale * self.attention(self.attention_norm(x), cosine, sine)
+        x = x + self.branch_scale * self.feed_forward(self.feed_forward_norm(x))
         return x
 
 
@@ -155,13 +173,14 @@ class RotaryAttention(nn.Module):
         self.key = nn.Linear(d_model, kv_width, bias=False)
         self.value = nn.Linear(d_model, kv_width, bias=False)
         self.project = nn.Linear(d_model, d_model, bias=False)
+        self.query_scale = 1.0
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         n_batch, n_tokens, d_model = x.shape
         query = self.query(x).view(n_batch, n_tokens, self.n_heads, -1).transpose(1, 2)  # (B, H, T, w)
         key = self.key(x).view(n_batch, n_tokens, self.n_kv_heads, -1).transpose(1, 2)  # (B, K, T, w)
         value = self.value(x).view(n_batch, n_tokens, self.n_kv_heads, -1).transpose(1, 2)
-        query, key = rotate(query, cosine, sine), rotate(key, cosine, sine)
+        query, key = rotate(query * self.query_scale, cosine, sine), rotate(key, cosine, sine)
         if self.n_kv_heads != self.n_heads:
             key, value = (part.repeat_interleave(self.n_heads // self.n_kv_heads, 1) for part in (key, value))
         mixed = causal_attention(query, key, value)

@@ -37,7 +37,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "training.position_figure": (set(), {"numpy", "matplotlib"}),
     "sweeps.plan.networks": (
         {"sweeps.plan.sweep_file", "models.families", "models.memory", "models.precision", "models.own"}
-        | {"models.optimizers", "models.optimizer_parts", "study"},
+        | {"models.optimizers", "models.optimizer_parts", "models.parametrization", "study"},
         set(),
     ),
     "sweeps.plan.reference": (
@@ -83,6 +83,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "api": ({"api", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
     "papers": ({"papers", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
     "commands.sweep": ({"commands.shape", "sweeps", "data", "study"}, {"rich"}),
+    "commands.check_scaling": (
+        {"report.coordinate_figure", "sweeps.plan", "training.coordinate_check", "study"},
+        set(),
+    ),
     "commands.paper": ({"commands", "report", "laws", "sweeps", "study"}, set()),
     "commands.use": ({"training", "study"}, set()),
     "commands.shape": ({"sweeps", "data", "report", "study"}, {"rich"}),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from scaling_laws import __version__
+from scaling_laws.commands.check_scaling import add_check_scaling_arguments
 from scaling_laws.commands.laws import add_laws_arguments
 from scaling_laws.commands.paper import add_paper_arguments
 from scaling_laws.commands.plan import add_plan_arguments
@@ -121,6 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     add_paper_arguments(paper)
     paper.set_defaults(verb=_paper)
 
+    scaling = verbs.add_parser("check-scaling", help="whether activations grow with the width of networks")
+    add_check_scaling_arguments(scaling)
+    scaling.set_defaults(verb=_check_scaling)
+
     data = verbs.add_parser("data", help="build or inspect a corpus")
     data_verbs = data.add_subparsers(metavar="VERB", required=True)
     build = data_verbs.add_parser("build", help="texts -> token shards with a manifest")
@@ -201,6 +206,12 @@ def _export(options: argparse.Namespace) -> None:
     from scaling_laws.commands.use import export
 
     export(options)
+
+
+def _check_scaling(options: argparse.Namespace) -> None:
+    from scaling_laws.commands.check_scaling import check_scaling
+
+    check_scaling(options)
 
 
 def _data_build(options: argparse.Namespace) -> None:

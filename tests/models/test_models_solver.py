@@ -21,8 +21,7 @@ def test_the_count_is_within_two_percent(N, convention):
     table = parameter_counts(shape.config.parameters_by_group(), shape.config.flops_per_token())
     assert shape.N == table[convention] == count(shape.config, convention)
     assert abs(shape.N / N - 1) <= TOLERANCE and shape.relative_error == pytest.approx(shape.N / N - 1)
-    assert shape.config.d_model == shape.config.n_heads * shape.head_width
-    assert shape.head_width >= min(shape.config.d_model, 32)
+    assert shape.config.n_heads >= 4
 
 
 @pytest.mark.parametrize(("n_layer", "d_model"), [(4, 256), (8, 512), (12, 768)])
@@ -97,12 +96,36 @@ def test_the_quick_studys_lstm_comes_back():
 @pytest.mark.parametrize("wish", [{}, {"n_layer": 2}, {"n_layer": 4}, {"aspect_ratio": 16}])
 def test_the_nearest_shape_keeps_sizes_apart(wish):
     """Sizes that come from budgets: a wished N that no usual width has still gets a network of its own."""
-    wanted = [3e3 * 1.6**k for k in range(13)]
+    wanted = [1.2e4 * 1.6**k for k in range(11)]
     shapes = [solve_shape(N, n_vocab=1024, n_ctx=128, nearest=True, **wish) for N in wanted]
     assert [shape.N for shape in shapes] == sorted({shape.N for shape in shapes})
-    assert max(abs(shape.relative_error) for shape in shapes) < 0.2
+    assert max(abs(shape.relative_error) for shape in shapes) < 0.25
     assert all(shape.config.n_layer == wish.get("n_layer", shape.config.n_layer) for shape in shapes)
     assert all(count(shape.config, "N") == shape.N for shape in shapes)
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize("N", [6592, 2.5e4, 1e5, 3e5, 1e6, 5e7])
+def test_there_are_four_heads_or_more_and_near_to_32_wide(N, nearest):
+    """With one head copying from context is luck of the seed (docs/log.md)."""
+    config = solve_shape(N, n_vocab=1024, n_ctx=128, nearest=nearest).config
+    assert config.d_model % 4 == 0 and config.n_heads >= 4
+    width = config.d_model // config.n_heads
+    others = [n for n in range(4, config.d_model + 1) if config.d_model % n == 0]
+    assert abs(math.log(width / 32)) <= min(abs(math.log(config.d_model / n / 32)) for n in others) + 1e-9
+
+
+def test_fewer_heads_are_had_for_the_asking():
+    config = solve_shape(12 * 2 * 64**2 * 1.02, n_vocab=1024, n_ctx=128, n_layer=2, head_width=64).config
+    assert (config.d_model, config.n_heads) == (64, 1)
+
+
+@pytest.mark.parametrize(
+    ("N", "shape"), [(6592, (2, 16, 1)), (1e5, (2, 64, 1)), (396_800, (2, 128, 2)), (2.5e7, (8, 512, 8))]
+)
+def test_rule_1_is_that_of_studies_begun_before(N, shape):
+    config = solve_shape(N, n_vocab=1024, n_ctx=128, rule=1).config
+    assert (config.n_layer, config.d_model, config.n_heads) == shape
 
 
 def test_the_nearest_shape_is_never_refused():

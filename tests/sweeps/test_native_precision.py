@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling_laws.sweeps.plan import native_precision
+from scaling_laws.sweeps.plan import kept_settings
 from scaling_laws.sweeps.plan.planning import plan_study, settled
 from scaling_laws.sweeps.plan.reading import load_sweep
 
@@ -33,15 +33,15 @@ def sweep_path(tmp_path: Path) -> Path:
 def test_a_processor_with_bfloat16_is_told_by_its_flags(
     flags: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native_precision, "PROCESSOR", processor(tmp_path / "cpuinfo", flags))
-    assert native_precision.native_precision("cpu") == expected
-    assert native_precision.native_precision("gpu") == "bf16-mixed"
-    assert native_precision.native_precision("mps") == "32-true"
+    monkeypatch.setattr(kept_settings, "PROCESSOR", processor(tmp_path / "cpuinfo", flags))
+    assert kept_settings.native_precision("cpu") == expected
+    assert kept_settings.native_precision("gpu") == "bf16-mixed"
+    assert kept_settings.native_precision("mps") == "32-true"
 
 
 def test_a_system_without_cpuinfo_trains_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_precision, "PROCESSOR", tmp_path / "none")
-    assert native_precision.native_precision("cpu") == "32-true"
+    monkeypatch.setattr(kept_settings, "PROCESSOR", tmp_path / "none")
+    assert kept_settings.native_precision("cpu") == "32-true"
 
 
 def test_a_study_goes_on_in_the_precision_that_it_began_with(
@@ -53,10 +53,10 @@ def test_a_study_goes_on_in_the_precision_that_it_began_with(
         plan = settled(plan_study(load_sweep(sweep_path), logs=tmp_path / "logs", data=tmp_path, timed=False))
         return [run.run_id for run in plan.runs], {run.config["trainer"]["precision"] for run in plan.runs}
 
-    monkeypatch.setattr(native_precision, "PROCESSOR", processor(tmp_path / "new", "avx512_bf16"))
+    monkeypatch.setattr(kept_settings, "PROCESSOR", processor(tmp_path / "new", "avx512_bf16"))
     begun, precisions = planned()
     assert precisions == {"bf16-mixed"}
-    monkeypatch.setattr(native_precision, "PROCESSOR", processor(tmp_path / "old", "sse4"))
+    monkeypatch.setattr(kept_settings, "PROCESSOR", processor(tmp_path / "old", "sse4"))
     assert planned() == (begun, {"bf16-mixed"})
     (plan_file,) = (tmp_path / "logs").glob("*/plan.json")
     assert json.loads(plan_file.read_text(encoding="utf-8"))["precision"] == "bf16-mixed"

@@ -97,6 +97,7 @@ FAMILIES = (
             "head_width": int,
             "d_ff_ratio": int | float,
             "adjust_d_ff": bool,
+            "rule": int,
         },
         solve=_transformer_of,
     ),

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
+from scaling_laws.study.conventions import Parts
 from scaling_laws.study.errors import InputError
+
+PROBE_NOISE = 0.05
+"""By which weights are moved to see whether a network is causal."""
+LEAK = 1e-3
+"""Of what later logits move by: less than this is rounding. (Half precision rounds more, but alike.)"""
 
 
 @runtime_checkable
@@ -61,6 +69,22 @@ def factored_network(network: nn.Module) -> FactoredNetwork | None:
     return network if type(network.head) is nn.Linear and network.head.bias is None else None
 
 
+@runtime_checkable
+class SparseNetwork(Protocol):
+    """A network of which a token uses a part, as a mixture of experts; not asked for."""
+
+    def active_parameters(self) -> int:
+        """Parameters that one token uses, counted as N: without embeddings and head."""
+
+
+@runtime_checkable
+class RegularisedNetwork(Protocol):
+    """A network that wants more than the cross-entropy to be small; not asked for."""
+
+    def auxiliary_loss(self) -> Tensor:
+        """Of the last forward pass: what is added to the loss that is trained with; a scalar."""
+
+
 def _definer(network: nn.Module, name: str) -> int:
     """How far up the network's classes a method is defined; 0 is its own class, beyond all if in none."""
     classes = type(network).__mro__
@@ -83,3 +107,61 @@ def require_accounting(network: nn.Module) -> None:
     actual = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
     if counted != actual:
         raise InputError(f"{name}: parameters_by_group() sums to {counted}, but it has {actual} parameters")
+    if isinstance(network, SparseNetwork):
+        active, N = network.active_parameters(), _non_embedding(network)
+        if not 0 < active <= N:
+            raise InputError(f"{name}: active_parameters() is {active}; it must be 1 to N = {N}")
+
+
+def _non_embedding(network: Network) -> int:
+    return Parts(parameters=network.parameters_by_group(), flops_per_token={}).non_embedding
+
+
+@torch.no_grad()
+def require_causal(network: nn.Module, n_vocab: int, n_ctx: int) -> None:
+    """Refuse a network in which a position sees later tokens: they are changed, and earlier logits compared.
+
+    Weights that start at zero would hide it, so all are moved a little for the moment, and then put back bit
+    for bit. Nothing is drawn at random. Of sharded weights every rank must call it.
+
+    Args:
+        n_ctx: length of the windows.
+
+    Raises:
+        InputError: an earlier logit moves.
+    """
+    if n_ctx < 2:
+        return
+    weights = [_local(weight) for weight in network.parameters()]
+    before = [weight.clone() for weight in weights]
+    was_training = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        for number, weight in enumerate(weights):
+            angles = torch.arange(weight.numel(), device=weight.device, dtype=torch.float32)
+            weight.add_((PROBE_NOISE * torch.sin(angles * (1.3 + number))).view_as(weight).to(weight.dtype))
+        device = weights[0].device
+        tokens = (torch.arange(n_ctx, device=device)[None] * 7 + 3) % n_vocab
+        logits = network(tokens).float()
+        for first in sorted({1, n_ctx // 2, n_ctx - 1}):
+            changed = tokens.clone()
+            changed[:, first:] = (changed[:, first:] + 1 + n_vocab // 3) % n_vocab
+            moved = (network(changed).float() - logits).abs().amax(-1)[0]  # (T,)
+            earlier, later = moved[:first], moved[first:]
+            if earlier.max() > LEAK * later.max():
+                position = int(earlier.argmax())
+                raise InputError(
+                    f"{type(network).__name__}: sees later tokens: with others from position {first} on, "
+                    f"the logits of position {position} change; position t must see tokens 0 to t only"
+                )
+    finally:
+        for weight, value in zip(weights, before, strict=True):
+            weight.copy_(value)
+        for module, training in was_training:
+            module.training = training
+
+
+def _local(weight: Tensor) -> Tensor:
+    """The numbers themselves; of a sharded weight this rank's."""
+    data = weight.detach()
+    return data.to_local() if isinstance(data, DTensor) else data

@@ -23,6 +23,7 @@ from scaling_laws.models.optimizers import (
     optimizer_parts,
 )
 from scaling_laws.models.own import in_one_line, without_memory
+from scaling_laws.models.parametrization import Factors, Scaling
 from scaling_laws.models.precision import Shape
 from scaling_laws.study.errors import InputError
 
@@ -36,6 +37,8 @@ HEADS = ("head", "lm_head")
 STEPS_BEFORE, STEPS_AFTER = 7, 12
 """Steps of the trial resume: what an optimiser does every tenth step only is seen, too."""
 TRIAL_RATE = 0.01
+ADAM_EPSILON = 1e-8
+"""torch's default."""
 TRIAL_LENGTHS = (3, 5, 7)
 """Of every dimension of the small weights whose states are counted: what is kept of a weight is a polynomial
 of its lengths, of degree two in each at most."""
@@ -80,6 +83,7 @@ def make_optimizer(
     betas: tuple[float, float],
     weight_decay: float,
     fused: bool = True,
+    scaling: Scaling | None = None,
 ) -> torch.optim.Optimizer:
     """The optimiser of a network's trained weights.
 
@@ -93,6 +97,7 @@ def make_optimizer(
     Args:
         betas: of AdamW; Adafactor has none.
         fused: one kernel for AdamW's whole step.
+        scaling: how rate, decay and epsilon of a weight follow from the network's shape; of Adam and AdamW.
 
     Raises:
         InputError: the setting is none, a class cannot be imported or refuses its arguments, or the parts do
@@ -114,9 +119,35 @@ def make_optimizer(
             own = {"betas": betas, "fused": fused} if "beta1" in OPTIMIZERS[part.name].settings else {}
         if part.learning_rate_factor != 1.0:
             groups = [{**group, "learning_rate_factor": part.learning_rate_factor} for group in groups]
+        if scaling is not None:
+            groups = [each for group in groups for each in _scaled(group, scaling, network, own)]
         with in_one_line(f"optimizer {part.label}"):
             built.append(_class_of(part)(groups, lr=learning_rate * part.learning_rate_factor, **own))
     return built[0] if len(built) == 1 else JoinedOptimizer(built)
+
+
+def _scaled(
+    group: dict[str, Any], scaling: Scaling, network: nn.Module, own: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """A group of weights as one for hidden matrices and one for the others, or as it is where both agree."""
+    outside = _embeddings_and_head(network)
+    by_factors: dict[Factors, list[nn.Parameter]] = {}
+    for weight in group["params"]:
+        hidden = weight.ndim == 2 and id(weight) not in outside
+        by_factors.setdefault(scaling.hidden if hidden else scaling.others, []).append(weight)
+    if set(by_factors) == {Factors()}:
+        return [group]
+    decay = group.get("weight_decay", own.get("weight_decay"))
+    return [
+        {
+            **group,
+            "params": weights,
+            "learning_rate_factor": factors.rate * group.get("learning_rate_factor", 1.0),
+            "eps": factors.epsilon * own.get("eps", ADAM_EPSILON),
+            **({} if decay is None else {"weight_decay": factors.decay * decay}),
+        }
+        for factors, weights in by_factors.items()
+    ]
 
 
 def parts_of(

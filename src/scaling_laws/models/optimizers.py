@@ -10,11 +10,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from scaling_laws.models.precision import Shape
 from scaling_laws.study.errors import InputError
 
+Parametrization = Literal["standard", "mup", "completep"]
+"""How rates and decays of weights follow from a base shape (`models/parametrization.py`)."""
 OptimizerSetting = str | dict[str, Any] | list[str | dict[str, Any]]
 """`adamw`; `{class_path: torch.optim.SGD, init_args: {momentum: 0.9}}`; or a list of such, each with
 `parameters` and, if wanted, a `learning_rate_factor`; `{name: adamw, parameters: rest}` is a short name."""

@@ -26,12 +26,16 @@ D_FF_TOLERANCE = 2.0
 MOST_LAYERS = 400
 MOST_COUNTED = 40
 """Widths that are counted in one search; it mostly needs six."""
-HEAD_WIDTHS = (128, 64, 32, 16, 8, 4, 2, 1)
-"""Steps of d_model that are tried where no width of heads is asked for."""
+WIDTH_STEPS = (128, 64, 32, 16, 8, 4)
+"""Steps of d_model that are tried where no width of heads is asked for: four heads divide each width."""
 WIDE_HEADS_FROM = 1e9
-"""Below this N heads of 128 are left out."""
-NARROW_HEADS = 0.25
+"""Below this N steps, and heads, of 128 are left out."""
+NARROW_STEPS = 0.25
 """What halving the step of d_model below 64 costs, in units of ln(aspect ratio)."""
+FEWEST_HEADS, USUAL_HEAD_WIDTH, WIDE_HEAD_WIDTH = 4, 32, 128
+"""With one head it is a matter of luck whether a network learns to copy from its context (docs/log.md)."""
+EARLIER_WIDTH_STEPS, EARLIER_HEAD_WIDTH = (128, 64, 32, 16, 8, 4, 2, 1), 64
+"""Of `rule` 1, by which studies that were begun before 0.2 go on: any width, any number of heads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +119,7 @@ def solve_shape(
     bias: bool = True,
     nearest: bool = False,
     adjust_d_ff: bool = False,
+    rule: int = 2,
 ) -> Shape:
     """The Transformer of about N parameters.
 
@@ -124,13 +129,16 @@ def solve_shape(
         n_vocab, n_ctx: they count in `N_total`; `N_with_head` has the vocabulary alone.
         aspect_ratio: d_model / n_layer; by default `default_aspect_ratio`, at two layers or more.
         n_layer: instead of an aspect ratio: the width follows.
-        head_width: d_model / n_heads; by default about 64, or 128 from `WIDE_HEADS_FROM`.
+        head_width: d_model / n_heads, with any number of heads. By default four divides the width, and the
+            heads are as near to 32 wide as d_model divides into four heads or more (128 from
+            `WIDE_HEADS_FROM`).
         d_ff_ratio: d_ff / d_model.
         bias: whether linear layers and norms have one.
         nearest: N is a wish: of all shapes the best compromise between N, the aspect ratio and wide heads is
-            returned, mostly within 10 % of N, and none is refused.
+            returned, mostly within 10 % of N (the smallest within 25 %), and none is refused.
         adjust_d_ff: where whole heads leave a hole in the grid of sizes, d_ff fills it, a little off the
             ratio (`D_FF_TOLERANCE`); the shape's `d_ff_ratio` is the true one.
+        rule: of widths and heads; 1 is that of studies begun before 0.2.
 
     Raises:
         InputError: a number makes no sense, an aspect ratio and a depth are both given, or no shape lies
@@ -150,7 +158,8 @@ def solve_shape(
     if aspect_ratio and n_layer:
         raise InputError("shape: the aspect ratio and n_layer are both given; leave one of them out")
     aim = aspect_ratio or default_aspect_ratio(N)
-    widths = (head_width,) if head_width else HEAD_WIDTHS[0 if N >= WIDE_HEADS_FROM else 1 :]
+    steps = WIDTH_STEPS if rule == 2 else EARLIER_WIDTH_STEPS
+    widths = (head_width,) if head_width else steps[0 if N >= WIDE_HEADS_FROM else 1 :]
     depths = (n_layer,) if n_layer else range(1 if aspect_ratio else 2, MOST_LAYERS + 1)
 
     def shape_of(n_layer: int, head_width: int, n_heads: int) -> Shape:
@@ -184,7 +193,7 @@ def solve_shape(
         shallow = 0.0 if n_layer else _log_miss(shape.aspect_ratio, aim)
         # Beyond the tolerances sizes must stay apart, too: a ladder's N are worth more than wide heads.
         off_N = (10 if nearest else 5) * abs(math.log1p(shape.relative_error))
-        return shallow + NARROW_HEADS * narrow + off_N + _log_miss(shape.d_ff_ratio, d_ff_ratio)
+        return shallow + NARROW_STEPS * narrow + off_N + _log_miss(shape.d_ff_ratio, d_ff_ratio)
 
     within = [
         shape
@@ -199,7 +208,9 @@ def solve_shape(
     ]
     if good or nearest:
         best = min(found if nearest else good, key=badness)
-        return best if head_width else _with_usual_heads(best)
+        if head_width:
+            return best
+        return _with_usual_heads(best, N) if rule == 2 else _with_earlier_heads(best)
     missed = min(within, key=badness) if within else min(found, key=lambda shape: abs(shape.relative_error))
     asked = f"n_layer = {n_layer}" if n_layer else f"d_model/n_layer = {aim:.3g}"
     raise InputError(
@@ -264,9 +275,18 @@ def _with_adjusted_d_ff(shape: Shape, N: float, convention: NConvention) -> Shap
     return _counted(replace(config, d_ff=d_ff), N, convention)
 
 
-def _with_usual_heads(shape: Shape) -> Shape:
-    """The same network, its heads as near to 64 wide (or to a step of 128) as d_model divides."""
-    d_model, usual = shape.config.d_model, max(shape.head_width, 64)
+def _with_usual_heads(shape: Shape, N: float) -> Shape:
+    """The same network with at least four heads, as near to the usual width as d_model divides."""
+    d_model = shape.config.d_model
+    usual = WIDE_HEAD_WIDTH if N >= WIDE_HEADS_FROM else USUAL_HEAD_WIDTH
+    divisors = [n for n in range(FEWEST_HEADS, d_model + 1) if d_model % n == 0]
+    n_heads = min(divisors, key=lambda n: abs(math.log(d_model / n / usual)))
+    return replace(shape, config=replace(shape.config, n_heads=n_heads))
+
+
+def _with_earlier_heads(shape: Shape) -> Shape:
+    """By rule 1: as near to 64 wide (or to a step of 128) as d_model divides."""
+    d_model, usual = shape.config.d_model, max(shape.head_width, EARLIER_HEAD_WIDTH)
     divisors = [n for n in range(1, d_model + 1) if d_model % n == 0]
     n_heads = min(divisors, key=lambda n: abs(math.log(d_model / n / usual)))
     return replace(shape, config=replace(shape.config, n_heads=n_heads))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scaling_laws.models.attention import causal_attention
+from scaling_laws.models.parametrization import ScaledShape
 from scaling_laws.models.transformer_config import TransformerConfig
 from scaling_laws.study.errors import InputError
 
@@ -62,6 +63,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(d_model, n_vocab, bias=False)
         if tied:
             self.head.weight = self.token_embedding.weight
+        self.logit_scale = 1.0
         initialise(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -79,7 +81,22 @@ class Transformer(nn.Module):
             for block in self.blocks:
                 x = block(x)
         normed: Tensor = self.norm(x)
-        return normed
+        return normed if self.logit_scale == 1.0 else normed * self.logit_scale
+
+    def scaled_shape(self) -> ScaledShape:
+        """What parametrisations are about."""
+        config = self.config
+        return ScaledShape(config.d_model, config.n_layer, config.attention_width // config.n_heads)
+
+    @torch.no_grad()
+    def scale(self, *, embedding: float, query: float, branch: float, logits: float) -> None:
+        """Multiply the initial embedding and untied head, and from now on queries, branches and logits."""
+        for weight in {self.token_embedding.weight, self.head.weight}:
+            weight.mul_(embedding)
+        self.logit_scale = logits
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.branch_scale, block.attention.query_scale = branch, query
 
     def parameters_by_group(self) -> dict[str, int]:
         """Trainable parameters by group."""
@@ -99,11 +116,15 @@ class Block(nn.Module):
         self.attention = CausalSelfAttention(config)
         self.feed_forward_norm = nn.LayerNorm(config.d_model, bias=config.bias)
         self.feed_forward = FeedForward(config)
+        self.branch_scale = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x))
-        x = x + self.feed_forward(self.feed_forward_norm(x))
+        x = x + self._scaled(self.attention(self.attention_norm(x)))
+        x = x + self._scaled(self.feed_forward(self.feed_forward_norm(x)))
         return x
+
+    def _scaled(self, branch: Tensor) -> Tensor:
+        return branch if self.branch_scale == 1.0 else branch * self.branch_scale
 
 
 class CausalSelfAttention(nn.Module):
@@ -116,11 +137,14 @@ class CausalSelfAttention(nn.Module):
         self.query_key_value = nn.Linear(config.d_model, 3 * config.attention_width, bias=config.bias)
         self.project = nn.Linear(config.attention_width, config.d_model, bias=config.bias)
         self.output_dropout = nn.Dropout(config.dropout)
+        self.query_scale = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         n_batch, n_tokens, _ = x.shape
         heads = self.query_key_value(x).view(n_batch, n_tokens, 3, self.n_heads, -1)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, a / H)
+        if self.query_scale != 1.0:
+            query = query * self.query_scale
         dropout = self.dropout if self.training else 0.0
         mixed = causal_attention(query, key, value, dropout)
         mixed = mixed.transpose(1, 2).reshape(n_batch, n_tokens, -1)  # (B, T, a)

@@ -127,6 +127,29 @@ C_CONVENTIONS = {
 """By the column's name."""
 
 
+CONTEXT_AND_HEAD = ("embed", "attention_mask", "de_embed")
+"""Rows of FLOPs that 6 N D leaves out."""
+DOUBTFUL_SHARE = 0.5
+
+
+def flops_doubt(
+    name: str, parameters: Mapping[str, int], flops_per_token: Mapping[str, float], n_reuse: int = 1
+) -> str:
+    """A sentence where 6 N D is not what a network counts of itself, head and context aside; else empty.
+
+    So it is of a mixture of experts, of which a token uses a part; or of a network that counts wrongly.
+    """
+    parts = Parts(parameters=parameters, flops_per_token=flops_per_token, n_reuse=n_reuse)
+    counted = 3 * sum(flops for row, flops in flops_per_token.items() if row not in CONTEXT_AND_HEAD)
+    six_n = parts.six_nd(1)
+    if not six_n or abs(counted / six_n - 1) <= DOUBTFUL_SHARE:
+        return ""
+    return (
+        f"{name}: 6 N is {six_n:.3g} FLOPs a token, and it counts {counted:.3g} of itself (head and context "
+        "aside): compare it by --c C_exact, and by --n N_active where a token uses a part of the parameters"
+    )
+
+
 def times_reused(shape: Mapping[str, Any]) -> int:
     """How often a network applies its stack of blocks: the `n_reuse` of its shape, 1 where it has none."""
     n_reuse = shape.get("n_reuse")

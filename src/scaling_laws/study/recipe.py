@@ -19,7 +19,9 @@ MAKES_N = "it makes N, and `usual_shape` judges it"
 OF_IT = "the law is of it"
 RESULT = "it is a result"
 MAY_DIFFER = {
-    **dict.fromkeys(("N", "N_with_head", "N_total", "N_reused", "D", "steps", "unique_tokens"), OF_IT),
+    **dict.fromkeys(
+        ("N", "N_with_head", "N_total", "N_reused", "N_active", "D", "steps", "unique_tokens"), OF_IT
+    ),
     **dict.fromkeys(("n_layer", "d_model", "n_heads", "d_ff", "d_attn"), MAKES_N),
     **dict.fromkeys(("C", "C_attention", "C_exact"), "it follows from N and D"),
     "learning_rate": "it is tuned, or follows a rule: of an N and D the rate of the lowest mean loss counts",

@@ -227,6 +227,8 @@ class RunRecord:
     devices: Amount = 1
     model_flops_utilisation: NotNegative | None = None
     """Training FLOPs a second (all rows of `flops_per_token`) over the devices' measured matrix peak."""
+    active_parameters: Amount | None = None
+    """Non-embedding parameters that one token uses, where the network says so; else all of them."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of the run's other files by name (`VOUCHED_FILES`)."""
 

@@ -63,7 +63,7 @@ NOT_EXPORTED = (
 OF_A_SEARCH = "a trial of a shape study: chosen by its loss, it is data of no law; shape.md has the result"
 NAMES_AND_MACHINE = {"schema", "run_id", "study", "status", "reason", "files", "tags", "host", "git_revision"}
 RENAMED = {"name", "trunk", "family", "parameters", "flops_per_token", "tokens", "losses", "train_loss_nats"}
-NOT_SETTINGS = NAMES_AND_MACHINE | RENAMED | {"versions", "best_losses"}
+NOT_SETTINGS = NAMES_AND_MACHINE | RENAMED | {"versions", "best_losses", "active_parameters"}
 """Fields of a record that are in the run table under another name, or are no column of it."""
 KNOWN_SHAPE = {"n_layer", "d_model", "n_ctx", "n_reuse", "dropout", "n_vocab", "n_heads", "d_ff", "d_attn"}
 KNOWN_SHAPE |= {"tied", "bias"}
@@ -83,7 +83,8 @@ class Study:
             (`conventions.py`), D, unique_tokens, train_halvings, noise_suffix_tokens, batch_tokens, steps,
             learning_rate, summed_learning_rate, decay, cooldown_share, warmup_tokens, after_cooldown,
             stopped_early, loss (test corpus, nats per token), loss_<corpus>, bits_per_byte_<corpus>,
-            train_loss, elapsed_s, trained_tokens, tokens_per_s; and whatever else the records say of how the
+            train_loss, elapsed_s, trained_tokens, tokens_per_s; N_active where a network says of how many
+            parameters a token makes use; and whatever else the records say of how the
             runs were trained (`settings_of`).
         left_out: run, status, reason: runs that no fit may use, and why.
         exported: whether the folder is what `report --export` wrote, which holds `NOT_EXPORTED` no more.
@@ -262,8 +263,13 @@ def runs_table(
             "trained_tokens": record.trained_tokens,
             "tokens_per_s": record.tokens_per_s,
         }
+        if record.active_parameters is not None:
+            row["N_active"] = record.active_parameters
         rows.append(row | {key: value for key, value in settings_of(record).items() if key not in row})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if "N_active" in table:
+        table["N_active"] = table["N_active"].fillna(table["N"]).astype(int)
+    return table
 
 
 def settings_of(record: RunRecord) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def compile_network(module: LanguageModel, window: Tensor) -> bool:
     try:
         network.compile()
         with torch.random.fork_rng(devices), module.trainer.precision_plugin.train_step_context():
-            torch.autograd.backward(module.training_step(window, 0))
+            torch.autograd.backward(module.training_loss(window)[0])
         return True
     except Exception as error:  # whatever a compiler raises; the network's own error comes again uncompiled
         network._compiled_call_impl = None  # what `compile` has set; torch has no public way back

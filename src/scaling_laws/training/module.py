@@ -5,6 +5,7 @@ Shapes: B sequences, T tokens, V vocabulary.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, is_dataclass
 from inspect import signature
 from typing import Any
@@ -13,14 +14,25 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from scaling_laws.models.network import require_accounting
+from scaling_laws.models.families import FAMILIES
+from scaling_laws.models.network import RegularisedNetwork, require_accounting, require_causal
 from scaling_laws.models.optimizer_parts import make_optimizer, require_resumable, require_sharded
 from scaling_laws.models.optimizers import (
     SHORT_NAMES_SETTINGS,
     OptimizerSetting,
+    Parametrization,
     require_own_settings,
 )
-from scaling_laws.study.bounds import NotNegative, Rate, ShareBelowOne, check_bounds
+from scaling_laws.models.parametrization import parametrised
+from scaling_laws.study.bounds import (
+    NotNegative,
+    PositiveLayers,
+    Rate,
+    ShareBelowOne,
+    Width,
+    check_bounds,
+)
+from scaling_laws.study.conventions import flops_doubt, times_reused
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.training.compiled import compile_network
@@ -43,6 +55,12 @@ class LanguageModel(pl.LightningModule):
         beta1: adamw's decay of the mean gradient.
         beta2: adamw's decay of the mean squared gradient.
         weight_decay: of adamw and adafactor: decoupled decay, on matrices only.
+        parametrization: how initial weights, rates, decays and logits follow from width and depth:
+            `standard`, or `mup` or `completep` from a base shape, with Adam or AdamW
+            (`models/parametrization.py`).
+        base_width: of the base shape, at which the rate was tuned.
+        base_depth: of the base shape; of `completep` alone.
+        base_head_width: of the base shape; by default it has as many heads.
         compile: train by torch.compile; where that fails, one line says why and the run goes on without.
 
     Attributes:
@@ -64,6 +82,10 @@ class LanguageModel(pl.LightningModule):
         beta1: ShareBelowOne = 0.9,
         beta2: ShareBelowOne = 0.95,
         weight_decay: NotNegative = 0.1,
+        parametrization: Parametrization = "standard",
+        base_width: Width | None = None,
+        base_depth: PositiveLayers | None = None,
+        base_head_width: Width | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -73,12 +95,26 @@ class LanguageModel(pl.LightningModule):
             "beta1": beta1,
             "beta2": beta2,
             "weight_decay": weight_decay,
+            "base_width": base_width,
+            "base_depth": base_depth,
+            "base_head_width": base_head_width,
         }
         check_bounds(LanguageModel.__init__, settings)
         defaults = signature(LanguageModel.__init__).parameters
         changed = {name: settings[name] != defaults[name].default for name in SHORT_NAMES_SETTINGS}
         require_own_settings(optimizer, changed)
         require_resumable(optimizer)
+        self.scaling = parametrised(
+            network,
+            parametrization,
+            optimizer,
+            base_width=base_width,
+            base_depth=base_depth,
+            base_head_width=base_head_width,
+        )
+        self.parametrization: dict[str, Any] = {"parametrization": parametrization}
+        if self.scaling is not None:
+            self.parametrization |= {"base_width": base_width, "base_depth": base_depth}
         self.network = network
         self.network_arguments: dict[str, Any] = {}
         """Of the network's constructor, where the command line has built it."""
@@ -108,6 +144,18 @@ class LanguageModel(pl.LightningModule):
                 "_instantiator": "pytorch_lightning.cli.instantiate_module",
             }
 
+    def on_fit_start(self) -> None:
+        network: Any = self.network
+        path = f"{type(network).__module__}.{type(network).__qualname__}"
+        if path in (family.network_path for family in FAMILIES):
+            return  # tests have seen that they are causal and count right
+        data = self._data()
+        require_causal(network, data.n_vocab, data.n_ctx)
+        n_reuse = times_reused(self.shape)
+        doubt = flops_doubt(path, network.parameters_by_group(), network.flops_per_token(), n_reuse)
+        if doubt and self.trainer.is_global_zero:
+            print(f"note: {doubt}", file=sys.stderr)
+
     def on_train_batch_start(self, window: Tensor, batch_idx: int) -> None:
         if self.compile_pending:
             self.compile_pending = False
@@ -130,8 +178,16 @@ class LanguageModel(pl.LightningModule):
         """Negative log-likelihood (B, T) in nats of tokens 1..T of windows (B, T + 1)."""
         return token_losses(self.network, window)
 
-    def training_step(self, window: Tensor, batch_idx: int) -> Tensor:
-        return mean_loss(self.network, window)
+    def training_loss(self, window: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What windows (B, T + 1) are trained with, and, where it has a part besides, the cross-entropy."""
+        loss = mean_loss(self.network, window)
+        if not isinstance(self.network, RegularisedNetwork):
+            return loss, None
+        return loss + self.network.auxiliary_loss(), loss.detach()
+
+    def training_step(self, window: Tensor, batch_idx: int) -> Tensor | dict[str, Tensor]:
+        loss, cross_entropy = self.training_loss(window)
+        return loss if cross_entropy is None else {"loss": loss, "cross_entropy": cross_entropy}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.trainer.max_steps <= 0:
@@ -149,6 +205,7 @@ class LanguageModel(pl.LightningModule):
             weight_decay=self.weight_decay,
             # A fused step would undo the loss scaling of float16 itself: too late for the clipping.
             fused=self.trainer.precision != "16-mixed",
+            scaling=self.scaling,
         )
 
     def configure_gradient_clipping(

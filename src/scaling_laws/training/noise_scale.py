@@ -112,6 +112,7 @@ def _gradient_norm_of(
         torch.enable_grad(),
         trainer.precision_plugin.train_step_context(),
     ):
-        loss: Any = module.training_step(windows, 0)
+        language_model: Any = module
+        loss, _ = language_model.training_loss(windows)
         gradients = torch.autograd.grad(loss, weights)
     return torch.nn.utils.get_total_norm(gradients).float()

@@ -230,7 +230,10 @@ class RunRecorder(pl.Callback):
     ) -> None:
         # Summed on the device, in place: reading the value would make the device wait, and every operation
         # counts where a step takes 10 ms.
-        self._loss_sum.add_(outputs["loss"].detach(), alpha=trainer.accumulate_grad_batches)
+        if (cross_entropy := outputs.get("cross_entropy")) is not None:
+            self._loss_sum.add_(cross_entropy)
+        else:
+            self._loss_sum.add_(outputs["loss"].detach(), alpha=trainer.accumulate_grad_batches)
         self._loss_count += 1
         step = trainer.global_step
         if step == self._step:

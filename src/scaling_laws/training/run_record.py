@@ -14,6 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from scaling_laws.models.network import SparseNetwork
 from scaling_laws.models.optimizers import optimizer_label, optimizer_settings
 from scaling_laws.study.conventions import compute_flops
 from scaling_laws.study.records import RunRecord
@@ -122,6 +123,7 @@ def make_record(
             "learning_rate": module.learning_rate,
             **({"betas": list(module.betas)} if "beta1" in own_settings else {}),
             **({"weight_decay": module.weight_decay} if "weight_decay" in own_settings else {}),
+            **module.parametrization,
             "gradient_clip": trainer.gradient_clip_val,
             "precision": trainer.precision,
             "compiled": module.compiled,
@@ -153,6 +155,7 @@ def make_record(
         stopped_early=outcome.stopped_early,
         summed_learning_rate=outcome.summed_learning_rate,
         devices=trainer.world_size,
+        active_parameters=network.active_parameters() if isinstance(network, SparseNetwork) else None,
         model_flops_utilisation=utilisation(
             compute_flops(parameters, flops_per_token, trained_tokens)["C_exact"] / outcome.elapsed_s,
             outcome.peak_flops_per_s,

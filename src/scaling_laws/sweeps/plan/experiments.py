@@ -19,7 +19,7 @@ from typing import Any
 from scaling_laws.data.corpus_file import CorpusConfig, load_config
 from scaling_laws.models.memory import Memory
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.plan.native_precision import kept_precision, with_precision
+from scaling_laws.sweeps.plan.kept_settings import kept_precision, with_kept_shapes, with_precision
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.plan.reference import Reference, resolved
 from scaling_laws.sweeps.plan.run_specs import RunSpec, merged, specs_of
@@ -59,6 +59,8 @@ class PlannedRun:
     """Experiments that ask for it."""
     config: dict[str, Any]
     """The LightningCLI configuration that trains it from the start."""
+    doubt: str = ""
+    """Why its C = 6ND may not be what it costs."""
 
     @property
     def run_id(self) -> str:
@@ -191,8 +193,10 @@ def begun(
     folder = logs / (folder_name or sweep.study)
     precision = kept_precision(folder)
     return Plan(
-        sweep=with_precision(sweep, precision),
-        experiments=tuple(with_precision(each, precision) for each in experiments_of(sweep)),
+        sweep=with_kept_shapes(with_precision(sweep, precision), folder),
+        experiments=tuple(
+            with_kept_shapes(with_precision(each, precision), folder) for each in experiments_of(sweep)
+        ),
         references={},
         corpus=corpus,
         corpus_folder=data / corpus.name,
@@ -309,6 +313,7 @@ def _run(
         devices=spec.devices,
         tags=spec.experiments,
         config=config,
+        doubt=network.doubt,
     )
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from scaling_laws.models.families import Family, NetworkConfig, family_named
+from scaling_laws.models.families import FAMILIES, Family, NetworkConfig, family_named
 from scaling_laws.models.memory import Memory, loss_bytes, memory_of, training_memory
 from scaling_laws.models.optimizers import OptimizerSetting
 from scaling_laws.models.precision import PRECISIONS
-from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
+from scaling_laws.study.conventions import compute_flops, flops_doubt, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.sweep_file import Ladder, Model, Sweep
 
@@ -67,6 +67,13 @@ class PlannedNetwork:
     def N(self) -> int:
         """Non-embedding parameters."""
         return parameter_counts(self.parameters, self.flops_per_token)["N"]
+
+    @property
+    def doubt(self) -> str:
+        """A sentence where its FLOPs are far from 6 N D; empty for built-in networks, which count right."""
+        if any(self.class_path == family.network_path for family in FAMILIES):
+            return ""
+        return flops_doubt(self.class_path, self.parameters, self.flops_per_token, self.n_reuse)
 
     @property
     def N_reused(self) -> int:
@@ -129,7 +136,7 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
         assert ladder.family is not None
         kind = family_named(ladder.family)
         class_path = kind.network_path
-        arguments = _solved(kind, model.shape, n_vocab, n_ctx)
+        arguments = _solved(kind, model.shape, n_vocab, n_ctx, sweep.shape_rule)
         config = _config(kind, arguments, n_vocab, n_ctx)
         family, parameters, flops = config.family, config.parameters_by_group(), config.flops_per_token()
         n_reuse = times_reused(arguments)
@@ -140,6 +147,10 @@ def planned_network(sweep: Sweep, ladder: Ladder, model: Model, n_vocab: int) ->
             optimizer=_short_name(sweep.optimizer),
             on_cpu=on_cpu,
         )
+    if sweep.parametrization != "standard":
+        base = [sweep.base_width, sweep.base_depth, sweep.base_head_width]
+        rules = [sweep.parametrization, sweep.optimizer, *base]
+        _require_rules(json.dumps([rules, class_path, arguments, n_vocab, n_ctx]))
     if not isinstance(sweep.optimizer, str):
         asked_for = json.dumps([sweep.optimizer, class_path, arguments, n_vocab, n_ctx, counted_in])
         memory = replace(memory, optimizer=_counted_state(asked_for))
@@ -163,6 +174,17 @@ def _short_name(optimizer: OptimizerSetting) -> str:
 
 
 @lru_cache(maxsize=4096)
+def _require_rules(asked_for: str) -> None:
+    """Raises InputError: a parametrisation has no rules for a network or optimiser; arguments in JSON."""
+    from scaling_laws.models.own import weight_type, without_memory
+    from scaling_laws.models.parametrization import parametrised
+
+    (name, optimizer, width, depth, head_width), class_path, arguments, n_vocab, n_ctx = json.loads(asked_for)
+    with without_memory(class_path, arguments, n_vocab, n_ctx, weight_type("32-true")) as network:
+        parametrised(network, name, optimizer, base_width=width, base_depth=depth, base_head_width=head_width)
+
+
+@lru_cache(maxsize=4096)
 def _counted_state(asked_for: str) -> int:
     """`optimizer_parts.state_bytes` of arguments in JSON."""
     from scaling_laws.models.optimizer_parts import state_bytes
@@ -174,7 +196,7 @@ def _counted_state(asked_for: str) -> int:
     )
 
 
-def _solved(family: Family, shape: Mapping[str, Any], n_vocab: int, n_ctx: int) -> dict[str, Any]:
+def _solved(family: Family, shape: Mapping[str, Any], n_vocab: int, n_ctx: int, rule: int) -> dict[str, Any]:
     """Constructor arguments: those given, or those of the shape that has the size given."""
     asked = f"{family.name} {dict(shape)}"
     size = _size(shape, asked)
@@ -189,6 +211,8 @@ def _solved(family: Family, shape: Mapping[str, Any], n_vocab: int, n_ctx: int) 
         if not isinstance(value, family.wishes[key]):
             kind = "true or false" if family.wishes[key] is bool else "a number"
             raise InputError(f"{asked}: {key} is {value!r}; it must be {kind}")
+    if "rule" in family.wishes:
+        wishes.setdefault("rule", rule)
     try:
         return {**family.solve(N, n_vocab, n_ctx, nearest, wishes, rest), **rest}
     except InputError as error:

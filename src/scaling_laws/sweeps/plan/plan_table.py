@@ -80,12 +80,18 @@ def _totals(plan: Plan, workers: int, timed: bool) -> Iterator[str]:
     yield f"total: {tokens:.3g} tokens to train, {flops:.3g} FLOPs (all rows of Table 1)"
     yield str(disk_need(plan, workers=workers))
     yield from extensions(plan)
+    yield from doubts(plan)
     if timed:
         device_s = sum(job.expected_s * job.devices for job in plan.jobs)
         longest_s = max((job.expected_s for job in plan.jobs), default=0.0)
         wall_s = max(longest_s, device_s / workers)
         device = "core" if plan.experiments[0].trainer_arguments["accelerator"] == "cpu" else "GPU"
         yield f"expected: {clock(device_s)} of one {device}, {clock(wall_s)} with {workers} at a time"
+
+
+def doubts(plan: Plan) -> list[str]:
+    """A line for each class of networks of which 6 N D says something else than it counts itself."""
+    return list({run.doubt.partition(":")[0]: run.doubt for run in plan.runs if run.doubt}.values())
 
 
 def clock(seconds: float) -> str:

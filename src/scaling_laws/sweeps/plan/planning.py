@@ -25,7 +25,7 @@ from scaling_laws.sweeps.plan.expected_time import expected_time
 from scaling_laws.sweeps.plan.experiments import Plan, begun, filled, rough_seconds, study_specs
 from scaling_laws.sweeps.plan.reference import Reference
 from scaling_laws.sweeps.plan.run_specs import RunSpec
-from scaling_laws.sweeps.plan.sweep_file import INSTEAD_OF_THE_SWEEPS, Sweep
+from scaling_laws.sweeps.plan.sweep_file import BASE, INSTEAD_OF_THE_SWEEPS, Sweep
 from scaling_laws.sweeps.run import lease
 
 SCHEMA = 1
@@ -45,6 +45,7 @@ def write_plan(plan: Plan) -> None:
         "study": plan.sweep.study,
         "asked": _fingerprint(plan),
         "precision": plan.sweep.trainer_arguments.get("precision", "32-true"),
+        "shape_rule": plan.sweep.shape_rule,
         "references": {name: reference.as_json() for name, reference in plan.references.items()},
         "runs": [
             {
@@ -125,7 +126,10 @@ def _fingerprint(plan: Plan) -> str:
     """Hash of what decides the sizes and horizons of a study."""
     asked = [{**asdict(each), "question": ""} for each in (plan.sweep, *plan.experiments)]
     for each in asked:
-        del each["keep"], each["cluster"]
+        del each["keep"], each["cluster"], each["shape_rule"]
+        for key in BASE:
+            if each[key] in (None, "standard"):
+                del each[key]
         for ladder in each["ladders"]:
             for model in ladder["models"]:
                 for key in SINCE_0_2:

@@ -132,7 +132,7 @@ def _horizons(
         tokens = [share * reference.D for share in model.horizons]
     else:
         network = planned_network(sweep, ladder, outright, corpus.n_vocab)
-        tokens = _horizons_of_compute(model, network, reference, corpus.n_vocab)
+        tokens = _horizons_of_compute(model, network, reference, corpus.n_vocab, sweep.shape_rule)
         if sweep.most_tokens and max(tokens) > sweep.most_tokens:
             raise InputError(
                 f"{dict(outright.shape)}: a horizon of {max(tokens):.3g} tokens is longer than most_tokens = "
@@ -142,11 +142,11 @@ def _horizons(
 
 
 def _horizons_of_compute(
-    model: Model, network: PlannedNetwork, reference: Reference, n_vocab: int
+    model: Model, network: PlannedNetwork, reference: Reference, n_vocab: int, rule: int
 ) -> list[float]:
     """Tokens that shares of the reference's compute leave a network."""
     convention = "C" if model.compute else "C_exact"
-    C = reference.C if model.compute else _exact_compute(reference, n_vocab, network.n_ctx)
+    C = reference.C if model.compute else _exact_compute(reference, n_vocab, network.n_ctx, rule)
     per_token = network.compute_flops(1)[convention]
     if per_token <= 0:
         raise InputError(f"{dict(model.shape)}: has no parameters to spend compute on; give it horizons")
@@ -154,14 +154,14 @@ def _horizons_of_compute(
 
 
 @lru_cache(maxsize=64)
-def _exact_flops_per_token(N: float, n_vocab: int, n_ctx: int) -> float:
-    shape = solve_shape(N, n_vocab=n_vocab, n_ctx=n_ctx, nearest=True).config
+def _exact_flops_per_token(N: float, n_vocab: int, n_ctx: int, rule: int) -> float:
+    shape = solve_shape(N, n_vocab=n_vocab, n_ctx=n_ctx, nearest=True, rule=rule).config
     return 3 * sum(shape.flops_per_token().values())
 
 
-def _exact_compute(reference: Reference, n_vocab: int, n_ctx: int) -> float:
+def _exact_compute(reference: Reference, n_vocab: int, n_ctx: int, rule: int) -> float:
     """Training FLOPs of a Transformer of the reference's N and D, head and context included."""
-    return _exact_flops_per_token(reference.N, n_vocab, n_ctx) * reference.D
+    return _exact_flops_per_token(reference.N, n_vocab, n_ctx, rule) * reference.D
 
 
 def _optimum(sweep: Sweep, family: str) -> Optimum:

@@ -22,7 +22,7 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 from scaling_laws.sweeps.plan.networks import PlannedNetwork, planned_network
-from scaling_laws.sweeps.plan.sweep_file import INSTEAD_OF_THE_SWEEPS, Ladder, Model, Sweep
+from scaling_laws.sweeps.plan.sweep_file import BASE, INSTEAD_OF_THE_SWEEPS, Ladder, Model, Sweep
 
 FEWEST_STEPS = 10
 LONGEST_OPTIMIZER = 40
@@ -118,6 +118,13 @@ class _Training:
             experiments=(self.sweep.study,),
         )
 
+    @property
+    def _parametrization(self) -> dict[str, Any]:
+        """Nothing where it is the standard one: the base shapes of others are none of its own."""
+        if self.sweep.parametrization == "standard":
+            return {}
+        return {name: value for name in BASE if (value := getattr(self.sweep, name)) is not None}
+
     def config(self, steps: int) -> dict[str, Any]:
         """The LightningCLI configuration, but for what the run and its folder are called."""
         own_settings = optimizer_settings(self.sweep.optimizer)
@@ -130,6 +137,7 @@ class _Training:
                 "optimizer": self.sweep.optimizer,
                 **({"weight_decay": self.sweep.weight_decay} if "weight_decay" in own_settings else {}),
                 "compile": self.sweep.compile,
+                **self._parametrization,
                 **{name: getattr(self.sweep, name) for name in own_settings if name != "weight_decay"},
             },
             "data": {
@@ -242,7 +250,8 @@ def _network_name(sweep: Sweep, model: Model, network: PlannedNetwork) -> str:
         value = getattr(model, key)
         if value is None or (key != "precision" and value == getattr(sweep, key)):
             continue
-        name += f"-{_optimizer_name(value)}" if key == "optimizer" else f"-{key.replace('_', '')}{value}"
+        word = "" if key in ("optimizer", "parametrization") else key.replace("_", "")
+        name += f"-{word}{_optimizer_name(value) if key == 'optimizer' else value}"
     if model.learning_rate is not None and not isinstance(model.learning_rate, LearningRateRule):
         name += f"-lr{model.learning_rate:g}"
     return re.sub(r"[^\w.+-]+", "_", name)  # a folder's name

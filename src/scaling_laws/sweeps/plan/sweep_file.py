@@ -15,6 +15,7 @@ from scaling_laws.models.families import family_named
 from scaling_laws.models.optimizers import (
     SHORT_NAMES_SETTINGS,
     OptimizerSetting,
+    Parametrization,
     optimizer_settings,
     require_own_settings,
 )
@@ -26,6 +27,7 @@ from scaling_laws.study.bounds import (
     Halvings,
     NotNegative,
     PositiveCount,
+    PositiveLayers,
     PositiveNumber,
     Rate,
     Seed,
@@ -41,12 +43,14 @@ from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 from scaling_laws.sweeps.plan.search_section import ShapeSearch
 
 Keep = Literal["trunk", "weights", "nothing"]
+BASE = ("parametrization", "base_width", "base_depth", "base_head_width")
 INSTEAD_OF_THE_SWEEPS = (
     "optimizer",
     *SHORT_NAMES_SETTINGS,
     "gradient_clip",
     "noise_suffix_tokens",
     "precision",
+    *BASE,
 )
 """Keys of a model that stand for the sweep's, beside n_ctx, batch_sequences, devices and schedule."""
 
@@ -104,6 +108,10 @@ class Model:
     weight_decay: NotNegative | None = None
     gradient_clip: NotNegative | None = None
     noise_suffix_tokens: Amount | None = None
+    parametrization: Parametrization | None = None
+    base_width: Width | None = None
+    base_depth: PositiveLayers | None = None
+    base_head_width: Width | None = None
     precision: str | None = None
     """Instead of the trainer's: `32-true`, `bf16-mixed`, ..."""
 
@@ -217,6 +225,15 @@ class Sweep:
     """adamw's decay of the mean squared gradient."""
     weight_decay: NotNegative = 0.1
     """Of adamw and adafactor, on matrices only."""
+    parametrization: Parametrization = "standard"
+    """How settings follow from width and depth: `standard`, or from a base shape `mup` or `completep`
+    (`models/parametrization.py`), with Adam or AdamW."""
+    base_width: Width | None = None
+    """Of the shape at which the rate was tuned; `standard` has none."""
+    base_depth: PositiveLayers | None = None
+    """The same of `completep`."""
+    base_head_width: Width | None = None
+    """By default the base shape has as many heads as each network."""
     gradient_clip: NotNegative = 1.0
     """Largest norm of the gradient; 0 does not clip."""
     log_every_n_steps: PositiveCount = 20
@@ -245,6 +262,9 @@ class Sweep:
     """Lightning Trainer arguments of every run; they win over the overlays'. Without either: one CPU."""
     compile: bool = False
     """Whether networks go through torch.compile."""
+    shape_rule: Literal[1, 2] = 2
+    """By which a Transformer's width and heads follow from N: 2, with at least four heads; 1, as before 0.2:
+    studies begun then keep it."""
     cluster: str = ""
     """A file with options of `--engine`, as `configs/cluster/slurm.yaml`: how your site wants its jobs."""
 

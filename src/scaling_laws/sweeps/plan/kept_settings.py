@@ -1,4 +1,4 @@
-"""What `trainer: {precision: auto}` of a sweep comes to on this machine."""
+"""What a study began with: the precision that `auto` came to on its machine, and the rule of its shapes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,15 @@ def kept_precision(folder: Path) -> str | None:
     except InputError:  # not there, or unreadable: `read_kept` plans anew, too
         return None
     return kept if isinstance(kept, str) else None
+
+
+def with_kept_shapes(sweep: Sweep, folder: Path) -> Sweep:
+    """A sweep whose study keeps the shapes that it began with, where that was before they had four heads."""
+    try:
+        begun = read_json(folder / PLAN_FILE, kind="plan", remedy="")
+    except InputError:  # not there, or unreadable: `read_kept` plans anew, too
+        return sweep
+    return sweep if "shape_rule" in begun else replace(sweep, shape_rule=1)
 
 
 def native_precision(accelerator: str) -> str:
