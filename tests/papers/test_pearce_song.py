@@ -112,6 +112,15 @@ def test_draws_of_the_law_give_the_interval():
     ]
     assert min(one_by_one) <= found.a_interval[0] < found.a < found.a_interval[1] <= max(one_by_one)
     assert found.a_interval[0] == pytest.approx(np.quantile(one_by_one, 0.05), abs=0.01)
+    # Both are exponents of one law: their difference is known far better than either.
+    differences = np.array(one_by_one) - draws.a_opt
+    low, high = found.difference_interval
+    assert (low, high) == pytest.approx(tuple(np.quantile(differences, [0.05, 0.95])), abs=0.002)
+    assert low < found.a - found.a_total < high
+    apart = (found.a_interval[1] - found.a_total_interval[0]) - (
+        found.a_interval[0] - found.a_total_interval[1]
+    )
+    assert high - low < 0.3 * apart
 
 
 def test_embeddings_that_follow_no_power_are_said_to():

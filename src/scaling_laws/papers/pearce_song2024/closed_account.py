@@ -174,6 +174,7 @@ class KaplanCounting:
         a, a_interval: apparent exponent of N_opt ~ C^a between them, C = 6 N D non-embedding; 90 %.
         a_ends: the local exponent at the smallest and the largest size.
         a_total, a_total_interval: the law's own exponent, in all parameters; 90 %.
+        difference_interval: of a less a_total, 90 %: taken draw by draw, since both are of one law.
         sentence: the same in words.
     """
 
@@ -187,6 +188,7 @@ class KaplanCounting:
     a_ends: tuple[float, float]
     a_total: float
     a_total_interval: Interval | None
+    difference_interval: Interval | None
     sentence: str
 
 
@@ -227,11 +229,13 @@ def kaplan_counting(
     if not C[0] < C[1]:
         raise InputError("in this law a larger size is not the optimum of a larger compute: check N_total")
     a, _ = _fitted(account, np.log(ends))
-    a_interval = a_total_interval = None
+    a_interval = a_total_interval = difference_interval = None
     if draws is not None:
         with np.errstate(all="ignore"):  # a draw may have no optimum: NaN
-            a_interval = percentile_interval(_drawn_exponents(draws, weight, growth, ends))
+            drawn = _drawn_exponents(draws, weight, growth, ends)
+            a_interval = percentile_interval(drawn)
             a_total_interval = percentile_interval(draws.a_opt)
+            difference_interval = percentile_interval(drawn - np.asarray(draws.a_opt))
     a_total = float(law.a_opt)
     sentence = (
         f"a law in all parameters with a = {a_total:.2f} shows a = {a:.2f} where embeddings are not counted,"
@@ -253,6 +257,7 @@ def kaplan_counting(
         a_ends=(float(account.local_exponent(ends[0])), float(account.local_exponent(ends[1]))),
         a_total=a_total,
         a_total_interval=a_total_interval,
+        difference_interval=difference_interval,
         sentence=sentence,
     )
 
