@@ -62,15 +62,19 @@ def _loss_alone(tables: KaplanTables, laws: Laws) -> Measured | Finding:
 
 
 def _noise_scale(tables: KaplanTables, laws: Laws) -> Measured | Finding:
-    levels = [(level.noise_scale, level.B_crit) for level in tables.critical_batch().levels]
-    ratios = [math.log(noise / batch) for noise, batch in levels if noise and batch]
-    if not ratios:
+    by_size: dict[float, list[float]] = {}
+    for level in tables.critical_batch().levels:
+        if level.noise_scale and level.B_crit:
+            by_size.setdefault(level.N, []).append(math.log(level.noise_scale / level.B_crit))
+    if not by_size:
         return not_measured("no loss has both B_crit and a noise scale")
-    if len(ratios) < 3:
-        return inconclusive(f"{len(ratios)} losses", math.exp(np.mean(ratios)))
-    value, (low, high) = mean_interval(ratios)
-    interval = (None if low is None else math.exp(low)), (None if high is None else math.exp(high))
-    return Measured(value=math.exp(value), interval=interval, context=f"{len(ratios)} losses and sizes")
+    # The levels of one size come from the same few trainings: sizes are what is independent.
+    value, (low, high) = mean_interval([float(np.mean(ratios)) for ratios in by_size.values()])
+    n_levels = sum(map(len, by_size.values()))
+    context = f"{n_levels} losses of {len(by_size)} size{'s' if len(by_size) > 1 else ''}"
+    if low is None or high is None:
+        return inconclusive(context, math.exp(value))
+    return Measured(value=math.exp(value), interval=(math.exp(low), math.exp(high)), context=context)
 
 
 def _points(tables: KaplanTables) -> TimePoints | None:
@@ -233,7 +237,7 @@ CLAIMS = (
         source="section 5.1, Fig. 10",
         quantity="noise scale over B_crit, geometric mean",
         paper="roughly 1",
-        method="Mean over losses and sizes.",
+        method="Mean over sizes, each the mean of its losses.",
         confirmed=(1 / 3, 3.0),
         needs="batch",
         measure=_noise_scale,
