@@ -441,7 +441,7 @@ def _drawn(fitted: LawFit) -> Figure:
             0.98, 0.97, words, transform=axes.transAxes, ha="right", va="top", color=st.FIT, parse_math=False
         )
     st.log_x(axes, x, across, margin=0.0)
-    st.log_y(axes, rows.loss, "loss, nats per token", margin=0.2)
+    st.log_y(axes, rows.loss, st.LOSS_LABEL, margin=0.2)
     return figure
 
 

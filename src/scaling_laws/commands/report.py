@@ -135,6 +135,8 @@ def write_and_say(study: Study, output: Path, *, laws: Laws | None = None, force
     from scaling_laws.report.tables import headline_text
 
     content = write_study_report(study, output, laws=laws, force=force)
+    if content.caution:
+        print(content.caution)
     print(headline_text(content.laws))
     print(f"report: {(output / PAGE).resolve()}")
     for line in next_commands(content, output):

@@ -73,9 +73,10 @@ def measured(tables: StudyTables, family: str) -> str:
     """How many runs of which sizes, on how many tokens, and the losses that they reached."""
     runs = tables.of(family)
     noun = "run" if family == "all" else f"{st.family_name(family)} run"
+    text = " on held-out text" if tables.counted_here else ""
     return (
         f"{_count(len(runs), noun)} with {_range(runs['N'])} parameters, on {_range(runs['D'])} tokens, "
-        f"reached {_range(runs['loss'])} nats per token."
+        f"reached {_range(runs['loss'])} nats per token{text}."
     )
 
 
@@ -168,7 +169,7 @@ def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
         for note, at in notes.items():
             which = "" if len(at) == len(MULTIPLES) else f" at {' and '.join(at)}"
             caveats.append(f"{st.family_name(family)}{which}: {note}.")
-    columns = ("family", "budget C, FLOPs", "N", "D, tokens", "test loss, nats", "C with N/2", "C with 2N")
+    columns = ("family", "budget C, FLOPs", "N", "D, tokens", "loss, nats", "C with N/2", "C with 2N")
     caption = (
         "Budgets are multiples of the family's largest single run. Brackets: 90 % intervals, for the loss "
         "with the noise of one run. Last columns: the compute that reaches the same loss at half and at "

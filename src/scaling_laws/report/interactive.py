@@ -133,7 +133,7 @@ def explorer_data(tables: StudyTables, laws: Laws) -> dict[str, Any]:
         "labels": {
             **parameter_labels(tables, laws),
             **compute_labels(tables, laws),
-            "loss": st.LOSS_LABEL if tables.counted_here else "loss, nats per token",
+            "loss": st.LOSS_LABEL,
         },
     }
 

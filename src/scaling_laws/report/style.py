@@ -75,7 +75,7 @@ PARAMETER_LABELS = {name: convention.label for name, convention in N_CONVENTIONS
 COMPUTE_LABELS = {name: convention.label for name, convention in C_CONVENTIONS.items()}
 UNKNOWN_N, UNKNOWN_C = "N, parameters", "C, training FLOPs"
 """Of a table that does not say what it counts."""
-LOSS_LABEL = "test loss, nats per token"
+LOSS_LABEL = "loss, nats per token"
 MANY_POINTS = 2_000
 """A cloud of more points is drawn as pixels in an SVG, too: each would cost it a hundred bytes."""
 LARGEST_LOG = 700.0

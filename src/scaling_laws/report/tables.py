@@ -109,7 +109,7 @@ def runs(study: StudyTables, laws: Laws) -> Table:
         "N",
         "D",
         "C, FLOPs",
-        "test loss, nats",
+        "loss, nats",
         "bits per byte",
         "rate",
         "tokens/s",
@@ -135,6 +135,8 @@ def runs(study: StudyTables, laws: Laws) -> Table:
     ]
     caption = (
         "loss on held-out files of the training distribution, final weights; s: seconds of its own steps"
+        if study.counted_here
+        else "loss as the table has it"
     )
     return Table(columns=columns, rows=tuple(rows), caption=caption)
 

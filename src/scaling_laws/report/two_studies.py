@@ -285,7 +285,7 @@ def _draw(data: tuple[Sequence[Side], Sequence[str], Sequence[FittedLaw | None]]
             all_N += [float(N) for N in fit.law.optimum(np.array(ends))[0]]
             _lines(losses, sizes, fit, ends, place, st.plain(side.name))
     st.log_x(losses, all_C, "6ND, training FLOPs")
-    st.log_y(losses, all_losses, "loss, nats per token")
+    st.log_y(losses, all_losses, st.LOSS_LABEL)
     st.log_x(sizes, all_C, "6ND, training FLOPs")
     st.log_y(sizes, all_N, "best N, parameters", margin=0.2)
     losses.set_title("Runs, and the best size's loss")

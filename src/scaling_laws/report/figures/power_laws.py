@@ -66,7 +66,7 @@ def _describe(data: PowerLaws) -> str:
         for variable, exponent in KAPLAN_EXPONENTS.items()
     )
     return (
-        f"{st.family_name(data.family)}: over {len(data.runs)} runs the test loss falls from "
+        f"{st.family_name(data.family)}: over {len(data.runs)} runs the loss falls from "
         f"{data.runs['loss'].max():.2f} to {data.runs['loss'].min():.2f} nats per token. "
         f"Fitted exponents: {exponents}. Bands and brackets are 90 % intervals."
     )
