@@ -21,6 +21,7 @@ from scaling_laws.laws.run_tables import doubts, left_out_of_table
 from scaling_laws.report import figures
 from scaling_laws.report.content import content_of
 from scaling_laws.report.figure import StudyFigure, figures_of
+from scaling_laws.report.formulas import latex_with_values
 from scaling_laws.report.html import page_files, write_content
 from scaling_laws.report.pictures import printed_files
 from scaling_laws.report.study_tables import StudyTables
@@ -176,13 +177,26 @@ class Analysis:
         write_own_files(page.parent, files, writer=page.stem, shared=True, force=force)
         return summary(compared)
 
+    def latex(self, form: str = "chinchilla", family: str | None = None, digits: int = 3) -> str:
+        """One of the fitted laws with its numbers, for a paper.
+
+        Raises:
+            InputError: as `fit`; or the law is not identified.
+        """
+        found = self.fit(form, family)
+        if not found.identified:
+            raise InputError(f"{form} is not identified: {found.reason}")
+        known = {name: value for name, value in found.parameters.items() if value is not None}
+        return latex_with_values(found.formula, known, digits)
+
     def to_json(self) -> dict[str, Any]:
         """The content of a `laws.json`."""
         return self.laws.to_json()
 
     def summary(self) -> str:
         """The headline table and the warnings."""
-        lines = [f"{self.laws.study}: scaling laws with 90 % intervals", "", headline(self.laws).text()]
+        what = "with 90 % intervals" if self.laws.manifest.resamples else "without intervals"
+        lines = [f"{self.laws.study}: scaling laws {what}", "", headline(self.laws).text()]
         return "\n".join([*lines, *(f"warning: {each}" for each in self.laws.warnings)])
 
     def __repr__(self) -> str:

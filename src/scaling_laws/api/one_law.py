@@ -27,14 +27,14 @@ from scaling_laws.laws.fit.intervals import (
     parameter_intervals,
 )
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
-from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.joint import JointLaw
+from scaling_laws.laws.forms.own import declaration_of
 from scaling_laws.laws.forms.terms import FloatArray, Law
 from scaling_laws.laws.plan.compute_budget import parse_compute, parse_count
 from scaling_laws.laws.plan.planner import with_reach
 from scaling_laws.laws.plan.question import Question, TrainingPlan
 from scaling_laws.laws.plan.solve import answer
-from scaling_laws.laws.results.chosen_forms import check_form, require_columns, rows_of
+from scaling_laws.laws.results.chosen_forms import law_called, require_columns, rows_of
 from scaling_laws.laws.results.fitted import Settings, fitted_law
 from scaling_laws.laws.results.types import FittedLaw, LawCertificate
 from scaling_laws.laws.selection import usable_runs
@@ -151,11 +151,11 @@ def fit(
     Args:
         runs: from `read_runs`, the `runs` of a study, or what `read_runs` reads without further arguments.
         form: a law's name (`chinchilla`, `kaplan_nd`, `power_n`, ...; a wrong one lists all), or a class of
-            your own: a `SumOfPowers`, or a `JointLaw` of N and D.
+            your own: a `SumOfPowers`, or a `JointLaw` of N and D (or its name, "my_module.MyLaw").
         family: which networks, where the table holds several families.
         weights: one a row, positive.
         delta: where Huber's loss turns from quadratic to linear, in ln L (Hoffmann 2022: 1e-3).
-        resamples: of the bootstrap behind every interval.
+        resamples: of the bootstrap behind every interval; 0 for the law alone.
         seed: of its random numbers.
 
     Raises:
@@ -175,9 +175,8 @@ def fit(
         True
     """
     table = read_runs(runs) if isinstance(runs, str | Path) else runs
-    if isinstance(form, str):
-        check_form(form)
-    kind: type[Law] = FORMS[form] if isinstance(form, str) else form
+    kind: type[Law] = law_called(form) if isinstance(form, str) else form
+    declaration_of(kind)
     families = sorted(set(table["family"])) if "family" in table else []
     if family is None and len(families) > 1:
         raise InputError(f"the runs are of {', '.join(families)}: name one with family=")
@@ -256,7 +255,7 @@ class LawFit:
         Raises:
             InputError: the law is not identified.
         """
-        self._require_identified()
+        self._require_intervals()
         return bootstrap(
             self.fit, noise=self.noise, resamples=self.settings.resamples, seed=self.settings.seed
         )
@@ -265,9 +264,9 @@ class LawFit:
         """The central interval of a parameter, or of `a_opt` or `b_opt` of a law of N and D.
 
         Raises:
-            InputError: no such parameter, or the law is not identified.
+            InputError: no such parameter, the law is not identified, or it was fitted with resamples=0.
         """
-        self._require_identified()
+        self._require_intervals()
         known = self.result.intervals  # those of LEVEL need no second bootstrap
         if name not in known:
             raise InputError(f"{self.result.form} has no parameter {name!r}; it has {', '.join(known)}")
@@ -316,7 +315,7 @@ class LawFit:
         plan = answer(
             self._joint,
             question(compute=compute, n=n, d=d, loss=loss),
-            draws=self.draws,
+            draws=self.draws if self.settings.resamples else None,
             source=f"{self.name}: {self.result.formula}",
             convention="N",
             notes=("C = 6 N D, with N and D as the table counts them",),
@@ -335,20 +334,28 @@ class LawFit:
         columns = {"run": self.names, **rows.values, "loss": rows.loss, "predicted": predicted}
         return pd.DataFrame(columns).assign(relative_error=rows.loss / predicted - 1)
 
-    def table(self) -> Table:
-        """Parameters with 90 % intervals."""
+    def table(self, level: float = LEVEL) -> Table:
+        """Parameters with their intervals, where there are some."""
+        intervals = self.result.intervals
+        if intervals and _checked_level(level) != LEVEL:
+            intervals = parameter_intervals(self.draws, level)
         rows = tuple(
-            (name, with_interval(value, self.result.intervals.get(name)), self.result.units.get(name, ""))
+            (name, with_interval(value, intervals.get(name)), self.result.units.get(name, ""))
             for name, value in [*self.parameters.items(), *self.result.derived.items()]
         )
-        return Table(columns=("parameter", "value and 90 % interval", "unit"), rows=rows)
+        value = f"value and {100 * level:g} % interval" if intervals else "value"
+        return Table(columns=("parameter", value, "unit"), rows=rows)
 
-    def summary(self) -> str:
-        """The law, its parameters, how many rows it rests on, and whether to believe it."""
+    def summary(self, level: float = LEVEL) -> str:
+        """The law, its parameters, how many rows it rests on, and whether to believe it.
+
+        Args:
+            level: of the intervals.
+        """
         head = f"{self.result.formula}, fitted to {self.result.n_rows} rows of {self.name}"
         if self.law is None:
             return f"{head}: {self.reason}"
-        lines = [head, "", self.table().text(), ""]
+        lines = [head, "", self.table(level).text(), ""]
         if not self.identified:
             lines.append(f"Not identified: {self.reason}.")
         if self.certificate is not None and self.certificate.rms_log_residual is not None:
@@ -384,6 +391,11 @@ class LawFit:
         if not self.identified:
             raise InputError(f"{self.result.form} is not identified: {self.reason}")
 
+    def _require_intervals(self) -> None:
+        self._require_identified()
+        if self.settings.resamples == 0:
+            raise InputError(f"{self.result.form} has no intervals: it was fitted with resamples=0")
+
     def _require_variables(self, at: Mapping[str, Any]) -> None:
         if set(at) != set(self.fit.form.variables):
             raise InputError(
@@ -417,7 +429,7 @@ def _drawn(fitted: LawFit) -> Figure:
     if not others:
         axes.plot(rows.values[across], rows.loss, "o", color=st.INK, markersize=4, label="runs")
         _line(axes, x, fitted.law.loss(x), (low, high), st.FIT, fitted.result.formula)
-        if fitted.identified:
+        if fitted.identified and fitted.settings.resamples:
             between = np.geomspace(low, high, LINE_POINTS)
             curves = in_columns(fitted.draws.draws).loss(between)
             ends = np.nanpercentile(curves, LEVELS, axis=0)

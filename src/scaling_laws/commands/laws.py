@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaling_laws.laws import KEEP, LOSS_UNITS
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
@@ -68,7 +68,16 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delta", type=float, default=DEFAULT_DELTA, help="delta of the Huber loss (default: 0.001)"
     )
-    parser.add_argument("--bootstrap", type=int, default=DEFAULT_RESAMPLES, help="resamples (default: 400)")
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=DEFAULT_RESAMPLES,
+        help="resamples behind the intervals (default: 400); 0 for point estimates alone",
+    )
+    parser.add_argument(
+        "--level", type=float, metavar="SHARE", help="of the intervals, with --form (default: 0.9), as 0.95"
+    )
+    parser.add_argument("--latex", action="store_true", help="print the identified laws for a paper, too")
     parser.add_argument(
         "--compare",
         metavar="COLUMN",
@@ -140,6 +149,7 @@ def laws(options: argparse.Namespace) -> None:
     Raises:
         InputError: whatever is wrong with the arguments, with RUNS, or with where the output should go.
     """
+    from scaling_laws.laws.fit.intervals import LEVEL
     from scaling_laws.laws.results.fitted import Settings
     from scaling_laws.laws.results.types import Conventions
     from scaling_laws.study.records import write_atomically
@@ -157,14 +167,17 @@ def laws(options: argparse.Namespace) -> None:
         delta=options.delta,
         resamples=options.bootstrap,
         seed=0,
+        level=LEVEL if options.level is None else options.level,
     )
     with silent_stages() if options.quiet else nullcontext():
         found, study = _laws_of_study(options, settings) if is_study else _laws_of_table(options, settings)
     write_atomically(output, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     if not options.quiet:
-        from scaling_laws.commands.laws_text import forms_text, study_text
+        from scaling_laws.commands.laws_text import forms_text, latex_text, study_text
 
-        print(forms_text(found) if options.form else study_text(found))
+        print(forms_text(found) if options.form else study_text(found, is_study=is_study))
+        if options.latex:
+            print(latex_text(found))
         print(f"laws: {output}")
     if options.figures is not None:
         # The columns' names in a table are the user's; a study's are those of its runs.
@@ -200,13 +213,17 @@ def beside(runs: Path, suffix: str) -> Path:
 def _check_options(options: argparse.Namespace, is_study: bool) -> None:
     if not (math.isfinite(options.delta) and options.delta > 0):
         raise InputError(f"--delta is {options.delta:g}; it must be a positive number, as 0.001")
-    if not 1 <= options.bootstrap <= MOST_RESAMPLES:
-        raise InputError(f"--bootstrap is {options.bootstrap}; it must be 1 to {MOST_RESAMPLES}")
+    if not 0 <= options.bootstrap <= MOST_RESAMPLES:
+        raise InputError(f"--bootstrap is {options.bootstrap}; it must be 0 to {MOST_RESAMPLES}")
+    if options.level is not None and not 0 < options.level < 1:
+        raise InputError(f"--level is {options.level:g}; it must be a share between 0 and 1, as 0.95")
+    if options.level is not None and not options.form:
+        raise InputError("--level needs --form: the other analyses have intervals of 90 %")
     if options.form:
-        from scaling_laws.laws.results.chosen_forms import check_form
+        from scaling_laws.laws.results.chosen_forms import law_called
 
         for form in options.form:
-            check_form(form)
+            law_called(form)
     check_figures(options)
     if options.figures is not None and (options.form or options.compare is not None):
         other = "--form" if options.form else "--compare"
@@ -289,6 +306,11 @@ def _check_output(output: Path, runs: Path) -> None:
         raise InputError(f"{output}: no permission to write in {folder}; give another place with -o")
 
 
+def _of_analysis(settings: Settings) -> dict[str, Any]:
+    """The settings that the whole analysis takes."""
+    return {name: value for name, value in vars(settings).items() if name != "level"}
+
+
 def _laws_of_study(options: argparse.Namespace, settings: Settings) -> tuple[Laws, Study]:
     from scaling_laws.study.runs import OF_A_SEARCH, load_study
 
@@ -298,7 +320,7 @@ def _laws_of_study(options: argparse.Namespace, settings: Settings) -> tuple[Law
     if not options.form:
         from scaling_laws.laws.results.study import fit_folder
 
-        return fit_folder(study, **vars(settings)), study
+        return fit_folder(study, **_of_analysis(settings)), study
     from scaling_laws.laws.results.chosen_forms import SCANNED, fit_forms
 
     if scanned := [form for form in options.form if form in SCANNED]:
@@ -326,7 +348,11 @@ def _laws_of_table(options: argparse.Namespace, settings: Settings) -> tuple[Law
         from scaling_laws.laws.results.study import fit_study, processes_for
 
         laws = fit_study(
-            options.runs.name, runs, left_out=left_out, **vars(settings), processes=processes_for(runs)
+            options.runs.name,
+            runs,
+            left_out=left_out,
+            **_of_analysis(settings),
+            processes=processes_for(runs),
         )
     conventions = _conventions(columns, runs)
     warnings = (*doubts(runs), *laws.warnings)

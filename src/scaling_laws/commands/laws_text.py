@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.intervals import LEVEL, Interval
 from scaling_laws.laws.results.types import FittedLaw, LawCertificate, Laws, PositionFit
 
 SHOWN_REASONS = 8
@@ -13,11 +13,18 @@ NIL = 1e-10
 """Below this a parameter has gone to zero."""
 
 
-def study_text(laws: Laws) -> str:
+def study_text(laws: Laws, *, is_study: bool) -> str:
     """The headline table, what could not be fitted, and the warnings."""
     from scaling_laws.report.tables import headline
 
-    lines = [f"{laws.study}: scaling laws with 90 % intervals", "", headline(laws).text()]
+    with_what = "with 90 % intervals" if laws.manifest.resamples != 0 else "without intervals (--bootstrap 0)"
+    lines = [
+        f"{laws.study}: scaling laws {with_what}",
+        "",
+        headline(laws).text(),
+        "",
+        _counts(laws, is_study=is_study),
+    ]
     lines += _winners(laws)
     if reasons := _not_fitted(laws):
         lines += ["", "Not fitted:"]
@@ -29,6 +36,18 @@ def study_text(laws: Laws) -> str:
     warnings = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
     lines += [""] * bool(warnings) + _warnings_text(warnings)
     return "\n".join(lines)
+
+
+def _counts(laws: Laws, *, is_study: bool) -> str:
+    """What N and C are: known of a study alone."""
+    from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
+
+    N, C = laws.conventions.N, laws.conventions.C
+    if not is_study:
+        of_C = C if C == "6 N D" else f"the column {C}"
+        return f"N is the column {N}, as the table counts it; C is {of_C}."
+    of_N = N_CONVENTIONS[N].counts if N in N_CONVENTIONS else N
+    return f"N counts parameters {of_N}; C is {C_CONVENTIONS[C].label if C in C_CONVENTIONS else C}."
 
 
 def _winners(laws: Laws) -> list[str]:
@@ -72,13 +91,34 @@ def _not_fitted(laws: Laws) -> list[str]:
 
 def forms_text(laws: Laws) -> str:
     """Every chosen fit as a table of its parameters, with how far it can be believed."""
-    blocks = [f"{laws.study}: fits with 90 % intervals"]
+    level = next((fit.level for of in laws.by_family for fit in of.fits), LEVEL)
+    with_what = f"with {100 * level:g} % intervals" if laws.manifest.resamples else "without intervals"
+    blocks = [f"{laws.study}: fits {with_what}"]
     blocks += [_fit_text(fit, of.family) for of in laws.by_family for fit in of.fits]
     blocks += [_position_text(entry) for entry in laws.positions]
     warnings = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
     if warnings:
         blocks.append("\n".join(_warnings_text(warnings)))
     return "\n\n".join(blocks)
+
+
+def latex_text(laws: Laws) -> str:
+    """Every identified law with its numbers, a line each, as it stands in a paper."""
+    from scaling_laws.report.formulas import latex_with_values
+
+    lines = [
+        ("" if of.family == "all" else f"{of.family}, ")
+        + f"{fit.form}: {latex_with_values(fit.formula, known_numbers(fit))}"
+        for of in laws.by_family
+        for fit in of.fits
+        if fit.identified
+    ]
+    return "\n".join(["LaTeX:", *(f"  {line}" for line in lines or ["no law is identified"])])
+
+
+def known_numbers(fit: FittedLaw) -> dict[str, float]:
+    """The parameters that have a value."""
+    return {name: value for name, value in fit.parameters.items() if value is not None}
 
 
 def _fit_text(fit: FittedLaw, of: str) -> str:
@@ -96,9 +136,15 @@ def _fit_text(fit: FittedLaw, of: str) -> str:
             )
             for name, value in {**fit.parameters, **fit.derived}.items()
         ]
-        table = Table(columns=("parameter", "value", "90 % interval", "unit"), rows=tuple(rows))
+        names = ("parameter", "value", f"{100 * fit.level:g} % interval", "unit")
+        shown = [names, *rows]
+        if not fit.intervals:
+            shown = [(name, value, "", unit) for name, value, _, unit in shown]
+        columns, *cells = [tuple(cell for cell in row if cell) for row in shown]
+        table = Table(columns=columns, rows=tuple(cells))
         lines += ["  " + line for line in table.text().splitlines()]
-        lines.append(f"identified; intervals by {fit.interval_method}")
+        method = f"intervals by {fit.interval_method}" if fit.intervals else "no intervals: --bootstrap 0"
+        lines.append(f"identified; {method}")
     else:
         lines.append(f"not identified: {fit.reason}")
     trainings = "1 training" if fit.n_clusters == 1 else f"{fit.n_clusters} trainings"

@@ -91,7 +91,7 @@ def bootstrap(
     Args:
         fit: an identified fit.
         noise: the noise between seeds, if it was measured.
-        resamples: refits.
+        resamples: refits; 0 for none, and no intervals.
         seed: of the random numbers.
 
     Raises:
@@ -119,6 +119,8 @@ def bootstrap_draws(
     random = np.random.default_rng(seed)
     seed_sd = (noise.sd_log_loss if noise else None) or 0.0
     n_clusters = fit.rows.n_clusters
+    if resamples == 0:
+        return np.empty((0, fit.minima.shape[1])), "no resamples", max(residual_sd(fit), seed_sd)
     if n_clusters >= FEWEST_CLUSTERS:
         method = f"bootstrap over {n_clusters} trainings ({resamples} resamples)"
         most = max(LARGEST_WEIGHTS // fit.rows.n, 1)

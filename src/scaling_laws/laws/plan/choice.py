@@ -22,8 +22,9 @@ def best_joint_fit(laws: FamilyLaws) -> tuple[FittedLaw | None, str]:
     Returns:
         the fit, and why this one, in words; None and the reasons where no form is identified.
     """
-    fits = {fit.form: fit for fit in laws.fits if fit.form in LABELS}
-    identified = [form for form in LABELS if form in fits and fits[form].identified]
+    fits = {fit.form: fit for fit in laws.fits if fit.is_joint}
+    labels = LABELS | {form: form for form in fits if form not in LABELS}  # last those of a user's own
+    identified = [form for form in labels if form in fits and fits[form].identified]
     reasons = "; ".join(f"{form}: {fit.reason}" for form, fit in sorted(fits.items()) if fit.reason)
     if not identified:
         return None, reasons or "no such fit"
@@ -35,13 +36,13 @@ def best_joint_fit(laws: FamilyLaws) -> tuple[FittedLaw | None, str]:
     first = identified[0]
     if len(identified) == 1:
         because = f" ({reasons})" if reasons else ""
-        return fits[first], f"{LABELS[first]} form: the only one that is identified{because}"
+        return fits[first], f"{labels[first]} form: the only one that is identified{because}"
     if len(errors) < 2:
-        return fits[first], f"{LABELS[first]} form: no held-out size decides between forms"
+        return fits[first], f"{labels[first]} form: no held-out size decides between forms"
     ranked = sorted(errors, key=lambda form: errors[form])
     best = ranked[0]
-    others = ", ".join(f"{LABELS[form]} {100 * errors[form]:.1f} %" for form in ranked[1:])
-    why = f"{LABELS[best]} form: the lowest held-out error, {100 * errors[best]:.1f} % ({others})"
+    others = ", ".join(f"{labels[form]} {100 * errors[form]:.1f} %" for form in ranked[1:])
+    why = f"{labels[best]} form: the lowest held-out error, {100 * errors[best]:.1f} % ({others})"
     return fits[best], why
 
 
@@ -51,7 +52,7 @@ def family_to_plan(laws: Laws, family: str | None) -> str:
     Raises:
         InputError: no law of N and D; several families and none named; no such family.
     """
-    families = sorted(each.family for each in laws.by_family if any(fit.form in LABELS for fit in each.fits))
+    families = sorted(each.family for each in laws.by_family if any(fit.is_joint for fit in each.fits))
     if not families:
         raise InputError(f"{laws.study}: holds no law of N and D; fit one with `scaling-laws laws`")
     if family is None and len(families) > 1:

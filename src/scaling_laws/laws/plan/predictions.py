@@ -16,6 +16,7 @@ import numpy as np
 
 from scaling_laws.laws.fit.intervals import Bootstrap, Interval, loss_interval
 from scaling_laws.laws.forms.catalogue import FORMS
+from scaling_laws.laws.forms.own import Declaration
 from scaling_laws.laws.plan.choice import chosen_fit, family_to_plan
 from scaling_laws.laws.plan.planner import Source, answer_published
 from scaling_laws.laws.plan.question import Question, TrainingPlan
@@ -86,7 +87,15 @@ def frozen_prediction(
         fit, _ = chosen_fit(laws, family)
         law = {
             name: plain_json(getattr(fit, name))
-            for name in ("form", "formula", "parameters", "resamples", "row_sd", "interval_method")
+            for name in (
+                "form",
+                "formula",
+                "parameters",
+                "resamples",
+                "row_sd",
+                "interval_method",
+                "declared",
+            )
         }
     else:
         law = {"published": published}
@@ -169,6 +178,7 @@ class _FrozenLaw:
     resamples: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     row_sd: NotNegative | None = None
     interval_method: str = ""
+    declared: Declaration | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError: a number is none of a law."""
@@ -204,10 +214,10 @@ def _at(law: _FrozenLaw, N: float, D: float) -> tuple[float, Interval]:
     if law.published is not None:
         return answer_published(law.published, Question(N=N, D=D)).loss_nats, (None, None)
     with np.errstate(all="ignore"):  # of parameters that nobody fitted
-        predicted = float(make_law(law.form, law.parameters).loss(N, D))
+        predicted = float(make_law(law.form, law.parameters, law.declared).loss(N, D))
         if not law.resamples:
             return predicted, (None, None)
-        draws = make_law(law.form, law.resamples)
+        draws = make_law(law.form, law.resamples, law.declared)
         bootstrap = Bootstrap(draws=draws, method=law.interval_method, row_sd=law.row_sd or 0.0)
         return predicted, loss_interval(bootstrap, N=N, D=D)
 
@@ -242,6 +252,6 @@ def _read(prediction: Mapping[str, Any]) -> _Frozen:
         if not (law.form and law.parameters):
             raise InputError("the prediction's law has neither parameters nor the name of a published law")
         variables = getattr(FORMS.get(law.form), "variables", None)
-        if variables != ("N", "D"):
+        if not (law.declared.is_joint if law.declared else variables == ("N", "D")):
             raise InputError(f"the prediction's law {law.form!r} is no law of N and D; write it again")
     return frozen

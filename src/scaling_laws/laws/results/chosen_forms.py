@@ -19,9 +19,11 @@ from scaling_laws.laws.batch.batch_scan import LevelScan
 from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from_table
 from scaling_laws.laws.fit.coordinates import LEAST_SQUARES
 from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.intervals import LEVEL
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.rows import Rows, make_rows
 from scaling_laws.laws.forms.catalogue import FORMS
+from scaling_laws.laws.forms.own import own_law
 from scaling_laws.laws.forms.terms import Law
 from scaling_laws.laws.positions import losses_by_run
 from scaling_laws.laws.results.finished import finished_laws, left_out_of
@@ -55,23 +57,31 @@ def more_variables(form: str) -> tuple[str, ...]:
     """Variables besides N, D, C and the loss that a form needs."""
     if form in SCANNED:
         return ("B", "S")
-    return tuple(name for name in FORMS[form].variables if name in COLUMNS.keys() - {"N", "D", "C"})
+    return tuple(name for name in law_called(form).variables if name in COLUMNS.keys() - {"N", "D", "C"})
 
 
 def axes_of(forms: Iterable[str]) -> set[str]:
     """Which of N, D and C there must be for the forms; a law of time converts between them."""
     found: set[str] = set()
     for form in forms:
-        found |= {"N", "D", "C"} if form in (*SCANNED, "position") else {*FORMS[form].variables}
+        found |= {"N", "D", "C"} if form in (*SCANNED, "position") else {*law_called(form).variables}
     return found & {"N", "D", "C"}
 
 
-def check_form(form: str) -> None:
-    """Raises InputError unless there is such a form."""
-    if form not in FORMS:
-        close = get_close_matches(form, FORMS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise InputError(f"no law is called {form!r}; there are {', '.join(sorted(FORMS))}{hint}")
+def law_called(form: str) -> type[Any]:
+    """A law by its name, or one of a user's own by `module.Class`, whose module is run.
+
+    Raises:
+        InputError: there is none.
+    """
+    if form in FORMS:
+        return FORMS[form]
+    if "." in form.strip("."):
+        return own_law(form)
+    close = get_close_matches(form, FORMS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    own = "or module.Class of your own"
+    raise InputError(f"no law is called {form!r}; there are {', '.join(sorted(FORMS))}, {own}{hint}")
 
 
 def fit_forms(
@@ -89,7 +99,7 @@ def fit_forms(
         name: of the study or of the CSV file.
         runs: as in `fit_study`; also weight (of the row in the objective), and unique_tokens, batch_tokens,
             steps where a form needs them.
-        forms: names of `forms.catalogue.FORMS`.
+        forms: names of `forms.catalogue.FORMS`, or `module.Class` of a user's own.
         positions, left_out: as in `fit_study`.
         settings: conventions, delta, resamples, seed. S(B) and B_crit(L) are fitted as in `batch_scan.py` and
             `critical_batch.py`, by their own delta.
@@ -101,7 +111,6 @@ def fit_forms(
         InputError: an unknown form; a column that a form needs is missing; what `usable_runs` refuses.
     """
     for form in forms:
-        check_form(form)
         _check_columns(form, runs, positions)
     usable, unusable = usable_runs(runs, n=settings.n, c=settings.c, needs=axes_of(forms))
     noise = seed_noise(usable)
@@ -169,7 +178,7 @@ def _check_columns(form: str, runs: pd.DataFrame, positions: pd.DataFrame | None
                 " row a run does not have: fit a study's folder"
             )
         return
-    require_columns(FORMS[form], runs, of=more_variables(form))
+    require_columns(law_called(form), runs, of=more_variables(form))
 
 
 def rows_of(form: type[Law], runs: pd.DataFrame) -> Rows:
@@ -199,13 +208,18 @@ def _fits(
     delta, resamples, seed = settings.delta, settings.resamples, settings.seed
     if form in SCANNED:
         batch_law = critical_batch_from_table(runs, batch="batch_tokens", resamples=resamples, seed=seed)
+        if resamples == 0:
+            raise InputError(f"the form {form} rests on resamples; leave --bootstrap 0 out")
+        if settings.level != LEVEL and form in ("time_data", "critical_batch"):
+            raise InputError(f"the form {form} has intervals of {100 * LEVEL:g} % alone")
         if form == "time_data":
             return [_of_level(level, settings) for level in batch_law.levels]
         if form == "critical_batch":
             return [_of_batches(batch_law, settings)]
         return [_far(form, runs, batch_law, n_runs, noise, settings)]
     weights = runs["weight"] if "weight" in runs.columns else None
-    fit: Any = fit_law(FORMS[form], rows_of(FORMS[form], runs), weights=weights, delta=delta)
+    kind = law_called(form)
+    fit: Any = fit_law(kind, rows_of(kind, runs), weights=weights, delta=delta)
     sentence = "all rows" if weights is None else "all rows, weighted"
     return [fitted_law(fit, sentence, n_runs, noise, settings)]
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 AXES: tuple[Axis, ...] = ("N", "D", "C")
 OPTIMA = {"envelope": envelope_optima, "isoflop": isoflop_optima, "akima": akima_optima}
 NO_CURVES = "the table has no learning curves"
+NO_RESAMPLES = "it rests on resamples, and none were made (--bootstrap 0)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def laws_of(tables: FamilyTables) -> FamilyLaws:
     known = {fit.form for fit in fitted if fit.identified}
     identified = sorted((fit for fit in joint if fit.form.form in known), key=residual_sd)
     law = identified[0].law if identified else None
-    noise_sd = run_noise_sd(joint, tables.noise)
+    noise_sd = run_noise_sd(joint, tables.noise) if settings.resamples else None
 
     def slices(method: Method) -> tuple[Slice, ...]:
         return tuple(
@@ -182,6 +183,8 @@ def _frontier(points: Sequence[FrontierPoint], curves: Sequence[SizeCurve]) -> F
 
 
 def _approaches(tables: FamilyTables, joint: Sequence[Fit[Any]]) -> Approaches:
+    if tables.settings.resamples == 0:
+        return Approaches(notes=(NO_RESAMPLES,))
     return compare_approaches(
         tables.runs,
         [fit for fit in joint if fit.form is not ChinchillaTied],  # its exponents are assumed
@@ -196,6 +199,8 @@ def _critical_batch(tables: FamilyTables) -> CriticalBatchLaw:
     settings = tables.settings
     if tables.curves is None or tables.curves.empty:
         return CriticalBatchLaw(reason=NO_CURVES)
+    if settings.resamples == 0:
+        return CriticalBatchLaw(reason=NO_RESAMPLES)
     curves = curves_of_study(tables.curves, for_training_time(tables.complete), loss="loss", n=settings.n)
     return critical_batch_law(
         critical_batch_from_curves(curves, resamples=settings.resamples, seed=settings.seed)

@@ -11,10 +11,18 @@ import numpy as np
 from scaling_laws.laws.batch.batch_scan import BatchLevel
 from scaling_laws.laws.batch.critical_batch import BatchLaw
 from scaling_laws.laws.fit.fit import Fit
-from scaling_laws.laws.fit.intervals import NO_SCALE, bootstrap, parameter_intervals, why_uncertain
+from scaling_laws.laws.fit.intervals import (
+    LEVEL,
+    NO_SCALE,
+    bootstrap,
+    parameter_intervals,
+    residual_sd,
+    why_uncertain,
+)
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.profile import profile_intervals
 from scaling_laws.laws.forms.joint import JointLaw
+from scaling_laws.laws.forms.own import declaration_of
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.positions import PositionLosses, fit_positions
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
 
 POSITION_CORPUS = "test"
 KEPT_RESAMPLES = 200
+NO_INTERVALS = "no resamples"
+"""The method of a fit that was made without intervals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +47,7 @@ class Settings:
     delta: float
     resamples: int
     seed: int
+    level: float = LEVEL
 
 
 def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings: Settings) -> FittedLaw:
@@ -66,26 +77,34 @@ def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings
             for name, values in {**_compute(fit), **fit.rows.values, "loss": fit.rows.loss}.items()
             if len(values)
         },
+        level=settings.level,
+        declared=declaration_of(fit.form),
     )
     if not fit.identified:
         return law
     if not all(_is_number(name, value) for name, value in parameters.items()):
         return replace(law, identified=False, reason=NO_SCALE)
     assert law.certificate is not None
+    profile = profile_intervals(fit)
+    certificate = replace(law.certificate, profile=profile)
+    joint = fit.law if isinstance(fit.law, JointLaw) else None
+    law = replace(law, derived={"a_opt": float(joint.a_opt), "b_opt": float(joint.b_opt)} if joint else {})
+    if settings.resamples == 0:
+        if reason := why_uncertain(fit.form, profile, profile):
+            return replace(law, identified=False, reason=reason, derived={})
+        return replace(law, certificate=certificate, interval_method=NO_INTERVALS, row_sd=residual_sd(fit))
     result = bootstrap(fit, noise=noise, resamples=settings.resamples, seed=settings.seed)
-    intervals, profile = parameter_intervals(result), profile_intervals(fit)
-    if reason := why_uncertain(fit.form, intervals, profile):
-        return replace(law, identified=False, reason=reason)
+    intervals = parameter_intervals(result, settings.level)
+    if reason := why_uncertain(fit.form, parameter_intervals(result), profile):
+        return replace(law, identified=False, reason=reason, derived={})
     draws = {name: np.asarray(values) for name, values in vars(result.draws).items()}
     finite = np.all([_is_number(name, values) for name, values in draws.items()], axis=0)
-    joint = fit.law if isinstance(fit.law, JointLaw) else None
     return replace(
         law,
-        certificate=replace(law.certificate, profile=profile),
+        certificate=certificate,
         intervals=intervals,
         interval_method=result.method,
         row_sd=result.row_sd,
-        derived={"a_opt": float(joint.a_opt), "b_opt": float(joint.b_opt)} if joint else {},
         resamples={name: tuple(values[finite][:KEPT_RESAMPLES]) for name, values in draws.items()},
     )
 

@@ -1,7 +1,8 @@
 """What the laws of a study are: the content of `laws.json`, family by family (docs/laws-json.md).
 
 An entry of the file has the fields of the dataclass here that it becomes, and, in the lists that belong to
-families, `family` besides. What is not known is None; no number is NaN or infinite. All intervals are 90 %.
+families, `family` besides. What is not known is None; no number is NaN or infinite. All intervals are 90 %,
+but those of a fit that gives another `level`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from scaling_laws.laws.checks.learning_curve import ShareScore, UnusedCurve
 from scaling_laws.laws.checks.outliers import Outliers
 from scaling_laws.laws.checks.rollout_scores import Comparison
 from scaling_laws.laws.checks.sensitivity import Sensitivity
-from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.intervals import LEVEL, Interval
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.shared_exponents import SharedLaw
-from scaling_laws.laws.forms.catalogue import FORMS
+from scaling_laws.laws.forms.catalogue import FORMS, JOINT_FORMS
+from scaling_laws.laws.forms.own import Declaration
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.positions import LatePair
@@ -96,6 +98,8 @@ class FittedLaw:
         row_sd: standard deviation of ln loss that a new run is given in a prediction.
         derived: what follows from the parameters: of laws of N and D a_opt, b_opt.
         resamples: the bootstrap's draws of the parameters, 200 at most.
+        level: of the intervals.
+        declared: of a law of a user's own, what it says; None of ours.
     """
 
     form: str
@@ -117,20 +121,30 @@ class FittedLaw:
     row_sd: float | None = None
     derived: Parameters = field(default_factory=dict)
     resamples: Draws = field(default_factory=dict)
+    level: float = LEVEL
+    declared: Declaration | None = None
 
     def __post_init__(self) -> None:
-        """Raises InputError: read from a file, a spread is negative."""
-        check_bounds({"row_sd": NotNegative | None}, {"row_sd": self.row_sd})
+        """Raises InputError: read from a file, a spread is negative or the level no share."""
+        bounds = {"row_sd": NotNegative | None, "level": Annotated[float, Bounds(1e-6, 1 - 1e-6)]}
+        check_bounds(bounds, {"row_sd": self.row_sd, "level": self.level})
 
     @cached_property
     def law(self) -> Any:
         """An instance of the form at the optimum; None without parameters."""
-        return None if None in self.parameters.values() else make_law(self.form, self.parameters)
+        if None in self.parameters.values():
+            return None
+        return make_law(self.form, self.parameters, self.declared)
 
     @cached_property
     def draws(self) -> Any:
         """The form with an array of draws, (resamples,), for each parameter; None where there are none."""
-        return make_law(self.form, self.resamples) if self.resamples else None
+        return make_law(self.form, self.resamples, self.declared) if self.resamples else None
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it is a law of N and D."""
+        return self.declared.is_joint if self.declared else self.form in {law.form for law in JOINT_FORMS}
 
     def value(self, name: str) -> float | None:
         """Of a parameter or of a derived quantity; None where it is not known."""
@@ -423,7 +437,7 @@ def read_laws(path: Path) -> Laws:
     return Laws.from_json(read_json(path, kind="laws.json", remedy=REMEDY), path)
 
 
-OPTIONAL = {"profile", "batch_tokens", "columns", "weights"}
+OPTIONAL = {"level", "declared", "profile", "batch_tokens", "columns", "weights"}
 """Keys that older files leave out where there is nothing to say."""
 KEYS = {"shared": "families"}
 """Fields of `Laws` that the file calls otherwise."""
@@ -440,7 +454,7 @@ def family_keys() -> dict[str, tuple[Any, bool]]:
     }
 
 
-def make_law(form: str, parameters: Mapping[str, Any]) -> Any:
+def make_law(form: str, parameters: Mapping[str, Any], declared: Declaration | None = None) -> Any:
     """A law from its name and its parameters; sequences become arrays of draws, None in them infinite.
 
     Raises:
@@ -450,7 +464,8 @@ def make_law(form: str, parameters: Mapping[str, Any]) -> Any:
     if len(lengths) > 1:
         raise InputError(f"{form}: the parameters have not all as many draws; {REMEDY}")
     try:
-        return FORMS[form](**{name: _numbers(value) for name, value in parameters.items()})
+        kind = FORMS[form] if declared is None else declared.law(form)
+        return kind(**{name: _numbers(value) for name, value in parameters.items()})
     except (KeyError, TypeError, ValueError):
         raise InputError(
             f"{form}: the parameters {', '.join(parameters)} are not those of the form"

@@ -1,0 +1,241 @@
+"""A law of a user's own: fitted and planned with as ours, and read again without its code; options."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scaling_laws as sl
+from scaling_laws.cli import main
+from scaling_laws.laws.forms.own import Declaration, declaration_of
+from scaling_laws.laws.results.types import read_laws
+
+MODULE = """
+import scaling_laws as sl
+
+TERMS = (sl.Term(None, "E"), sl.Term("N", "A", "alpha"), sl.Term("D", "B", "alpha"))
+
+class Mine(sl.JointLaw, form="mine", of=TERMS):
+    E: float
+    A: float
+    B: float
+    alpha: float
+
+class OfN(sl.SumOfPowers, form="of_n", of=(sl.Term("N", "N_0", "a"),), notation="scale"):
+    N_0: float
+    a: float
+
+class Ours(sl.SumOfPowers, form="power_n", of=(sl.Term("N", "A", "alpha"),)):
+    A: float
+    alpha: float
+
+class Bent(sl.JointLaw, form="bent", of=(sl.Term("N", "A", "a"), sl.Term("D", "B", "b"))):
+    A: float
+    B: float
+    a: float
+    b: float
+
+    def outer(self, bracket):
+        return bracket**0.5
+
+class Fields(sl.SumOfPowers, form="fields", of=(sl.Term("N", "A", "alpha"),)):
+    A: float
+
+class Reversed(sl.JointLaw, form="reversed", of=(sl.Term("D", "B", "b"), sl.Term("N", "A", "a"))):
+    A: float
+    B: float
+    a: float
+    b: float
+
+class Unknown(sl.SumOfPowers, form="unknown", of=(sl.Term("B", "A", "alpha"), sl.Term("B", "C", "beta"))):
+    A: float
+    alpha: float
+    C: float
+    beta: float
+
+class NoLaw:
+    pass
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with `laws_of_mine.py` and a table of its law with 0.3 % noise."""
+    (tmp_path / "laws_of_mine.py").write_text(MODULE)
+    random, lines = np.random.default_rng(0), ["N,D,loss"]
+    for N in np.geomspace(1e7, 1e9, 5):
+        for D in np.geomspace(1e9, 1e11, 5):
+            loss = (1.8 + 400 / N**0.35 + 1800 / D**0.35) * np.exp(0.003 * random.normal())
+            lines.append(f"{N},{D},{loss}")
+    (tmp_path / "runs.csv").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "laws_of_mine", raising=False)
+    return tmp_path
+
+
+def test_it_is_fitted_and_planned_with_like_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = ["--form", "laws_of_mine.Mine", "--form", "chinchilla_tied", "--bootstrap", "20"]
+    main(["laws", "runs.csv", *mine])
+    assert "mine: L(N,D) = E + A/N^alpha + B/D^alpha" in capsys.readouterr().out
+    own, ours = json.loads(Path("runs.laws.json").read_text())["fits"]
+    assert own["form"] == "mine" and own["identified"] and own["certificate"]["share_at_best"] == 1
+    for key in ("parameters", "intervals", "derived", "certificate", "objective"):
+        assert own[key] == ours[key]
+    main(["laws", "runs.csv", *mine[:2], "--bootstrap", "20", "--quiet"])
+    (folder / "laws_of_mine.py").unlink()  # what is read later runs no code of its author
+    main(["plan", "--laws", "runs.laws.json", "--compute", "1e21", "--json"])
+    plan = json.loads(capsys.readouterr().out)
+    law = read_laws(Path("runs.laws.json")).by_family[0].fits[0]
+    assert law.is_joint and plan["N"] == pytest.approx(float(law.law.optimum(1e21)[0]))
+    assert law.draws.alpha.shape == (20,)
+    fitted = sl.fit(sl.read_runs("runs.csv"), "chinchilla_tied", resamples=20)
+    assert plan["N"] == pytest.approx(fitted.plan(compute=1e21).N)
+
+
+def test_a_frozen_prediction_holds_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["laws", "runs.csv", "--form", "laws_of_mine.Mine", "--bootstrap", "20", "--quiet"])
+    main(["plan", "--laws", "runs.laws.json", "--n", "1e9", "--d", "1e10", "--freeze", "p.json"])
+    main(["plan", "--score", "p.json", "--loss", "2.5", "--n", "1e9", "--d", "2e10", "--json"])
+    assert '"predicted"' in capsys.readouterr().out
+
+
+def test_in_python_by_name_and_of_one_variable(folder: Path) -> None:
+    runs = sl.read_runs("runs.csv")
+    named = sl.fit(runs, "laws_of_mine.OfN", resamples=10)
+    assert named.result.formula == "L(N) = (N_0/N)^a" and named.latex().startswith("L(N) = (")
+    assert named.result.declared is not None and not named.result.is_joint
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("laws_of_mine.Nothing", "--form laws_of_mine.Nothing: laws_of_mine has no class 'Nothing'"),
+        ("no_such_module.Mine", "the module no_such_module cannot be run (ModuleNotFoundError"),
+        (
+            "broken_module.Mine",
+            "the module broken_module cannot be run (ZeroDivisionError: ",
+        ),
+        (
+            "laws_of_mine.NoLaw",
+            "NoLaw: a law of your own is a scaling_laws.JointLaw or SumOfPowers with form=",
+        ),
+        ("laws_of_mine.Ours", "Ours: form='power_n' is the name of a law of ours; give it another"),
+        ("laws_of_mine.Bent", "Bent: it defines outer, but a law is what its terms say"),
+        ("laws_of_mine.Fields", "Fields: the field 'alpha' and the names in its terms do not agree"),
+        ("laws_of_mine.Reversed", "Reversed: a JointLaw has one term of N and then one of D"),
+        ("laws_of_mine.Unknown", "two terms of one variable"),
+        ("mine", "no law is called 'mine'; there are"),
+    ],
+)
+def test_what_is_no_law_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], form: str, message: str
+) -> None:
+    (folder / "broken_module.py").write_text("1 / 0\n")
+    with pytest.raises(SystemExit):
+        main(["laws", "runs.csv", "--form", form])
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not Path("runs.laws.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        ((), "no term that varies"),
+        (((None, "E", None, None),), "no term that varies"),
+        ((("X", "A", "a", None),), "the variable 'X'"),
+        ((("N", "A; import os", "a", None),), "a parameter 'A; import os'"),
+        ((("N", "class", "a", None),), "a parameter 'class'"),
+        ((("N", "A", None, None),), "has no exponent"),
+        ((("N", "A", "a", None), ("D", "A", "b", None)), "a coefficient of its own"),
+    ],
+)
+def test_a_declaration_from_a_stranger_is_checked(of: tuple, message: str) -> None:
+    with pytest.raises(sl.InputError, match=message):
+        Declaration(of=of)
+
+
+def test_ours_need_no_declaration() -> None:
+    from scaling_laws.laws.forms.catalogue import FORMS
+
+    assert all(declaration_of(form) is None for form in FORMS.values())
+
+
+def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    main(["laws", "runs.csv", *arguments])
+    return capsys.readouterr().out
+
+
+def test_level_latex_and_no_resamples(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ["--form", "chinchilla_tied"]
+    ninety = printed([*chosen, "--bootstrap", "40", "--latex"], capsys)
+    assert "fits with 90 % intervals" in ninety
+    assert "LaTeX:\n  chinchilla_tied: L(N,D) = 1." in ninety and "/N^{0.3" in ninety
+    narrow = json.loads(Path("runs.laws.json").read_text())["fits"][0]
+    text = printed([*chosen, "--bootstrap", "40", "--level", "0.99"], capsys)
+    assert "fits with 99 % intervals" in text and "99 % interval" in text and "90 %" not in text
+    wide = json.loads(Path("runs.laws.json").read_text())["fits"][0]
+    assert wide["level"] == 0.99 and wide["resamples"] == narrow["resamples"]
+    low, high = wide["intervals"]["alpha"]
+    assert low < narrow["intervals"]["alpha"][0] < narrow["intervals"]["alpha"][1] < high
+    text = printed([*chosen, "--bootstrap", "0"], capsys)
+    assert "fits without intervals" in text and "no intervals: --bootstrap 0" in text and "[" not in text
+    bare = json.loads(Path("runs.laws.json").read_text())["fits"][0]
+    assert bare["identified"] and bare["intervals"] == {} == bare["resamples"]
+    assert bare["parameters"] == narrow["parameters"] and bare["certificate"]["profile"]
+    main(["plan", "--laws", "runs.laws.json", "--compute", "1e21", "--json"])
+    assert json.loads(capsys.readouterr().out)["intervals"] == {}
+
+
+def test_python_has_the_same(folder: Path) -> None:
+    runs = sl.read_runs("runs.csv")
+    bare = sl.fit(runs, resamples=0)
+    assert "value  unit" in bare.summary() and "Intervals: no resamples." in bare.summary()
+    for refused in (lambda: bare.interval("alpha"), lambda: bare.predict_interval(N=1e9, D=1e10)):
+        with pytest.raises(sl.InputError, match="no intervals: it was fitted with resamples=0"):
+            refused()
+    assert bare.plan(compute=1e21).intervals == {} and bare.plot() is not None
+    assert "value and 95 % interval" in sl.fit(runs, resamples=20).summary(level=0.95)
+
+
+def test_a_whole_analysis_without_resamples(folder: Path) -> None:
+    runs = sl.read_runs("runs.csv", where="N < 1e8 and D < 1e10")
+    found = sl.analyse(runs, resamples=0)
+    assert "scaling laws without intervals" in found.summary()
+    assert found.latex("kaplan_n").startswith("L(N) = (")
+    with pytest.raises(sl.InputError, match="chinchilla is not identified"):
+        found.latex("chinchilla")
+    assert all(not fit.intervals for fit in found.laws.by_family[0].fits)
+
+
+def test_one_size_of_each_horizon_is_not_called_only_one_size(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    rows = [f"{N},{20 * N},{2 + 50 / N**0.3}" for N in np.geomspace(1e7, 1e9, 4)]
+    path.write_text("\n".join(["N,D,loss", *rows]) + "\n")
+    (family,) = sl.analyse(path, resamples=0).laws.by_family
+    of_N, of_D = family.fit("kaplan_n"), family.fit("kaplan_d")
+    assert of_N is not None and of_N.reason.startswith("no two of the 4 sizes saw the same tokens")
+    assert of_D is not None and of_D.reason.startswith("no size saw two of the 4 numbers of tokens")
+
+
+def test_the_file_of_laws_is_put_beside_the_table_and_spares_others(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.rename("runs.csv", "my.runs.tsv")
+    place = Path("my.runs.laws.json")
+    place.write_text("notes of mine\n")
+    chosen = ["laws", "my.runs.tsv", "--form", "power_n", "--bootstrap", "0", "--quiet"]
+    with pytest.raises(SystemExit):
+        main(chosen)
+    assert "is there already, and is no laws.json" in capsys.readouterr().err
+    assert place.read_text() == "notes of mine\n"
+    place.unlink()
+    main(chosen)
+    main(chosen)  # ours, and replaced
+    assert read_laws(place).study == "my.runs.tsv"
