@@ -275,7 +275,9 @@ def refusal(arguments, capsys) -> str:
         (["--delta", "-1"], "--delta is -1"),
         (["--delta", "nan"], "--delta is nan"),
         (["--delta", "inf"], "--delta is inf"),
-        (["--bootstrap", "0"], "--bootstrap is 0"),
+        (["--bootstrap", "-1"], "--bootstrap is -1"),
+        (["--level", "0.95"], "--level needs --form"),
+        (["--form", "chinchilla", "--level", "95"], "--level is 95; it must be a share"),
         (["--bootstrap", "1000000000"], "--bootstrap is 1000000000"),
     ],
 )

@@ -205,7 +205,7 @@ def test_python_has_the_same(folder: Path) -> None:
 
 
 def test_a_whole_analysis_without_resamples(folder: Path) -> None:
-    runs = sl.read_runs("runs.csv", where="N < 1e8 and D < 1e10")
+    runs = sl.read_runs("runs.csv", where="N < 2e8 and D < 2e10")
     found = sl.analyse(runs, resamples=0)
     assert "scaling laws without intervals" in found.summary()
     assert found.latex("kaplan_n").startswith("L(N) = (")
