@@ -181,6 +181,7 @@ def test_an_analysis_of_a_table(analysis: sl.Analysis, tmp_path: Path) -> None:
     assert sl.plan(analysis, compute=1e22).N == analysis.plan(compute=1e22).N
     json.dumps(analysis.to_json(), allow_nan=False)
     assert "α of L(N, D)" in repr(analysis)
+    assert analysis.latex("chinchilla").startswith("L(N,D) = 1.")
     assert isinstance(sl.plot_isoflops(analysis), Figure)
     with pytest.raises(sl.InputError, match="position: "):
         analysis.figure("position")
