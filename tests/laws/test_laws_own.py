@@ -204,7 +204,7 @@ def test_python_has_the_same(folder: Path) -> None:
     assert "value and 95 % interval" in sl.fit(runs, resamples=20).summary(level=0.95)
 
 
-def test_a_whole_analysis_without_resamples_says_why_there_is_no_law_of_N(tmp_path: Path) -> None:
+def test_a_whole_analysis_without_resamples(tmp_path: Path) -> None:
     """Four sizes, each at another D: not one size only."""
     path = tmp_path / "runs.csv"
     rows = [f"{N},{20 * N},{2 + 50 / N**0.3}" for N in np.geomspace(1e7, 1e9, 4)]
@@ -214,9 +214,8 @@ def test_a_whole_analysis_without_resamples_says_why_there_is_no_law_of_N(tmp_pa
     with pytest.raises(sl.InputError, match="chinchilla is not identified"):
         found.latex("chinchilla")
     (family,) = found.laws.by_family
-    of_N, of_D = family.fit("kaplan_n"), family.fit("kaplan_d")
-    assert of_N is not None and of_N.reason.startswith("no two of the 4 sizes saw the same tokens")
-    assert of_D is not None and of_D.reason.startswith("no size saw two of the 4 numbers of tokens")
+    of_N = family.fit("kaplan_n")
+    assert of_N is not None and "1 of 4 sizes at the largest horizon common to them" in of_N.reason
 
 
 def test_the_file_of_laws_is_put_beside_the_table_and_spares_others(
