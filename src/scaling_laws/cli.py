@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add_sweep_arguments(sweep)
     sweep.set_defaults(verb=_sweep)
 
-    laws = verbs.add_parser("laws", help="fit the laws to a study's folder, or to anybody's CSV")
+    laws = verbs.add_parser("laws", help="fit the laws to a study, a table, or runs that others logged")
     add_laws_arguments(laws)
     laws.set_defaults(verb=_laws)
 

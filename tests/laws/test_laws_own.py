@@ -12,7 +12,7 @@ import pytest
 
 import scaling_laws as sl
 from scaling_laws.cli import main
-from scaling_laws.laws.forms.own import Declaration, declaration_of
+from scaling_laws.laws.forms.declared import Declaration, declaration_of
 from scaling_laws.laws.results.types import read_laws
 
 MODULE = """

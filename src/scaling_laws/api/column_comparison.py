@@ -12,6 +12,7 @@ from scaling_laws.api.analysis import load_study
 from scaling_laws.api.one_law import Runs
 from scaling_laws.laws import run_tables
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.laws.readers.study_reader import StudyReader
 from scaling_laws.laws.results.compared_column import ComparedColumn, compare_column
 from scaling_laws.report import tables
 from scaling_laws.study.runs import Study
@@ -82,7 +83,8 @@ def compare(
         InputError: whatever is wrong with the runs, or nothing can be compared by this column.
     """
     if isinstance(runs, str | Path):
-        runs = load_study(runs) if Path(runs).is_dir() else run_tables.read_runs(runs, labels=(by,))
+        is_study = StudyReader().recognises(Path(runs))
+        runs = load_study(runs) if is_study else run_tables.read_runs(runs, labels=(by,))
     table = runs.runs if isinstance(runs, Study) else runs
     return ColumnComparison(
         families=compare_column(table, by, reference=reference, delta=delta, resamples=resamples, seed=seed)

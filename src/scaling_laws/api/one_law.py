@@ -27,8 +27,8 @@ from scaling_laws.laws.fit.intervals import (
     parameter_intervals,
 )
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
+from scaling_laws.laws.forms.declared import declaration_of
 from scaling_laws.laws.forms.joint import JointLaw
-from scaling_laws.laws.forms.own import declaration_of
 from scaling_laws.laws.forms.terms import FloatArray, Law
 from scaling_laws.laws.plan.compute_budget import parse_compute, parse_count
 from scaling_laws.laws.plan.planner import with_reach

@@ -1,4 +1,4 @@
-"""The verb `laws`: fit the laws to a study's folder, or to anybody's CSV, and write laws.json.
+"""The verb `laws`: fit the laws to a study, a table or logged runs, and write laws.json.
 
 Without --form every law that the runs allow; with it those forms alone, each to all rows.
 """

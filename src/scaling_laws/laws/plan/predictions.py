@@ -16,7 +16,7 @@ import numpy as np
 
 from scaling_laws.laws.fit.intervals import Bootstrap, Interval, loss_interval
 from scaling_laws.laws.forms.catalogue import FORMS
-from scaling_laws.laws.forms.own import Declaration
+from scaling_laws.laws.forms.declared import Declaration
 from scaling_laws.laws.plan.choice import chosen_fit, family_to_plan
 from scaling_laws.laws.plan.planner import Source, answer_published
 from scaling_laws.laws.plan.question import Question, TrainingPlan

@@ -23,7 +23,7 @@ from scaling_laws.laws.fit.intervals import LEVEL
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.rows import Rows, make_rows
 from scaling_laws.laws.forms.catalogue import FORMS
-from scaling_laws.laws.forms.own import own_law
+from scaling_laws.laws.forms.declared import own_law
 from scaling_laws.laws.forms.terms import Law
 from scaling_laws.laws.positions import losses_by_run
 from scaling_laws.laws.results.finished import finished_laws, left_out_of

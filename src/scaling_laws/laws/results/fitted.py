@@ -21,8 +21,8 @@ from scaling_laws.laws.fit.intervals import (
 )
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.profile import profile_intervals
+from scaling_laws.laws.forms.declared import declaration_of
 from scaling_laws.laws.forms.joint import JointLaw
-from scaling_laws.laws.forms.own import declaration_of
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.positions import PositionLosses, fit_positions

@@ -31,7 +31,7 @@ from scaling_laws.laws.fit.intervals import LEVEL, Interval
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.shared_exponents import SharedLaw
 from scaling_laws.laws.forms.catalogue import FORMS, JOINT_FORMS
-from scaling_laws.laws.forms.own import Declaration
+from scaling_laws.laws.forms.declared import Declaration
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.positions import LatePair
