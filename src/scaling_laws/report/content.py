@@ -140,6 +140,9 @@ def _of(name: ChapterName, pictures: Iterable[Picture]) -> tuple[Picture, ...]:
 def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) -> Chapter:
     """The chapter of a question without its figures."""
     chapter = Chapter(name=name, question=CHAPTERS[name])
+    if name == "scale":
+        exponents = tables.local_exponents(study_tables, laws)
+        return replace(chapter, tables=filled(Titled("One exponent for all horizons?", exponents)))
     if name == "compute":
         return replace(
             chapter,

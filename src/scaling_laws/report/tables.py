@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from scaling_laws.laws.checks import local_exponents as checks
 from scaling_laws.laws.checks.rollout_scores import Comparison, FormScore
 from scaling_laws.laws.checks.sensitivity import Sensitivity
 from scaling_laws.laws.published import (
@@ -221,6 +222,36 @@ def sensitivity(laws: Laws) -> Table:
         for entry in laws.of(family).sensitivity
     )
     return Table(columns=columns, rows=rows, caption="Point estimates; a dash: not identified.")
+
+
+def local_exponents(study: StudyTables, laws: Laws) -> Table:
+    """The exponent of N at each horizon and of D at each size, beside those of the joint law."""
+    rows: list[tuple[str, ...]] = []
+    for family in study.families:
+        of_family = checks.local_exponents(study.of(family))
+        for each in of_family:
+            fixed, points = ("D", "sizes") if each.of == "N" else ("N", "horizons")
+            rows.append(
+                (
+                    st.family_name(family),
+                    f"α_{each.of} at {fixed} = {short(each.at)}",
+                    f"{each.n_points} {points}",
+                    number(each.exponent),
+                    "" if None in each.interval else interval_text(each.interval),
+                )
+            )
+        joint = laws.of(family).fit("kaplan_nd")
+        if of_family and joint is not None and joint.identified:
+            for name, symbol in (("alpha_N", "α_N"), ("alpha_D", "α_D")):
+                cells = (number(joint.parameters[name]), interval_text(joint.intervals.get(name)))
+                rows.append((st.family_name(family), f"{symbol} of L(N, D)", f"{joint.n_rows} runs", *cells))
+    return Table(
+        columns=("family", "exponent", "of", "value", "90 % interval"),
+        rows=tuple(rows),
+        caption="L(N) is meant for unlimited data: where α_N grows with the horizon, that of one horizon is "
+        "no property of the networks. Straight lines in logarithms; sizes are what is independent, and the "
+        "horizons of a size are one training, so that their exponent has no interval here.",
+    )
 
 
 def _value_or_range(entry: Sensitivity, name: str) -> str:
