@@ -77,14 +77,14 @@ $(BIN)/python:
 	@touch $(VENV)/.made-by-make
 
 # A stamp a dependency list: an environment that is already there is left alone unless the lists changed.
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-dev: pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-dashboard: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-dashboard: pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dashboard]'
 	@touch $@ $(VENV)/.installed

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from scaling_laws.cli import main
+from scaling_laws.cli import LIGHTNING_VERBS, main, parser
 from scaling_laws.report.pictures import LARGEST_KEPT_BYTES
 from scaling_laws.report.text import with_interval
-from scaling_laws.study.records import read_record
+from scaling_laws.study.configurations import config_files
 from scaling_laws.training.module import LanguageModel
 
 ROOT = Path(__file__).parents[1]
@@ -37,20 +37,40 @@ def test_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-@pytest.mark.systems
-def test_commands_run_in_the_order_given(
-    tiny_study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def commands_of_configurations() -> list[str]:
+    """What the comments of configs/ say to call: a line of its own, or what follows a colon."""
+    files = [path for path in config_files().values() if path.suffix == ".yaml"]
+    lines = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    found = (re.search(r"(?:^#\s+|#.*: )scaling-laws ((?:(?!   ).)+)", line) for line in lines)
+    return [match[1] for match in found if match]
+
+
+def test_commands_of_configurations_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that train are only read: Lightning's print their configuration, ours have their arguments."""
+    commands = commands_of_configurations()
+    assert len(commands) >= 8 and {line.split()[0] for line in commands} >= {"fit", "data", "sweep", "laws"}
+    for line in commands:
+        words = shlex.split(line)
+        if words[0] in LIGHTNING_VERBS:
+            with pytest.raises(SystemExit) as printed:
+                main([*words, "--print_config"])
+            assert printed.value.code == 0
+        else:
+            assert parser().parse_args(words).verb
+
+
+def test_ones_own_text_is_built_as_its_configuration_says(
+    text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tiny_study)
-    lines = command_lines("scaling-laws")
-    assert len(lines) >= 3
-    for line in lines:
-        main(shlex.split(line)[1:])
-    again = read_record(tiny_study / "lightning_logs" / "again" / "record.json")
-    first = read_record(tiny_study / "lightning_logs" / "tiny" / again.name / "record.json")
-    assert again.losses == first.losses  # its config.yaml reproduces a run, to the same loss
-    printed = capsys.readouterr().out
-    assert "test/loss_nats" in printed and "tokens, mean loss" in printed
+    monkeypatch.chdir(tmp_path)
+    main(["config", "my_text"])
+    (tmp_path / "my_text.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "my_text_sources").symlink_to(text_folder)
+    (command,) = (line for line in commands_of_configurations() if "my_text.yaml" in line)
+    main(shlex.split(command))
+    main(["data", "show", "data/my_text"])
+    assert "vocabulary 4096" in capsys.readouterr().out
 
 
 def test_the_example_network_is_one() -> None:
@@ -106,3 +126,14 @@ def test_the_claims_are_those_of_the_recorded_papers() -> None:
     said = f"{counts['confirmed']} claims are confirmed, {counts['inconclusive']} are inconclusive, "
     assert f"{said}{counts['contradicted']} are contradicted" in " ".join(pages[0].split())
     assert f"{said}{counts['contradicted']} are contradicted" in " ".join(README.split())
+
+
+def test_no_document_installs_a_name_that_is_not_ours() -> None:
+    """The project has no name in a public index: installs are of the clone, or of a wheel."""
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").rglob("*.yaml")]
+    documents += [*(ROOT / "src").rglob("*.py"), *(ROOT / "examples").iterdir()]
+    wrong = re.compile(r"pip install[^\n`]*?[ '\"]scaling[-_]laws(?:\[|['\"`\s]|$)", re.MULTILINE)
+    assert wrong.search("pip install 'scaling_laws[ray]'")
+    assert not wrong.search("`pip install .` in scaling_laws")
+    for path in documents:
+        assert not (path.is_file() and wrong.search(path.read_text(encoding="utf-8"))), path

@@ -1,78 +1,167 @@
-"""The package as others install it: built, unpacked into a folder, and used outside the repository."""
+"""The package as others install it: a wheel, used outside the clone, with all packages and with few."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.test_installs import TABLE
+from tests.test_readme import command_lines
 
 from scaling_laws import __version__
+from scaling_laws.study.configurations import config_files
+from scaling_laws.study.records import read_record
 
 ROOT = Path(__file__).parents[1]
-TABLE = "N,D,loss\n" + "".join(
-    f"{n:.0f},{d:.0f},{1.7 + 400 * n**-0.34 + 410 * d**-0.28:.6f}\n"
-    for n in (1e6, 3e6, 1e7, 3e7, 1e8)
-    for d in (1e8, 1e9, 1e10)
-)
-"""Chinchilla's law without noise."""
+NO_REGISTRY = ("from versions: none", "ConnectionError", "Temporary failure in name resolution", "ProxyError")
+"""What pip says where it reaches no packages."""
+ENOUGH_FOR_TESTS = ("pytest", "pytest-xdist", "hypothesis", "packaging")
+TESTS_OF_LOWEST = ("tests/test_plan_command.py", "tests/test_laws_command.py", "tests/laws/test_laws_fit.py")
+TESTS_OF_LOWEST += ("tests/reports/test_reports_tables.py",)
 
 pytestmark = pytest.mark.systems
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built of a copy: a build leaves its folders beside the source."""
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a build needs, copied: it leaves its folders beside the source."""
+    folder = tmp_path_factory.mktemp("clone")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("src", "configs", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    copy = folder / "copy"
-    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy / name)
-    pip(folder, "wheel", str(copy), "--no-deps", "--no-build-isolation", "-w", str(folder))
+    pip(sys.executable, "wheel", str(clone), "--no-deps", "--no-build-isolation", "-w", str(folder))
     (built,) = folder.glob("*.whl")
     return built
 
 
-def pip(folder: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+def pip(python: str | Path, *arguments: str) -> None:
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if any(words in done.stderr for words in NO_REGISTRY):
+        pytest.skip(f"pip reaches no packages here: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """A new virtual environment's Python."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    return tmp_path / "venv" / "bin" / "python"
+
+
+def caller(folder: Path, python: str | Path, **variables: str) -> Callable[..., str]:
+    """Runs `scaling-laws` in a folder, and returns what it prints; nothing names the source."""
+
+    def scaling_laws(*arguments: str, status: int = 0) -> str:
+        done = subprocess.run(
+            [str(python), "-m", "scaling_laws", *arguments],
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert str(ROOT / "src") not in done.stdout and "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    return scaling_laws
+
+
+def test_it_holds_every_file_of_the_package_and_every_configuration(wheel: Path) -> None:
     """Templates, scripts and `py.typed` with the modules."""
     inside = set(zipfile.ZipFile(wheel).namelist())
     files = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, capture_output=True, text=True).stdout
     ours = {line.removeprefix("src/") for line in files.splitlines()}
     assert {"scaling_laws/py.typed", "scaling_laws/cli.py"} <= ours <= inside
     assert {Path(name).suffix for name in ours} >= {".jinja", ".js"}
+    shipped = {
+        f"scaling_laws/shipped/configs/{path.parent.name}/{path.name}" for path in config_files().values()
+    }
+    shipped |= {"scaling_laws/shipped/examples/modern_decoder.py"}
+    assert {name for name in inside if "/shipped/" in name} == shipped
 
 
-def test_it_runs_outside_the_repository(wheel: Path, tmp_path: Path) -> None:
-    """Torch is needed by none of these; what they print names no folder of the source."""
-    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
-    pip(tmp_path, "install", "--no-deps", "--target", str(site), str(wheel))
-    elsewhere.mkdir()
-    (elsewhere / "runs.csv").write_text(TABLE, encoding="utf-8")
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel unpacked; other packages are those of these tests."""
+    folder = tmp_path_factory.mktemp("site")
+    pip(sys.executable, "install", "--no-deps", "--target", str(folder), str(wheel))
+    return folder
 
-    def scaling_laws(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, str(site / "bin" / "scaling-laws"), *arguments],
-            cwd=elsewhere,
-            env=os.environ | {"PYTHONPATH": str(site)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert str(ROOT / "src") not in done.stdout
-        return done.stdout
 
+def test_readmes_commands_run_outside_the_clone(site: Path, tmp_path: Path) -> None:
+    """In the order given, where there is no configs/, and where nothing but ASCII can be printed."""
+    (tmp_path / "README.md").symlink_to(ROOT / "README.md")
+    scaling_laws = caller(tmp_path, sys.executable, PYTHONPATH=str(site), PYTHONIOENCODING="ascii")
     assert scaling_laws("--version").split()[-1] == __version__
-    assert "laws" in scaling_laws("--help")
+    printed = scaling_laws("study", "tiny")
+    lines = command_lines("scaling-laws")
+    assert len(lines) >= 3
+    for line in lines:
+        printed += scaling_laws(*shlex.split(line)[1:])
+    logs = tmp_path / "lightning_logs"
+    again = read_record(logs / "again" / "record.json")
+    first = read_record(logs / "tiny" / again.name / "record.json")
+    assert again.losses == first.losses  # its config.yaml reproduces a run, to the same loss
+    assert "test/loss_nats" in printed and "tokens, mean loss" in printed
+    scaling_laws("sweep", "tiny", "--status")
+    scaling_laws("sweep", "own_network", "--dry-run")  # its network is in the wheel
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "data", "lightning_logs"}
+
+
+def test_without_torch(wheel: Path, environment: Path, tmp_path: Path) -> None:
+    """What requirements-laws.txt brings is enough for laws, plans, reports and Python, as it says."""
+    requirements = str(ROOT / "requirements-laws.txt")
+    pip(environment, "install", "--no-deps", str(wheel), "-r", requirements)
+    (tmp_path / "runs.csv").write_text(TABLE, encoding="utf-8")
+    scaling_laws = caller(tmp_path, environment)
     printed = scaling_laws("laws", "runs.csv", "--form", "chinchilla", "--bootstrap", "20", "-o", "laws.json")
-    assert "0.34" in printed and (elsewhere / "laws.json").exists()
+    assert "0.34" in printed
     assert "tokens" in scaling_laws("plan", "--compute", "1e21", "--laws", "laws.json")
+    assert "report.html" in scaling_laws("report", "runs.csv")
+    assert "kaplan2020" in scaling_laws("paper")
+    assert "is not installed" in scaling_laws("study", "tiny", status=2)
+    python = "import scaling_laws as sl; print(sl.fit('runs.csv', resamples=20).plan(compute='1e21 FLOPs'))"
+    subprocess.run([environment, "-c", python], cwd=tmp_path, check=True)
+
+
+def test_the_lowest_releases(wheel: Path, environment: Path) -> None:
+    requirements, lowest = str(ROOT / "requirements-laws.txt"), str(ROOT / "constraints-lowest.txt")
+    pip(environment, "install", "-r", requirements, "-c", lowest, *ENOUGH_FOR_TESTS)
+    pip(environment, "install", "--no-deps", str(wheel))
+    done = subprocess.run(
+        # Of releases of that age every warning is known.
+        [environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", *TESTS_OF_LOWEST],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+
+def test_an_editable_install_has_the_configurations(clone: Path, environment: Path, tmp_path: Path) -> None:
+    site_packages = next((environment.parents[1] / "lib").glob("python*")) / "site-packages"
+    (site_packages / "these.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    pip(environment, "install", "--no-deps", "--no-build-isolation", "--editable", str(clone))
+    printed = caller(tmp_path, environment)("config", "quick")
+    assert printed == (ROOT / "configs" / "sweeps" / "quick.yaml").read_text(encoding="utf-8")
+    python = "import scaling_laws; print(scaling_laws.__file__)"
+    found = subprocess.run([environment, "-c", python], cwd=tmp_path, capture_output=True, text=True).stdout
+    assert found.startswith(str(clone))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -13,15 +14,17 @@ from typing import Any, NoReturn
 
 from scaling_laws import __version__
 from scaling_laws.commands.check_scaling import add_check_scaling_arguments
+from scaling_laws.commands.config import add_config_arguments
 from scaling_laws.commands.laws import add_laws_arguments
 from scaling_laws.commands.paper import add_paper_arguments
 from scaling_laws.commands.plan import add_plan_arguments
 from scaling_laws.commands.report import add_report_arguments
 from scaling_laws.commands.sweep import add_study_arguments, add_sweep_arguments
 from scaling_laws.commands.use import add_export_arguments, add_generate_arguments
+from scaling_laws.study.configurations import SHIPPED
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted
-from scaling_laws.study.names import plain_output, printable
+from scaling_laws.study.names import plain_output, printable, spell_out_what_cannot_be_printed
 from scaling_laws.study.records import DISK_ERRORS, not_written
 
 LIGHTNING_VERBS = {
@@ -31,26 +34,39 @@ LIGHTNING_VERBS = {
     "predict": "the loss of every token of a text: --data.predict_file FILE",
 }
 LEFT_AT_ONCE = 130
+FOR_TRAINING = {
+    *("torch", "pytorch_lightning", "lightning_fabric", "lightning_utilities", "torchmetrics"),
+    *("jsonargparse", "optuna", "sqlalchemy", "tensorboard", "tokenizers"),
+}
+"""Packages that an installation for laws, plans and reports may lack."""
+OF_UNIX = ("fcntl", "resource")
+"""Modules that Python does not have on Windows."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the exit status is 0, 2 after one line of error, or that of a signal."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    spell_out_what_cannot_be_printed()
     # A `class_path` may name a file here, and a console script does not look here by itself. Last, so that no
     # file hides an installed module. The processes of a sweep inherit the path.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    # Then come the examples that configurations of the package name.
+    sys.path += [folder for folder in (os.getcwd(), str(SHIPPED)) if folder not in sys.path]
     try:
         if arguments and arguments[0] in LIGHTNING_VERBS:
             from scaling_laws.training.lightning_cli import main as lightning
 
             lightning(arguments)
             return
-        options = _parser().parse_args(_joined(arguments))
+        options = parser().parse_args(_joined(arguments))
         with plain_output():
             options.verb(options)
     except InputError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as missing:
+        if (why := _not_here(missing.name or "", arguments)) is None:
+            raise
+        print(f"error: {why}", file=sys.stderr)
         raise SystemExit(2) from None
     except Interrupted as interrupted:
         print(interrupted.message, file=sys.stderr)
@@ -66,6 +82,22 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"error: {not_written(Path(error.filename or 'the output'), error)}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _not_here(module: str, arguments: list[str]) -> str | None:
+    """Why a verb that trains cannot run here, if the module that it lacks is one of those for training."""
+    words = [word for word in arguments[:2] if not word.startswith("-")]
+    verb = " ".join(words if words[0] == "data" else words[:1]) if words else "this"
+    package = module.partition(".")[0]
+    trains = package in FOR_TRAINING and verb not in ("laws", "report", "data build")
+    if package in OF_UNIX or (trains and importlib.util.find_spec("fcntl") is None):
+        return f"{verb}: training needs Linux or macOS; laws, plan, report and Python work here, too"
+    if package in FOR_TRAINING:
+        return (
+            f"{verb}: needs {package}, which is not installed; in a clone of scaling_laws `pip install .` "
+            "installs all that training needs (or pip install of its wheel, without --no-deps)"
+        )
+    return None
 
 
 def _joined(arguments: list[str]) -> list[str]:
@@ -89,14 +121,15 @@ class _OneLineParser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its arguments."""
+    whole = _OneLineParser(
         prog="scaling-laws",
         description="Measure how language models scale, and decide what to train next.",
-        epilog="Begin with: scaling-laws study configs/sweeps/tiny.yaml",
+        epilog="Begin with: scaling-laws study tiny",
     )
-    parser.add_argument("--version", action="version", version=f"scaling-laws {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    whole.add_argument("--version", action="version", version=f"scaling-laws {__version__}")
+    verbs = whole.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     study = verbs.add_parser("study", help="the whole path: corpus, sweep, laws, report")
     add_study_arguments(study)
@@ -126,10 +159,14 @@ def _parser() -> argparse.ArgumentParser:
     add_check_scaling_arguments(scaling)
     scaling.set_defaults(verb=_check_scaling)
 
+    config = verbs.add_parser("config", help="list the configurations, or print one: quick > mine.yaml")
+    add_config_arguments(config)
+    config.set_defaults(verb=_config)
+
     data = verbs.add_parser("data", help="build or inspect a corpus")
     data_verbs = data.add_subparsers(metavar="VERB", required=True)
     build = data_verbs.add_parser("build", help="texts -> token shards with a manifest")
-    build.add_argument("config", type=Path, help="a file of configs/data/")
+    build.add_argument("config", type=Path, help="a file, or a name in configs/data/")
     build.add_argument("-o", "--output", type=Path, help="folder (default: data/<name>)")
     build.add_argument(
         "--force",
@@ -152,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for verb, explanation in LIGHTNING_VERBS.items():
         verbs.add_parser(verb, help=explanation)  # listed here; dispatched in `main`
-    return parser
+    return whole
 
 
 def _study(options: argparse.Namespace) -> None:
@@ -212,6 +249,12 @@ def _check_scaling(options: argparse.Namespace) -> None:
     from scaling_laws.commands.check_scaling import check_scaling
 
     check_scaling(options)
+
+
+def _config(options: argparse.Namespace) -> None:
+    from scaling_laws.commands.config import config
+
+    config(options)
 
 
 def _data_build(options: argparse.Namespace) -> None:

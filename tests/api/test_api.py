@@ -64,10 +64,14 @@ def test_the_import_is_lazy_and_nothing_needs_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("module", ["one_law", "analysis", "planned"])
-def test_the_examples_run(module: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"scaling_laws.api.{module}"))
-    assert result.failed == 0 and (result.attempted or module == "analysis")
+@pytest.mark.parametrize("name", sl.__all__)
+def test_every_public_name_has_an_example_that_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    subject = getattr(sl, name)
+    names = vars(importlib.import_module(subject.__module__))
+    (found,) = doctest.DocTestFinder(recurse=False).find(subject, name, globs=dict(names))
+    assert found.examples
+    assert doctest.DocTestRunner().run(found).failed == 0
 
 
 def test_a_fit_finds_the_truth(fitted: sl.LawFit) -> None:

@@ -168,7 +168,7 @@ def test_an_id_outside_the_vocabulary_ends_the_build(config, tmp_path, monkeypat
         tokenizer.wrong_id = tokenizer.separator_id if wrong_id == "separator" else wrong_id
         return tokenizer
 
-    monkeypatch.setattr("scaling_laws.data.tokens.train_tokenizer", wrong)
+    monkeypatch.setattr("scaling_laws.data.tokenizer.train_tokenizer", wrong)
     with pytest.raises(InputError, match=r"^texts/7\.txt: the tokenizer gives it an id") as caught:
         build_corpus(config, tmp_path / "c")
     assert "\n" not in str(caught.value)

@@ -13,6 +13,7 @@ from scaling_laws.study.names import (
     printable,
     require_folder_name,
     require_run_name,
+    spell_out_what_cannot_be_printed,
     terminal,
 )
 
@@ -80,3 +81,23 @@ def test_what_is_printed_steers_no_terminal(monkeypatch: pytest.MonkeyPatch) -> 
         print("\x1b[31mlive", file=terminal())
     assert stream.getvalue() == "a\tb\nc�[31m�\n\x1b[31mlive\n"
     assert sys.stdout is stream and terminal() is stream
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_no_text_is_an_error_in_any_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    spell_out_what_cannot_be_printed()
+    text = "α_N ± 0.1, Γ → ∞ “é” ½ ├─ 中 …"
+    print(text)
+    stream.flush()
+    said = stream.buffer.getvalue().decode(encoding).strip()  # type: ignore[attr-defined]
+    assert (
+        said
+        == {
+            "ascii": 'alpha_N +/- 0.1, Gamma -> inf "e" 12 |- ? ...',
+            "latin-1": 'alpha_N ± 0.1, Gamma -> inf "é" ½ |- ? ...',
+            "cp1252": "alpha_N ± 0.1, Gamma -> inf “é” ½ |- ? …",
+            "utf-8": text,
+        }[encoding]
+    )

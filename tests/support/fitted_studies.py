@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.support.synthetic_paper import write_synthetic_paper
 from tests.support.synthetic_study import write_synthetic_study
 
 from scaling_laws.laws.results.study import fit_study
@@ -35,6 +34,8 @@ def fitted_paper(
     law: str, folder: Path, config: pytest.Config, families: tuple[str, ...] = ()
 ) -> FittedStudy:
     """The study, with laws that pytest's cache keeps for as long as what they follow from is the same."""
+    from tests.support.synthetic_paper import write_synthetic_paper  # plans, as training does
+
     with pytest.MonkeyPatch.context() as patch:
         # The tests of training evaluate earlier, and a worker of pytest-xdist may have had some of them.
         patch.setattr("scaling_laws.study.schedule.FIRST_EVALUATION_TOKENS", 2**15)

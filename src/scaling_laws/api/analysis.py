@@ -41,6 +41,11 @@ def load_study(folder: str | Path) -> Study:
 
     Raises:
         InputError: there is no study.
+
+    Examples:
+        >>> study = load_study("results/quick")  # of a clone of scaling_laws
+        >>> len(study.runs), sorted(set(study.runs["family"]))
+        (50, ['lstm', 'transformer'])
     """
     return studies.load_study(Path(folder))
 
@@ -60,6 +65,15 @@ def analyse(
 
     Raises:
         InputError: whatever is wrong with the runs.
+
+    Examples:
+        >>> import pandas as pd
+        >>> sizes = [(N, D) for N in (1e7, 1e8, 1e9) for D in (1e9, 1e10, 1e11)]
+        >>> rows = [(N, D, 1.8 + 400 / N**0.34 + 1800 / D**0.36) for N, D in sizes]
+        >>> runs = read_runs(pd.DataFrame(rows, columns=["N", "D", "loss"]))
+        >>> found = analyse(runs, resamples=5)
+        >>> round(found.fit("chinchilla").parameters["alpha"], 3)
+        0.34
     """
     if isinstance(runs, str | Path):
         is_study = StudyReader().recognises(Path(runs))
@@ -93,6 +107,20 @@ class Analysis:
     Attributes:
         study: the runs; `study.runs` is their table.
         laws: everything that was fitted, as `laws.json` holds it.
+
+    N is in parameters, D in tokens, C in FLOPs, losses in nats per token; intervals are of 90 %. What cannot
+    be said of these runs is an `InputError` with the reason.
+
+    Examples:
+        >>> from scaling_laws.laws.results.types import read_laws
+        >>> laws = read_laws(Path("results/quick/laws.json"))
+        >>> found = Analysis(study=load_study("results/quick"), laws=laws)
+        >>> print(found.summary().splitlines()[0])
+        quick: scaling laws with 90 % intervals
+        >>> f"{found.plan(compute=1e15, family='transformer').N:.1e}"
+        '7.1e+06'
+        >>> found.figure_names[:2]
+        ['power_laws', 'learning_curves']
     """
 
     study: Study
@@ -219,6 +247,13 @@ def plot_isoflops(runs: Runs | Study | Analysis) -> Figure:
 
     Raises:
         InputError: as `analyse`; or no compute has three sizes.
+
+    Examples:
+        >>> from scaling_laws.laws.results.types import read_laws
+        >>> laws = read_laws(Path("results/quick/laws.json"))
+        >>> figure = plot_isoflops(Analysis(study=load_study("results/quick"), laws=laws))
+        >>> figure.axes[0].get_xscale()
+        'log'
     """
     return (runs if isinstance(runs, Analysis) else analyse(runs)).figure("isoflop_slices")
 

@@ -24,6 +24,11 @@ class ColumnComparison:
 
     Attributes:
         families: one entry a family that has several values of the column.
+
+    Examples:
+        >>> found = compare("results/quick", by="family", resamples=20)  # of a clone of scaling_laws
+        >>> found.table().columns.tolist()[:4]
+        ['family', 'reference', 'form', 'm_C']
     """
 
     families: tuple[ComparedColumn, ...]
@@ -81,6 +86,11 @@ def compare(
 
     Raises:
         InputError: whatever is wrong with the runs, or nothing can be compared by this column.
+
+    Examples:
+        >>> found = compare("results/quick", by="family", resamples=20)  # of a clone of scaling_laws
+        >>> found.table()["m_C"].round(2).tolist()[0]  # a FLOP of LSTMs in FLOPs of Transformers
+        1.56
     """
     if isinstance(runs, str | Path):
         is_study = StudyReader().recognises(Path(runs))

@@ -215,6 +215,21 @@ class LawFit:
         names: (n,): the run of each row.
         noise: between seeds, where the table shows it.
         settings: of the fit and its intervals.
+
+    N is in parameters, D in tokens, C in FLOPs, losses in nats per token. Arrays go in and come out in one
+    shape. What the runs do not determine is an `InputError` with the reason.
+
+    Examples:
+        >>> import pandas as pd
+        >>> sizes = [(N, D) for N in (1e7, 1e8, 1e9) for D in (1e9, 1e10, 1e11)]
+        >>> rows = [(N, D, 1.8 + 400 / N**0.34 + 1800 / D**0.36) for N, D in sizes]
+        >>> law = fit(read_runs(pd.DataFrame(rows, columns=["N", "D", "loss"])), resamples=10)
+        >>> float(law.predict(N=7e9, D=[1e11, 1e12])[1].round(3))
+        2.066
+        >>> [f"{float(each):.2e}" for each in law.optimum("1e22 FLOPs")]
+        ['8.82e+09', '1.89e+11']
+        >>> law.latex()
+        'L(N,D) = 1.8 + 400/N^{0.34} + 1800/D^{0.36}'
     """
 
     name: str
@@ -412,6 +427,12 @@ def plot_fit(fitted: LawFit) -> Figure:
 
     Raises:
         InputError: there was no row to fit.
+
+    Examples:
+        >>> import pandas as pd
+        >>> runs = pd.DataFrame({"N": [1e6, 1e7, 1e8, 1e9], "D": 1e10, "loss": [5.2, 4.0, 3.1, 2.6]})
+        >>> plot_fit(fit(read_runs(runs), "power_n", resamples=10)).axes[0].get_xscale()
+        'log'
     """
     if fitted.law is None:
         raise InputError(f"{fitted.result.form} has no law to draw: {fitted.reason}")

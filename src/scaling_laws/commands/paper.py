@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from scaling_laws.commands.report import FORCE
 from scaling_laws.commands.sweep import add_training_arguments
+from scaling_laws.study.artefacts import read_yaml
+from scaling_laws.study.configurations import find_config
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import require_own_folder, write_own_files
 
@@ -85,9 +87,12 @@ def _needs(chosen: Paper) -> tuple[str, str]:
         return f"--runs, or {chosen.kept_runs}", "seconds"
     if not chosen.sweep:
         return "--runs", ""
-    from scaling_laws.sweeps.plan.reading import budgets
-
-    return chosen.sweep, ", ".join(f"{scale}: {cost}" for scale, cost in budgets(Path(chosen.sweep)).items())
+    try:
+        budget = read_yaml(find_config(chosen.sweep, "papers", "sweeps")).get("budget")
+    except InputError:
+        budget = None
+    costs = budget.items() if isinstance(budget, dict) else ()
+    return chosen.sweep, ", ".join(f"{scale}: {cost}" for scale, cost in costs)
 
 
 def _preview(chosen: Paper, options: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """What `study` and `sweep` take."""
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="a file of configs/sweeps/ or configs/papers/"
+        "file", type=Path, metavar="FILE", help="a file, or a name in configs/sweeps/ or configs/papers/"
     )
     add_training_arguments(parser)
 

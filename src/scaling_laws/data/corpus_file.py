@@ -7,12 +7,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from scaling_laws.data.packages import TextPackage
-from scaling_laws.data.vocabulary import read_vocabulary
 from scaling_laws.study.artefacts import read_yaml
 from scaling_laws.study.bounds import Amount, PartOfAll, Seed, Tokens, Vocabulary, check_bounds
+from scaling_laws.study.configurations import find_config, missing_hint
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.names import printable, require_folder_name
 
@@ -129,11 +127,15 @@ def load_config(path: Path | str) -> CorpusConfig:
         InputError: the file is missing or not YAML, a key is unknown, a value has the wrong type or makes no
             sense, or the vocabulary cannot be used; names the file and the key.
     """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from scaling_laws.data.vocabulary import read_vocabulary
+
     explained = "configs/data/my_text.yaml explains the keys"
     try:
-        content = read_yaml(Path(path))
+        content = read_yaml(find_config(path, "data"))
     except InputError as error:
-        raise InputError(f"{path}: {error}; {explained}") from None
+        raise InputError(f"{path}: {error}{missing_hint(path, 'data') or f'; {explained}'}") from None
     if isinstance(content.get("paths"), str):
         content["paths"] = [content["paths"]]  # one path need not be a list
     parser = ArgumentParser(exit_on_error=False)

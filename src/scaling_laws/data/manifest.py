@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from scaling_laws.study.artefacts import read_json, typed
 from scaling_laws.study.bounds import Amount, Bounds, Share, Tokens, check_bounds
+from scaling_laws.study.configurations import find_config
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import sha256_of, write_atomically
 
@@ -41,9 +42,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / "manifest.json"
     if not path.is_file():
-        raise InputError(
-            f"{folder}: no corpus here (no manifest.json); build one with `scaling-laws data build`"
-        )
+        raise InputError(f"{folder}: no corpus here (no manifest.json); {_how_to_build(folder)}")
     manifest = read_json(path, kind="manifest of a corpus", remedy=f"it is damaged; {REPLACE}")
     if manifest.get("schema") != SCHEMA:
         raise InputError(f"{path}: not a corpus of schema {SCHEMA}, which this version reads; {REPLACE}")
@@ -51,6 +50,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if path.read_bytes() != manifest_text(content).encode():
         raise InputError(f"{path}: damaged or edited (its SHA-256 is not the one it states); {REPLACE}")
     return manifest
+
+
+def _how_to_build(folder: Path) -> str:
+    """The command: a folder `data/embedded` is built of configs/data/embedded.yaml."""
+    if find_config(folder.name, "data").is_file():
+        elsewhere = "" if folder == Path("data") / folder.name else f" -o {folder}"
+        return f"build it with `scaling-laws data build configs/data/{folder.name}.yaml{elsewhere}`"
+    return f"build one with `scaling-laws data build FILE -o {folder}`; configs/data/ has examples"
 
 
 def checked_manifest(folder: Path) -> dict[str, Any]:

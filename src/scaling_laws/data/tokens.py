@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,12 +44,13 @@ from scaling_laws.data.manifest import (
 )
 from scaling_laws.data.overlap import SPANS_TOKENS, Overlap, Text, overlap
 from scaling_laws.data.packages import ARCHIVES
-from scaling_laws.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
-from scaling_laws.data.vocabulary import read_vocabulary, vocabulary_sha256
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import claim_files, listed_names, require_own_folder
 from scaling_laws.study.records import write_atomically
 from scaling_laws.study.stages import Stage
+
+if TYPE_CHECKING:
+    from scaling_laws.data.tokenizer import TextTokenizer
 
 LARGEST_UINT16_VOCABULARY = 2**16
 WRITER = "corpus"
@@ -107,6 +108,8 @@ class TokenCorpus:
 
     def tokenizer(self) -> TextTokenizer:
         """The tokenizer that made the tokens."""
+        from scaling_laws.data.tokenizer import load_tokenizer
+
         return load_tokenizer(self.folder / "tokenizer.json")
 
 
@@ -180,7 +183,10 @@ def describe(corpus: TokenCorpus, *, n_sample_tokens: int = 200) -> str:
             f"{entry['n_documents']:>11,}"
         )
     lines += _described_overlap(manifest.get("overlap"))
-    sample = corpus.tokenizer().decode(corpus.tokens("test")[:n_sample_tokens])
+    try:
+        sample = corpus.tokenizer().decode(corpus.tokens("test")[:n_sample_tokens])
+    except ModuleNotFoundError:  # an installation for laws and plans alone
+        return "\n".join([*lines, "", "its text is shown where the package tokenizers is installed"])
     return "\n".join([*lines, "", f"test, first {n_sample_tokens} tokens:", sample])
 
 
@@ -232,7 +238,11 @@ def _is_built(config: CorpusConfig, folder: Path, file: Path | str | None) -> bo
 
 def _inputs(config: CorpusConfig) -> dict[str, str]:
     """SHA-256, by path, of the local files that decide the tokens and are not among the documents."""
-    hashes = {} if config.tokenizer_path is None else vocabulary_sha256(config.tokenizer_path)
+    hashes = {}
+    if config.tokenizer_path is not None:
+        from scaling_laws.data.vocabulary import vocabulary_sha256
+
+        hashes = vocabulary_sha256(config.tokenizer_path)
     return hashes | (local_sha256(config) if config.source == "huggingface" else {})
 
 
@@ -326,6 +336,9 @@ def _names_in_manifest(folder: Path) -> set[str]:
 
 
 def _tokenizer(config: CorpusConfig, documents: Sequence[Document]) -> TextTokenizer:
+    from scaling_laws.data.tokenizer import train_tokenizer
+    from scaling_laws.data.vocabulary import read_vocabulary
+
     if config.tokenizer == "file":
         assert config.tokenizer_path is not None
         return read_vocabulary(config.tokenizer_path, config.n_vocab)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import importlib.resources
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -70,7 +71,9 @@ def explorer_of(tables: StudyTables, laws: Laws) -> Explorer | None:
     if tables.complete.empty:
         return None
     data, slider = explorer_data(tables, laws), slider_of(tables, laws)
-    plotly = importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
+    # The package brings the script; it is not imported.
+    script = distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
+    plotly = Path(str(script)).read_bytes()
     return Explorer(
         data=script_json({**data, "slider": slider}),
         plotly=base64.b64encode(gzip.compress(plotly, compresslevel=9, mtime=0)).decode("ascii"),

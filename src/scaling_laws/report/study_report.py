@@ -10,7 +10,7 @@ from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.content import Content, content_of
 from scaling_laws.report.html import FIGURES_FOLDER, page_files
 from scaling_laws.report.tables import headline
-from scaling_laws.report.tensorboard import EVENTS, SUMMARY_RUN, summary_files
+from scaling_laws.report.tensorboard_layout import EVENTS, SUMMARY_RUN
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import (
     is_laws_file,
@@ -48,7 +48,7 @@ def write_study_report(
         "runs.csv": study.runs.to_csv(index=False),
         "headline.md": headline(content.laws).markdown() + "\n",
         **page_files(content, Path(PAGE).stem),
-        **summary_files(content),
+        **_summary(content),
     }
     write_own_files(
         output,
@@ -62,6 +62,17 @@ def write_study_report(
     for path in old_summary:
         path.unlink(missing_ok=True)
     return content
+
+
+def _summary(content: Content) -> dict[str, bytes]:
+    """TensorBoard's file; none where tensorboard is not installed, which only those need who look at it."""
+    try:
+        from scaling_laws.report.tensorboard import summary_files
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "tensorboard":
+            raise
+        return {}
+    return summary_files(content)
 
 
 def _old_summary(output: Path) -> list[Path]:

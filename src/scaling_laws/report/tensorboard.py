@@ -20,15 +20,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from scaling_laws.report import findings
 from scaling_laws.report.content import Content
-from scaling_laws.report.tensorboard_layout import Charts, categories
+from scaling_laws.report.tensorboard_layout import EVENTS, SUMMARY_RUN, Charts, categories
 from scaling_laws.report.text import plain
-
-SUMMARY_RUN = "summary"
-"""Name of the TensorBoard run: a folder beside the study's runs, without a record.json."""
-
-
-EVENTS = "events.out.tfevents."
-"""How the names of TensorBoard's files begin."""
 
 
 def summary_files(content: Content) -> dict[str, bytes]:

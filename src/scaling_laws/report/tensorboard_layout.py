@@ -14,6 +14,10 @@ from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.records import MAIN_CORPUS
 from scaling_laws.study.units import FLOP_AXES, flop_axes
 
+SUMMARY_RUN = "summary"
+"""Name of the report's own TensorBoard run: a folder beside the study's runs, without a record.json."""
+EVENTS = "events.out.tfevents."
+"""How the names of TensorBoard's files begin."""
 Charts = Mapping[str, str]
 """By title, the regular expression of the tags."""
 LOSS = "_loss_nats"

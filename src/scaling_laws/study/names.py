@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 import sys
 import unicodedata
@@ -21,6 +23,11 @@ HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Categories of signs that are no characters: controls of terminals, of the direction of writing, ..."""
 JOINERS = "\u200c\u200d"
 """Words of some languages need them."""
+SPELT_OUT = "spelt out"
+"""Our handler of signs that an output's encoding lacks, as Python's `errors=` knows it."""
+SPELLINGS = dict(zip("–−×·≈█‘’“”", "--x*~#''\"\"", strict=True))
+SPELLINGS |= {"±": "+/-", "∞": "inf", "≤": "<=", "≥": ">=", "→": "->", "…": "...", SHOWN_INSTEAD: "?"}
+"""Greek letters have their names, and accents are left out."""
 
 
 def require_folder_name(what: str, name: str) -> None:
@@ -68,6 +75,29 @@ def plain_output() -> Iterator[None]:
         yield
     finally:
         sys.stdout = before
+
+
+def spell_out_what_cannot_be_printed() -> None:
+    """Have both outputs print `alpha` where their encoding has no α, as cp1252: no text is an error."""
+    codecs.register_error(SPELT_OUT, _spelt_out)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors=SPELT_OUT)
+
+
+def _spelt_out(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(map(_spelling, error.object[error.start : error.end])), error.end
+
+
+def _spelling(sign: str) -> str:
+    name = unicodedata.name(sign, "")
+    if found := re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", name):
+        return found[2].lower() if found[1] == "SMALL" else found[2].title()
+    if name.startswith("BOX DRAWINGS"):
+        return "-" if "HORIZONTAL" in name else "|"
+    without_accents = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
+    return SPELLINGS.get(sign) or without_accents or "?"
 
 
 def terminal() -> TextIO:

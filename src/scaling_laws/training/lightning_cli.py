@@ -27,6 +27,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from scaling_laws.study.artefacts import read_yaml
 from scaling_laws.study.bounds import NotNegative, Seed, check_bounds
+from scaling_laws.study.configurations import find_config, missing_hint
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
 from scaling_laws.study.names import require_run_name
@@ -471,8 +472,7 @@ def main(arguments: list[str]) -> None:
         Interrupted: a signal ended it.
     """
     _quieten()
-    arguments = _with_files(arguments)
-    _check_files(arguments)
+    arguments = _found_files(_with_files(arguments))
     verb = arguments[0]
     # Errors are ours to print; and `--model.learning_rat` is not an abbreviation of anything.
     strict = {"exit_on_error": False, "allow_abbrev": False}
@@ -507,15 +507,24 @@ def _with_files(arguments: list[str]) -> list[str]:
     return [verb, *named, *rest[len(files) :]]
 
 
-def _check_files(arguments: list[str]) -> None:
-    """Raises InputError: a configuration gives a key twice, or is none that can be read."""
+def _found_files(arguments: list[str]) -> list[str]:
+    """The arguments with the files that the names of `--config` mean.
+
+    Raises:
+        InputError: a configuration is not there, gives a key twice, or is none that can be read.
+    """
+    found = arguments[:1]
     for before, argument in pairwise(arguments):
-        name = argument.removeprefix("--config=") if argument.startswith("--config=") else argument
-        if (before == "--config" or name != argument) and Path(name).is_file():
+        name = argument.removeprefix("--config=")
+        if before == "--config" or name != argument:
+            path = find_config(name, "train", "trainer")
             try:
-                read_yaml(Path(name))
+                read_yaml(path)
             except InputError as error:
-                raise InputError(f"{name}: {error}") from None
+                raise InputError(f"{name}: {error}{missing_hint(name, 'train', 'trainer')}") from None
+            argument = argument.removesuffix(name) + str(path)
+        found.append(argument)
+    return found
 
 
 def training_cli(config: dict[str, Any]) -> TrainingCLI:
@@ -545,8 +554,8 @@ def _missing_package_in_one_line() -> Iterator[None]:
         if cause is None:
             raise
         raise InputError(
-            f"a package is missing: {' '.join(str(cause).split())}; pip install 'scaling_laws[loggers]' has "
-            "those of W&B and MLflow"
+            f"a package is missing: {' '.join(str(cause).split())}; pip install '.[loggers]' in the clone "
+            "has those of W&B and MLflow"
         ) from error
 
 

@@ -23,7 +23,25 @@ from scaling_laws.laws.forms.terms import (
 
 
 class JointLaw(SumOfPowers):
-    """L(N,D) = outer(A/N^a + B/D^b); the terms say what the bracket is."""
+    """L(N,D) = outer(A/N^a + B/D^b); the terms say what the bracket is.
+
+    N is in parameters, D in tokens, L in nats per token; C = 6 N D FLOPs. A subclass has two terms of N and
+    D, and an irreducible constant where it likes, as any `SumOfPowers`; its optimum follows (Hoffmann et al.
+    2022, equation 4). Values and parameters may be arrays, which broadcast.
+
+    Examples:
+        >>> of = (Term(None, "E"), Term("N", "A", "alpha"), Term("D", "B", "alpha"))
+        >>> class Tied(JointLaw, form="tied", of=of):
+        ...     E: float
+        ...     A: float
+        ...     B: float
+        ...     alpha: float
+        >>> law = Tied(E=1.8, A=400.0, B=800.0, alpha=0.33)
+        >>> float(law.loss(N=7e9, D=1.4e11).round(3))
+        2.193
+        >>> [f"{float(each):.2e}" for each in law.optimum(1e22)]
+        ['1.43e+10', '1.17e+11']
+    """
 
     def bracket(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """(ln A, a, ln B, b) of the bracket, which are not always the law's own parameters."""

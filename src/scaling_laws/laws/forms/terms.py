@@ -56,6 +56,10 @@ class Term(NamedTuple):
         exponent: name of its exponent; None for the constant, and where `gamma` is given and no name needs
             it. Two terms of one name share their exponent.
         gamma: the exponent inside the bracket, where it is not fitted.
+
+    Examples:
+        >>> Term("N", "A", "alpha")  # A/N^alpha
+        Term(variable='N', coefficient='A', exponent='alpha', gamma=None)
     """
 
     variable: str | None
@@ -127,7 +131,26 @@ class Law:
 
 
 class SumOfPowers(Law):
-    """y = (sum of terms)^m. A subclass says which terms, and in what notation; the rest follows."""
+    """y = (sum of terms)^m. A subclass says which terms, and in what notation; the rest follows.
+
+    The keywords of a subclass are `form`, its name; `of`, its terms; `notation`, how they are written; and
+    `raised`, the name of m. Its fields are the parameters. `loss(...)` takes arrays of one shape, in the
+    units of the variables, and gives nats per token in that shape.
+
+    Raises:
+        TypeError: of `loss`, other variables are given.
+
+    Examples:
+        >>> terms = (Term(None, "E"), Term("C", "A", "alpha"))
+        >>> class OfCompute(SumOfPowers, form="of_compute", of=terms):
+        ...     E: float
+        ...     A: float
+        ...     alpha: float
+        >>> OfCompute.formula
+        'L(C) = E + A/C^alpha'
+        >>> OfCompute(E=1.7, A=1000.0, alpha=0.15).loss([1e18, 1e21]).round(3).tolist()
+        [3.695, 2.408]
+    """
 
     terms: ClassVar[tuple[Term, ...]]
     notation: ClassVar[Notation]

@@ -91,6 +91,14 @@ class Power:
         studies: simulated.
         elapsed_s: that it took.
         laws: in the order of the catalogue.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from scaling_laws.laws.published import BESIROGLU
+        >>> design = pd.DataFrame({"N": [1e8, 1e8, 1e9, 1e9], "D": [2e9, 2e10, 2e9, 2e10]})
+        >>> found = power(BESIROGLU, design, studies=1, resamples=5)
+        >>> found.of("chinchilla").reason
+        'only 2 different N: an irreducible loss needs at least 3'
     """
 
     truth: str

@@ -16,12 +16,12 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from scaling_laws.study.artefacts import read_yaml
+from scaling_laws.study.configurations import config_files, find_config, missing_hint
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.sweep_file import Ladder, Model, Sweep
 from scaling_laws.sweeps.plan.sweep_keys import check_keys, wrong_value
 
-SCALES = Path("configs/scales")
-PAPERS = Path("configs/papers")
+SCALES = "configs/scales"
 CLASS, HIDDEN_CLASS = "class_path", "class_path of a training"
 MANY_MODELS = 100
 """Of a ladder: fewer are parsed in no time."""
@@ -76,20 +76,11 @@ def own_scale(path: Path) -> str:
         raise InputError(f"{path}: {error}") from error
 
 
-def budgets(path: Path) -> dict[str, str]:
-    """What a sweep file says it costs, by scale; empty where it cannot be read or says nothing."""
-    try:
-        budget = _read(path).get("budget", {})
-    except InputError:
-        return {}
-    return {str(scale): str(amount) for scale, amount in budget.items()} if isinstance(budget, dict) else {}
-
-
 def _read(path: Path) -> Content:
     try:
-        return read_yaml(path)
+        return read_yaml(find_config(path, "sweeps", "papers"))
     except InputError as error:
-        raise InputError(f"{error}{_moved(path)}") from None
+        raise InputError(f"{error}{_moved(path) or missing_hint(path, 'sweeps', 'papers')}") from None
 
 
 def _parsed(content: Content) -> Sweep:
@@ -180,10 +171,10 @@ def _renamed(value: Any, old: str, new: str) -> Any:
 
 def _moved(path: Path) -> str:
     """Where the study of a sweep file that is gone is now: the papers' have a folder of their own."""
-    if not path.exists():
-        for file in sorted(PAPERS.glob("*.yaml")):
-            if _read(file).get("study") == path.stem:
-                return f"; the study {path.stem!r} is {file} now"
+    if not find_config(path, "sweeps", "papers").exists():
+        for name, file in config_files().items():
+            if name.startswith("papers/") and _read(file).get("study") == path.stem:
+                return f"; the study {path.stem!r} is configs/{name}.yaml now"
     return ""
 
 
@@ -212,12 +203,12 @@ def _completed(content: Content, scale: str | None, budget: str | None) -> Conte
 
 
 def _read_scale(scale: str) -> Content:
-    path = Path(scale) if scale.endswith(".yaml") else SCALES / f"{scale}.yaml"
+    path = find_config(scale, "scales")
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in SCALES.glob("*.yaml"))) or "none"
-        raise InputError(f"scale {scale!r}: there is no {path}; in {SCALES} there are: {known}")
+        known = ", ".join(name.split("/")[1] for name in config_files() if name.startswith("scales/"))
+        raise InputError(f"scale {scale!r}: there is no such file; in {SCALES} there are: {known}")
     try:
-        return _read(path)
+        return read_yaml(path)
     except InputError as error:
         raise InputError(f"scale {path}: {error}") from error
 

@@ -36,6 +36,7 @@ from scaling_laws.study.bounds import (
     Width,
     check_bounds,
 )
+from scaling_laws.study.configurations import find_config
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.names import require_folder_name
 from scaling_laws.study.schedule import Schedule
@@ -347,6 +348,6 @@ class Sweep:
 
 def _read_overlay(path: Path) -> dict[str, Any]:
     try:
-        return read_yaml(path)
+        return read_yaml(find_config(path, "trainer"))
     except InputError as error:
         raise InputError(f"overlay {path}: {error}; configs/trainer/ has examples") from None

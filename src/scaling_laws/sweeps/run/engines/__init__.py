@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from scaling_laws.study.artefacts import read_yaml
+from scaling_laws.study.configurations import find_config
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.experiments import Job
 from scaling_laws.sweeps.run.forks import Train
@@ -143,7 +144,7 @@ def read_options(path: Path) -> dict[str, Any]:
     """
     keys = f"its keys may be {', '.join(sorted(OPTIONS))}"
     try:
-        content = read_yaml(path)
+        content = read_yaml(find_config(path, "cluster"))
     except InputError as error:
         raise InputError(f"cluster {path}: {error}; {keys}") from None
     if not content.keys() <= OPTIONS.keys():
