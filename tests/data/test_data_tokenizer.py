@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling_laws.data.tokenizer import SEPARATOR, load_tokenizer, train_tokenizer
+from scaling_laws.data.corpus_file import SEPARATOR
+from scaling_laws.data.tokenizer import load_tokenizer, train_tokenizer
 from scaling_laws.study.errors import InputError
 
 TRAINING_TEXT = [

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from scaling_laws.data.corpus_file import CorpusConfig, load_config
-from scaling_laws.data.tokenizer import SEPARATOR, byte_characters, byte_level, train_tokenizer
+from scaling_laws.data.corpus_file import SEPARATOR, CorpusConfig, load_config
+from scaling_laws.data.tokenizer import byte_characters, byte_level, train_tokenizer
 from scaling_laws.data.tokens import build_corpus
 from scaling_laws.data.vocabulary import ENCODINGS, PROBES, read_vocabulary
 from scaling_laws.study.errors import InputError

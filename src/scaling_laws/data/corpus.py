@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from scaling_laws.data.corpus_file import OWN_SPLITS, CorpusConfig, is_corpus_file, load_config
+from scaling_laws.data.corpus_file import OWN_SPLITS, SEPARATOR, CorpusConfig, is_corpus_file, load_config
 from scaling_laws.data.embedded import embedded_sources
 from scaling_laws.data.huggingface import huggingface_sources
 from scaling_laws.data.packages import ARCHIVES, package_sources
 from scaling_laws.data.sources import TextSource, jsonl_sources, text_sources
-from scaling_laws.data.tokenizer import SEPARATOR
 from scaling_laws.study.errors import InputError
 
 LARGE_BYTES = 10_000_000

@@ -15,6 +15,8 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.names import printable, require_folder_name
 
 N_BYTE_VALUES = 256
+SEPARATOR = "<|endoftext|>"
+"""Stands before every document; counted in `n_vocab`."""
 OWN_SPLITS = ("train", "val", "test")
 CAME_LATER = ("document_separator", "near_duplicates", "packages")
 """Fields that say nothing at their default: a corpus that was built before they came is the same."""

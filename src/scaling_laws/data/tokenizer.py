@@ -14,10 +14,8 @@ from typing import Literal
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from scaling_laws.data.corpus_file import SEPARATOR
 from scaling_laws.study.errors import InputError
-
-SEPARATOR = "<|endoftext|>"
-"""Stands before every document; counted in `n_vocab`."""
 
 
 class TextTokenizer:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from scaling_laws.data.tokenizer import SEPARATOR, TextTokenizer, byte_characters, byte_level
+from scaling_laws.data.corpus_file import SEPARATOR
+from scaling_laws.data.tokenizer import TextTokenizer, byte_characters, byte_level
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import sha256_of
 
