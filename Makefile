@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 SWEEP ?= quick
 SCALE ?= cpu
-PAPERS ?= shulgin2023 maloney2022 guo2024 choshen2024
+PAPERS ?= shulgin2023 maloney2022 bordelon2024 guo2024 choshen2024
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 

@@ -23,12 +23,12 @@ OPT_SIZES = {"125m": 125e6, "1.3b": 1.3e9, "6.7b": 6.7e9, "13b": 13e9, "30b": 30
 
 
 def study(start: float = 0.0, noise: float = 0.0) -> CheckpointTables:
-    """Seven sizes; a start of the training that the law does not know, and noise of the last checkpoints."""
+    """Eight sizes; a start of the training that the law does not know, and noise of the last checkpoints."""
     random = np.random.default_rng(0)
-    N, share = np.repeat(np.geomspace(1e4, 1e7, 7), 20), np.tile(np.linspace(0.02, 1, 20), 7)
+    N, share = np.repeat(np.geomspace(1e4, 1e7, 8), 20), np.tile(np.linspace(0.02, 1, 20), 8)
     D = 1e8 * share
-    loss = 1.5 + 30 * N**-0.3 + 90 * D**-0.3 + start * np.exp(-share / 0.03)
-    loss = np.where(share == 1, loss + noise * random.normal(size=len(N)), loss)
+    loss = 1.5 + 30 * N**-0.3 + 90 * D**-0.3 + start * np.exp(-share / 0.04)
+    loss = np.where((share == 1) & (N < 1e7), loss + noise * random.normal(size=len(N)), loss)
     runs = [f"run-{place}" for place in range(len(N))]
     table = pd.DataFrame(
         {"run": runs, "trunk": runs, "family": "transformer", "N": N, "D": D, "C": 6 * N * D}
@@ -39,7 +39,7 @@ def study(start: float = 0.0, noise: float = 0.0) -> CheckpointTables:
 
 @pytest.fixture(scope="module")
 def paper_world() -> CheckpointTables:
-    return study(start=3.0, noise=0.1)
+    return study(start=12.0, noise=0.1)
 
 
 def verdict(slug: str, tables: CheckpointTables) -> str:
@@ -65,7 +65,7 @@ def test_claims_of_the_paper_in_its_world(paper_world: CheckpointTables) -> None
     for slug in ("whole-curves-beat-last-checkpoints", "the-first-tenth-harms", "five-sizes-suffice"):
         assert verdict(slug, paper_world) == "confirmed", slug
     assert isinstance(paper_world.errors, Errors)
-    assert len(ladder_table(paper_world, no_laws(paper_world.study)).rows) == 7
+    assert len(ladder_table(paper_world, no_laws(paper_world.study)).rows) == 8
 
 
 def test_the_opposite_worlds(paper_world: CheckpointTables) -> None:
@@ -74,7 +74,7 @@ def test_the_opposite_worlds(paper_world: CheckpointTables) -> None:
     swapped = replace(
         errors,
         by_use={"final": errors.by_use["cut"], "all": 0.0, "cut": 0.5},
-        without_one={use: np.zeros(6) + 0.5 * (use == "cut") for use in errors.without_one},
+        without_one={use: np.zeros(7) + 0.5 * (use == "cut") for use in errors.without_one},
     )
     for slug in ("whole-curves-beat-last-checkpoints", "the-first-tenth-harms", "four-per-cent-to-expect"):
         assert verdict(slug, replace(paper_world, errors=swapped)) == "contradicted", slug
@@ -83,7 +83,7 @@ def test_the_opposite_worlds(paper_world: CheckpointTables) -> None:
         verdict("five-sizes-suffice", replace(paper_world, errors=replace(errors, grid=grid)))
         == "contradicted"
     )
-    ends = replace(errors, own_ends=np.full(7, 0.3))
+    ends = replace(errors, own_ends=np.full(8, 0.3))
     assert verdict("first-third-predicts-the-end", replace(paper_world, errors=ends)) == "contradicted"
 
 

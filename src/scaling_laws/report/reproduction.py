@@ -177,13 +177,14 @@ def _page(paper: Paper, study: Study, evidence: Any, laws: Laws, found: Findings
     n_runs, n_left_out = len(study.runs), len(laws.left_out)
     answer = [f"{paper.citation}."]
     if not paper.experiment:
-        answer.append(f"Judged by {n_runs} runs of {study.name}; {n_left_out} are in no law.")
+        left_out = "in no law" if paper.fitted else "left out"
+        answer.append(f"Judged by {n_runs} runs of {study.name}; {n_left_out} are {left_out}.")
     if found:
         answer.append(f"Its claims: {counted(found)}.")
     pictures, missing = _pictures(paper, evidence, laws)
     paper_tables = [Titled(name, table, "wrapped") for name, table in paper.tables(evidence, laws).items()]
     question = "Numbers" if paper.experiment else "The paper's tables, from these runs"
-    left_out = Chapter(
+    chapter_left_out = Chapter(
         name="left-out",
         question="Which runs were left out?",
         sentences=() if n_left_out else ("None.",),
@@ -200,10 +201,14 @@ def _page(paper: Paper, study: Study, evidence: Any, laws: Laws, found: Findings
             *_figure_chapters(paper, pictures),
             Chapter(name="tables", question=question, tables=filled(*paper_tables)),
             *_prose(trust=("How far to trust it", paper.trust)),
-            *([] if paper.experiment else [left_out]),
+            *([] if paper.experiment else [chapter_left_out]),
+        ),
+        manifest=(
+            ("made by", f"scaling-laws paper {paper.name}"),
+            *([] if paper.experiment else [("runs", str(study.folder))]),
+            *(manifest(study, laws) if paper.fitted and not paper.experiment else []),
         ),
         missing=missing,
-        manifest=() if paper.experiment else (("runs", str(study.folder)), *manifest(study, laws)),
     )
 
 
