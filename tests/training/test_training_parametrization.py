@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from scaling_laws.sweeps.plan.experiments import plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.training.coordinate_check import activations, growth
 from scaling_laws.training.run import train_trunk
+from scaling_laws.training.trained import export_network, read_trained
 
 NETWORKS = {
     "transformer": {
@@ -70,6 +72,19 @@ def test_a_wider_network_is_another_and_resumes_exactly(byte_corpus: TokenCorpus
     train_trunk([planned(byte_corpus, tmp_path / "standard", "transformer")])
     one, other = weights(tmp_path / "standard"), weights(tmp_path / "whole")
     assert not any(torch.equal(value, other[key]) for key, value in one.items() if value.ndim == 2)
+
+
+def test_an_export_computes_what_the_run_does(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
+    rules = {"parametrization": "completep", "base_width": 8, "base_depth": 1}
+    train_trunk([planned(byte_corpus, tmp_path / "run", "transformer", **rules)])
+    trained = read_trained(tmp_path / "run")
+    export_network(trained, tmp_path / "out")
+    loaded = runpy.run_path(str(tmp_path / "out" / "load.py"))["network"]
+    tokens = torch.arange(20)[None]
+    assert torch.equal(loaded(tokens), trained.network(tokens))
+    plain = Transformer(**{**trained.arguments}).eval()
+    plain.load_state_dict(trained.network.state_dict())
+    assert not torch.allclose(plain(tokens), trained.network(tokens))
 
 
 # --- the table --------------------------------------------------------------------------------------

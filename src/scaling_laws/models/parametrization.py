@@ -89,6 +89,12 @@ class Scaling:
     head_ratio: float
 
     @property
+    def forward(self) -> dict[str, float]:
+        """What `scale` multiplies in every forward pass."""
+        branch = 1 / self.m_L if self.name == "completep" else 1.0
+        return {"query": math.sqrt(self.head_ratio), "branch": branch, "logits": 1 / self.m_d}
+
+    @property
     def hidden(self) -> Factors:
         """Of a matrix between two layers of width d."""
         if self.name == "mup":
@@ -150,10 +156,5 @@ def parametrised(
         m_L=shape.depth / (base_depth or shape.depth),
         head_ratio=(base_head_width or shape.head_width / m_d) / shape.head_width,
     )
-    network.scale(
-        embedding=math.sqrt(m_d),
-        query=math.sqrt(scaling.head_ratio),
-        branch=1 / scaling.m_L if name == "completep" else 1.0,
-        logits=1 / m_d,
-    )
+    network.scale(embedding=math.sqrt(m_d), **scaling.forward)
     return scaling

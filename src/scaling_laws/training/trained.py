@@ -27,6 +27,7 @@ folder = pathlib.Path(__file__).resolve().parent
 config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
 module, name = config["class_path"].rsplit(".", 1)
 network = getattr(importlib.import_module(module), name)(**config["init_args"]).eval()
+config["scale"] and network.scale(embedding=1.0, **config["scale"])  # by muP or CompleteP
 network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
 tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
 if __name__ == "__main__":
@@ -44,6 +45,8 @@ class TrainedNetwork:
     class_path: str
     arguments: dict[str, Any]
     """Of the network's constructor."""
+    scale: dict[str, float]
+    """What its `scale` multiplies, where it is parametrised by muP or CompleteP; else empty."""
     tokenizer: TextTokenizer
     n_ctx: int
     text_ctx: int
@@ -83,6 +86,7 @@ def read_trained(folder: Path) -> TrainedNetwork:
         network=cli.model.network.eval(),
         class_path=class_path,
         arguments=cli.model.network_arguments,
+        scale={} if cli.model.scaling is None else cli.model.scaling.forward,
         tokenizer=cli.datamodule.corpus.tokenizer(),
         n_ctx=cli.datamodule.n_ctx,
         text_ctx=cli.datamodule.text_ctx,
@@ -138,6 +142,7 @@ def export_network(trained: TrainedNetwork, folder: Path, *, force: bool = False
     config = {
         "class_path": trained.class_path,
         "init_args": trained.arguments,
+        "scale": trained.scale,
         "n_ctx": trained.n_ctx,
         "separator_id": trained.tokenizer.separator_id,
         "run": f"{record.study}/{record.name}",
