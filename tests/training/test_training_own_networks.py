@@ -69,7 +69,7 @@ def test_experts_are_trained_with_their_loss_and_recorded_without(
     train_trunk([planned(byte_corpus, tmp_path / "parts", balance=100.0, accumulate_grad_batches=2)])
     much, parts = (pd.read_csv(tmp_path / name / "curve.csv") for name in ("much", "parts"))
     # 100 nats of imbalance are trained with; what is recorded is the cross-entropy.
-    assert much["train_loss_nats"].between(3, 6).all() and parts["train_loss_nats"].between(3, 6).all()
+    assert much["train_loss_nats"].between(2, 7).all() and parts["train_loss_nats"].between(2, 7).all()
     records = [read_record(tmp_path / name / "record.json") for name in ("with", "much")]
     table = runs_table(records)
     network = MixtureOfExperts(256, 32, n_layer=1, d_model=8, n_experts=8, n_active=1)
