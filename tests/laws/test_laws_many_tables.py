@@ -337,7 +337,22 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "no D": ("N,loss\n1,1\n", {}, "neither a column of D nor of C"),
     "no D, and the option for it": ("N,tokens,loss\n1,1,1\n", {}, "try --d tokens"),
     "no variable at all": ("loss\n3\n2\n", {"needs": None}, "neither a column of D nor of C"),
-    "an obvious N is no table without N": ("params,D,loss\n1,1,1\n", {"needs": None}, "try --n params"),
+    "likely names": (
+        "params_active_precise,num_token,train_loss,final_ppl\n1,1,1,1\n",
+        {},
+        "try --n params_active_precise --d num_token --loss final_ppl --loss-unit perplexity$",
+    ),
+    "unlikely names": (
+        "batch_size,tokens_per_s,train_loss\n1,1,1\n",
+        {},
+        "no column 'N' for N; it has batch_size, tokens_per_s, train_loss$",
+    ),
+    "the same in Python": (
+        "params,tokens,val/loss\n1,1,1\n",
+        {"needs": None},
+        "try N='params', D='tokens', loss='val/loss'$",
+    ),
+    "an obvious N is no table without N": ("params,D,loss\n1,1,1\n", {"needs": None}, "try N='params'$"),
     "a law of C without C": ("D,loss\n1,1\n", {"needs": ("C",)}, "no column of C"),
     "a law of D without D": ("C,loss\n1,1\n", {"needs": ("D",)}, "no column of D"),
     "a column twice": ("N,D,D,loss\n1,1,1,1\n", {}, "row 1: the column 'D' occurs twice"),

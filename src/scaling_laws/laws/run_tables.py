@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from scaling_laws.laws.readers import reader_of
 from scaling_laws.laws.readers.table_files import SHOWN_CHARACTERS, cells_of
 from scaling_laws.laws.readers.tracker_exports import run_column, why_no_runs
 from scaling_laws.laws.row_conditions import satisfying
-from scaling_laws.laws.usual_names import normal, usual_column
+from scaling_laws.laws.usual_names import WORDS, likely_column, normal, usual_column, words_of
 from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.recipe import recipe_columns
@@ -52,6 +52,7 @@ ROLES = {
     "weight": "the weight (--weight)",
 }
 """What a column is for, where it has no letter of its own."""
+UNIT_WORDS = {"ppl": "perplexity", "perplexity": "perplexity", "bpb": "bits/byte", "bits": "bits"}
 STATE_COLUMNS = ("State", "state", "Status", "status")
 STATES = {"finished", "unfinished", "crashed", "failed", "killed", "running", "preempted", "scheduled"}
 STATES |= {"pending"}
@@ -293,6 +294,7 @@ def _check_needs(
     """Raises InputError where a column is missing: what it is, and what to do."""
     missing = about.get("missing", {})
     columns = {role.upper() if role in "ndc" else role: column for role, column in chosen.names.items()}
+    python = needs is None  # the command says what it needs
 
     def absent(role: str) -> InputError:
         if role in missing:
@@ -302,11 +304,11 @@ def _check_needs(
         twins = [each for each in header if each.lower() == role.lower()]
         hint = f"; is it {twins[0]!r}? name it on the command line" if twins else ""
         roles = [each for each in ("N", "D", "C", "loss") if each not in columns]
-        hint = hint or _suggestion(header, roles)
+        hint = hint or _suggestion(header, roles, python)
         return InputError(f"{name}: no column {role!r} for {what}; it has {_names(header)}{hint}")
 
     if needs is None:  # a size that is there under another name was hardly left out on purpose
-        needs = ("N",) if _suggestion(header, ("N",)) else ()
+        needs = ("N",) if usual_column(header, "N") else ()
     if "N" in needs and "N" not in columns:
         raise absent("N")
     if "loss" not in columns:
@@ -317,7 +319,7 @@ def _check_needs(
         lacking = [role for role in ("D", "C") if role in needs and role not in chosen.known] or ["D", "C"]
         what = "neither a column of D nor of C" if len(lacking) == 2 else f"no column of {lacking[0]}"
         raise InputError(
-            f"{name}: {what}; name one; it has {_names(header)}" + _suggestion(header, ("D", "C"))
+            f"{name}: {what}; name one; it has {_names(header)}" + _suggestion(header, ("D", "C"), python)
         )
 
 
@@ -584,11 +586,23 @@ def _check_columns(name: str, header: list[str], columns: Mapping[str, str | Non
         roles[column] = what
 
 
-def _suggestion(header: Sequence[str], roles: Sequence[str]) -> str:
-    """The options to type, where the names of the columns are obvious."""
-    found = {role: column for role in roles if (column := usual_column(header, role)) not in (None, role)}
-    options = " ".join(f"--{role.lower()} {_quoted(column)}" for role, column in found.items())
-    return f"; try {options}" if options else ""
+def _suggestion(header: Sequence[str], roles: Iterable[str], python: bool = False) -> str:
+    """The options to type, or Python's arguments, where the names of the columns are obvious."""
+    found: dict[str, str] = {}
+    for role in [role for role in roles if role in WORDS]:
+        column = likely_column([name for name in header if name not in found.values()], role)
+        if column is not None and column != role and role not in header:
+            found[role] = column
+    if "D" in {*header, *found}:
+        found.pop("C", None)  # it follows from N and D
+    unit = next((unit for word, unit in UNIT_WORDS.items() if word in words_of(found.get("loss", ""))), None)
+    if python:
+        named = [f"{role}={column!r}" for role, column in found.items()]
+        named += [f"loss_unit={unit!r}"] if unit else []
+    else:
+        named = [f"--{role.lower()} {_quoted(column)}" for role, column in found.items()]
+        named += [f"--loss-unit {unit}"] if unit else []
+    return f"; try {(', ' if python else ' ').join(named)}" if named else ""
 
 
 def _quoted(column: str) -> str:

@@ -24,6 +24,16 @@ USUAL_NAMES = {
     "batch_tokens": ("batchtokens", "tokensperstep", "tokensperbatch", "batchsizetokens"),
 }
 """Names without signs and in lower case, the likeliest first."""
+WORDS = {
+    "N": (
+        {"params", "param", "parameters", "size"},
+        {"batch", "step", "steps", "vocab", "seq", "context", "data", "dataset"},
+    ),
+    "D": ({"tokens", "token"}, {"per", "step", "batch", "loss", "second", "sec", "unique"}),
+    "C": ({"flop", "flops", "compute"}, {"per", "second", "sec"}),
+    "loss": ({"loss", "bpb", "ppl", "perplexity", "nll"}, {"train", "training", "aux"}),
+}
+"""Words that speak for a column, and words that speak against it."""
 GROUPS = re.compile(r"(config|summary|params|metrics|hparams|hyperparameters)[./]", re.IGNORECASE)
 """What trackers put before a name."""
 
@@ -37,6 +47,22 @@ def usual_column(header: Iterable[str], role: str) -> str | None:
             if wanted in (normal(column), normal(GROUPS.sub("", column, count=1))):
                 return column
     return None
+
+
+def likely_column(header: Iterable[str], role: str) -> str | None:
+    """The column to propose for N, D, C or the loss: of a usual name, or with a word that says so."""
+    header = list(header)
+    if (usual := usual_column(header, role)) is not None:
+        return usual
+    wanted, unwanted = WORDS[role]
+    likely = [name for name in header if words_of(name) & wanted and not words_of(name) & unwanted]
+    measured = [name for name in likely if words_of(name) & {"val", "eval", "test", "validation"}]
+    return next(iter([*measured, *likely]), None)
+
+
+def words_of(column: str) -> set[str]:
+    """The words of a name, in lower case."""
+    return set(re.findall("[a-z]+", column.lower()))
 
 
 def normal(column: str) -> str:

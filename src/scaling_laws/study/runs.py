@@ -300,14 +300,16 @@ def study_of_table(name: str, runs: pd.DataFrame) -> Study:
     """A table of runs as a study that has no folder: without records, curves and losses by position.
 
     Args:
-        runs: run, trunk, family, N, D, C, loss, and whatever other columns of `Study.runs` there are.
+        runs: run, trunk, family, those of N, D and C that are known, loss, and whatever other columns of
+            `Study.runs` there are.
     """
     import pandas as pd
 
     runs = runs.copy()
-    for column, neutral in (("experiments", ""), ("unique_tokens", runs["D"])):
-        if column not in runs:
-            runs[column] = neutral
+    if "experiments" not in runs:
+        runs["experiments"] = ""
+    if "unique_tokens" not in runs and "D" in runs:
+        runs["unique_tokens"] = runs["D"]
     left_out = pd.DataFrame(columns=["run", "status", "reason"])
     return Study(name=name, question="", folder=Path(name), records=(), runs=runs, left_out=left_out)
 
