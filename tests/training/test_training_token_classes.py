@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from scaling_laws.study.records import TOKEN_CLASSES
+from scaling_laws.study.records import TOKEN_CLASSES, in_context_score
 from scaling_laws.training.metrics import PositionLoss, token_classes
 
 
@@ -61,6 +62,28 @@ def test_sums_pool_over_windows_and_folds() -> None:
     without = PositionLoss(16, 3)
     without.update(losses, folds)
     assert torch.equal(without.count, metric.count) and not without.class_count.any()
+
+
+def test_the_in_context_score_is_early_less_late() -> None:
+    losses = {T: 4.0 - 0.01 * T for T in range(1, 65)}
+    assert in_context_score(losses) == pytest.approx(0.01 * (48.5 - 12.5))
+    assert in_context_score(dict.fromkeys(range(1, 33), 3.0)) == 0
+    assert in_context_score(dict.fromkeys(range(1, 32), 3.0)) is None and in_context_score({}) is None
+
+
+def test_loggers_see_classes_and_scores(undisturbed: dict[str, Path]) -> None:
+    events = EventAccumulator(str(undisturbed["transformer"]))
+    events.Reload()
+    for corpus in ("val", "test", "numbers"):
+        score, novel = events.Scalars(f"in_context_nats/{corpus}"), f"token_class_loss_nats/{corpus}/novel"
+        assert [point.step for point in events.Scalars(novel)] == [point.step for point in score]
+    positions = pd.read_csv(undisturbed["transformer"] / "position_losses.csv")
+    final = positions[(positions["corpus"] == "test") & (positions["step"] == positions["step"].max())]
+    sums = final.groupby("position")[["loss_sum_nats", "count"]].sum()
+    losses = (sums["loss_sum_nats"] / sums["count"]).to_dict()
+    assert events.Scalars("in_context_nats/test")[-1].value == pytest.approx(
+        in_context_score(losses), rel=1e-5
+    )
 
 
 def pooled(table: pd.DataFrame) -> Tensor:

@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -102,6 +103,8 @@ TOKEN_CLASSES = ("novel", "trigram", "bigram", "other")
 the last two; the token before it, followed by something else."""
 TOKEN_CLASS_FILE = "token_classes.csv"
 TOKEN_CLASS_COLUMNS = ("step", "corpus", "fold", "token_class", "loss_sum_nats", "count")
+EARLY_POSITIONS, LEAST_CONTEXT = range(9, 17), 32
+"""Positions that an in-context score compares with the second half of the window, from this n_ctx on."""
 TRAIN_AGAIN = "delete it to have the run trained again"
 
 
@@ -235,6 +238,24 @@ class RunRecord:
     def __post_init__(self) -> None:
         """Raises InputError: a number is not finite, or outside its bounds."""
         check_bounds(self)
+
+
+def in_context_score(losses_nats: Mapping[int, float]) -> float | None:
+    """How much a network gains by a longer context: its mean loss at positions 9 to 16 less that of the
+    second half of its window, nats per token. It grows by some tenths where networks learn to copy
+    (Olsson et al. 2022, arXiv 2209.11895, compare the tokens 50 and 500).
+
+    Args:
+        losses_nats: by position, from 1 to n_ctx.
+
+    Returns:
+        None for windows of fewer than 32 tokens.
+    """
+    n_ctx = max(losses_nats, default=0)
+    if n_ctx < LEAST_CONTEXT or not all(T in losses_nats for T in EARLY_POSITIONS):
+        return None
+    late = [loss for T, loss in losses_nats.items() if n_ctx // 2 < T]
+    return sum(losses_nats[T] for T in EARLY_POSITIONS) / len(EARLY_POSITIONS) - sum(late) / len(late)
 
 
 def loss_column(corpus: str) -> str:

@@ -24,12 +24,14 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
-from scaling_laws.study.records import CURVE, LOSS_SUFFIX, MAIN_CORPUS, RunRecord
+from scaling_laws.study.records import CURVE, LOSS_SUFFIX, MAIN_CORPUS, RunRecord, in_context_score
 from scaling_laws.study.units import FLOP_AXES, flop_axes
 from scaling_laws.training.position_figure import position_figure
 
 PLAIN_TAGS = tuple(column.name for column in CURVE if column.drawn)
 SHAPE_HPARAMS = ("n_layer", "d_model", "n_heads", "d_ff", "n_ctx")
+SCORE = "/in_context_nats"
+"""How the name of an in-context score ends, after its corpus."""
 LARGEST_STEP = 2**63 - 1
 FIGURE_FROM_S = 30.0
 """Shorter runs have no figure: drawing one would cost more than a hundredth of them."""
@@ -79,8 +81,8 @@ class EventLog:
         self._position_losses: dict[int, dict[int, float]] = {}
         """By step, the loss in nats at each position on the main corpus."""
         others = [each for each in trainer.loggers if not isinstance(each, TensorBoardLogger | DummyLogger)]
-        self._class_losses: dict[int, dict[str, float]] = {}
-        """By step, the loss of each corpus and class of token, by its metric's name."""
+        self._in_context: dict[int, dict[str, float]] = {}
+        """By step, losses by class of token and in-context scores of each corpus, by the metrics' names."""
         self._others: list[tuple[Logger, int]] = []
         """Each logger that is not TensorBoard's, and the step up to which it has the rows already."""
         if trainer.is_global_zero:
@@ -91,25 +93,25 @@ class EventLog:
         start = time.time() - (rows[-1]["elapsed_s"] if rows else 0.0)
         self._past_times = {int(row["step"]): start + row["elapsed_s"] for row in rows}
         self.add_classes(past_classes)
-        for row in rows:
-            self.write_row(row)
-        if self._writer is None:
-            return
         by_step = defaultdict(list)
         for line in past_positions:
             by_step[line["step"]].append(line)
         for lines in by_step.values():
             self.write_positions(lines)
+        for row in rows:
+            self.write_row(row)
 
     def write_row(self, row: Mapping[str, Any]) -> None:
         """One row of the curve as scalars; absent values are left out."""
         step = int(row["step"])
-        of_classes = self._class_losses.get(step, {})
-        self._log_others(_metrics(row) | of_classes, step)
+        in_context = self._in_context.get(step, {})
+        self._log_others(_metrics(row) | in_context, step)
         if self._writer is None:
             return
-        for name, loss in of_classes.items():
-            self._write(f"token_class_loss_nats/{name.removesuffix(LOSS_SUFFIX)}", loss, step, step)
+        for name, value in in_context.items():
+            corpus = name.removesuffix(SCORE)
+            tag = f"token_class_loss_nats/{corpus}".removesuffix(LOSS_SUFFIX)
+            self._write(tag if corpus == name else f"in_context_nats/{corpus}", value, step, step)
         for tag in PLAIN_TAGS:
             if row.get(tag) is not None:
                 self._write(f"training/{tag}", row[tag], step, step)
@@ -136,25 +138,33 @@ class EventLog:
             pooled[0] += float(row["loss_sum_nats"])
             pooled[1] += int(row["count"])
         for (step, name), (loss_sum, count) in sums.items():
-            self._class_losses.setdefault(step, {})[name] = loss_sum / count
+            self._in_context.setdefault(step, {})[name] = loss_sum / count
 
     def write_positions(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """The loss on the main corpus at positions 1, 2, 4, ... and the last of one evaluation.
 
+        The in-context score of each corpus is written with the curve's row of the step.
+
         Args:
             rows: of `position_losses.csv`, all of one step; folds are pooled.
         """
-        sums: dict[int, float] = defaultdict(float)
-        counts: dict[int, int] = defaultdict(int)
+        sums: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+        counts: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         step = 0
         for row in rows:
-            if row["corpus"] == MAIN_CORPUS:
-                step, position = int(row["step"]), int(row["position"])
-                sums[position] += float(row["loss_sum_nats"])
-                counts[position] += int(row["count"])
-        if self._writer is None or not sums:
+            step, position = int(row["step"]), int(row["position"])
+            sums[row["corpus"]][position] += float(row["loss_sum_nats"])
+            counts[row["corpus"]][position] += int(row["count"])
+        by_corpus = {
+            corpus: {position: of[position] / counts[corpus][position] for position in sorted(of)}
+            for corpus, of in sums.items()
+        }
+        for corpus, losses in by_corpus.items():
+            if (score := in_context_score(losses)) is not None:
+                self._in_context.setdefault(step, {})[f"{corpus}{SCORE}"] = score
+        if self._writer is None or MAIN_CORPUS not in by_corpus:
             return
-        losses = {position: sums[position] / counts[position] for position in sorted(sums)}
+        losses = by_corpus[MAIN_CORPUS]
         self._position_losses[step] = losses
         for position in shown_positions(max(losses)):
             if position in losses:
