@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from scaling_laws.cli import main
 from scaling_laws.laws.results.study import no_laws
 from scaling_laws.papers.shulgin2023 import PAPER
 from scaling_laws.papers.shulgin2023.subnetwork_simulation import SubnetworkSimulation, simulate
@@ -96,3 +98,10 @@ def test_the_optimum_is_the_lowest_point() -> None:
     around = problem.optimum + 0.1 * np.random.default_rng(1).normal(size=(50, 5))
     assert (problem.loss(around) > problem.loss(problem.optimum)).all()
     assert isinstance(problem, Quadratics)
+
+
+def test_a_simulation_judges_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["paper", "shulgin2023", "--runs", str(tmp_path), "-o", str(tmp_path / "page")])
+    assert "is a simulation, which judges no runs; leave --runs out" in capsys.readouterr().err
+    assert not (tmp_path / "page").exists()

@@ -101,7 +101,7 @@ def _preview(chosen: Paper, options: argparse.Namespace) -> None:
         return
     from scaling_laws.commands.sweep import sweep
 
-    options.file, options.status = Path(chosen.sweep), False
+    options.file, options.status, options.power, options.truth = Path(chosen.sweep), False, False, None
     sweep(options)
 
 
