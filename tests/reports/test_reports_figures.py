@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from tests.support.drawn import figures_in, line_named, said, shown
 from tests.support.fitted_studies import FittedStudy
 
+from scaling_laws.report import style as st
 from scaling_laws.report.figures import (
     compared_families,
     fit_quality,
@@ -185,3 +186,22 @@ def test_a_paper_of_many_runs_needs_no_figure(synthetic: FittedStudy) -> None:
     tables = replace(StudyTables.read(synthetic.study, synthetic.laws), complete=runs)
     assert len(runs) >= RUNS_WORTH_PROCESSES
     assert draw_pictures([], tables, synthetic.laws) == ((), ())
+
+
+def test_a_narrow_figure_stacks_its_panels_and_leaves_no_gap() -> None:
+    @st.styled
+    def drawn(empty: bool) -> Figure:
+        figure, (first, second) = st.panels(2)
+        first.plot([1, 2])
+        first.plot([2, 3], label="somebody's name of a run that does not end " * 5)
+        st.legend_below(first)
+        st.note_in(second, "nothing to draw") if empty else second.plot([1, 2])
+        return figure
+
+    with st.drawn_for(st.ONE_COLUMN):
+        whole, gap = drawn(False), drawn(True)
+    first, second = (axes.get_position() for axes in whole.axes)
+    assert first.y0 > second.y1 and first.width > 0.5
+    assert whole.get_figwidth() == gap.get_figwidth() == 3.4
+    assert gap.get_figheight() < 0.8 * whole.get_figheight()
+    assert drawn(False).get_figwidth() == 11.0

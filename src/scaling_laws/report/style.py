@@ -101,6 +101,8 @@ ONE_COLUMN = Sheet(width=3.4, stacked=True, text=0.78)
 """Of a journal's two columns, or of a phone."""
 TWO_COLUMNS = Sheet(width=7.0, stacked=False, text=0.72)
 """A journal's page."""
+FEW_TICKS = 4
+"""So many labels as long as 2 x 10^12 fit under a narrow panel."""
 LETTER, LEGEND_MARK = 0.55, 0.45
 """Width of a letter over the size of the text; of a legend's mark and margins, inches."""
 LOWER = 1.3
@@ -109,6 +111,8 @@ NARROW_NAME = 24
 """Signs of a row's name in a line of a narrow figure."""
 LONG_LABEL = 50
 """Signs of an axis' label that is broken at its last comma in a narrow figure."""
+EMPTY_PANEL = {False: 0.02, True: 0.3}
+"""Height of a stacked panel that shows nothing, without and with a sentence, over that of one that does."""
 LOWEST_PANEL = 0.72
 """Height over width of a panel that stands alone in its row."""
 _sheet: ContextVar[Sheet | None] = ContextVar("sheet", default=None)
@@ -134,6 +138,8 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
             figure = draw(*args, **kwargs)
             if sheet is not None:
                 _fit_words(figure, sheet)
+                if sheet.stacked:
+                    _close_gaps(figure)
             if layout := figure.get_layout_engine():
                 layout.execute(figure)  # laid out once, not again for every file
                 if sheet is not None:
@@ -174,7 +180,20 @@ def _fit_words(figure: Figure, sheet: Sheet) -> None:
             axes.set_yticks(axes.get_yticks(), cut)
         label = axes.get_xlabel()
         if len(label) > LONG_LABEL and ", " in label:
-            axes.set_xlabel(",\n".join(label.rsplit(", ", 1)))
+            axes.set_xlabel(",\n".join(label.rsplit(", ", 1)).replace(" (", "\n("))
+
+
+def _close_gaps(figure: Figure) -> None:
+    """Stacked panels that are empty, or hold a sentence alone, take no more room than that."""
+    placed = [(axes, place.get_gridspec()) for axes in figure.axes if (place := axes.get_subplotspec())]
+    stacked = [(axes, grid) for axes, grid in placed if grid.ncols == 1 and grid.nrows > 1]
+    if not stacked:
+        return
+    grid = stacked[0][1]
+    heights = [1.0 if axes.axison else EMPTY_PANEL[bool(axes.texts)] for axes, of in stacked if of is grid]
+    if grid.nrows == len(heights) and min(heights) < 1:
+        grid.set_height_ratios(heights)
+        figure.set_figheight(figure.get_figheight() * sum(heights) / len(heights))
 
 
 def rendered(figure: Figure, format: str, **options: Any) -> bytes:
@@ -363,6 +382,8 @@ def _log_ticks(axis: Axis, low: float, high: float) -> None:
     else:
         ticks = _round_numbers(low, high, decades)
         labels = [short(tick, 4) if 1e-4 <= tick < 1e10 else f"${tex(tick)}$" for tick in ticks]
+        if _sheet.get() is not None and len(ticks) > FEW_TICKS:
+            labels = ["" if label.startswith(r"$2 \cdot") else label for label in labels]
         minor = []
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FixedFormatter(labels))
