@@ -190,16 +190,16 @@ def test_a_paper_of_many_runs_needs_no_figure(synthetic: FittedStudy) -> None:
 
 def test_a_narrow_figure_stacks_its_panels_and_leaves_no_gap() -> None:
     @st.styled
-    def drawn(empty: bool) -> Figure:
+    def drawn(empty: bool, name: str = "runs") -> Figure:
         figure, (first, second) = st.panels(2)
         first.plot([1, 2])
-        first.plot([2, 3], label="somebody's name of a run that does not end " * 5)
+        first.plot([2, 3], label=name)
         st.legend_below(first)
         st.note_in(second, "nothing to draw") if empty else second.plot([1, 2])
         return figure
 
     with st.drawn_for(st.ONE_COLUMN):
-        whole, gap = drawn(False), drawn(True)
+        whole, gap = drawn(False, "a name of somebody's that does not end " * 5), drawn(True)
     first, second = (axes.get_position() for axes in whole.axes)
     assert first.y0 > second.y1 and first.width > 0.5
     assert whole.get_figwidth() == gap.get_figwidth() == 3.4
