@@ -123,9 +123,13 @@ def config(folder: Path, **more: object) -> CorpusConfig:
     return CorpusConfig(name="mine", source="text", paths=(str(folder),), **(plain | more))
 
 
-def test_near_duplicates_of_held_out_text_are_removed_where_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_near_duplicates_of_held_out_text_are_removed_where_asked_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kept = build_corpus(config(folder), tmp_path / "kept")
+    assert "near-duplicates of held-out text" in capsys.readouterr().err
     removed = build_corpus(config(folder, near_duplicates="remove"), tmp_path / "removed")
+    assert "note" not in capsys.readouterr().err
     rows = [json.loads(line) for line in (tmp_path / "kept" / "sources.jsonl").read_text().splitlines()]
     split_of = {row["name"].removeprefix(f"{folder.name}/"): row["split"] for row in rows}
     expected = {

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -59,6 +60,7 @@ ENCODE_CHARACTERS, PART_CHARACTERS = 4_000_000, 1_000_000
 """Text encoded at a time, and of one document: enough to keep all cores busy, and not more than fits."""
 LARGEST_WHOLE_BYTES = 100_000_000
 """Of a document whose parts somebody's vocabulary might encode otherwise: a token takes a hundred bytes."""
+NOTED_NEAR_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +287,16 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
             }
         found = _compare(made, entries, dtype)
         near_share = _near_share(made, found)
+        if (
+            config.near_duplicates == "keep"
+            and near_share >= NOTED_NEAR_SHARE
+            and config.source != "embedded"
+        ):
+            print(
+                f"note: corpus {config.name}: {100 * near_share:.1f} % of the training text are near-duplicates "
+                "of held-out text, whose loss is the lower for it; near_duplicates: remove takes them out",
+                file=sys.stderr,
+            )
         if config.near_duplicates == "remove" and found.near.any():
             _remove_near(config, made, splits["train"], entries, dtype, found)
         files = sorted(made.iterdir())
