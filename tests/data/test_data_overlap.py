@@ -127,7 +127,7 @@ def test_near_duplicates_of_held_out_text_are_removed_where_asked_for(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = build_corpus(config(folder), tmp_path / "kept")
-    assert "near-duplicates of held-out text" in capsys.readouterr().err
+    assert "near-copies of held-out text" in capsys.readouterr().err
     removed = build_corpus(config(folder, near_duplicates="remove"), tmp_path / "removed")
     assert "note" not in capsys.readouterr().err
     rows = [json.loads(line) for line in (tmp_path / "kept" / "sources.jsonl").read_text().splitlines()]

@@ -293,7 +293,7 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
             and config.source != "embedded"
         ):
             print(
-                f"note: corpus {config.name}: {100 * near_share:.1f} % of the training text are near-duplicates "
+                f"note: corpus {config.name}: {100 * near_share:.1f} % of the training text are near-copies "
                 "of held-out text, whose loss is the lower for it; near_duplicates: remove takes them out",
                 file=sys.stderr,
             )
