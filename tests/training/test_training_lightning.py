@@ -206,6 +206,20 @@ def test_a_logger_whose_package_is_missing_is_one_line(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.filterwarnings("default")  # theirs
+def test_what_a_logger_refuses_is_one_line(
+    byte_corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    exceptions = pytest.importorskip("mlflow.exceptions")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise exceptions.MlflowException("no\nserver")
+
+    monkeypatch.setattr("mlflow.tracking.MlflowClient.__init__", refuse)
+    planned = with_logger(config(byte_corpus, tmp_path / "run"), "MLFlowLogger")
+    assert "trainer.logger: no server" in refusal(["fit", file_of(planned)], capsys)
+
+
 # --- what callbacks may monitor ------------------------------------------------------------------------
 
 

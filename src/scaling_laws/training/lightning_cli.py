@@ -65,6 +65,7 @@ LIGHTNING = {"seed_everything": Seed | bool | None, "gradient_clip_val": NotNega
 """Bounds of what Lightning takes as it comes."""
 NEWEST = "newest"
 """As `--ckpt_path`: the newest whole checkpoint of the run's folder; for `fit` otherwise the start."""
+LOGGER_PACKAGES = ("mlflow", "wandb")
 NEVER_STEPS = 2**62
 MODEL_CHECKPOINTS = "model_checkpoints"
 """Where Lightning's ModelCheckpoint saves if it is given no `dirpath`: a folder in the run's."""
@@ -477,7 +478,7 @@ def main(arguments: list[str]) -> None:
     # Errors are ours to print; and `--model.learning_rat` is not an abbreviation of anything.
     strict = {"exit_on_error": False, "allow_abbrev": False}
     try:
-        with _missing_package_in_one_line():
+        with _loggers_errors_in_one_line():
             TrainingCLI(
                 LanguageModel,
                 TokenDataModule,
@@ -530,7 +531,7 @@ def _found_files(arguments: list[str]) -> list[str]:
 def training_cli(config: dict[str, Any]) -> TrainingCLI:
     """What `scaling-laws fit --config` would build of a configuration, without running it."""
     _quieten()
-    with _missing_package_in_one_line():
+    with _loggers_errors_in_one_line():
         return TrainingCLI(
             LanguageModel,
             TokenDataModule,
@@ -543,20 +544,23 @@ def training_cli(config: dict[str, Any]) -> TrainingCLI:
 
 
 @contextmanager
-def _missing_package_in_one_line() -> Iterator[None]:
-    """Turn the error of a logger or callback whose package is not installed, however deep it lies."""
+def _loggers_errors_in_one_line() -> Iterator[None]:
+    """Turn the error of a logger whose package is not installed, or refuses, however deep it lies."""
     try:
         yield
     except Exception as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ModuleNotFoundError):
+        while cause is not None:
+            reason = " ".join(str(cause).split())
+            if isinstance(cause, ModuleNotFoundError):
+                raise InputError(
+                    f"a package is missing: {reason}; pip install '.[loggers]' in the clone has those of "
+                    "W&B and MLflow"
+                ) from error
+            if type(cause).__module__.partition(".")[0] in LOGGER_PACKAGES:
+                raise InputError(f"trainer.logger: {reason}") from error
             cause = cause.__cause__
-        if cause is None:
-            raise
-        raise InputError(
-            f"a package is missing: {' '.join(str(cause).split())}; pip install '.[loggers]' in the clone "
-            "has those of W&B and MLflow"
-        ) from error
+        raise
 
 
 def _quieten() -> None:
