@@ -20,6 +20,7 @@ from scaling_laws.data.huggingface import huggingface_sources
 from scaling_laws.data.packages import ARCHIVES, package_sources
 from scaling_laws.data.sources import TextSource, jsonl_sources, text_sources
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.stages import Stage
 
 LARGE_BYTES = 10_000_000
 """Of all texts: less is read at once."""
@@ -261,33 +262,41 @@ class _Problems:
 
 def _unseen(sources: Iterable[TextSource], seen: set[str], problems: _Problems) -> Iterator[Document]:
     """Documents without the empty ones and those whose content is in `seen`, which grows."""
-    for source in sources:
-        digest, n_bytes, is_blank = hashlib.sha256(), 0, True
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        beginning = b""
-        for block in chain(source.blocks(), [b""]):
-            begun = len(decoder.getstate()[0])  # bytes of a character whose others are in this block
-            beginning = beginning or block[:512]
-            try:
-                is_blank = not decoder.decode(block, final=not block).strip() and is_blank
-            except UnicodeDecodeError as error:
-                problems.add_bad(source, n_bytes - begun + error.start, beginning)
-                break
-            problems.look_for_separators(block)
-            digest.update(block)
-            n_bytes += len(block)
-        else:
-            sha256 = digest.hexdigest()
-            if sha256 in seen or is_blank:
-                continue
-            seen.add(sha256)
-            yield Document(
-                name=source.name,
-                n_bytes=n_bytes,
-                sha256=sha256,
-                blocks=source.blocks,
-                together=source.together,
-            )
+    n_bytes = sum(source.n_bytes for source in sources) if isinstance(sources, list) else 0
+    with Stage(f"looking through {n_bytes / 1e6:,.0f} MB of text", n_bytes) as looking:
+        for source in sources:
+            document = _looked_through(source, problems, looking)
+            if document is not None and document.sha256 not in seen:
+                seen.add(document.sha256)
+                yield document
+
+
+def _looked_through(source: TextSource, problems: _Problems, looking: Stage) -> Document | None:
+    """A source as a document; None where it is blank, or not UTF-8, which is then a problem."""
+    digest, n_bytes, is_blank = hashlib.sha256(), 0, True
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    beginning = b""
+    for block in chain(source.blocks(), [b""]):
+        begun = len(decoder.getstate()[0])  # bytes of a character whose others are in this block
+        beginning = beginning or block[:512]
+        try:
+            is_blank = not decoder.decode(block, final=not block).strip() and is_blank
+        except UnicodeDecodeError as error:
+            problems.add_bad(source, n_bytes - begun + error.start, beginning)
+            return None
+        problems.look_for_separators(block)
+        digest.update(block)
+        n_bytes += len(block)
+        looking.done(len(block))
+    if is_blank:
+        return None
+    return Document(
+        name=source.name,
+        n_bytes=n_bytes,
+        sha256=digest.hexdigest(),
+        blocks=source.blocks,
+        together=source.together,
+    )
 
 
 def _split_of(name: str, config: CorpusConfig) -> str:

@@ -120,17 +120,19 @@ def _check_size(content: Any, most_values: int | None) -> None:
             raise ValueError(f"{_place_of(content, value)} is an integer of more than 64 bits")
 
 
-def _place_of(content: Any, sought: int, place: str = "") -> str:
-    """Where a number is: `runs[3].tokens`; empty where it is not."""
+def _place_of(content: Any, sought: int, place: str = "", depth: int = 0) -> str:
+    """Where a number is: `runs[3].tokens`; empty where it is not, or deeper than anything is read."""
     if content is sought:
         return place.removeprefix(".") or "it"
+    if depth > DEEPEST:
+        return ""
     if isinstance(content, dict):
         parts = [(f"{place}.{key}", item) for key, item in content.items()]
     elif isinstance(content, list):
         parts = [(f"{place}[{number}]", item) for number, item in enumerate(content)]
     else:
         return ""
-    return next((found for at, item in parts if (found := _place_of(item, sought, at))), "")
+    return next((found for at, item in parts if (found := _place_of(item, sought, at, depth + 1))), "")
 
 
 def typed(value: Any, of: type[T], source: str | Path, at: str = "", *, remedy: str = "") -> T:
@@ -161,9 +163,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The keys of a YAML file; numbers are read as the command line reads them (`1e-3` is one).
 
     Raises:
-        InputError: not readable, larger than `LARGEST_YAML_BYTES`, not YAML, a key given twice, nested deeper
-            than `DEEPEST`, or of more than `MOST_YAML_VALUES` values with its aliases written out. Without
-            the file's name.
+        InputError: not readable, larger than `LARGEST_YAML_BYTES`, not YAML, a key given twice, a tag
+            (`!!set`), nested deeper than `DEEPEST`, or of more than `MOST_YAML_VALUES` values, aliases
+            written out. Without the file's name.
     """
     import yaml
 
@@ -171,7 +173,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if path.stat().st_size > LARGEST_YAML_BYTES:
             raise InputError(f"cannot be read: larger than {LARGEST_YAML_BYTES // 2**20} MiB")
         text = path.read_text(encoding="utf-8")
-        _check_depth(yaml.parse(text, Loader=_yaml_loader()))
+        _check_events(yaml.parse(text, Loader=_yaml_loader()))
         content = yaml.load(text, Loader=_yaml_loader())
         _check_size(content, MOST_YAML_VALUES)
     except OSError as error:
@@ -186,12 +188,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_depth(events: Iterable[Any]) -> None:
-    """Raises ValueError: nested too deep, which ends in a crash of the parser's own recursion later."""
+def _check_events(events: Iterable[Any]) -> None:
+    """Raises ValueError: nested too deep, which would crash the parser's own recursion later, or a tag.
+
+    Tags make other things than plain values, or name classes; nothing that is read here needs one.
+    """
     import yaml
 
     depth = 0
     for event in events:
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise ValueError(f"the tag {tag[:80]!r} at line {event.start_mark.line + 1} is not read here")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:

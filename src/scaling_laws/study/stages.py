@@ -25,7 +25,7 @@ class Stage:
 
     Args:
         what: it is, in words.
-        total: of what `done` counts.
+        total: of what `done` counts; 0 where nobody knows it, and nothing is said.
         expected_s: how long it will take, where that is known before; it is then said at once.
     """
 
@@ -55,8 +55,8 @@ class Stage:
                 is_due = taken_s >= NOTICE_AFTER_S
             else:
                 is_due = sys.stderr.isatty() and time.monotonic() - self._said_s >= RENEWED_AFTER_S
-            if is_due and self._n_done > 0:
-                self._say(f"about {_clock(taken_s * max(self._total / self._n_done - 1, 0.0))} more")
+            if is_due and 0 < self._n_done < self._total:
+                self._say(f"about {_clock(taken_s * (self._total / self._n_done - 1))} more")
 
     def _say(self, how_long: str) -> None:
         if _silent.is_set():
