@@ -246,6 +246,19 @@ def test_a_strangers_links_are_not_followed(study: Study, tmp_path: Path, name: 
     assert not list((tmp_path / "home").iterdir())
 
 
+@pytest.mark.parametrize("name", ["figures", "summary"])
+def test_a_file_in_the_place_of_a_folder_is_refused_before_anything_is_fitted(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delattr("scaling_laws.report.study_report.fit_folder")
+    folder = tmp_path / "study"
+    shutil.copytree(study.folder, folder)
+    (folder / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name}: is a file, where the report keeps a folder"):
+        write_study_report(load_study(folder), folder)
+    assert (folder / name).read_text() == "mine"
+
+
 def test_an_export_into_a_folder_of_ones_own_is_refused_before_anything_is_fitted(
     study: Study, tmp_path: Path
 ) -> None:

@@ -81,8 +81,10 @@ def _old_summary(output: Path) -> list[Path]:
     Raises:
         InputError: the folder `summary` holds something else, a run of that name perhaps.
     """
-    refuse_links(output, FIGURES_FOLDER)
-    refuse_links(output, SUMMARY_RUN)
+    for name in (FIGURES_FOLDER, SUMMARY_RUN):
+        refuse_links(output, name)
+        if (output / name).is_file():
+            raise InputError(f"{output / name}: is a file, where the report keeps a folder; move it away")
     folder, ours = output / SUMMARY_RUN, own_names(output)
     found = [path for path in folder.glob("*") if f"{SUMMARY_RUN}/{path.name}" not in ours]
     for path in found:
