@@ -67,10 +67,10 @@ def analyse(
         InputError: whatever is wrong with the runs.
 
     Examples:
-        >>> import pandas as pd
+        >>> import pandas as pd, scaling_laws as sl
         >>> sizes = [(N, D) for N in (1e7, 1e8, 1e9) for D in (1e9, 1e10, 1e11)]
         >>> rows = [(N, D, 1.8 + 400 / N**0.34 + 1800 / D**0.36) for N, D in sizes]
-        >>> runs = read_runs(pd.DataFrame(rows, columns=["N", "D", "loss"]))
+        >>> runs = sl.read_runs(pd.DataFrame(rows, columns=["N", "D", "loss"]))
         >>> found = analyse(runs, resamples=5)
         >>> round(found.fit("chinchilla").parameters["alpha"], 3)
         0.34
