@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 SWEEP ?= quick
 SCALE ?= cpu
-PAPERS ?= shulgin2023 maloney2022 bordelon2024 guo2024 choshen2024
+PAPERS ?= shulgin2023 maloney2022 bordelon2024 guo2024 choshen2024 xia2022
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
@@ -24,7 +24,7 @@ paper: $(VENV)/.installed  ## Kaplan et al. 2020, every experiment: claims, figu
 	$(BIN)/scaling-laws paper kaplan2020 --scale $(SCALE)
 
 papers: $(VENV)/.installed  ## the papers that need little or no training: claims, figures, pages (minutes) -> results/papers
-	for name in $(PAPERS); do $(BIN)/scaling-laws paper $$name --export || exit 1; done
+	for name in $(PAPERS); do $(BIN)/scaling-laws paper $$name --scale smoke --export || exit 1; done
 
 test: $(VENV)/.installed-dev  ## the tests of the code, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadgroup
