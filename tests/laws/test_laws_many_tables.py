@@ -405,6 +405,11 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         {},
         "no row is left: its State is running in row 2",
     ),
+    "an unknown column, the others known": (
+        "Name,State,params,tokens,val/loss\na,finished,1,1,1\n",
+        {"loss": "acc"},
+        "no column 'acc' for the loss; it has Name, State, params, tokens, val/loss; try --loss val/loss$",
+    ),
     "an unknown column": (PLAIN, {"n": "size"}, "no column 'size' for N"),
     "an unknown run": (PLAIN, {"run": "name"}, "no column 'name' for the run"),
     "an empty name": ("run,N,D,loss\n,1,1,1\n", {}, "row 2, column 'run': empty"),

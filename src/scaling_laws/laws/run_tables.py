@@ -153,7 +153,8 @@ def read_runs(
     n, d, c, loss, run = (chosen.names.get(role) for role in ("n", "d", "c", "loss", "run"))
     more, from_batches = chosen.more, chosen.from_batches
     numbers = {"N": n, "D": d, "C": c, "loss": loss, **more}
-    _check_columns(name, header, {**numbers, "run": run, **{each: each for each in labels}})
+    asked = {**numbers, "run": run, **{each: each for each in labels}}
+    _check_columns(name, header, asked, python=needs is None)
     _check_needs(name, header, about, chosen, needs)
     assert loss is not None
     keep = keep or ("last" if about.get("along") else "all")
@@ -565,7 +566,7 @@ def _add_endings(name: str, table: pd.DataFrame, cells: pd.DataFrame, of_unique_
         table["after_cooldown"] |= table.pop("stopped_early")
 
 
-def _check_columns(name: str, header: list[str], columns: Mapping[str, str | None]) -> None:
+def _check_columns(name: str, header: list[str], columns: Mapping[str, str | None], *, python: bool) -> None:
     """Every column that was asked for is there, is no other's twin, and has one role alone."""
     roles: dict[str, str] = {}
     for role, column in columns.items():
@@ -575,7 +576,8 @@ def _check_columns(name: str, header: list[str], columns: Mapping[str, str | Non
         twins = [each for each in header if each != column and each.lower() == column.lower()]
         if column not in header:
             hint = f"; is it {twins[0]!r}? name it on the command line" if twins else ""
-            suggestion = "" if hint else _suggestion(header, tuple(columns))
+            open_roles = [each for each, named in columns.items() if named not in header]
+            suggestion = "" if hint else _suggestion(header, open_roles, python)
             raise InputError(
                 f"{name}: no column {column!r} for {what}; it has {_names(header)}{hint}{suggestion}"
             )
