@@ -17,7 +17,7 @@ from tests.support.tiny_runs import assert_same_run, config, fail_in_step, stop_
 
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.study.records import RunRecord, read_record
+from scaling_laws.study.records import VOUCHED_FILES, RunRecord, read_record
 from scaling_laws.training.run import train_trunk
 
 Printed = pytest.CaptureFixture[str]
@@ -251,7 +251,7 @@ def test_a_model_checkpoint_changes_no_run_and_can_be_resumed_from(
     again = config(byte_corpus, tmp_path / "again")
     again["trainer"]["callbacks"] = planned["trainer"]["callbacks"]
     (tmp_path / "again").mkdir()
-    for name in ("curve.csv", "position_losses.csv", "probe_losses.npz", "snapshots.json", "config.yaml"):
+    for name in (*VOUCHED_FILES, "snapshots.json"):
         (tmp_path / "again" / name).write_bytes((tmp_path / "run" / name).read_bytes())
     fit(again, "--ckpt_path", str(at_16))
     assert_same_run(undisturbed["transformer"], tmp_path / "again")

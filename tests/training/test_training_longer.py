@@ -74,6 +74,7 @@ def test_a_longer_horizon_goes_on_before_the_cooldown_and_the_record_stays(
     assert_same(run, from_the_start)
     before, record = read_record(kept / "run" / "record.json"), read_record(branch / "record.json")
     assert record.losses == before.losses and (record.name, record.trunk) == (branch.name, "run")
+    assert record.files == before.files  # all of its tables
     assert torch.equal(
         next(iter(final(branch)["state_dict"].values())),
         next(iter(final(kept / "run")["state_dict"].values())),

@@ -8,9 +8,16 @@ from pathlib import Path
 from scaling_laws.study.conventions import compute_flops, times_reused
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import STEP_CHECKPOINT, refuse_links_in
-from scaling_laws.study.records import RunRecord, check_file, read_record, write_atomically, write_record
+from scaling_laws.study.records import (
+    VOUCHED_FILES,
+    RunRecord,
+    check_file,
+    read_record,
+    write_atomically,
+    write_record,
+)
 from scaling_laws.study.schedule import Schedule
-from scaling_laws.training import probe, snapshots
+from scaling_laws.training import snapshots
 from scaling_laws.training.checkpoint import (
     AtomicCheckpointIO,
     checkpoint_folder,
@@ -20,7 +27,7 @@ from scaling_laws.training.checkpoint import (
 )
 from scaling_laws.training.checkpoint_folder import move
 
-TABLES = ("config.yaml", "curve.csv", "position_losses.csv", probe.FILE_NAME, snapshots.FILE_NAME)
+TABLES = (*VOUCHED_FILES, snapshots.FILE_NAME)
 
 
 def go_on_longer(root: Path, schedule: Schedule, max_steps: int, identity: str) -> str:
