@@ -46,7 +46,7 @@ def test_values_arrive_with_their_types(tmp_path):
         ("name: a\nval_share: much\n", "val_share"),
         ("name: a\nseed: 1.5\n", "seed"),
         ("name: a\nsource: web\n", "source"),
-        ("name: a\nsource: text\npaths: my.txt\n", "paths"),
+        ("name: a\nsource: text\npaths: {my: txt}\n", "paths"),
         ("name: a\nsource: text\n", "paths is empty"),
         ("name: a\npaths: [my.txt]\n", "source: text"),
         ("name: a/b\n", "name"),
