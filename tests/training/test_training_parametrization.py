@@ -219,7 +219,9 @@ def test_the_command_says_what_is_flat_and_draws_it(
     assert "standard, rate 0.01, widths 8, 32: mean |activation| ~ width^x after 2 steps" in printed
     assert "mup, rate 0.01" in printed and (tmp_path / "flat.png").stat().st_size > 1000
     names = [run.name for run in plan(load_sweep(sweep), logs=tmp_path, data=tmp_path).runs]
-    assert "transformer-1x32h4-mup-s1-0.00128M" in names and "transformer-1x32h4-s1-0.00128M" in names
+    assert (
+        "transformer-1x32h4-mup-basewidth8-s1-0.00128M" in names and "transformer-1x32h4-s1-0.00128M" in names
+    )
 
 
 def test_a_sweep_is_refused_before_it_trains(tmp_path: Path, text_folder: Path) -> None:

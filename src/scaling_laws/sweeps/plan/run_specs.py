@@ -250,6 +250,8 @@ def _network_name(sweep: Sweep, model: Model, network: PlannedNetwork) -> str:
         value = getattr(model, key)
         if value is None or (key != "precision" and value == getattr(sweep, key)):
             continue
+        if key in BASE and (model.parametrization or sweep.parametrization) == "standard":
+            continue  # it has no base shape
         word = "" if key in ("optimizer", "parametrization") else key.replace("_", "")
         name += f"-{word}{_optimizer_name(value) if key == 'optimizer' else value}"
     if model.learning_rate is not None and not isinstance(model.learning_rate, LearningRateRule):
