@@ -55,7 +55,7 @@ def postgres() -> Iterator[PostgresServer]:
         pytest.skip("PostgreSQL's initdb and pg_ctl are not installed (apt-get install postgresql)")
     if os.geteuid() == 0 and "postgres" not in {user.pw_name for user in pwd.getpwall()}:
         pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'scaling_laws[postgres]')")
+    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install '.[postgres]')")
     # Not below pytest's own folder: the user postgres may not enter it.
     folder = Path(tempfile.mkdtemp(prefix="scaling-laws-postgres-"))
     if os.geteuid() == 0:

@@ -30,7 +30,7 @@ class RayCluster:
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[RayCluster]:
     """A real Ray cluster without a node for jobs, where Ray is installed."""
-    pytest.importorskip("ray", reason="Ray is not installed (pip install 'scaling_laws[ray]')")
+    pytest.importorskip("ray", reason="Ray is not installed (pip install '.[ray]')")
     from ray.cluster_utils import Cluster
 
     try:

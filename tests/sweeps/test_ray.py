@@ -72,7 +72,7 @@ def test_a_job_that_no_node_can_hold_is_refused(
 
 @pytest.mark.systems
 def test_where_no_cluster_answers_one_line_says_so(tmp_path: Path, text_folder: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed (pip install 'scaling_laws[ray]')")
+    pytest.importorskip("ray", reason="Ray is not installed (pip install '.[ray]')")
     sweep_file = slow_sweep(tmp_path, text_folder, n_jobs=1, steps=20)
     run = SweepRun(sweep_file, "ray", "--address", "127.0.0.1:1", environment=dict(os.environ))
     run.begin()
