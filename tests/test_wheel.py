@@ -93,7 +93,7 @@ def test_it_holds_every_file_of_the_package_and_every_configuration(wheel: Path)
     shipped = {
         f"scaling_laws/shipped/configs/{path.parent.name}/{path.name}" for path in config_files().values()
     }
-    shipped |= {"scaling_laws/shipped/examples/modern_decoder.py"}
+    shipped |= {f"scaling_laws/shipped/examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
     assert {name for name in inside if "/shipped/" in name} == shipped
 
 
