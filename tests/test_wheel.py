@@ -26,6 +26,8 @@ NO_REGISTRY = ("from versions: none", "ConnectionError", "Temporary failure in n
 ENOUGH_FOR_TESTS = ("pytest", "pytest-xdist", "hypothesis", "packaging")
 TESTS_OF_LOWEST = ("tests/test_plan_command.py", "tests/test_laws_command.py", "tests/laws/test_laws_fit.py")
 TESTS_OF_LOWEST += ("tests/reports/test_reports_tables.py",)
+OUTSIDE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+"""An environment that does not lead to the source."""
 
 pytestmark = pytest.mark.systems
 
@@ -72,7 +74,7 @@ def caller(folder: Path, python: str | Path, **variables: str) -> Callable[..., 
         done = subprocess.run(
             [str(python), "-m", "scaling_laws", *arguments],
             cwd=folder,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables,
+            env=OUTSIDE | variables,
             capture_output=True,
             text=True,
         )
@@ -138,7 +140,7 @@ def test_without_torch(wheel: Path, environment: Path, tmp_path: Path) -> None:
     assert "kaplan2020" in scaling_laws("paper")
     assert "is not installed" in scaling_laws("study", "tiny", status=2)
     python = "import scaling_laws as sl; print(sl.fit('runs.csv', resamples=20).plan(compute='1e21 FLOPs'))"
-    subprocess.run([environment, "-c", python], cwd=tmp_path, check=True)
+    subprocess.run([environment, "-c", python], cwd=tmp_path, env=OUTSIDE, check=True)
 
 
 def test_the_lowest_releases(wheel: Path, environment: Path) -> None:
@@ -149,7 +151,7 @@ def test_the_lowest_releases(wheel: Path, environment: Path) -> None:
         # Of releases of that age every warning is known.
         [environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", *TESTS_OF_LOWEST],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env=OUTSIDE,
         capture_output=True,
         text=True,
     )
@@ -158,10 +160,13 @@ def test_the_lowest_releases(wheel: Path, environment: Path) -> None:
 
 def test_an_editable_install_has_the_configurations(clone: Path, environment: Path, tmp_path: Path) -> None:
     site_packages = next((environment.parents[1] / "lib").glob("python*")) / "site-packages"
-    (site_packages / "these.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    # First: a new environment may have a setuptools of its own, which is too old.
+    line = f"import sys; sys.path.insert(0, {sysconfig.get_path('purelib')!r})"
+    (site_packages / "these.pth").write_text(line, encoding="utf-8")
     pip(environment, "install", "--no-deps", "--no-build-isolation", "--editable", str(clone))
     printed = caller(tmp_path, environment)("config", "quick")
     assert printed == (ROOT / "configs" / "sweeps" / "quick.yaml").read_text(encoding="utf-8")
     python = "import scaling_laws; print(scaling_laws.__file__)"
-    found = subprocess.run([environment, "-c", python], cwd=tmp_path, capture_output=True, text=True).stdout
+    command = [environment, "-c", python]
+    found = subprocess.run(command, cwd=tmp_path, env=OUTSIDE, capture_output=True, text=True).stdout
     assert found.startswith(str(clone))
