@@ -37,7 +37,7 @@ from scaling_laws.report.shape_result import write_shape_result
 from scaling_laws.study.runs import study_of_table
 from scaling_laws.sweeps.search.result import shape_result
 
-QUICK, ALL, REPORTS = 120, 2000, 12
+QUICK, ALL, REPORTS = 120, 2000, 6
 SWEEP = """
 study: study
 question: What happens?
