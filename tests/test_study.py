@@ -65,7 +65,7 @@ def test_the_readers_of_a_study_need_no_torch(study_folder: Path) -> None:
         (["sweep", "nowhere.yaml", "--workers", "0"], "--workers is 0"),
         (["data", "build", "nowhere.yaml"], "nowhere.yaml"),
         (["data", "show", "nowhere"], "nowhere"),
-        (["laws", "nowhere", "--bootstrap", "0"], "--bootstrap is 0"),
+        (["laws", "nowhere", "--bootstrap", "-1"], "--bootstrap is -1"),
     ],
 )
 def test_bad_input_gets_one_line(

@@ -30,7 +30,7 @@ def sdist(folder: Path, marker: Path, *, climbs: bool = False) -> Path:
         "setup.py": f"open({str(marker)!r}, 'w').close()\nimport setuptools\nsetuptools.setup()",
         "PKG-INFO": "Metadata-Version: 2.1\nName: made-up\nVersion: 1.0\n",
         "texts/metadata.txt": "not a text",
-        "../texts/outside.txt": "climbs out",
+        **({"../texts/outside.txt": "climbs out"} if climbs else {}),
         **{
             f"texts/{play}_{edition}.txt": f"{play}: {edition}"
             for play in PLAYS

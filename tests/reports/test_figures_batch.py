@@ -113,7 +113,7 @@ def test_no_noise_scale_without_a_measurement(timed: Timed) -> None:
     assert batch_and_noise.noise_scales(
         without.curves_of(without.complete_of("transformer"), laws.conventions.N)
     ).empty
-    assert "batch.yaml" in shown(batch_and_noise.noise_scale, without, laws).texts[1].get_text()
+    assert "batch.yaml" in shown(batch_and_noise.noise_scale, without, laws).texts[0].get_text()
 
 
 # --- learning rates -------------------------------------------------------------------------------

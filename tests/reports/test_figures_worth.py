@@ -64,6 +64,7 @@ def tables(*families: pd.DataFrame) -> Any:
     return SimpleNamespace(
         main_family=names[0],
         families=names,
+        complete=table,
         of=lambda family: table[table["family"] == family],
         counted_here=True,
     )

@@ -123,9 +123,9 @@ def test_wrong_shares_get_one_line(sweep_file: Path, model: dict[str, Any], says
 @pytest.fixture
 def scales(sweep_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two scales for a sweep file, which no longer says what they say."""
-    folder = sweep_file.parent / "scales"
-    folder.mkdir()
-    monkeypatch.setattr("scaling_laws.sweeps.plan.reading.SCALES", folder)
+    folder = sweep_file.parent / "configs" / "scales"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(sweep_file.parent)
     content = yaml.safe_load(sweep_file.read_text(encoding="utf-8"))
     small = {key: content.pop(key) for key in ("corpus", "batch_sequences", "final_windows")}
     small |= {"schedule": {"warmup_steps": 2, "cooldown_share": 0.5}}
@@ -140,7 +140,9 @@ def test_a_scale_gives_what_the_file_does_not(sweep_file: Path, scales: Path) ->
     assert (small.batch_sequences, big.batch_sequences) == (4, 8)
     assert (small.schedule.warmup_steps, small.schedule.cooldown_share) == (3, 0.5)  # the file's own wins
     assert load_sweep(sweep_file, scale=str(scales / "big.yaml")).batch_sequences == 8
-    with pytest.raises(InputError, match=r"there is no .*huge.yaml; in .* there are: big, small"):
+    with pytest.raises(
+        InputError, match=r"scale 'huge': there is no such file; in .* there are: big, .*small"
+    ):
         load_sweep(sweep_file, scale="huge")
 
 

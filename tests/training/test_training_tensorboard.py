@@ -29,7 +29,7 @@ from torch import Tensor
 
 from scaling_laws.data.tokens import TokenCorpus, open_corpus
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.records import read_record
+from scaling_laws.study.records import in_context_score, read_record
 from scaling_laws.study.units import flop_axes
 from scaling_laws.training import event_log
 from scaling_laws.training.checkpoint import RunCheckpoints
@@ -70,6 +70,27 @@ def assert_tells_the_tables(folder: Path) -> None:
         expected[f"position_loss_nats/test_at_{position:02d}"] = (
             means[position].index.to_series(),
             means[position],
+        )
+    classes = pd.read_csv(folder / "token_classes.csv").groupby(["corpus", "token_class", "step"])
+    class_sums = classes[["loss_sum_nats", "count"]].sum()
+    for corpus, name in {key[:2] for key in class_sums.index}:
+        of_class = class_sums.loc[corpus, name]
+        of_class = of_class[of_class["count"] > 0]
+        expected[f"token_class_loss_nats/{corpus}/{name}"] = (
+            of_class.index.to_series(),
+            of_class["loss_sum_nats"] / of_class["count"],
+        )
+    by_position = positions.groupby(["corpus", "step", "position"])[["loss_sum_nats", "count"]].sum()
+    for corpus in CORPORA[1:]:
+        scores = {
+            step: in_context_score(dict(of_step["mean"].droplevel(["corpus", "step"])))
+            for step, of_step in by_position.assign(mean=by_position["loss_sum_nats"] / by_position["count"])
+            .loc[[corpus]]
+            .groupby("step")
+        }
+        expected[f"position_loss_nats/{corpus}_in_context"] = (
+            pd.Series(list(scores)),
+            pd.Series(list(scores.values())),
         )
     assert min(expected) == "loss_nats/numbers"  # TensorBoard's first group is the losses
     record = read_record(folder / "record.json")

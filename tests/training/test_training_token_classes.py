@@ -75,13 +75,16 @@ def test_loggers_see_classes_and_scores(undisturbed: dict[str, Path]) -> None:
     events = EventAccumulator(str(undisturbed["transformer"]))
     events.Reload()
     for corpus in ("val", "test", "numbers"):
-        score, novel = events.Scalars(f"in_context_nats/{corpus}"), f"token_class_loss_nats/{corpus}/novel"
+        score, novel = (
+            events.Scalars(f"position_loss_nats/{corpus}_in_context"),
+            f"token_class_loss_nats/{corpus}/novel",
+        )
         assert [point.step for point in events.Scalars(novel)] == [point.step for point in score]
     positions = pd.read_csv(undisturbed["transformer"] / "position_losses.csv")
     final = positions[(positions["corpus"] == "test") & (positions["step"] == positions["step"].max())]
     sums = final.groupby("position")[["loss_sum_nats", "count"]].sum()
     losses = (sums["loss_sum_nats"] / sums["count"]).to_dict()
-    assert events.Scalars("in_context_nats/test")[-1].value == pytest.approx(
+    assert events.Scalars("position_loss_nats/test_in_context")[-1].value == pytest.approx(
         in_context_score(losses), rel=1e-5
     )
 
@@ -91,9 +94,10 @@ def pooled(table: pd.DataFrame) -> Tensor:
     return torch.tensor(sums.to_numpy())
 
 
-def test_a_run_leaves_classes_that_add_up_to_its_losses(tiny_run: Path) -> None:
+def test_a_run_leaves_classes_that_add_up_to_its_losses(undisturbed: dict[str, Path]) -> None:
     classes, positions = (
-        pd.read_csv(tiny_run / name) for name in ("token_classes.csv", "position_losses.csv")
+        pd.read_csv(undisturbed["transformer"] / name)
+        for name in ("token_classes.csv", "position_losses.csv")
     )
     assert set(classes["token_class"]) <= set(TOKEN_CLASSES) and classes["step"].nunique() > 1
     assert set(classes["corpus"]) == set(positions["corpus"])

@@ -32,14 +32,20 @@ LARGEST_TEXTS_BYTES = 1_000_000_000
 """Of the texts of one archive, which are held in memory."""
 DOWNLOAD_LIMIT_S = 600
 PIP = """
-import os, runpy, sys
+import os, runpy, shutil, sys
+opened = set()
 def end(event, arguments):
+    if event == "open" and str(arguments[0]).endswith((".tar.gz", ".tar.bz2", ".tgz", ".zip")):
+        opened.add(str(arguments[0]))
     if event == "subprocess.Popen" and sys.executable in map(str, [arguments[0], *(arguments[1] or ())]):
+        for path in list(opened):
+            if os.path.isfile(path) and os.path.dirname(path) != os.environ["TMPDIR"]:
+                shutil.copy(path, os.environ["TMPDIR"])
         os._exit(3)
 sys.addaudithook(end)
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
-"""pip, which ends where it would start Python, without removing what it has downloaded."""
+"""pip, which ends where it would start Python, and leaves what it has downloaded, or found in a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,9 @@ class EventLog:
         for name, value in in_context.items():
             corpus = name.removesuffix(SCORE)
             tag = f"token_class_loss_nats/{corpus}".removesuffix(LOSS_SUFFIX)
-            self._write(tag if corpus == name else f"in_context_nats/{corpus}", value, step, step)
+            self._write(
+                tag if corpus == name else f"position_loss_nats/{corpus}_in_context", value, step, step
+            )
         for tag in PLAIN_TAGS:
             if row.get(tag) is not None:
                 self._write(f"training/{tag}", row[tag], step, step)

@@ -548,6 +548,8 @@ def _loggers_errors_in_one_line() -> Iterator[None]:
     """Turn the error of a logger whose package is not installed, or refuses, however deep it lies."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:

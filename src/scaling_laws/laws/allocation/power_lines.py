@@ -46,7 +46,8 @@ class PowerLine:
     log_coefficient: FloatArray
 
     def at(self, C: float) -> FloatArray:
-        return np.asarray(np.exp(self.log_coefficient + self.exponent * np.log(C)))
+        with np.errstate(over="ignore"):  # a draw may be so steep that it is infinite there
+            return np.asarray(np.exp(self.log_coefficient + self.exponent * np.log(C)))
 
 
 @dataclass(frozen=True, kw_only=True)
