@@ -328,6 +328,7 @@ def _wrong_in(folder: Path, artefact: Artefact, seed: int, capsys: pytest.Captur
                 return f"{what}: {' '.join(command)}:\n{last}"
             shown = "".join(capsys.readouterr())
             said = [line for line in shown.splitlines() if not line.startswith("error:")]
+            said = [line.replace("(NaN is no number)", "") for line in said]
             if any(re.search(r"(?<![\w./-])nan(?![\w.-])|Traceback", line, re.IGNORECASE) for line in said):
                 return f"{what}: {' '.join(command)}: prints NaN, or a traceback:\n{shown}"
             errors = [line for line in shown.splitlines() if line.startswith("error:")]

@@ -17,7 +17,6 @@ for the splits train, val, test and each foreign corpus. Every document starts w
 from __future__ import annotations
 
 import json
-import math
 import mmap
 import sys
 import tempfile
@@ -203,7 +202,8 @@ def _described_overlap(found: dict[str, Any] | None) -> list[str]:
         "",
         f"{'in the training text, of spans of':<34}" + "".join(f"{f'{n} tokens':>12}" for n in SPANS_TOKENS),
         *(
-            f"{split:<34}" + "".join(f"{100 * of.get(str(n), math.nan):>10.2f} %" for n in SPANS_TOKENS)
+            f"{split:<34}"
+            + "".join(f"{100 * of[str(n)]:>10.2f} %" if str(n) in of else f"{'-':>12}" for n in SPANS_TOKENS)
             for split, of in shares.items()
         ),
         f"near-duplicates of held-out text among the training documents: {near['documents']:,}, "

@@ -188,6 +188,14 @@ class ShapeResult:
     transfer: ShapeTransfer | None
     trials: tuple[ShapeTrial, ...]
 
+    def __post_init__(self) -> None:
+        """Raises InputError: the best of a bin is none of the trials."""
+        known = {trial.run for trial in self.trials}
+        for ratio, bins in self.envelopes.items():
+            for number, each in enumerate(bins):
+                if each.run not in known:
+                    raise InputError(f"envelopes.{ratio}[{number}].run is none of the trials")
+
     @property
     def complete(self) -> tuple[ShapeTrial, ...]:
         """The trials with a loss, the best first."""
