@@ -196,3 +196,13 @@ def stop_in_step(
     assert stopped.value.code == 128 + number
     assert not (Path(root) / "record.json").exists()
     return stopped.value
+
+
+def refused(call: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
+    """The last line of standard error of a command that ends with status 2."""
+    with pytest.raises(SystemExit) as stopped:
+        call()
+    assert stopped.value.code == 2
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    return errors.strip().splitlines()[-1]

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from tests.support.tiny_runs import assert_same_run, config, fail_in_step, stop_in_step
+from tests.support.tiny_runs import assert_same_run, config, fail_in_step, refused, stop_in_step
 
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
@@ -39,12 +39,7 @@ def fit(planned: dict[str, Any], *more: str) -> None:
 
 def refusal(arguments: list[str], capsys: Printed) -> str:
     """The line that a command ends with that has status 2."""
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
-    errors = capsys.readouterr().err
-    assert "Traceback" not in errors
-    return errors.strip().splitlines()[-1]
+    return refused(lambda: main(arguments), capsys)
 
 
 def with_logger(planned: dict[str, Any], kind: str, **arguments: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tests.support.tiny_runs import assert_same_run, checkpoint, config, fail_in_step, stop_in_step
+from tests.support.tiny_runs import assert_same_run, checkpoint, config, fail_in_step, refused, stop_in_step
 
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
@@ -33,12 +33,7 @@ def fit(planned: dict[str, Any], *more: str) -> None:
 
 def refusal(planned: dict[str, Any], capsys: Printed, *more: str) -> str:
     """The last line of standard error of a `fit` that ends with status 2."""
-    with pytest.raises(SystemExit) as stopped:
-        fit(planned, *more)
-    assert stopped.value.code == 2
-    errors = capsys.readouterr().err
-    assert "Traceback" not in errors
-    return errors.strip().splitlines()[-1]
+    return refused(lambda: fit(planned, *more), capsys)
 
 
 # --- the newest checkpoint -------------------------------------------------------------------------

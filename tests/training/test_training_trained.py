@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.tiny_runs import config, weights
+from tests.support.tiny_runs import config, refused, weights
 
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
@@ -28,12 +28,7 @@ def trained(undisturbed: dict[str, Path]) -> TrainedNetwork:
 
 
 def refusal(arguments: list[str], capsys: Printed) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
-    errors = capsys.readouterr().err
-    assert "Traceback" not in errors
-    return errors.strip().splitlines()[-1]
+    return refused(lambda: main(arguments), capsys)
 
 
 # --- generate -----------------------------------------------------------------------------------------

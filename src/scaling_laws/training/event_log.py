@@ -30,8 +30,6 @@ from scaling_laws.training.position_figure import position_figure
 
 PLAIN_TAGS = tuple(column.name for column in CURVE if column.drawn)
 SHAPE_HPARAMS = ("n_layer", "d_model", "n_heads", "d_ff", "n_ctx")
-SCORE = "/in_context_nats"
-"""How the name of an in-context score ends, after its corpus."""
 LARGEST_STEP = 2**63 - 1
 FIGURE_FROM_S = 30.0
 """Shorter runs have no figure: drawing one would cost more than a hundredth of them."""
@@ -81,8 +79,9 @@ class EventLog:
         self._position_losses: dict[int, dict[int, float]] = {}
         """By step, the loss in nats at each position on the main corpus."""
         others = [each for each in trainer.loggers if not isinstance(each, TensorBoardLogger | DummyLogger)]
-        self._in_context: dict[int, dict[str, float]] = {}
-        """By step, losses by class of token and in-context scores of each corpus, by the metrics' names."""
+        self._in_context: dict[int, dict[str, tuple[str, float]]] = {}
+        """By step and the metric's name, losses by class of token and in-context scores of each corpus, each
+        with TensorBoard's tag."""
         self._others: list[tuple[Logger, int]] = []
         """Each logger that is not TensorBoard's, and the step up to which it has the rows already."""
         if trainer.is_global_zero:
@@ -105,15 +104,11 @@ class EventLog:
         """One row of the curve as scalars; absent values are left out."""
         step = int(row["step"])
         in_context = self._in_context.get(step, {})
-        self._log_others(_metrics(row) | in_context, step)
+        self._log_others(_metrics(row) | {name: value for name, (_, value) in in_context.items()}, step)
         if self._writer is None:
             return
-        for name, value in in_context.items():
-            corpus = name.removesuffix(SCORE)
-            tag = f"token_class_loss_nats/{corpus}".removesuffix(LOSS_SUFFIX)
-            self._write(
-                tag if corpus == name else f"position_loss_nats/{corpus}_in_context", value, step, step
-            )
+        for tag, value in in_context.values():
+            self._write(tag, value, step, step)
         for tag in PLAIN_TAGS:
             if row.get(tag) is not None:
                 self._write(f"training/{tag}", row[tag], step, step)
@@ -136,11 +131,12 @@ class EventLog:
         """
         sums: dict[tuple[int, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
         for row in rows:
-            pooled = sums[int(row["step"]), f"{row['corpus']}/{row['token_class']}{LOSS_SUFFIX}"]
+            pooled = sums[int(row["step"]), f"{row['corpus']}/{row['token_class']}"]
             pooled[0] += float(row["loss_sum_nats"])
             pooled[1] += int(row["count"])
         for (step, name), (loss_sum, count) in sums.items():
-            self._in_context.setdefault(step, {})[name] = loss_sum / count
+            measured = f"token_class_loss_nats/{name}", loss_sum / count
+            self._in_context.setdefault(step, {})[f"{name}{LOSS_SUFFIX}"] = measured
 
     def write_positions(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """The loss on the main corpus at positions 1, 2, 4, ... and the last of one evaluation.
@@ -163,7 +159,8 @@ class EventLog:
         }
         for corpus, losses in by_corpus.items():
             if (score := in_context_score(losses)) is not None:
-                self._in_context.setdefault(step, {})[f"{corpus}{SCORE}"] = score
+                measured = f"position_loss_nats/{corpus}_in_context", score
+                self._in_context.setdefault(step, {})[f"{corpus}/in_context_nats"] = measured
         if self._writer is None or MAIN_CORPUS not in by_corpus:
             return
         losses = by_corpus[MAIN_CORPUS]
