@@ -159,6 +159,22 @@ def test_a_crash_is_a_failure(sweep_file: Path) -> None:
     assert "its process was ended by SIGSEGV; see " in progress.failed[planned.jobs[0].name]
 
 
+def test_who_comes_late_to_a_job_that_another_gave_up_leaves_it(sweep_file: Path) -> None:
+    """Two supervisors see its second failure; one of them starts the third try, and then the other does."""
+    planned = stubs(sweep_file, 1)
+    folder, start = planned.folder / planned.jobs[0].name, attempts.Place(records=0, step=0)
+    for number in range(attempts.MAX_FAILURES):
+        attempts.begin(folder, f"a{number}", start=start, split=1)
+        attempts.end(folder, f"a{number}", attempts.FAILED, reason="no luck", saved=start)
+    context = EngineContext(folder=planned.folder, accelerator="cpu", workers=1, train=train_nothing)
+    engine = LocalEngine(context)
+    engine.submit([planned.jobs])
+    while not (ended := engine.ended(0.1)):
+        pass
+    assert [one.outcome for one in ended] == [attempts.HELD]
+    assert outcomes(folder) == ["failed"] * attempts.MAX_FAILURES and not started(folder)
+
+
 def test_who_was_stopped_goes_on_where_others_have_finished(sweep_file: Path) -> None:
     """Supervisor and training are stopped; another supervisor does the rest, and nothing is done twice."""
     n_jobs = 6

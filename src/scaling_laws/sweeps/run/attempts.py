@@ -31,7 +31,7 @@ MAX_KILLS = 8
 """A kill is seldom the job's fault, but one that eats the machine's memory is killed every time."""
 DONE, FAILED, OUT_OF_MEMORY, INTERRUPTED, KILLED = "done", "failed", "out_of_memory", "interrupted", "killed"
 HELD = "held"
-"""No attempt at all: somebody else trains it."""
+"""No attempt at all: somebody else trains it, or has given it up."""
 ENVIRONMENT = "environment"
 """No attempt either: the machine failed, a full disk, say."""
 KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)

@@ -102,6 +102,8 @@ def _hold_and_train(
     _close_killed(folder, history, held.before_s or 0.0, start, _reached(configs))
     if start.records == len(configs):  # another was faster, while this process was started
         return JobEnd(outcome=attempts.DONE)
+    if attempts.read(folder).set_aside() is not None:  # another failed, while this process was started
+        return JobEnd(outcome=attempts.HELD)
     attempts.begin(folder, attempt, start=start, split=split, parts=_parts(configs))
     reuse_freed_memory()
     if configs[0]["trainer"].get("accelerator") == "cpu":
