@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install study paper papers test test-systems test-slow check format coverage bench shape dashboard tensorboard clean
+.PHONY: help install study paper papers test test-systems test-slow check docs format coverage bench shape dashboard tensorboard clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-dev  ## the manual -> build/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+
 format: $(VENV)/.installed-dev  ## let ruff put things right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -68,7 +71,7 @@ tensorboard: $(VENV)/.installed  ## look at the runs in lightning_logs/
 
 clean:  ## remove the environment and what builds made (runs and your own files stay)
 	PYTHONPATH=src $(PYTHON) -m scaling_laws.data.clean data
-	rm -rf build/lib build/bdist.* build/same_results src/*.egg-info
+	rm -rf build/lib build/bdist.* build/same_results build/docs docs/generated src/*.egg-info
 	if [ -d build ]; then rmdir --ignore-fail-on-non-empty build; fi
 	if [ -e $(VENV)/.made-by-make ] || [ $(VENV) = .venv ]; then rm -rf $(VENV); fi
 

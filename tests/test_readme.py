@@ -1,4 +1,4 @@
-"""What the README says is true: its commands run, the list of files is the repository, its example trains."""
+"""What README and manual say is true: commands, links, tables of results, the example of a network."""
 
 from __future__ import annotations
 
@@ -20,13 +20,22 @@ from scaling_laws.training.module import LanguageModel
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
-def command_lines(program: str) -> list[str]:
-    """Lines of the README's code blocks that call a program, comments cut off."""
-    lines = [line for language, block in BLOCKS if not language for line in block.splitlines()]
-    return [line.partition("  #")[0] for line in lines if line.startswith(f"{program} ")]
+def blocks(document: str) -> list[tuple[str, str]]:
+    """Language and content of its code blocks."""
+    return re.findall(r"^```(\S*)\n(.*?)^```", document, flags=re.DOTALL | re.MULTILINE)
+
+
+def command_lines(program: str, document: str = README) -> list[str]:
+    """Lines of the code blocks of a document, the README, that call a program, comments cut off."""
+    lines = [line for language, block in blocks(document) if not language for line in block.splitlines()]
+    return [re.split(r"\s+#", line)[0] for line in lines if line.startswith(f"{program} ")]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 110
 
 
 def test_make_targets_exist() -> None:
@@ -46,17 +55,29 @@ def commands_of_configurations() -> list[str]:
 
 
 def test_commands_of_configurations_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that train are only read: Lightning's print their configuration, ours have their arguments."""
     commands = commands_of_configurations()
     assert len(commands) >= 8 and {line.split()[0] for line in commands} >= {"fit", "data", "sweep", "laws"}
     for line in commands:
-        words = shlex.split(line)
-        if words[0] in LIGHTNING_VERBS:
-            with pytest.raises(SystemExit) as printed:
-                main([*words, "--print_config"])
-            assert printed.value.code == 0
-        else:
-            assert parser().parse_args(words).verb
+        assert_understood(shlex.split(line))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_the_manual_are_understood(page: Path) -> None:
+    """Those of the README run, in test_wheel.py."""
+    for line in command_lines("scaling-laws", page.read_text(encoding="utf-8")):
+        words = shlex.split(line)[1:]
+        if words[0] not in LIGHTNING_VERBS:
+            assert_understood(words[: words.index(">")] if ">" in words else words)
+
+
+def assert_understood(words: list[str]) -> None:
+    """Only read: Lightning's verbs print their configuration, ours have their arguments."""
+    if words[0] in LIGHTNING_VERBS:
+        with pytest.raises(SystemExit) as printed:
+            main([*words, "--print_config"])
+        assert printed.value.code == 0
+    else:
+        assert parser().parse_args(words).verb
 
 
 def test_ones_own_text_is_built_as_its_configuration_says(
@@ -75,17 +96,15 @@ def test_ones_own_text_is_built_as_its_configuration_says(
 
 def test_the_example_network_is_one() -> None:
     namespace: dict[str, object] = {"torch": torch}
-    exec(
-        next(block for language, block in BLOCKS if language == "python" and "torch.nn.Module" in block),
-        namespace,
-    )
+    page = (ROOT / "docs" / "own-network.md").read_text(encoding="utf-8")
+    exec(next(block for language, block in blocks(page) if language == "python"), namespace)
     network = namespace["Bigram"](n_vocab=11, n_ctx=4)  # type: ignore[operator]
     module = LanguageModel(network)
     assert module(torch.zeros(2, 4, dtype=torch.int64)).shape == (2, 4, 11)
 
 
 def test_links_lead_somewhere() -> None:
-    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (document.parent / target).exists(), (
                 f"{document}: {target}"
@@ -103,7 +122,7 @@ def test_recorded_results_are_small() -> None:
 
 def test_the_headline_table_is_that_of_the_recorded_study() -> None:
     recorded = (ROOT / "results" / "quick" / "headline.md").read_text(encoding="utf-8").strip()
-    assert recorded in README
+    assert recorded in (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
 
 
 def test_the_claims_are_those_of_the_recorded_papers() -> None:
@@ -125,7 +144,6 @@ def test_the_claims_are_those_of_the_recorded_papers() -> None:
     counts = Counter(claim["verdict"] for claim in trained)
     said = f"{counts['confirmed']} claims are confirmed, {counts['inconclusive']} are inconclusive, "
     assert f"{said}{counts['contradicted']} are contradicted" in " ".join(pages[0].split())
-    assert f"{said}{counts['contradicted']} are contradicted" in " ".join(README.split())
 
 
 def test_no_document_installs_a_name_that_is_not_ours() -> None:
