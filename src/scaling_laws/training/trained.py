@@ -17,6 +17,7 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import write_own_files
 from scaling_laws.study.records import RunRecord, check_file, read_record
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, final_checkpoint
+from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.snapshots import next_logits
 
@@ -52,6 +53,8 @@ class TrainedNetwork:
     text_ctx: int
     """Positions of a window that are text: n_ctx but for a noise suffix."""
     record: RunRecord
+    data: TokenDataModule
+    """Of the run."""
 
 
 def read_trained(folder: Path) -> TrainedNetwork:
@@ -91,6 +94,7 @@ def read_trained(folder: Path) -> TrainedNetwork:
         n_ctx=cli.datamodule.n_ctx,
         text_ctx=cli.datamodule.text_ctx,
         record=record,
+        data=cli.datamodule,
     )
 
 
