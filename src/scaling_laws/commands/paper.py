@@ -148,11 +148,11 @@ def _study_of(runs: Path) -> Study:
 def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
     from scaling_laws.laws.results.study import fit_folder, no_laws
     from scaling_laws.report.claims import counted
-    from scaling_laws.report.reproduction import reproduced
+    from scaling_laws.report.reproduction import DEFAULT_SCALE, reproduced
     from scaling_laws.report.study_report import laws_text
 
     laws = fit_folder(study) if chosen.fitted else no_laws(study, "this paper's claims need none")
-    result = reproduced(chosen, study, laws)
+    result = reproduced(chosen, study, laws, options.scale or DEFAULT_SCALE)
     folder, force = _folder(chosen, options), options.force
     files = {**result.files, **({"laws.json": laws_text(laws)} if chosen.fitted else {})}
     write_own_files(folder, files, writer="paper", earlier=EARLIER_PAGE, force=force)

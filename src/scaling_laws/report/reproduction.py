@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from scaling_laws.study.runs import Study
 
 OURS = "scaling_laws.papers"
+DEFAULT_SCALE = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,8 @@ class Paper:
         question: what it asks.
         sweep: the file of `configs/papers/` that trains its runs; empty where they are simulated.
         simulate: makes its runs instead: a table as `scaling-laws laws` reads it.
-        experiment: makes, in place of any runs, what figures, tables and claims read.
+        experiment: (scale) -> what figures, tables and claims read, in place of any runs; the scale is a name
+            of `configs/scales/`, and what is quick at any scale may pass over it.
         kept_runs: a folder of the repository whose runs it judges where no others are given.
         fitted: whether claims, figures or tables read the laws of the runs, which take a minute to fit.
         claims: in the paper's order.
@@ -70,7 +72,7 @@ class Paper:
     question: str
     sweep: str = ""
     simulate: Callable[[], pd.DataFrame] | None = None
-    experiment: Callable[[], Any] | None = None
+    experiment: Callable[[str], Any] | None = None
     kept_runs: str = ""
     fitted: bool = True
     claims: tuple[Claim, ...] = ()
@@ -159,13 +161,16 @@ class Reproduced:
     files: Mapping[str, str | bytes]
 
 
-def reproduced(paper: Paper, study: Study, laws: Laws) -> Reproduced:
+def reproduced(paper: Paper, study: Study, laws: Laws, scale: str = DEFAULT_SCALE) -> Reproduced:
     """Judge a paper by runs, and draw its figures from them.
+
+    Args:
+        scale: of a paper that is an experiment.
 
     Raises:
         InputError: the laws lack something.
     """
-    evidence = paper.experiment() if paper.experiment else paper.evidence.read(study, laws)
+    evidence = paper.experiment(scale) if paper.experiment else paper.evidence.read(study, laws)
     found = findings(paper.claims, evidence, laws)
     judge = "the simulation" if paper.experiment else study.name
     claims = claim_files(f"{paper.title}: its claims, and what {judge} says", found)

@@ -157,7 +157,7 @@ PAPER = Paper(
     title="A Dynamical Model of Neural Scaling Laws",
     citation="Bordelon, Atanasov & Pehlevan 2024 (arXiv 2402.01092)",
     question="Can one solvable model show how the loss falls with time, size, data and compute?",
-    experiment=simulate,
+    experiment=lambda scale: simulate(),
     says=(
         "The model is a network of N random features whose output weights are trained by gradient flow "
         "(steps that are infinitely small). The data have directions whose variances fall as k^-b, and "

@@ -109,7 +109,7 @@ PAPER = Paper(
     title="A Solvable Model of Neural Scaling Laws",
     citation="Maloney, Roberts & Sully 2022 (arXiv 2210.16859)",
     question="Where do the exponents of scaling laws come from, in a model that can be solved?",
-    experiment=simulate,
+    experiment=lambda scale: simulate(),
     says=(
         "Text and images have many directions, few of which vary much: their variances fall as a power "
         "law, I^-(1+α). The paper takes data of this kind, random features of them as the network, and "

@@ -103,7 +103,7 @@ PAPER = Paper(
     title="Towards a Better Theoretical Understanding of Independent Subnetwork Training",
     citation="Shulgin & Richtarik 2023 (arXiv 2306.16484)",
     question="If each worker trains its own part of a network, does the whole reach its optimum?",
-    experiment=simulate,
+    experiment=lambda scale: simulate(),
     says=(
         "Independent subnetwork training splits a network: each worker receives a part of the parameters, "
         "sees the others as zero, takes a step on its part, and the parts are put together. This saves "
