@@ -81,7 +81,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe", "tensorboard", "rich"},
     ),
     "api": ({"api", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
-    "papers": ({"papers", "report", "laws", "training", "study"}, {"numpy", "pandas", "matplotlib", "torch"}),
+    "papers": (
+        {"papers", "report", "laws", "training", "models", "study"},
+        {"numpy", "pandas", "matplotlib", "torch"},
+    ),
     "commands.sweep": ({"commands.shape", "sweeps", "data", "study"}, {"rich"}),
     "commands.check_scaling": (
         {"report.coordinate_figure", "sweeps.plan", "training.coordinate_check", "study"},

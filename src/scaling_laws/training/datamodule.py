@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
@@ -25,7 +25,8 @@ from scaling_laws.data.batches import (
     training_batch,
     windows_per_epoch,
 )
-from scaling_laws.data.tokens import open_corpus
+from scaling_laws.data.tokenizer import TextTokenizer
+from scaling_laws.data.tokens import TokenCorpus, open_corpus
 from scaling_laws.study.bounds import Amount, Halvings, PositiveCount, Seed, Width, check_bounds
 from scaling_laws.study.errors import InputError
 from scaling_laws.training.metrics import PositionLoss, token_classes
@@ -36,8 +37,34 @@ AHEAD_TOKENS = 2**16
 """Windows are read so many target tokens at a time, where a batch has fewer."""
 
 
+@runtime_checkable
+class WindowSource(Protocol):
+    """Data of a user's own by class path, in place of a corpus: `data.source`.
+
+    It gives sequences of whole numbers. What a number stands for, a token or a row of a table of sounds, is
+    known to the network and the objective alone.
+    """
+
+    name: str
+    n_vocab: int
+    """Numbers are 0 ... n_vocab - 1; the network is built with it."""
+    manifest_hash: str
+    """Another one for other data: it decides which runs are the same."""
+    held_out: tuple[str, ...]
+    """Names of the splits beside `train`; `val` and `test` are among them."""
+
+    def tokens(self, split: str) -> np.ndarray:
+        """(n_tokens,), of any integer type."""
+
+    def documents(self, split: str) -> np.ndarray:
+        """Where its parts begin, and the end: (n_documents + 1,) int64, from 0 to n_tokens."""
+
+    def bytes_per_token(self, split: str) -> float:
+        """For bits per byte; 1 where that says nothing."""
+
+
 class TokenDataModule(pl.LightningDataModule):
-    """Windows of a corpus that `scaling-laws data build` made.
+    """Windows of a corpus that `scaling-laws data build` made, or of a source of one's own.
 
     Args:
         corpus: folder of the token shards.
@@ -53,6 +80,7 @@ class TokenDataModule(pl.LightningDataModule):
             loss becomes (T - k) / T of the text's plus k / T ln V.
         evaluation_windows: held-out windows a corpus for `validate` and `test`.
         predict_file: text whose per-token losses `predict` gives.
+        source: data of one's own by class path (`WindowSource`), in place of `corpus`.
 
     Raises:
         InputError: the corpus is missing, damaged or too short, or a number makes no sense.
@@ -60,7 +88,7 @@ class TokenDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        corpus: Path,
+        corpus: Path | None = None,
         n_ctx: Width = 128,
         batch_sequences: PositiveCount = 16,
         seed: Seed = 0,
@@ -68,6 +96,7 @@ class TokenDataModule(pl.LightningDataModule):
         noise_suffix_tokens: Amount = 0,
         evaluation_windows: PositiveCount = 512,
         predict_file: Path | None = None,
+        source: WindowSource | None = None,
     ) -> None:
         super().__init__()
         settings = {
@@ -84,7 +113,7 @@ class TokenDataModule(pl.LightningDataModule):
                 f"data.noise_suffix_tokens is {noise_suffix_tokens}; it must be 0 or more, and leave some of "
                 f"n_ctx = {n_ctx} to the text"
             )
-        self.corpus = open_corpus(Path(corpus))
+        self.corpus: TokenCorpus | WindowSource = _opened(corpus, source)
         self.n_vocab = self.corpus.n_vocab
         self.n_ctx = n_ctx
         self.batch_sequences = batch_sequences
@@ -154,6 +183,16 @@ class TokenDataModule(pl.LightningDataModule):
         nats_per_token = float(losses.loss_sum[:, text].sum() / losses.count[:, text].sum())
         return nats_per_token / math.log(2) / self.corpus.bytes_per_token(corpus)
 
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer that made the tokens.
+
+        Raises:
+            InputError: the data are a source of one's own, which has none.
+        """
+        if not isinstance(self.corpus, TokenCorpus):
+            raise InputError(f"data.source: {self.corpus.name} is no text; it has no tokenizer")
+        return self.corpus.tokenizer()
+
     def train_dataloader(self) -> TrainingBatches:
         trainer: Any = self.trainer
         if self.batch_sequences % (trainer.world_size * trainer.accumulate_grad_batches):
@@ -189,12 +228,28 @@ class TokenDataModule(pl.LightningDataModule):
             text = self.predict_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"data.predict_file {self.predict_file}: {error}") from error
-        tokens = torch.from_numpy(next(self.corpus.tokenizer().encode([text]))).long()
+        tokens = torch.from_numpy(next(self.tokenizer().encode([text]))).long()
         if len(tokens) < 2:
             raise InputError(f"data.predict_file {self.predict_file}: has fewer than two tokens to predict")
         starts = range(0, len(tokens) - 1, self.text_ctx)
         windows = [tokens[start : start + self.text_ctx + 1][None] for start in starts]
         return DataLoader(windows, batch_size=None)  # type: ignore[arg-type]
+
+
+def _opened(corpus: Path | None, source: WindowSource | None) -> TokenCorpus | WindowSource:
+    """What the windows are cut from.
+
+    Raises:
+        InputError: none or both are given, or a source lacks a split.
+    """
+    if corpus is not None and source is None:
+        return open_corpus(Path(corpus))
+    if corpus is not None or source is None:
+        which = "both are given" if source is not None else "neither is given"
+        raise InputError(f"data.corpus is a corpus's folder, data.source a class of your own; {which}")
+    if missing := [split for split in ("val", "test") if split not in source.held_out]:
+        raise InputError(f"data.source: {type(source).__name__}.held_out lacks {missing[0]!r}")
+    return source
 
 
 class TrainingBatches:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,25 @@ from scaling_laws.models.memory import CHUNK_BYTES
 from scaling_laws.models.network import FactoredNetwork, factored_network
 
 LOG2_E = math.log2(math.e)
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """A loss or a training step of a user's own, by class path: `model.objective`.
+
+    Everything else stays as it is: schedule, optimiser, batches, evaluations, checkpoints, records.
+    """
+
+    def training_loss(self, network: nn.Module, window: Tensor) -> Tensor:
+        """A scalar of windows (B, T + 1), whose gradient is the step: `backward` is called on it.
+
+        Where the step is more than a gradient (several steps on parts of the network, say), compute the
+        change wanted as if it were a gradient g and return the loss, detached, plus the sum of
+        g (w - w.detach()) over the weights w: its value is the loss, its gradient is g.
+        """
+
+    def token_losses(self, network: nn.Module, window: Tensor) -> Tensor:
+        """What is reported as the loss at each position, (B, T), of windows (B, T + 1), without gradients."""
 
 
 def mean_loss(network: nn.Module, window: Tensor) -> Tensor:

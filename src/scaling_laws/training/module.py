@@ -37,7 +37,7 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.training.compiled import compile_network
 from scaling_laws.training.gradients import clip_gradients, gradient_norm
-from scaling_laws.training.loss import mean_loss, token_losses
+from scaling_laws.training.loss import Objective, mean_loss, token_losses
 from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.strategies import FullyShardedStrategy
 
@@ -62,6 +62,8 @@ class LanguageModel(pl.LightningModule):
         base_depth: of the base shape; of `completep` alone.
         base_head_width: of the base shape; by default it has as many heads.
         compile: train by torch.compile; where that fails, one line says why and the run goes on without.
+        objective: a loss or a training step of one's own by class path (`training/loss.py`, `Objective`);
+            by default the cross-entropy of the next token.
 
     Attributes:
         gradient_norm: of the step just taken, before clipping; a scalar on the device.
@@ -87,6 +89,7 @@ class LanguageModel(pl.LightningModule):
         base_depth: PositiveLayers | None = None,
         base_head_width: Width | None = None,
         compile: bool = False,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
         require_accounting(network)
@@ -129,6 +132,7 @@ class LanguageModel(pl.LightningModule):
         self.step_learning_rate = 0.0
         self.compile_pending = compile
         self.compiled = False
+        self.objective = objective
 
     def configure_model(self) -> None:
         if self._trainer is None:
@@ -177,10 +181,14 @@ class LanguageModel(pl.LightningModule):
 
     def token_losses(self, window: Tensor) -> Tensor:
         """Negative log-likelihood (B, T) in nats of tokens 1..T of windows (B, T + 1)."""
+        if self.objective is not None:
+            return self.objective.token_losses(self.network, window)
         return token_losses(self.network, window)
 
     def training_loss(self, window: Tensor) -> tuple[Tensor, Tensor | None]:
         """What windows (B, T + 1) are trained with, and, where it has a part besides, the cross-entropy."""
+        if self.objective is not None:
+            return self.objective.training_loss(self.network, window), None
         loss = mean_loss(self.network, window)
         if not isinstance(self.network, RegularisedNetwork):
             return loss, None

@@ -23,7 +23,7 @@ class PredictionTable(pl.Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        self._tokenizer = data.corpus.tokenizer()
+        self._tokenizer = data.tokenizer()
         self.path = Path(trainer.default_root_dir) / "predictions.csv"
         _require_own_table(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)

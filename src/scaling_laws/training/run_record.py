@@ -90,6 +90,10 @@ class Outcome:
     """SHA-256 of the checkpoint that the run began with; empty where it began with random weights."""
 
 
+def _path_of(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
 def make_record(
     trainer: pl.Trainer, module: LanguageModel, identity: Identity, outcome: Outcome
 ) -> RunRecord:
@@ -127,6 +131,7 @@ def make_record(
             "gradient_clip": trainer.gradient_clip_val,
             "precision": trainer.precision,
             "compiled": module.compiled,
+            **({"objective": _path_of(module.objective)} if module.objective is not None else {}),
             **({"initial_weights": outcome.initial_weights} if outcome.initial_weights else {}),
         },
         schedule=asdict(module.schedule),

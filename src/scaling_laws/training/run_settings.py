@@ -9,7 +9,7 @@ from typing import Any
 
 NOT_DECISIVE = {
     "model": ("compile",),
-    "data": ("corpus", "evaluation_windows", "predict_file"),
+    "data": ("corpus", "source", "evaluation_windows", "predict_file"),
     "recorder": ("study", "name", "trunk", "tags", "run_id"),
 }
 DECISIVE_OF_TRAINER = ("max_steps", "precision", "gradient_clip_val", "gradient_clip_algorithm")
@@ -22,13 +22,15 @@ def decisive_settings(
 
     Args:
         config: of `fit`, every default filled in.
-        corpus_hash: of the corpus's manifest.
+        corpus_hash: of the corpus's manifest, or what a source of one's own calls it.
         initial_weights: SHA-256 of the checkpoint that the run begins with, if it does.
     """
     kept = {
         section: {key: value for key, value in config[section].items() if key not in names}
         for section, names in NOT_DECISIVE.items()
     }
+    if kept["model"].get("objective", "") is None:  # runs from before there were others
+        del kept["model"]["objective"]
     return {
         "seed": config["seed_everything"],
         **kept,

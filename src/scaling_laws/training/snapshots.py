@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.study.artefacts import parse_json, typed
 from scaling_laws.study.bounds import Count, check_bounds
 from scaling_laws.study.records import MAIN_CORPUS, write_atomically
@@ -162,13 +163,15 @@ class Snapshots(pl.Callback):
         if final:
             affordable = max(affordable, FEWEST_TOKENS)
         n_tokens = min(self.sample_tokens, affordable)
+        if not isinstance(data.corpus, TokenCorpus):
+            return None  # a source of one's own has no words
         if n_tokens < min(self.sample_tokens, FEWEST_TOKENS) or not n_tokens:
             return None
         prompt = prompt_tokens(data, MAIN_CORPUS)
         written = continuations(trainer, module, prompt, n_tokens)
         if written is None:
             return None
-        tokenizer = data.corpus.tokenizer()
+        tokenizer = data.tokenizer()
         return _markdown(
             f"After step {trainer.global_step:,}, {trainer.global_step * data.batch_tokens:,} tokens. "
             f"The first {len(prompt)} tokens of the corpus `{MAIN_CORPUS}`:",

@@ -90,7 +90,7 @@ def read_trained(folder: Path) -> TrainedNetwork:
         class_path=class_path,
         arguments=cli.model.network_arguments,
         scale={} if cli.model.scaling is None else cli.model.scaling.forward,
-        tokenizer=cli.datamodule.corpus.tokenizer(),
+        tokenizer=cli.datamodule.tokenizer(),
         n_ctx=cli.datamodule.n_ctx,
         text_ctx=cli.datamodule.text_ctx,
         record=record,

@@ -197,15 +197,16 @@ PAPER = Paper(
     fitted=False,
     evidence=CompressionTables,
     says=(
-        "A larger network costs more per step and per use. The paper finds that it is worth it twice: it reaches "
-        "a loss in fewer steps and in less time, and it loses less when its weights are rounded to a few "
-        "bits or set to zero. So of two networks of equal size in memory, a large one that is heavily "
+        "A larger network costs more per step and per use. The paper finds that it is worth it twice: it "
+        "reaches a loss in fewer steps and in less time, and it loses less when its weights are rounded to "
+        "a few bits or set to zero. So of two networks of equal size in memory, a large one that is heavily "
         "compressed is better than a small one that is lightly compressed.",
     ),
     done=(
         "A ladder of sizes with two layers is trained on equal tokens. Each final network is compressed in "
         "35 ways: the smallest 0 to 90 % of the entries of every matrix are set to zero, and what is left is "
-        "rounded, row by row, to 8, 6, 4 or 3 bits. The network is not trained again. Embeddings are compressed, too.",
+        "rounded, row by row, to 8, 6, 4 or 3 bits. The network is not trained again. Embeddings are "
+        "compressed, too.",
         "Bytes count all parameters: entries that are left, one bit for each entry that says whether it is "
         "there, and four bytes for the scale of each row.",
         "Steps and seconds to a loss are read off the learning curves, before the learning rate falls. The "
@@ -258,7 +259,7 @@ PAPER = Paper(
             quantity="y in: damage = c N^-x 2^(-y bits)",
             paper="",
             method=(
-                "Noise of rounding has a variance as 4^-bits, and at a minimum the loss follows the variance. "
+                "Noise of rounding has a variance as 4^-bits, and at a minimum the loss follows it. "
                 f"Fitted to {', '.join(map(str, COARSE))} bits where damage is surely above zero."
             ),
             confirmed=(1.5, 2.5),

@@ -116,7 +116,8 @@ def quantised(weight: Tensor, bits: int) -> Tensor:
         return weight
     step = weight.abs().amax(dim=-1, keepdim=True) / (2 ** (bits - 1) - 1)
     step[step == 0] = 1.0
-    return (weight / step).round() * step
+    rounded: Tensor = (weight / step).round() * step
+    return rounded
 
 
 def stored_bytes(network: nn.Module, setting: Setting) -> float:

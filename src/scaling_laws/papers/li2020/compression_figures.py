@@ -21,7 +21,7 @@ from scaling_laws.report.text import short
 
 
 def draw_damage(data: Compressed) -> Figure:
-    """Left: higher losses by bits. Right: by the share pruned. Damages that are not above zero are left out."""
+    """Left: higher losses by bits. Right: by the share pruned. Only damages that are surely above zero."""
     drawing, axes = st.panels(2, width=11.0, height=4.4)
     colours = st.SizeColours(data.N)
     by_bits = [Setting(bits=bits, pruned=0.0) for bits in BITS if bits != FULL_BITS]
@@ -48,8 +48,8 @@ def draw_damage(data: Compressed) -> Figure:
 def describe_damage(data: Compressed) -> str:
     small, large = (100 * np.expm1(data.damage(4, 0.0)[place]) for place in (0, -1))
     return (
-        f"At 4 bits the loss of the smallest network, N = {short(data.N[0])}, is {small:.1f} % higher, that of the "
-        f"largest, N = {short(data.N[-1])}, {large:.1f} %."
+        f"At 4 bits the loss of the smallest network, N = {short(data.N[0])}, is {small:.1f} % higher, that "
+        f"of the largest, N = {short(data.N[-1])}, {large:.1f} %."
     )
 
 
@@ -94,8 +94,8 @@ def describe_front(data: Compressed) -> str:
     bits = [SETTINGS[place].bits for _, place in front]
     commonest = max(set(bits), key=bits.count)
     return (
-        f"Of {len(front)} networks that no other beats in bytes and loss at once, {bits.count(commonest)} have "
-        f"{commonest} bits a weight."
+        f"Of {len(front)} networks that no other beats in bytes and loss at once, {bits.count(commonest)} "
+        f"have {commonest} bits a weight."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the claims of Li et al. 2020 are judged by: compressed networks, and what it took to reach one loss."""
+"""What judges Li et al. 2020: compressed networks, and what it took to reach one loss."""
 
 from __future__ import annotations
 
@@ -80,15 +80,15 @@ class CompressionTables(StudyTables):
 
 def ladder(tables: StudyTables) -> pd.DataFrame | str:
     """The longest runs, one a size, of the commonest depth."""
-    runs = tables.of(tables.main_family)
-    if runs.empty or "n_layer" not in runs:
+    every = tables.of(tables.main_family)
+    if every.empty or "n_layer" not in every:
         return "there are no runs with a folder of their own"
-    depth = runs.groupby("n_layer")["N"].nunique().idxmax()
-    runs = runs[runs["n_layer"] == depth]
+    depth = every.groupby("n_layer")["N"].nunique().idxmax()
+    runs: pd.DataFrame = every[every["n_layer"] == depth]
     runs = runs[runs["D"] > 0.98 * runs["D"].max()].drop_duplicates("N").sort_values("N")
     if len(runs) < FEWEST_SIZES:
         return f"{len(runs)} sizes were trained as long as the longest; it needs {FEWEST_SIZES}"
-    return runs
+    return pd.DataFrame(runs)
 
 
 def timed_curves(tables: StudyTables, runs: pd.DataFrame) -> TimedCurves | str:
