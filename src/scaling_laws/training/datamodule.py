@@ -7,9 +7,10 @@ With a noise suffix of k tokens, a window is T - k + 1 tokens of text and then k
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -37,9 +38,8 @@ AHEAD_TOKENS = 2**16
 """Windows are read so many target tokens at a time, where a batch has fewer."""
 
 
-@runtime_checkable
-class WindowSource(Protocol):
-    """Data of a user's own by class path, in place of a corpus: `data.source`.
+class WindowSource(ABC):
+    """Base of data of a user's own by class path, in place of a corpus: `data.source`.
 
     It gives sequences of whole numbers. What a number stands for, a token or a row of a table of sounds, is
     known to the network and the objective alone.
@@ -53,14 +53,17 @@ class WindowSource(Protocol):
     held_out: tuple[str, ...]
     """Names of the splits beside `train`; `val` and `test` are among them."""
 
+    @abstractmethod
     def tokens(self, split: str) -> np.ndarray:
         """(n_tokens,), of any integer type."""
 
+    @abstractmethod
     def documents(self, split: str) -> np.ndarray:
         """Where its parts begin, and the end: (n_documents + 1,) int64, from 0 to n_tokens."""
 
     def bytes_per_token(self, split: str) -> float:
         """For bits per byte; 1 where that says nothing."""
+        return 1.0
 
 
 class TokenDataModule(pl.LightningDataModule):

@@ -11,9 +11,10 @@ Shapes: B windows, T tokens, n = B T rows, V vocabulary, d = d_model.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,13 @@ from scaling_laws.models.network import FactoredNetwork, factored_network
 LOG2_E = math.log2(math.e)
 
 
-@runtime_checkable
-class Objective(Protocol):
-    """A loss or a training step of a user's own, by class path: `model.objective`.
+class Objective(ABC):
+    """Base of a loss or a training step of a user's own, by class path: `model.objective`.
 
     Everything else stays as it is: schedule, optimiser, batches, evaluations, checkpoints, records.
     """
 
+    @abstractmethod
     def training_loss(self, network: nn.Module, window: Tensor) -> Tensor:
         """A scalar of windows (B, T + 1), whose gradient is the step: `backward` is called on it.
 
@@ -40,6 +41,7 @@ class Objective(Protocol):
         g (w - w.detach()) over the weights w: its value is the loss, its gradient is g.
         """
 
+    @abstractmethod
     def token_losses(self, network: nn.Module, window: Tensor) -> Tensor:
         """What is reported as the loss at each position, (B, T), of windows (B, T + 1), without gradients."""
 

@@ -20,9 +20,11 @@ from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.papers.droppo2021.recordings import AHEAD_PADDING, FRAMES, HELD_OUT, N_MELS, SPLITS
 from scaling_laws.study.errors import InputError
+from scaling_laws.training.datamodule import WindowSource
+from scaling_laws.training.loss import Objective
 
 
-class SpeechFrames:
+class SpeechFrames(WindowSource):
     """The numbers of the frames of recordings, as `data.source`.
 
     Args:
@@ -35,9 +37,9 @@ class SpeechFrames:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.name = self.folder.name
-        self.held_out: tuple[str, ...] = tuple(HELD_OUT)
+        self.held_out = tuple(HELD_OUT)
         try:
-            self.manifest_hash: str = json.loads((self.folder / "frames.json").read_text())["sha256"]
+            self.manifest_hash = json.loads((self.folder / "frames.json").read_text())["sha256"]
             with np.load(self.folder / SPLITS, allow_pickle=False) as content:
                 self._splits = {name: content[name] for name in content.files}
             self.n_vocab = len(np.load(self.folder / FRAMES, mmap_mode="r"))
@@ -53,10 +55,6 @@ class SpeechFrames:
         """Where recordings begin."""
         starts: NDArray[np.int64] = self._splits[f"{split}_starts"]
         return starts
-
-    def bytes_per_token(self, split: str) -> float:
-        """A frame has no bytes that mean anything."""
-        return 1.0
 
 
 def table_of(frames: Path) -> Tensor:
@@ -106,7 +104,7 @@ class AcousticLSTM(LSTM):
         nn.init.zeros_(self.head.weight)
 
 
-class PredictAhead:
+class PredictAhead(Objective):
     """Auto-predictive coding (Chung & Glass 2020): the mean absolute error of a frame some steps ahead.
 
     Args:
