@@ -20,7 +20,7 @@ from scaling_laws.papers.li2020.compression import (
     quantised,
     stored_bytes,
 )
-from scaling_laws.papers.li2020.evidence import CompressionTables, TimedCurves
+from scaling_laws.papers.li2020.compression_tables import CompressionTables, TimedCurves
 from scaling_laws.study.runs import nothing
 
 CLAIMS = {claim.slug: claim for claim in PAPER.claims}

@@ -17,7 +17,7 @@ from scaling_laws.papers.li2020.compression import (
     Compressed,
     Setting,
 )
-from scaling_laws.papers.li2020.evidence import CompressionTables, TimedCurves
+from scaling_laws.papers.li2020.compression_tables import CompressionTables, TimedCurves
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
 from scaling_laws.report.reproduction import Paper
 from scaling_laws.report.text import Table, short, with_interval

@@ -14,7 +14,7 @@ from scaling_laws.papers.li2020.compression import (
     Compressed,
     Setting,
 )
-from scaling_laws.papers.li2020.evidence import CompressionTables, TimedCurves
+from scaling_laws.papers.li2020.compression_tables import CompressionTables, TimedCurves
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
 from scaling_laws.report.text import short
