@@ -108,6 +108,8 @@ def test_arguments_of_ones_own_network_keep_their_names() -> None:
         ({"N": 1e5, "n_layer": 1, "d_model": 8}, DECODER, "N decides d_model"),
         ({"N": 1e5, "n_layer": 1, "head_width": "wide"}, DECODER, "head_width is 'wide'"),
         ({"N": 1e5, "n_layers": 1}, DECODER, "n_layers"),
+        ({"d_model": 8, "n_head": 1}, "transformer", r"there is no n_head; did you mean n_heads\?"),
+        ({"d_model": 8, "width": 9}, "lstm", "there is no width; a shape has .*d_model"),
     ],
 )
 def test_wrong_sizes_get_one_line(shape: dict[str, Any], family: str, says: str) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 from scaling_laws.models.families import FAMILIES, Family, NetworkConfig, family_named
@@ -258,6 +260,12 @@ def _size(shape: Mapping[str, Any], asked: str) -> tuple[float, bool] | None:
 
 
 def _config(family: Family, arguments: Mapping[str, Any], n_vocab: int, n_ctx: int) -> NetworkConfig:
+    known = [name for name in signature(family.config).parameters if name not in ("n_vocab", "n_ctx")]
+    for key in arguments:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"a shape has {', '.join(known)}"
+            raise InputError(f"{family.name} {dict(arguments)}: there is no {key}; {hint}")
     try:
         return family.config(n_vocab=n_vocab, n_ctx=n_ctx, **arguments)
     except TypeError as error:
