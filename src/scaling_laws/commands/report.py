@@ -9,6 +9,7 @@ import argparse
 import shlex
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from scaling_laws.report.content import Content
     from scaling_laws.study.runs import Study
 
+TEXT_WIDTH = 110
 FORCE = "replace files that scaling-laws did not write, in folders that it did not make"
 
 
@@ -130,14 +132,15 @@ def _report_table(options: argparse.Namespace, table: Path) -> None:
 
 
 def write_and_say(study: Study, output: Path, *, laws: Laws | None = None, force: bool = False) -> Content:
-    """Write a report; print the headline table, and where the page is."""
+    """Write a report; print the headline table, what it means, where the page is, and what to do next."""
+    from scaling_laws.report.findings import answer
     from scaling_laws.report.study_report import PAGE, write_study_report
     from scaling_laws.report.tables import headline_text
 
     content = write_study_report(study, output, laws=laws, force=force)
-    if content.caution:
-        print(content.caution)
     print(headline_text(content.laws))
+    for paragraph in filter(None, (content.caution, answer(content.tables, content.laws)[0])):
+        print(textwrap.fill(paragraph, TEXT_WIDTH))
     print(f"report: {(output / PAGE).resolve()}")
     for line in next_commands(content, output):
         print(line)
@@ -151,11 +154,11 @@ def next_commands(content: Content, output: Path) -> list[str]:
     commands = []
     for family in content.tables.families[:1]:
         if (C := next_budget(content.tables, content.laws, family)) is not None:
-            commands.append(
-                ["plan", "--laws", str(output / "laws.json"), "--family", family, "--compute", f"{C:.3g}"]
-            )
+            plan = ["plan", "--laws", str(output / "laws.json"), "--family", family, "--compute", f"{C:.3g}"]
+            commands = [plan, [*plan, "--next-rung"]]
     if content.study.records:
-        commands.append(["laws", str(content.study.folder)])
+        folder = content.study.folder
+        commands.append(["report", str(folder), "--figures", str(folder / "figures-to-print")])
     program = own_command()
     lines = [f"  {program} {shlex.join(words)}" for words in commands]
     return ["next:", *lines] if lines else []
