@@ -11,6 +11,7 @@ from tests.support.small_sweep import edited
 
 from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import build_corpus
+from scaling_laws.laws.results.compared_column import compare_column
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.recipe import recipe_columns
 from scaling_laws.study.runs import load_study
@@ -132,6 +133,43 @@ def test_a_study_that_was_begun_before_goes_on(
     """
     monkeypatch.chdir(ROOT)
     assert _fingerprint(begun(load_sweep(Path(f"configs/sweeps/{name}.yaml")))) == begun_with
+
+
+def corpus_of(folder: Path, name: str, n_vocab: int, **more: Any) -> str:
+    """A corpus file of the repository's own sources."""
+    content = {"name": name, "source": "text", "paths": [str(ROOT / "src/scaling_laws/study")], **more}
+    content |= {"n_vocab": n_vocab, "val_share": 0.2, "test_share": 0.2}
+    path = folder / f"{name}.{n_vocab}.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return str(path)
+
+
+def test_vocabularies_are_compared_in_bits_per_byte(sweep_file: Path) -> None:
+    few, many = (corpus_of(sweep_file.parent, f"words_{n}", n) for n in (300, 600))
+    widths = {"corpus": [few, many], "shape.d_model": [8, 12]}
+    study = planned(sweep_file, {**MODEL, "seeds": [1], "vary": widths})
+    assert {run.name for run in study.runs} == {
+        f"transformer-1x{width}-words_{n}-s1-0.00128M" for width in (8, 12) for n in (300, 600)
+    }
+    for file in (few, many):
+        config = study.corpora[file]
+        build_corpus(config, study.data / config.name)
+    for job in study.jobs:
+        train_trunk([run.config for run in job.runs])
+    table = load_study(study.folder).runs
+    assert set(table["n_vocab"]) == {300, 600} and table["test_text_hash"].nunique() == 1
+    assert {"manifest_hash", "n_vocab"} <= set(recipe_columns(table))  # no law mixes them
+    (found,) = compare_column(table, "corpus", resamples=0)
+    assert found.n_runs == {"words_300": 2, "words_600": 2} and "bits per byte" in found.losses
+    table.loc[table["corpus"] == "words_600", "test_text_hash"] = "another"
+    with pytest.raises(InputError, match="corpus: the runs were tested on different texts"):
+        compare_column(table, "corpus")
+
+
+def test_two_corpora_of_one_name_are_refused(sweep_file: Path) -> None:
+    few, many = (corpus_of(sweep_file.parent, "words", n) for n in (300, 600))
+    with pytest.raises(InputError, match="differ and are both called 'words'; give one"):
+        planned(sweep_file, {**MODEL, "vary": {"corpus": [few, many]}})
 
 
 # --- what is wrong is said in the file's own words -------------------------------------------------

@@ -279,8 +279,9 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
         print("--storage is ignored: only a search has a database; the study's folders are the queue")
     console = Console(quiet=options.quiet, file=terminal())
     engine = _engine(plan, options)
-    console.print(f"corpus {plan.corpus.name}: {plan.corpus_folder}", highlight=False)
-    build_corpus(plan.corpus, plan.corpus_folder, file=plan.sweep.corpus)
+    for file, corpus in plan.corpora.items():
+        console.print(f"corpus {corpus.name}: {plan.data / corpus.name}", highlight=False)
+        build_corpus(corpus, plan.data / corpus.name, file=file)
     plan = settled(plan)
     if not lease.flock_works(plan.folder):
         print(

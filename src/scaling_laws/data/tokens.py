@@ -107,6 +107,20 @@ class TokenCorpus:
         entry = self.manifest["splits"][split]
         return float(entry["n_bytes"] / entry["n_tokens"])
 
+    def text_hash(self, split: str) -> str:
+        """Of a split's texts, whatever their tokens: two corpora with one hold the same text there.
+
+        Raises:
+            InputError: the list of the texts is damaged.
+        """
+        path = self.folder / "sources.jsonl"
+        try:
+            sources = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            hashes = [source["sha256"] for source in sources if source["split"] == split]
+            return sha256("\n".join(hashes).encode())[:16]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}: is no list of sources; build the corpus again") from error
+
     def tokenizer(self) -> TextTokenizer:
         """The tokenizer that made the tokens."""
         from scaling_laws.data.tokenizer import load_tokenizer

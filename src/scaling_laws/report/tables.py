@@ -403,7 +403,7 @@ def compared(found: ComparedColumn) -> Table:
     caption = (
         f"In the unit of {reference} ({found.n_runs.get(reference, 0)} runs): with C FLOPs the first reaches "
         f"what {reference} reaches with (one FLOP) x C, both at their best sizes and rates. 90 % intervals."
-    )
+    ) + f" {found.losses}" * bool(found.losses)
     if not any(row[-1] for row in rows):
         return Table(columns=columns[:-1], rows=tuple(row[:-1] for row in rows), caption=caption)
     return Table(columns=columns, rows=tuple(rows), caption=caption)

@@ -17,7 +17,7 @@ import torch
 from scaling_laws.models.network import SparseNetwork
 from scaling_laws.models.optimizers import optimizer_label, optimizer_settings
 from scaling_laws.study.conventions import compute_flops
-from scaling_laws.study.records import RunRecord
+from scaling_laws.study.records import MAIN_CORPUS, RunRecord
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.device_peak import utilisation
 from scaling_laws.training.module import LanguageModel
@@ -145,6 +145,7 @@ def make_record(
         corpus={
             "name": data.corpus.name,
             "manifest_hash": data.corpus.manifest_hash,
+            "test_text_hash": data.corpus.text_hash(MAIN_CORPUS),
             "train_halvings": data.train_halvings,
             "noise_suffix_tokens": data.noise_suffix_tokens,
         },

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FAMILY = "family"
+OF_THE_CORPUS = ("corpus", "n_vocab", "manifest_hash")
+"""Columns by which texts and vocabularies are told apart: tokens of one are no tokens of another."""
+IN_BITS_PER_BYTE = (
+    "Losses are in bits per byte of the test text; C and D count the tokens of each run's own vocabulary."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,7 @@ class ComparedColumn:
         laws: by each form that can be shared; the first without a reason is the one to read.
         n_runs: by value, that entered the fits.
         left_out: runs that did not, with their reasons.
+        losses: which they are, where it is not the loss in nats per token.
     """
 
     by: str
@@ -37,6 +43,7 @@ class ComparedColumn:
     laws: tuple[SharedLaw, ...]
     n_runs: Mapping[str, int]
     left_out: tuple[LeftOut, ...]
+    losses: str = ""
 
 
 def compare_column(
@@ -62,9 +69,12 @@ def compare_column(
 
     Raises:
         InputError: there is no such column, it says nothing of how runs were trained, or no family has two
-            of its values, or none the reference.
+            of its values, or none the reference; or several corpora hold out different texts.
     """
     _check_column(runs, by)
+    in_bytes = by in OF_THE_CORPUS and "manifest_hash" in runs
+    if in_bytes:
+        runs = _in_bits_per_byte(runs, by)
     usable, left_out = usable_runs(runs[runs[by].notna()], n=n, c=c, by=by)
     noise = seed_noise(usable)
     usable[by] = [_as_text(value) for value in usable[by]]
@@ -94,9 +104,30 @@ def compare_column(
                 laws=laws,
                 n_runs={str(value): int(count) for value, count in rows[by].value_counts().items()},
                 left_out=tuple(left_out),
+                losses=IN_BITS_PER_BYTE if in_bytes else "",
             )
         )
     return tuple(compared)
+
+
+def _in_bits_per_byte(runs: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Runs of several corpora with losses that can be compared; what else tells the corpora apart is gone.
+
+    Raises:
+        InputError: the runs have no such losses, or were tested on different texts.
+    """
+    if "test_text_hash" in runs and runs["test_text_hash"].nunique() > 1:
+        raise InputError(
+            f"{by}: the runs were tested on different texts, whose losses say nothing about one another; "
+            "compare corpora that hold out the same text (the same paths, shares and seed)"
+        )
+    known = runs[runs["bits_per_byte_test"].notna()] if "bits_per_byte_test" in runs else runs.iloc[:0]
+    if known.empty:
+        raise InputError(
+            f"{by}: losses of several vocabularies are compared in bits per byte; no run has any"
+        )
+    others = [column for column in OF_THE_CORPUS if column != by]
+    return known.drop(columns=others, errors="ignore").assign(loss=known["bits_per_byte_test"])
 
 
 def _check_column(runs: pd.DataFrame, by: str) -> None:
@@ -113,7 +144,8 @@ def _check_column(runs: pd.DataFrame, by: str) -> None:
         hint = f"; did you mean {close[0]}?" if close else ""
         there = f"; columns with several values: {', '.join(several)}" if several and not close else ""
         raise InputError(f"the runs have no column {by!r}{hint}{there}")
-    if by in ("N", "D", "C", "loss", *MAY_DIFFER_BETWEEN_REPLICATES) or MAY_DIFFER.get(by) == OF_IT:
+    unsuitable = {"N", "D", "C", "loss", *MAY_DIFFER_BETWEEN_REPLICATES} - {*OF_THE_CORPUS}
+    if by in unsuitable or MAY_DIFFER.get(by) == OF_IT:
         raise InputError(
             f"{by} is no setting that runs could be compared by; give one of {', '.join(several)}"
         )

@@ -31,11 +31,9 @@ class ExpectedTime:
 
     Attributes:
         throughputs: by how runs are trained.
-        n_corpora: that are held out.
     """
 
     throughputs: dict[Setting, Throughput]
-    n_corpora: int
 
     def __call__(self, spec: RunSpec, tokens: int) -> float:
         """Of the last `tokens` of a run, and the evaluations that lie in them."""
@@ -56,14 +54,13 @@ class ExpectedTime:
         n_between = sum(before < step < spec.steps for step in steps)
         windows = n_between * recorder["evaluation_windows"] + recorder["final_windows"]
         probes = (n_between + 1) * recorder["probe_windows"]
-        return float((windows * self.n_corpora + probes) * spec.network.n_ctx)
+        return float((windows * _n_held_out(spec.corpus) + probes) * spec.network.n_ctx)
 
 
-def expected_time(specs: Iterable[RunSpec], corpus: CorpusConfig, cache: Path) -> ExpectedTime:
+def expected_time(specs: Iterable[RunSpec], cache: Path) -> ExpectedTime:
     """Time what is not known yet of a few networks like these, some seconds a family.
 
     Args:
-        corpus: that they are trained on.
         cache: file of the timings.
 
     Raises:
@@ -77,8 +74,12 @@ def expected_time(specs: Iterable[RunSpec], corpus: CorpusConfig, cache: Path) -
         device, precision, optimizer, compiled = setting
         probes = probes_of(planned, device=device, optimizer=json.loads(optimizer), compiled=compiled)
         throughputs[setting] = measured(cache, probes, device=device, precision=precision, watch=_say)
-    n_foreign = EMBEDDED_FOREIGN if corpus.source == "embedded" else len(corpus.foreign)
-    return ExpectedTime(throughputs=throughputs, n_corpora=len(OWN_SPLITS) - 1 + n_foreign)
+    return ExpectedTime(throughputs=throughputs)
+
+
+def _n_held_out(corpus: CorpusConfig) -> int:
+    """Of how many texts the losses are measured."""
+    return len(OWN_SPLITS) - 1 + (EMBEDDED_FOREIGN if corpus.source == "embedded" else len(corpus.foreign))
 
 
 def _setting(spec: RunSpec) -> Setting:

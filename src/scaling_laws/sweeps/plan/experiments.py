@@ -105,11 +105,23 @@ class Plan:
     """The sweep itself, or those that it includes."""
     references: Mapping[str, Reference]
     """What the budget of each experiment pays for; none for those that give sizes and horizons outright."""
-    corpus: CorpusConfig
-    corpus_folder: Path
+    corpora: Mapping[str, CorpusConfig]
+    """By what the sweep and its models call them."""
+    data: Path
+    """Folder of all corpora."""
     folder: Path
     """The study's folder: lightning_logs/<study>."""
     jobs: tuple[Job, ...]
+
+    @property
+    def corpus(self) -> CorpusConfig:
+        """Of every run that names no other."""
+        return self.corpora[self.sweep.corpus]
+
+    @property
+    def corpus_folder(self) -> Path:
+        """Where the tokens of that one are."""
+        return self.data / self.corpus.name
 
     @property
     def runs(self) -> tuple[PlannedRun, ...]:
@@ -134,7 +146,7 @@ def experiments_of(sweep: Sweep) -> tuple[Sweep, ...]:
         if experiment.corpus != sweep.corpus:
             raise InputError(
                 f"include: {name} has the corpus {experiment.corpus} and the study {sweep.corpus}; "
-                "the runs of one study share one"
+                "the experiments of one study share one (a ladder may vary corpus)"
             )
     names = [experiment.study for experiment in experiments]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -189,20 +201,38 @@ def begun(
     Raises:
         InputError: the corpus file or an included sweep is wrong.
     """
-    corpus = load_config(Path(sweep.corpus))
     folder = logs / (folder_name or sweep.study)
     precision = kept_precision(folder)
+    experiments = experiments_of(sweep)
     return Plan(
         sweep=with_kept_shapes(with_precision(sweep, precision), folder),
-        experiments=tuple(
-            with_kept_shapes(with_precision(each, precision), folder) for each in experiments_of(sweep)
-        ),
+        experiments=tuple(with_kept_shapes(with_precision(each, precision), folder) for each in experiments),
         references={},
-        corpus=corpus,
-        corpus_folder=data / corpus.name,
+        corpora=_corpora(sweep, experiments),
+        data=data,
         folder=folder,
         jobs=(),
     )
+
+
+def _corpora(sweep: Sweep, experiments: Iterable[Sweep]) -> dict[str, CorpusConfig]:
+    """Every corpus that a study names, by what it calls it.
+
+    Raises:
+        InputError: a file is wrong, or two that differ have one name, and so one folder.
+    """
+    models = [model for each in experiments for ladder in each.ladders for model in ladder.models]
+    found: dict[str, CorpusConfig] = {}
+    for file in dict.fromkeys((sweep.corpus, *(model.corpus for model in models if model.corpus))):
+        config = load_config(Path(file))
+        for other, known in found.items():
+            if known.name == config.name and known != config:
+                raise InputError(
+                    f"corpus: {file} and {other} differ and are both called {config.name!r}; "
+                    "give one of them another name"
+                )
+        found[file] = config
+    return found
 
 
 def study_specs(study: Plan) -> list[RunSpec]:
@@ -224,8 +254,9 @@ def _experiment_specs(study: Plan, experiment: Sweep) -> list[RunSpec]:
     found: dict[str, RunSpec] = {}
     for ladder in experiment.ladders:
         for model in ladder.models:
-            outright = resolved(experiment, ladder, model, reference, study.corpus)
-            for spec in specs_of(experiment, study.corpus, study.corpus_folder, ladder, outright):
+            corpus = study.corpora[model.corpus or experiment.corpus]
+            outright = resolved(experiment, ladder, model, reference, corpus)
+            for spec in specs_of(experiment, study.corpora, study.data, ladder, outright):
                 # Shares of a reference may come to one network; who writes sizes out meant two.
                 if spec.run_id in found and not model.needs_reference:
                     raise InputError(
@@ -238,7 +269,7 @@ def _experiment_specs(study: Plan, experiment: Sweep) -> list[RunSpec]:
 
 def trunks_of(study: Plan, ladder: Ladder, model: Model) -> list[Job]:
     """The trainings of one model that is given outright, as runs of the study."""
-    specs = specs_of(study.sweep, study.corpus, study.corpus_folder, ladder, model)
+    specs = specs_of(study.sweep, study.corpora, study.data, ladder, model)
     return _trunks(study, merged(list(specs)), rough_seconds)
 
 

@@ -155,7 +155,7 @@ def plan_study(sweep: Sweep, *, logs: Path, data: Path, timed: bool, folder_name
     references = kept.references if kept else _references(study, data)
     study = replace(study, references=references)
     if timed or (not kept and needs_time(study)):
-        return filled(study, expected_time(study_specs(study), study.corpus, data / TIMINGS))
+        return filled(study, expected_time(study_specs(study), data / TIMINGS))
     return filled(study, kept.cost if kept else None)
 
 
@@ -197,4 +197,4 @@ def _references(study: Plan, data: Path) -> Mapping[str, Reference]:
         return find_references(study, None)
     # Networks like those that a guess of the speed affords are timed first.
     guessed = replace(study, references=find_references(study, rough_seconds))
-    return find_references(study, expected_time(study_specs(guessed), study.corpus, data / TIMINGS))
+    return find_references(study, expected_time(study_specs(guessed), data / TIMINGS))

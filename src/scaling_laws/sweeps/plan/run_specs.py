@@ -40,6 +40,7 @@ class RunSpec:
         base_name: its name but for the horizon: all horizons of one training have it.
         short_D: the horizon in its name, as `1.05M`.
         schedule, steps, learning_rate, seed: how it is trained.
+        corpus: on which.
         config: the LightningCLI configuration, but for what the run and its folder are called.
         run_id: hash of everything that decides the result.
         trunk_key: runs of one key are one training up to where their cooldowns begin.
@@ -53,6 +54,7 @@ class RunSpec:
     steps: int
     learning_rate: float
     seed: int
+    corpus: CorpusConfig
     config: dict[str, Any]
     run_id: str
     trunk_key: str
@@ -112,6 +114,7 @@ class _Training:
             steps=steps,
             learning_rate=self.learning_rate,
             seed=self.seed,
+            corpus=self.corpus,
             config=config,
             run_id=_hash(config, self.corpus),
             trunk_key=_hash(of_all_horizons if shares else config, self.corpus),
@@ -172,17 +175,22 @@ class _Training:
 
 
 def specs_of(
-    sweep: Sweep, corpus: CorpusConfig, corpus_folder: Path, ladder: Ladder, model: Model
+    sweep: Sweep, corpora: Mapping[str, CorpusConfig], data: Path, ladder: Ladder, model: Model
 ) -> Iterator[RunSpec]:
     """Every run of a model whose size and horizons are given outright.
+
+    Args:
+        corpora: by what the sweep and its models call them.
+        data: folder of all corpora.
 
     Raises:
         InputError: the network, a horizon or the learning rate is impossible.
     """
+    corpus = corpora[model.corpus or sweep.corpus]
     assert corpus.n_vocab is not None and not model.needs_reference
     network = planned_network(sweep, ladder, model, corpus.n_vocab)
     schedule = model.schedule or sweep.schedule
-    base = _network_name(sweep, model, network)
+    base = _network_name(sweep, model, network, corpora)
     trained_as = sweep.for_model(ladder, model)
     for seed in model.seeds:
         for factor in ladder.learning_rate_factors:
@@ -197,7 +205,7 @@ def specs_of(
                     learning_rate=rate,
                     seed=seed,
                     corpus=corpus,
-                    corpus_folder=corpus_folder,
+                    corpus_folder=data / corpus.name,
                 )
                 yield training.spec(horizon, name)
 
@@ -227,7 +235,9 @@ def _learning_rate(ladder: Ladder, model: Model, network: PlannedNetwork, horizo
     return rule.rate(N=network.N, D=horizon, batch_tokens=network.batch_tokens)
 
 
-def _network_name(sweep: Sweep, model: Model, network: PlannedNetwork) -> str:
+def _network_name(
+    sweep: Sweep, model: Model, network: PlannedNetwork, corpora: Mapping[str, CorpusConfig]
+) -> str:
     """`transformer-2x16h2`, and whatever else tells this model from others of the study."""
     extra = dict(network.arguments)
     name = network.family
@@ -252,6 +262,9 @@ def _network_name(sweep: Sweep, model: Model, network: PlannedNetwork) -> str:
             continue
         if key in BASE and (model.parametrization or sweep.parametrization) == "standard":
             continue  # it has no base shape
+        if key == "corpus":
+            name += "" if corpora[value] == corpora[sweep.corpus] else f"-{corpora[value].name}"
+            continue
         word = "" if key in ("optimizer", "parametrization") else key.replace("_", "")
         name += f"-{word}{_optimizer_name(value) if key == 'optimizer' else value}"
     if model.learning_rate is not None and not isinstance(model.learning_rate, LearningRateRule):

@@ -52,6 +52,7 @@ INSTEAD_OF_THE_SWEEPS = (
     "noise_suffix_tokens",
     "precision",
     *BASE,
+    "corpus",
 )
 """Keys of a model that stand for the sweep's, beside n_ctx, batch_sequences, devices and schedule."""
 
@@ -115,6 +116,9 @@ class Model:
     base_head_width: Width | None = None
     precision: str | None = None
     """Instead of the trainer's: `32-true`, `bf16-mixed`, ..."""
+    corpus: str | None = None
+    """Instead of the sweep's: a file of `configs/data/`, with a text or a vocabulary of its own. Losses in
+    tokens of several vocabularies are compared in bits per byte (`laws --compare corpus`)."""
 
     def __post_init__(self) -> None:
         check_bounds(self)
