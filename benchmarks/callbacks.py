@@ -27,10 +27,10 @@ from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import write_atomically
-from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.recorder import RunRecorder
 from scaling_laws.training.run import reuse_freed_memory, use_one_thread
 from scaling_laws.training.snapshots import Snapshots
+from scaling_laws.training.verbs import training_cli
 
 ROOT = Path(__file__).parents[1]
 STEPS, RUNS = 512, 3

@@ -44,7 +44,7 @@ from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import write_atomically
 from scaling_laws.sweeps.plan.networks import CLASS_PATHS
 from scaling_laws.training.device_peak import matrix_peak_flops, utilisation
-from scaling_laws.training.lightning_cli import training_cli
+from scaling_laws.training.verbs import training_cli
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "results/bench/gpu.json"

@@ -41,9 +41,9 @@ from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import read_record, write_atomically
 from scaling_laws.sweeps.plan.networks import CLASS_PATHS
 from scaling_laws.training.gradients import clip_gradients, gradient_norm
-from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.loss import mean_loss
 from scaling_laws.training.run import reuse_freed_memory, train_trunk, use_one_thread
+from scaling_laws.training.verbs import training_cli
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "results/bench/steps.json"

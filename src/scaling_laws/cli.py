@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.path += [folder for folder in (os.getcwd(), str(SHIPPED)) if folder not in sys.path]
     try:
         if arguments and arguments[0] in LIGHTNING_VERBS:
-            from scaling_laws.training.lightning_cli import main as lightning
+            from scaling_laws.training.verbs import main as lightning
 
             lightning(arguments)
             return

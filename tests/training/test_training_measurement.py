@@ -20,12 +20,12 @@ from scaling_laws.study.records import RunRecord, read_record
 from scaling_laws.study.schedule import evaluation_steps
 from scaling_laws.training.device_peak import matrix_dtype, matrix_peak_flops
 from scaling_laws.training.kept_weights import BestWeights, DivergenceGuard
-from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import SMALL_PART, NoiseScale, estimates
 from scaling_laws.training.probe import FILE_NAME, ProbeLosses
 from scaling_laws.training.run import train_trunk
 from scaling_laws.training.run_record import git_revision
+from scaling_laws.training.verbs import training_cli
 
 
 def trained(planned: dict[str, Any]) -> RunRecord:

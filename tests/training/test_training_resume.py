@@ -30,9 +30,9 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
 from scaling_laws.study.records import read_record
 from scaling_laws.training.checkpoint import RunCheckpoints
-from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk
+from scaling_laws.training.verbs import training_cli
 
 KEEP_TRUNK = {"keep": "trunk"}
 

@@ -34,11 +34,11 @@ from scaling_laws.study.units import flop_axes
 from scaling_laws.training import event_log
 from scaling_laws.training.checkpoint import RunCheckpoints
 from scaling_laws.training.event_log import shown_positions
-from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.position_figure import binned
 from scaling_laws.training.run import train_trunk
 from scaling_laws.training.snapshots import FILE_NAME, N_BINS, Snapshots, continuations, prompt_tokens
+from scaling_laws.training.verbs import training_cli
 
 CORPORA = ("train", "val", "test", "numbers")
 PLAIN = ("learning_rate", "gradient_norm", "noise_scale_tokens", "tokens_per_s", "model_flops_utilisation")

@@ -14,10 +14,10 @@ from tests.support.tiny_runs import config, refused, weights
 
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
-from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk
 from scaling_laws.training.trained import TrainedNetwork, read_trained, written_on
+from scaling_laws.training.verbs import training_cli
 
 Printed = pytest.CaptureFixture[str]
 

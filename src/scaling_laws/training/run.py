@@ -29,7 +29,7 @@ from scaling_laws.study.schedule import Schedule
 from scaling_laws.training import probe, snapshots
 from scaling_laws.training.checkpoint import checkpoint_folder, is_whole, newest_whole
 from scaling_laws.training.checkpoint_folder import remove
-from scaling_laws.training.lightning_cli import training_cli
+from scaling_laws.training.verbs import training_cli
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt (malloc.h)."""

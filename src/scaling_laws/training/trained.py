@@ -18,8 +18,8 @@ from scaling_laws.study.own_files import write_own_files
 from scaling_laws.study.records import RunRecord, check_file, read_record
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, final_checkpoint
 from scaling_laws.training.datamodule import TokenDataModule
-from scaling_laws.training.lightning_cli import training_cli
 from scaling_laws.training.snapshots import next_logits
+from scaling_laws.training.verbs import training_cli
 
 LOADER = '''"""Loads the network and its tokenizer: python load.py "text" prints the likeliest next tokens."""
 import importlib, json, pathlib, sys, tokenizers, torch
