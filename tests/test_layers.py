@@ -16,6 +16,7 @@ STANDARD_LIBRARY = set(sys.stdlib_module_names)
 # Layer -> (what it may import of this project, which third-party packages); the longest prefix counts.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "study": ({"study"}, {"msgspec", "numpy", "pandas", "yaml"}),
+    "study.file_keys": ({"study.errors"}, {"jsonargparse"}),
     "laws": ({"laws", "study"}, {"numpy", "pandas", "scipy", "msgspec"}),
     "laws.readers.tensorboard_reader": ({"laws.readers", "study"}, {"numpy", "pandas", "tensorboard"}),
     "models.precision": (set(), set()),

@@ -74,6 +74,17 @@ def test_all_bad_files_are_named_with_what_they_are(tmp_path: Path) -> None:
     assert "\n" not in said
 
 
+def test_all_bad_lines_and_all_missing_paths_are_named(tmp_path: Path) -> None:
+    lines = tmp_path / "a.jsonl"
+    lines.write_text('{"text": "good"}\n{\n{"body": 3}\n', encoding="utf-8")
+    given = CorpusConfig(name="mine", source="jsonl", paths=(str(lines),), n_vocab=300)
+    with pytest.raises(InputError, match=r"a\.jsonl:2: .* \| .*a\.jsonl:3: .*; correct such lines"):
+        split_documents(given)
+    foreign = {"news": (str(tmp_path / "news"),)}
+    with pytest.raises(InputError, match=r"one\.txt, .*two\.txt, .*news: no such file or folder"):
+        split_documents(config(tmp_path / "one.txt", tmp_path / "two.txt", foreign=foreign))
+
+
 def test_a_bad_file_in_pieces_is_named_once(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(("größe\n" * 100).encode("latin-1"))
     with pytest.raises(InputError) as refused:

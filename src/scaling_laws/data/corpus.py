@@ -18,7 +18,7 @@ from scaling_laws.data.corpus_file import OWN_SPLITS, SEPARATOR, CorpusConfig, i
 from scaling_laws.data.embedded import embedded_sources
 from scaling_laws.data.huggingface import huggingface_sources
 from scaling_laws.data.packages import ARCHIVES, package_sources
-from scaling_laws.data.sources import TextSource, jsonl_sources, text_sources
+from scaling_laws.data.sources import BadText, TextSource, jsonl_sources, require_paths, text_sources
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.stages import Stage
 
@@ -153,6 +153,9 @@ def _last_cut(text: str) -> int:
 def _sources(config: CorpusConfig, scratch: Path | None, archives: Path) -> dict[str, Iterable[TextSource]]:
     """Sources of the training distribution, under "train", and of each foreign corpus, as they are walked."""
     sources: dict[str, Iterable[TextSource]]
+    if config.source in ("text", "jsonl"):
+        foreign_paths = chain.from_iterable(config.foreign.values())
+        require_paths([*config.paths, *(path for path in foreign_paths if not is_corpus_file(path))])
     if config.source == "embedded":
         sources = {**embedded_sources()}
     elif config.source == "package":
@@ -232,6 +235,7 @@ class _Problems:
     def __init__(self) -> None:
         self._bad: dict[str, str] = {}
         """File -> what it is."""
+        self._remedy = "convert them, or take them out"
         self._n_separators = 0
 
     def add_bad(self, source: TextSource, place: int, block: bytes) -> None:
@@ -240,17 +244,20 @@ class _Problems:
         other = "binary" if b"\0" in block else "text in another encoding, perhaps Windows-1252"
         self._bad.setdefault(source.file or source.name, f"not UTF-8 at byte {place}; {known or other}")
 
+    def add_unreadable(self, error: BadText) -> None:
+        """A text that its source cannot read."""
+        self._bad.setdefault(error.place, error.what)
+        self._remedy = error.remedy
+
     def look_for_separators(self, block: bytes) -> None:
         self._n_separators += block.count(SEPARATOR.encode())
 
     def report(self, config: CorpusConfig) -> None:
-        """Raises InputError: texts are not UTF-8; names all of them."""
+        """Raises InputError: texts are not UTF-8, or cannot be read; names all of them."""
         if self._bad:
-            shown = [f"{name}: {what}" for name, what in list(self._bad.items())[:MOST_SHOWN]]
+            shown = [f"{name}: {what}" for name, what in sorted(self._bad.items())[:MOST_SHOWN]]
             more = len(self._bad) - len(shown)
-            raise InputError(
-                f"{' | '.join(shown)}{f' | and {more} more' if more else ''}; convert them, or take them out"
-            )
+            raise InputError(f"{' | '.join(shown)}{f' | and {more} more' if more else ''}; {self._remedy}")
         if self._n_separators and config.source != "embedded":
             print(
                 f"note: corpus {config.name}: {SEPARATOR} stands {self._n_separators:,} times in the text, "
@@ -272,11 +279,16 @@ def _unseen(sources: Iterable[TextSource], seen: set[str], problems: _Problems) 
 
 
 def _looked_through(source: TextSource, problems: _Problems, looking: Stage) -> Document | None:
-    """A source as a document; None where it is blank, or not UTF-8, which is then a problem."""
+    """A source as a document; None where it is blank, or cannot be read, which is then a problem."""
     digest, n_bytes, is_blank = hashlib.sha256(), 0, True
     decoder = codecs.getincrementaldecoder("utf-8")()
     beginning = b""
-    for block in chain(source.blocks(), [b""]):
+    try:
+        blocks = chain(source.blocks(), [b""])
+    except BadText as error:
+        problems.add_unreadable(error)
+        return None
+    for block in blocks:
         begun = len(decoder.getstate()[0])  # bytes of a character whose others are in this block
         beginning = beginning or block[:512]
         try:

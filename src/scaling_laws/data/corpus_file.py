@@ -132,6 +132,7 @@ def load_config(path: Path | str) -> CorpusConfig:
     from jsonargparse import ArgumentError, ArgumentParser
 
     from scaling_laws.data.vocabulary import read_vocabulary
+    from scaling_laws.study.file_keys import wrong_entry
 
     explained = "configs/data/my_text.yaml explains the keys"
     try:
@@ -151,5 +152,9 @@ def load_config(path: Path | str) -> CorpusConfig:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (ArgumentError, OSError, TypeError) as error:
-        reason = " ".join(str(error).split())
+        packages = content.get("packages")
+        entries = [each for each in packages if isinstance(each, dict)] if isinstance(packages, list) else []
+        wrong = [wrong_entry(each, TextPackage, f"packages[{k}]") for k, each in enumerate(entries)]
+        wrong.append(wrong_entry(content, CorpusConfig))
+        reason = next(filter(None, wrong), "") or " ".join(str(error).split())
         raise InputError(f"{path}: {reason}; {explained}") from error

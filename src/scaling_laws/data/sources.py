@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,19 @@ from typing import BinaryIO
 from scaling_laws.study.errors import InputError
 
 BLOCK_BYTES = 1_000_000
+
+
+class BadText(InputError):
+    """A text that cannot be read, so that all such can be named together.
+
+    Attributes:
+        place, what: where it is, and what it is.
+        remedy: what to do.
+    """
+
+    def __init__(self, place: str, what: str, remedy: str) -> None:
+        super().__init__(f"{place}: {what}; {remedy}")
+        self.place, self.what, self.remedy = place, what, remedy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +66,7 @@ def text_sources(
         document_separator: None, or the text at which a file is cut; it belongs to no document.
 
     Raises:
-        InputError: a path does not exist, or two have the same name.
+        InputError: two paths have the same name.
     """
     for name, file in _files(paths, "*"):
         converted = _from_utf16(file)
@@ -96,8 +109,7 @@ def jsonl_sources(paths: tuple[str, ...], text_field: str) -> Iterator[TextSourc
     """JSONL files, and every `*.jsonl` below folders: a document a line; blank lines are skipped.
 
     Raises:
-        InputError: a path does not exist, or two have the same name; on reading, a line is not an object with
-            the text field.
+        InputError: two paths have the same name; on reading, a line is not an object with the text field.
     """
     for name, file in _files(paths, "*.jsonl"):
         start = 0
@@ -112,15 +124,23 @@ def jsonl_sources(paths: tuple[str, ...], text_field: str) -> Iterator[TextSourc
                 start = stop
 
 
+def require_paths(paths: Iterable[str]) -> None:
+    """Refuse files and folders that are not there, all at once.
+
+    Raises:
+        InputError: naming them.
+    """
+    if missing := [path for path in dict.fromkeys(paths) if not Path(path).exists()]:
+        raise InputError(
+            f"{', '.join(missing)}: no such file or folder; correct `paths` or `foreign` in the corpus file"
+        )
+
+
 def _files(paths: tuple[str, ...], pattern: str) -> Iterator[tuple[str, Path]]:
     """Pairs (name, file), where a folder's files are named from the folder on."""
     seen: dict[str, str] = {}
     for text in paths:
         path = Path(text).resolve()
-        if not path.exists():
-            raise InputError(
-                f"{text}: no such file or folder; correct `paths` or `foreign` in the corpus file"
-            )
         if path.name in seen:
             raise InputError(f"{text}: called like {seen[path.name]}; give the folder above both instead")
         seen[path.name] = text
@@ -195,7 +215,8 @@ def _read_json_text(file: Path, start: int, stop: int, number: int, text_field: 
         text: str = json.loads(read_range(file, start, stop))[text_field]
         return text.encode("utf-8")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{file}:{number}: not a JSON object whose {text_field!r} is text ({type(error).__name__}); "
-            "correct the line, or set text_field"
+        raise BadText(
+            f"{file}:{number}",
+            f"not a JSON object whose {text_field!r} is text ({type(error).__name__})",
+            "correct such lines, or set text_field",
         ) from error

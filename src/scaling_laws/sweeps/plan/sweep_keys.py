@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-
-from jsonargparse import ArgumentError, ArgumentParser
+from typing import Any, get_type_hints
 
 from scaling_laws.models.families import FAMILIES
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.file_keys import fits, in_words, lacking
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 from scaling_laws.sweeps.plan.search_section import ShapeSearch
@@ -79,21 +77,14 @@ def wrong_value(content: Mapping[str, Any]) -> str:
     """Which value is not of its key's type, and what it should be; empty where all are, one by one."""
     for section in _sections(content):
         hints = get_type_hints(section.made_of, include_extras=True)
-        lacking = [
-            field.name
-            for field in fields(section.made_of)
-            if field.default is MISSING
-            and field.default_factory is MISSING
-            and field.name not in section.content
-        ]
-        if lacking:
-            return f"{_named(section.where)}{lacking[0]} is missing"
+        if missing := lacking(section.content, section.made_of):
+            return f"{_named(section.where)}{missing} is missing"
         for key, value in section.content.items():
             if key in ("ladders", "models", "search") and isinstance(value, list | dict):
                 continue
-            if key in hints and not _fits(value, hints[key]):
+            if key in hints and not fits(value, hints[key]):
                 where = f"{section.where}.{key}" if section.where else key
-                return f"{where} is {value!r}; it must be {_words(hints[key])}"
+                return f"{where} is {value!r}; it must be {in_words(hints[key])}"
     return ""
 
 
@@ -141,31 +132,3 @@ def _hint(key: str, allowed: set[str]) -> str:
 
 def _named(where: str) -> str:
     return f"{where}: " if where else ""
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value can be read as a type."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--value", type=hint)
-    try:
-        parser.instantiate(parser.parse_object({"value": value}))
-    except (ArgumentError, InputError, TypeError, ValueError):
-        return False
-    return True
-
-
-def _words(hint: Any) -> str:
-    """A type in a user's words."""
-    origin = get_origin(hint)
-    if origin is Annotated:
-        return _words(get_args(hint)[0])
-    if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_words(each) for each in get_args(hint) if each is not NoneType))
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    if origin in (tuple, list):
-        of = {int: "whole numbers", float: "numbers", str: "texts"}
-        item = get_args(hint)[0]
-        return "a list of " + of.get(get_args(item)[0] if get_origin(item) is Annotated else item, "mappings")
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return names.get(hint, "a mapping")
