@@ -75,6 +75,12 @@ def assert_has_the_curve(metrics: pd.DataFrame, folder: Path) -> None:
     assert metrics["final/test_loss_nats"].dropna().tolist() == [record.losses["test"]["loss_nats"]]
 
 
+def sampled_texts(folder: Path) -> list[str]:
+    """Every text that a run has sampled."""
+    snapshots = json.loads((folder / "snapshots.json").read_text(encoding="utf-8"))
+    return [snapshot["text"] for snapshot in snapshots if "text" in snapshot]
+
+
 def assert_are_the_settings(given: dict[str, Any], record: RunRecord) -> None:
     assert float(given["model.learning_rate"]) == 0.01 and float(given["D"]) == record.tokens
     assert str(given["model.schedule.warmup_steps"]) == "5" and given["family"] == "transformer"
@@ -93,6 +99,8 @@ def test_lightnings_csv_logger_has_the_curve_also_after_a_resume(
     settings = yaml.safe_load((tmp_path / "csv" / "version_1" / "hparams.yaml").read_text())
     assert_are_the_settings(settings, read_record(tmp_path / "run" / "record.json"))
     assert_same_run(undisturbed["transformer"], tmp_path / "run")  # no logger changes a run
+    text = (tmp_path / "csv" / "version_1" / "sample.md").read_text(encoding="utf-8")
+    assert text.count("After step ") == len(set(sampled_texts(tmp_path / "run"))) > 0
 
 
 def test_tensorboard_beside_another_logger_has_all_its_tags(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
@@ -135,6 +143,10 @@ def test_mlflow_has_the_curve_once_where_a_run_goes_on(
     assert len(client.get_metric_history(run_id, "tokens")) == len(columns["tokens"])
     assert_has_the_curve(pd.DataFrame(columns).rename_axis("step"), tmp_path / "run")
     assert_are_the_settings(run.data.params, read_record(tmp_path / "run" / "record.json"))
+    texts = [
+        Path(client.download_artifacts(run_id, each.path)) for each in client.list_artifacts(run_id, "sample")
+    ]
+    assert [each.read_text(encoding="utf-8") for each in texts] == sampled_texts(tmp_path / "run")
 
 
 def entries_of(content: bytes) -> Iterator[bytes]:
@@ -185,6 +197,9 @@ def test_wandb_offline_has_the_curve(
                 {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
             )
     metrics = pd.DataFrame(rows).groupby("trainer/global_step").first().rename_axis("step")
+    assert len(metrics["sample.path"].dropna()) == len(sampled_texts(tmp_path / "run"))
+    counts = metrics[[name for name in metrics if name.startswith("weights/") and name.endswith(".values")]]
+    assert counts.size and all(sum(each) for each in counts.dropna().iloc[-1])
     assert_has_the_curve(metrics, tmp_path / "run")
     assert_are_the_settings(settings, read_record(tmp_path / "run" / "record.json"))
 

@@ -7,7 +7,7 @@ A run's folder is the truth (`lightning_logs/<study>/<run>/`):
     token_classes.csv     one row a class of token (`TOKEN_CLASSES`), by evaluation, corpus and fold: sums
     position_losses.csv   one row a position (`POSITION_COLUMNS`): sums, so that rows pool exactly
     probe_losses.npz      the loss of every token of one text at each evaluation (`training/probe.py`)
-    snapshots.json        histograms and sampled text (`training/snapshots.py`), for TensorBoard alone
+    snapshots.json        histograms and sampled text (`training/snapshots.py`), for loggers alone
     checkpoints/          for resume
     record.json           written last, by atomic rename: a run is done when this file exists
     failure.json          instead of a record, where a process failed: {"reason": ...}

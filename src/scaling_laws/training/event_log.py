@@ -2,11 +2,12 @@
 
 Every logger of the trainer has the rows of the curve as metrics over the step (`val/loss_nats`,
 `learning_rate`, `tokens`, `C`, ...), counts and settings as hyperparameters from the start, and the final
-losses. TensorBoard has more: losses by position, histograms and sampled text (`snapshots.py`), and other
-axes. There tags that begin with `loss_nats_by_tokens/` are drawn over the training tokens, and those of
-`loss_nats_by_mflop/`, `..._by_gflop/` and `..._by_pflop/` over the training compute (C = 6 N D) in that unit:
-its x-axis is an integer of 64 bits, so there is one family of tags a unit (`units.flop_axes`). TensorBoard
-sorts groups by name: losses come first, and what is no loss is in the group `training` or a later one.
+losses. Histograms, sampled text (`snapshots.py`) and a figure go to those that can show them
+(`logged_media.py`). TensorBoard has losses by position, too, and other axes. There tags that begin with
+`loss_nats_by_tokens/` are drawn over the training tokens, and those of `loss_nats_by_mflop/`, `..._by_gflop/`
+and `..._by_pflop/` over the training compute (C = 6 N D) in that unit: its x-axis is an integer of 64 bits,
+so there is one family of tags a unit (`units.flop_axes`). TensorBoard sorts groups by name: losses come
+first, and what is no loss is in the group `training` or a later one.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import DummyLogger
-from torch.utils.tensorboard import SummaryWriter
 
 from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
 from scaling_laws.study.records import CURVE, LOSS_SUFFIX, MAIN_CORPUS, RunRecord, in_context_score
 from scaling_laws.study.units import FLOP_AXES, flop_axes
+from scaling_laws.training.logged_media import event_writer, log_figure
 from scaling_laws.training.position_figure import position_figure
 
 PLAIN_TAGS = tuple(column.name for column in CURVE if column.drawn)
@@ -38,15 +39,6 @@ FIGURE_FROM_S = 30.0
 def tensorboard_of(trainer: pl.Trainer) -> TensorBoardLogger | None:
     """The first TensorBoard logger of a trainer."""
     return next((each for each in trainer.loggers if isinstance(each, TensorBoardLogger)), None)
-
-
-def event_writer(trainer: pl.Trainer) -> SummaryWriter | None:
-    """Where this process writes TensorBoard's events, if it does (rank 0 does)."""
-    logger = tensorboard_of(trainer)
-    if logger is None or not trainer.is_global_zero:
-        return None
-    writer: SummaryWriter = logger.experiment
-    return writer
 
 
 def metric_name(corpus: str) -> str:
@@ -161,10 +153,11 @@ class EventLog:
             if (score := in_context_score(losses)) is not None:
                 measured = f"position_loss_nats/{corpus}_in_context", score
                 self._in_context.setdefault(step, {})[f"{corpus}/in_context_nats"] = measured
-        if self._writer is None or MAIN_CORPUS not in by_corpus:
+        if MAIN_CORPUS not in by_corpus:
             return
-        losses = by_corpus[MAIN_CORPUS]
-        self._position_losses[step] = losses
+        losses = self._position_losses[step] = by_corpus[MAIN_CORPUS]
+        if self._writer is None:
+            return
         for position in shown_positions(max(losses)):
             if position in losses:
                 tag = f"position_loss_nats/{MAIN_CORPUS}_at_{position:0{len(str(max(losses)))}d}"
@@ -178,11 +171,11 @@ class EventLog:
         """
         finals = {f"final/{corpus}_loss_nats": loss["loss_nats"] for corpus, loss in record.losses.items()}
         self._log_others({**finals, "final/tokens": record.tokens}, record.steps, final=True)
-        if self._writer is None:
-            return
         if elapsed_s >= FIGURE_FROM_S and len(self._position_losses) > 1:
             figure = position_figure(self._position_losses, record.batch_tokens)
-            self._writer.add_figure(f"position_loss_nats/{MAIN_CORPUS}", figure, record.steps, close=False)
+            log_figure(self._trainer, f"position_loss_nats/{MAIN_CORPUS}", figure, step=record.steps)
+        if self._writer is None:
+            return
         if MAIN_CORPUS in record.losses:
             metrics = {
                 f"loss_nats_final/{corpus}": loss["loss_nats"] for corpus, loss in record.losses.items()

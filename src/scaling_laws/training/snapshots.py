@@ -1,4 +1,4 @@
-"""Histograms of the weights and sampled text, a few times a run, for TensorBoard.
+"""Histograms of the weights and sampled text, a few times a run, for the loggers that can show them.
 
 They cannot be had from the run's tables, so `snapshots.json` keeps them for a resumed run and for the
 cooldown branches of a trunk: a list, one entry a step looked at,
@@ -28,7 +28,7 @@ from scaling_laws.study.artefacts import parse_json, typed
 from scaling_laws.study.bounds import Count, check_bounds
 from scaling_laws.study.records import MAIN_CORPUS, write_atomically
 from scaling_laws.training.datamodule import TokenDataModule
-from scaling_laws.training.event_log import event_writer
+from scaling_laws.training.logged_media import Histogram, log_histograms, log_text
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.strategies import FullyShardedStrategy
 
@@ -225,38 +225,10 @@ def _markdown(*parts: str) -> str:
 
 
 def _draw(trainer: pl.Trainer, snapshot: dict[str, Any]) -> None:
-    writer = event_writer(trainer)
-    if writer is None:
-        return
-    step, time_s = snapshot["step"], snapshot["wall_time_s"]
+    when = {"step": snapshot["step"], "wall_time_s": snapshot["wall_time_s"]}
     if "text" in snapshot:
-        writer.add_text("sample", snapshot["text"], step, walltime=time_s)
-    for tag, shown in snapshot["histograms"].items():
-        n_bins, width = len(shown["counts"]), shown["high"] - shown["low"]
-        edges = [shown["low"] + width * (index + 1) / n_bins for index in range(n_bins)]
-        writer.add_histogram_raw(
-            tag,
-            min=shown["low"],
-            max=shown["high"],
-            num=shown["n"],
-            sum=shown["sum"],
-            sum_squares=shown["sum_squares"],
-            bucket_limits=edges,
-            bucket_counts=shown["counts"],
-            global_step=step,
-            walltime=time_s,
-        )
-
-
-class _Histogram(TypedDict):
-    """Counts of values in equal bins from the lowest to the highest."""
-
-    low: float
-    high: float
-    n: int
-    sum: float
-    sum_squares: float
-    counts: list[int]
+        log_text(trainer, "sample", snapshot["text"], **when)
+    log_histograms(trainer, {tag: Histogram(**it) for tag, it in snapshot["histograms"].items()}, **when)
 
 
 class _Snapshot(TypedDict):
@@ -264,7 +236,7 @@ class _Snapshot(TypedDict):
 
     step: int
     wall_time_s: float
-    histograms: dict[str, _Histogram]
+    histograms: dict[str, Histogram]
     text: NotRequired[str]
 
 
