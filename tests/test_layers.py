@@ -36,7 +36,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
     "training.position_figure": (set(), {"numpy", "matplotlib"}),
-    "training.logged_media": (set(), {"pytorch_lightning", "torch", "matplotlib", "wandb"}),
+    "training.logged_media": (set(), {"pytorch_lightning", "torch", "numpy", "matplotlib", "wandb"}),
     "sweeps.plan.networks": (
         {"sweeps.plan.sweep_file", "models.families", "models.memory", "models.precision", "models.own"}
         | {"models.optimizers", "models.optimizer_parts", "models.parametrization", "study"},

@@ -147,7 +147,7 @@ def test_an_export_is_loaded_by_its_ten_lines(
     with torch.no_grad():
         likeliest = trained.network(torch.tensor([list(text.encode())]))[0, -1].topk(5).indices
     assert result.stdout.strip() == str([trained.tokenizer.decode([int(i)]) for i in likeliest])
-    assert len((folder / "load.py").read_text().strip().splitlines()) <= 13
+    assert len((folder / "load.py").read_text().strip().splitlines()) <= 14
     assert json.loads((folder / "config.json").read_text())["losses"] == trained.record.losses
 
 

@@ -51,4 +51,7 @@ def export(options: argparse.Namespace) -> None:
     from scaling_laws.training.trained import export_network, read_trained
 
     export_network(read_trained(options.run), options.output, force=options.force)
-    print(f"{options.output}: weights.pt, config.json, tokenizer.json; load.py loads them")
+    print(
+        f"{options.output}: weights.pt, config.json, tokenizer.json; load.py loads them "
+        f'(python {options.output / "load.py"} "text" tries it)'
+    )

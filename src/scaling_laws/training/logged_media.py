@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch.utils.tensorboard import SummaryWriter
@@ -27,10 +28,10 @@ class Histogram:
     counts: Sequence[int]
 
     @property
-    def upper_edges(self) -> list[float]:
-        """Of each bin."""
+    def edges(self) -> list[float]:
+        """Of the bins: one more than there are."""
         n_bins, width = len(self.counts), self.high - self.low
-        return [self.low + width * (index + 1) / n_bins for index in range(n_bins)]
+        return [self.low, *(self.low + width * (index + 1) / n_bins for index in range(n_bins))]
 
 
 def event_writer(trainer: pl.Trainer) -> SummaryWriter | None:
@@ -48,7 +49,7 @@ def log_text(trainer: pl.Trainer, tag: str, markdown: str, *, step: int, wall_ti
         writer.add_text(tag, markdown, step, walltime=wall_time_s)
     for logger in _others(trainer):
         if isinstance(logger, WandbLogger):
-            logger.log_text(key=tag, columns=["step", "text"], data=[[step, markdown]], step=step)
+            logger.log_text(key=tag, columns=["step", "text"], data=[[str(step), markdown]], step=step)
         elif isinstance(logger, MLFlowLogger):
             logger.experiment.log_text(logger.run_id, markdown, f"{tag}/step_{step:08d}.md")
         elif isinstance(logger, CSVLogger):
@@ -71,7 +72,7 @@ def log_histograms(
                 num=shown.n,
                 sum=shown.sum,
                 sum_squares=shown.sum_squares,
-                bucket_limits=shown.upper_edges,
+                bucket_limits=shown.edges[1:],
                 bucket_counts=list(shown.counts),
                 global_step=step,
                 walltime=wall_time_s,
@@ -80,13 +81,12 @@ def log_histograms(
         if isinstance(logger, WandbLogger):
             from wandb import Histogram as WandbHistogram
 
-            logger.log_metrics(
-                {
-                    tag: WandbHistogram(np_histogram=(list(shown.counts), [shown.low, *shown.upper_edges]))
-                    for tag, shown in histograms.items()
-                },  # type: ignore[arg-type]  # its own types go the way of numbers
-                step,
-            )
+            # Its own types go the way of numbers.
+            shown_there: dict[str, Any] = {
+                tag: WandbHistogram(np_histogram=(np.array(shown.counts), np.array(shown.edges)))
+                for tag, shown in histograms.items()
+            }
+            logger.log_metrics(shown_there, step)
 
 
 def log_figure(trainer: pl.Trainer, tag: str, figure: Figure, *, step: int) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,8 @@ config["scale"] and network.scale(embedding=1.0, **config["scale"])  # by muP or
 network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
 tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
 if __name__ == "__main__":
-    ids = torch.tensor([tokenizer.encode(sys.argv[1]).ids[-config["n_ctx"] :]])
+    text = " ".join(sys.argv[1:]) or "The"
+    ids = torch.tensor([tokenizer.encode(text).ids[-config["n_ctx"] :]])
     print([tokenizer.decode([int(i)]) for i in network(ids)[0, -1].topk(5).indices])
 '''
 
@@ -77,7 +81,8 @@ def read_trained(folder: Path) -> TrainedNetwork:
     except (KeyError, TypeError):
         raise InputError(f"{folder / 'config.yaml'}: is no run's configuration; restore it") from None
     trainer = {"default_root_dir": str(folder), "accelerator": "cpu", "devices": 1, "logger": False}
-    cli = training_cli({"seed_everything": 0, **sections, "trainer": trainer})
+    with _without_greetings():
+        cli = training_cli({"seed_everything": 0, **sections, "trainer": trainer})
     state = AtomicCheckpointIO().load_checkpoint(weights)["state_dict"]
     try:
         cli.model.load_state_dict(state)
@@ -96,6 +101,20 @@ def read_trained(folder: Path) -> TrainedNetwork:
         record=record,
         data=cli.datamodule,
     )
+
+
+@contextmanager
+def _without_greetings() -> Iterator[None]:
+    """Without what Lightning says of seeds and devices: here nothing is trained."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @torch.no_grad()
