@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.support.batch_study import tables_of
+from tests.support.drawn import points_named, said, shown
 
 from scaling_laws.laws.fit.rate_transfer import rate_transfers
+from scaling_laws.laws.results.study import no_laws
+from scaling_laws.report.figures import rate_and_width
+from scaling_laws.study.runs import nothing
 
 WIDTHS = (16, 32, 64, 128)
 RATES = 0.016 * 2.0 ** np.arange(-3, 3)
@@ -63,3 +69,19 @@ def test_recipes_are_not_mixed_and_one_parametrisation_is_none() -> None:
     assert standard.exponent == pytest.approx(-0.5, abs=1e-6)
     assert rate_transfers(runs({"standard": 0.0})) == (0, ())
     assert rate_transfers(runs({"standard": 0.0, "mup": 0.0}).drop(columns="parametrization")) == (0, ())
+
+
+def test_the_figure_shows_each_parametrisation_and_the_best_rates() -> None:
+    figure = rate_and_width.learning_rate_and_width
+    table = runs({"mup": 0.0, "standard": -0.5})
+    tables = replace(tables_of(table.iloc[:0], table.iloc[:0]), complete=table, runs=table)
+    laws = no_laws(nothing("widths"))
+    axes = shown(figure, tables, laws).axes
+    assert [each.get_title() for each in axes] == ["standard", "muP", "Best rate against width"]
+    widths, rates = points_named(axes[2], "standard")
+    np.testing.assert_allclose(rates, 0.016 * (widths / 32) ** -0.5, rtol=1e-6)
+    words = said(figure, tables, laws)
+    assert words.startswith("From width 16 to 128, at D = 1M tokens: under standard the best rate goes as ")
+    assert "width^-0.50 [" in words and "width^0.00 [" in words
+    one = replace(tables, complete=runs({"standard": 0.0}))
+    assert said(figure, one, laws) == rate_and_width.NEEDS_WIDTHS
