@@ -14,6 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.models.network import SparseNetwork
 from scaling_laws.models.optimizers import optimizer_label, optimizer_settings
 from scaling_laws.study.conventions import compute_flops
@@ -145,7 +146,11 @@ def make_record(
         corpus={
             "name": data.corpus.name,
             "manifest_hash": data.corpus.manifest_hash,
-            "test_text_hash": data.corpus.text_hash(MAIN_CORPUS),
+            **(
+                {"test_text_hash": data.corpus.text_hash(MAIN_CORPUS)}
+                if isinstance(data.corpus, TokenCorpus)
+                else {}
+            ),
             "train_halvings": data.train_halvings,
             "noise_suffix_tokens": data.noise_suffix_tokens,
         },
