@@ -1,4 +1,4 @@
-"""Two worlds from which `synthetic_paper.py` draws a study: Kaplan's, and one in which nothing scales.
+"""Three worlds from which `synthetic_paper.py` draws a study: Kaplan's, another, and one in which nothing scales.
 
 Losses of `KaplanTruth` are the paper's, times `LOSS_SCALE` for a small vocabulary (Kaplan 2020, section 4.1:
 a change of vocabulary rescales the loss); steps and batches are smaller, so that the critical batch lies
@@ -226,4 +226,50 @@ class FlatTruth(KaplanTruth):
         return 2 * (loss + self.offsets[corpus]) - 3.2 + 0.03 * run.n_layer + 0.2 * math.log(run.N / 1e4)
 
 
-TRUTHS: dict[str, Callable[[], KaplanTruth]] = {"kaplan": KaplanTruth, "flat": FlatTruth}
+class OtherTruth(KaplanTruth):
+    """Networks that learn, and not as the paper says: what a rule for the paper's world must tell from it.
+
+    An irreducible loss bends every power law, and larger networks take longer; text of another kind costs
+    more the better a network is, and deep networks lose more there; the noise scale does not know the
+    critical batch; recurrence is worth less than the parameters it saves; an LSTM uses its whole context.
+    """
+
+    FLOOR, OF_N, OF_D = 1.8, 24.0, 90.0
+
+    def converged(self, run: Training) -> float:
+        return float(self._shape(run) * (self.FLOOR + self.OF_N / run.N**0.33))
+
+    def of_data(self, run: Training, D: float) -> float:
+        return self.converged(run) + self.OF_D / D**0.32
+
+    def noise_scale(self, loss: FloatArray) -> FloatArray:
+        return np.full(len(loss), 3000.0)
+
+    def _speed(self, run: Training) -> float:
+        return super()._speed(run) * (run.N / 1e4) ** -0.3
+
+    def position_losses(self, run: Training, loss: float) -> FloatArray:
+        """A step where copying begins, on a power law; the same of an LSTM."""
+        T = np.arange(1.0, run.n_ctx + 1)
+        falling = 2.2 * T**-0.5 - 0.15 / (1 + np.exp(-(T - 24) / 2))
+        return np.asarray(loss - falling.mean() + falling)
+
+    def short_context(self, run: Training, loss: float) -> float:
+        return 1.15 * loss
+
+    def foreign(self, run: Training, corpus: str, loss: Any) -> Any:
+        if corpus == "val":
+            return loss
+        return 3.5 + self.offsets[corpus] + 0.85 * (loss - 3.5) + 0.03 * math.log2(max(run.n_layer, 1))
+
+    def _shape(self, run: Training) -> float:
+        reused = 1 + 0.02 * (run.n_reuse > 1)
+        deep = 1 + 0.03 * max(0.0, math.log2(max(run.n_layer, 1) / 2))
+        return super()._shape(run) * reused * deep if run.n_layer else 1.3
+
+
+TRUTHS: dict[str, Callable[[], KaplanTruth]] = {
+    "kaplan": KaplanTruth,
+    "other": OtherTruth,
+    "flat": FlatTruth,
+}

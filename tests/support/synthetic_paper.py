@@ -21,7 +21,7 @@ import pandas as pd
 from tests.support.paper_truth import N_VOCAB, TRUTHS, FloatArray, KaplanTruth, Training
 
 from scaling_laws.study.conventions import compute_flops, times_reused
-from scaling_laws.study.records import RunRecord, write_question, write_record
+from scaling_laws.study.records import RunRecord, read_record, write_question, write_record
 from scaling_laws.study.schedule import Schedule, evaluation_steps
 from scaling_laws.study.units import PF_DAY_FLOPS
 from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun, begun, filled, rough_seconds
@@ -45,6 +45,7 @@ def write_synthetic_paper(
     law: str = "kaplan",
     seed: int = 0,
     noise: float = 0.002,
+    corpus_noise: float = 0.0,
     N_ref: float = 3e5,
     scale: str = "cpu",
     experiments: tuple[str, ...] = (),
@@ -53,9 +54,10 @@ def write_synthetic_paper(
 
     Args:
         folder: the study's folder; its name is the study's name.
-        law: `kaplan`, or `flat`: nothing scales, and what should not matter does.
+        law: `kaplan`, `other`, or `flat`: nothing scales, and what should not matter does.
         seed: of all noise.
         noise: standard deviation of a trunk's ln loss; a run adds a quarter of it of its own.
+        corpus_noise: the same of a run's loss on text of another kind: what was sampled of it.
         N_ref: parameters of the reference network, of which all sizes are shares.
         scale: a file of `configs/scales/`.
         experiments: names of those to plan; all by default.
@@ -76,7 +78,21 @@ def write_synthetic_paper(
                 write_record(folder / run.name, _diverged(record))
                 continue
             _write_run(folder / run.name, truth, record, training, run, trunk_noise + own_noise, rng)
+            if corpus_noise:
+                _shake_foreign(folder / run.name, corpus_noise, rng)
     return folder
+
+
+def _shake_foreign(folder: Path, noise: float, rng: np.random.Generator) -> None:
+    """Losses on text of another kind with the sampling error of a difference between networks."""
+    record = read_record(folder / "record.json")
+    losses = {
+        corpus: values
+        if corpus in ("test", "val")
+        else values | {"loss_nats": values["loss_nats"] * float(np.exp(rng.normal(0, noise)))}
+        for corpus, values in record.losses.items()
+    }
+    write_record(folder, replace(record, losses=losses))
 
 
 def _plan(

@@ -96,6 +96,7 @@ class Claim:
             number, the interval must hold it. Contradicted is what has no part of its interval there.
         limits: what else must hold.
         contradicted_if: what else contradicts the claim, in words; `measure` then returns the finding.
+        caveat: what the rule cannot tell, known before any run: in sentences.
         needs: name of the file in `configs/sweeps/` that trains the runs; empty where none of them does.
         measure: (study's tables, laws) -> the quantity, or a finding where there is nothing to judge.
     """
@@ -109,6 +110,7 @@ class Claim:
     confirmed: tuple[float, float]
     limits: tuple[Limit, ...] = ()
     contradicted_if: str = ""
+    caveat: str = ""
     needs: str = ""
     measure: Callable[[Any, Laws], Measured | Finding]
 
@@ -130,7 +132,8 @@ class Claim:
         ]
         decided = f"Confirmed: {_joined(conditions, 'and')}. Contradicted: {_joined(refutations, 'or')}."
         needed = f"Either verdict needs that {_joined(always, 'and')}. " if always else ""
-        return f"{self.method} {needed}{decided.replace(': it ', ': the interval ', 1)}".strip()
+        rule = f"{needed}{decided.replace(': it ', ': the interval ', 1)}"
+        return " ".join(part for part in (self.method, rule, self.caveat) if part)
 
     def finding(self, study: Any, laws: Laws) -> Finding:
         """What a study says about the claim."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from scaling_laws.laws.fit.intervals import LEVEL, Interval
 
@@ -31,6 +33,42 @@ def mean_interval(values: ArrayLike) -> tuple[float, Interval]:
     if len(y) < 2:
         return float(y.mean()), (None, None)
     return float(y.mean()), _around(float(y.mean()), float(y.std(ddof=1) / np.sqrt(len(y))), len(y) - 1)
+
+
+def jackknifed(estimate: Callable[[NDArray[np.bool_]], float], clusters: ArrayLike) -> tuple[float, Interval]:
+    """An estimate, and its interval by leaving out one cluster after the other.
+
+    Rows of one training or one size are not independent: what is left out is all of them. Student's t with
+    one degree of freedom less than there are clusters; open ends with fewer than three, or where an estimate
+    without one of them is not finite.
+
+    Args:
+        estimate: of the rows that a mask, (n,), chooses.
+        clusters: (n,), any labels.
+    """
+    labels: NDArray[Any] = np.asarray(clusters)
+    distinct = np.unique(labels)
+    value = estimate(np.ones(len(labels), dtype=bool))
+    if len(distinct) < 3:
+        return value, (None, None)
+    without = np.array([estimate(labels != label) for label in distinct])
+    if not np.isfinite(without).all():
+        return value, (None, None)
+    n = len(distinct)
+    error = float(np.sqrt((n - 1) / n * np.sum((without - without.mean()) ** 2)))
+    return value, _around(value, error, n - 1)
+
+
+def clustered_slope(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> tuple[float, Interval]:
+    """The slope of a line by least squares, with the interval of `jackknifed` over clusters."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+
+    def slope(chosen: NDArray[np.bool_]) -> float:
+        of_x = x[chosen] - x[chosen].mean()
+        spread = float(of_x @ of_x)
+        return float(of_x @ y[chosen]) / spread if spread else np.nan
+
+    return jackknifed(slope, clusters)
 
 
 def line_through(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Line:

@@ -118,7 +118,7 @@ def laws_of(tables: FamilyTables) -> FamilyLaws:
         if law is None
         else tuple(replace(allocation_bias(curves, of, law), method=method) for method, of in OPTIMA.items()),
         approaches=_approaches(tables, joint),
-        critical_batch=_critical_batch(tables),
+        critical_batch=critical_batch_of(tables),
     )
 
 
@@ -194,7 +194,7 @@ def _approaches(tables: FamilyTables, joint: Sequence[Fit[Any]]) -> Approaches:
     )
 
 
-def _critical_batch(tables: FamilyTables) -> CriticalBatchLaw:
+def critical_batch_of(tables: FamilyTables) -> CriticalBatchLaw:
     """Of all complete runs of one recipe: those of a lesser learning rate belong to a batch scan too."""
     settings = tables.settings
     if tables.curves is None or tables.curves.empty:

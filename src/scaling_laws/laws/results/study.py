@@ -168,7 +168,7 @@ def fit_study(
                 family=str(family),
                 complete=complete,
                 runs=usable[usable["family"] == family],
-                curves=_curves_of(curves, complete),
+                curves=curves_of_runs(curves, complete),
                 noise=noise,
                 settings=settings,
             )
@@ -230,7 +230,7 @@ def _by_position(
     return position_fits(usable, losses, settings), late
 
 
-def _curves_of(curves: pd.DataFrame | None, runs: pd.DataFrame) -> pd.DataFrame | None:
+def curves_of_runs(curves: pd.DataFrame | None, runs: pd.DataFrame) -> pd.DataFrame | None:
     """The learning curves of some runs, with the test loss as `loss`; None where it was not measured."""
     if curves is None or "test_loss_nats" not in curves.columns:
         return None

@@ -7,15 +7,14 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
 
 from scaling_laws.laws.batch.batch_scan import FEWEST_BATCHES
 from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
 from scaling_laws.laws.batch.constant_rate import falling_curve
-from scaling_laws.laws.fit.fit import fit_law
-from scaling_laws.laws.fit.intervals import Interval, checked, percentile_interval
-from scaling_laws.laws.fit.rows import make_rows
-from scaling_laws.laws.fit.straight_line import line_through, mean_interval
-from scaling_laws.laws.forms.single import PowerD
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval
+from scaling_laws.laws.fit.straight_line import jackknifed, line_through, mean_interval
 from scaling_laws.laws.forms.steps import KaplanNS
 from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
@@ -24,11 +23,11 @@ from scaling_laws.papers.kaplan2020.time_points import TimePoints, time_points
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
 
 FEWEST_SIZES = 3
-FEWEST_POINTS = 8
-"""Of a size, for an alpha_S of its own."""
 CHEAP_SIZES = (0.6, 2.2)
 """N / N_opt."""
 HALF_WIDTH = "half the width of the interval over α_C_min"
+RMS = "the rms distance from L(N, S_min) in per cent"
+RANK = "the rank correlation of noise scale and critical batch"
 
 
 def _inverse(ends: Interval) -> Interval:
@@ -62,19 +61,25 @@ def _loss_alone(tables: KaplanTables, laws: Laws) -> Measured | Finding:
 
 
 def _noise_scale(tables: KaplanTables, laws: Laws) -> Measured | Finding:
+    levels = [level for level in tables.critical_batch().levels if level.noise_scale and level.B_crit]
     by_size: dict[float, list[float]] = {}
-    for level in tables.critical_batch().levels:
-        if level.noise_scale and level.B_crit:
-            by_size.setdefault(level.N, []).append(math.log(level.noise_scale / level.B_crit))
+    for level in levels:
+        assert level.noise_scale is not None and level.B_crit is not None
+        by_size.setdefault(level.N, []).append(math.log(level.noise_scale / level.B_crit))
     if not by_size:
         return not_measured("no loss has both B_crit and a noise scale")
     # The levels of one size come from the same few trainings: sizes are what is independent.
     value, (low, high) = mean_interval([float(np.mean(ratios)) for ratios in by_size.values()])
-    n_levels = sum(map(len, by_size.values()))
-    context = f"{n_levels} losses of {len(by_size)} size{'s' if len(by_size) > 1 else ''}"
+    ranks = pd.DataFrame([(level.noise_scale, level.B_crit) for level in levels]).rank()
+    rank = float(ranks.corr().iloc[0, 1]) if len(levels) > 2 else math.nan
+    context = (
+        f"{len(levels)} losses of {len(by_size)} size{'s' if len(by_size) > 1 else ''}, "
+        f"rank correlation {rank:.2f}"
+    )
     if low is None or high is None:
         return inconclusive(context, math.exp(value))
-    return Measured(value=math.exp(value), interval=(math.exp(low), math.exp(high)), context=context)
+    interval = (math.exp(low), math.exp(high))
+    return Measured(value=math.exp(value), interval=interval, context=context, limited={RANK: rank})
 
 
 def _points(tables: KaplanTables) -> TimePoints | None:
@@ -117,28 +122,38 @@ def _sample_efficiency(tables: KaplanTables, laws: Laws) -> Measured | Finding:
 
 
 def _universal_steps(tables: KaplanTables, laws: Laws) -> Measured | Finding:
-    law = tables.critical_batch()
-    points = _points(tables)
-    if points is None:
-        return not_measured("no learning curves at a constant rate")
-    if not law.identified:
-        return _no_batch_law(law)
-    S_min, N = points.steps_min(law.law, points.loss), points.N[points.training]
-    exponents = {}
-    for size in np.unique(N):
-        of_size = size == N
-        if of_size.sum() < FEWEST_POINTS:
-            continue
-        rows = make_rows({"D": S_min[of_size]}, points.loss[of_size], points.training[of_size])
-        fit = checked(fit_law(PowerD, rows))
-        if fit.identified and fit.law is not None:
-            exponents[float(size)] = float(fit.law.beta)
-    if len(exponents) < FEWEST_SIZES:
-        return inconclusive(f"{len(exponents)} sizes have an α_S of their own")
-    line = line_through(np.log10(list(exponents)), list(exponents.values()))
-    values = sorted(exponents.values())
-    context = f"{len(values)} sizes, α_S from {values[0]:.2f} to {values[-1]:.2f}"
-    return Measured(value=line.slope, interval=line.interval, context=context)
+    """One law of all sizes whose exponent in steps may change with the size: one curve does not tell it."""
+    known = _route(tables)
+    if isinstance(known, Finding):
+        return known
+    _, law = known
+    points, batch = _points(tables), tables.critical_batch().law
+    assert points is not None and batch is not None
+    log_S = np.log(points.steps_min(batch, points.loss))
+    log_N = np.log(points.N[points.training])
+    decades = (log_N - log_N.mean()) / math.log(10)
+    log_loss = np.log(points.loss)
+    sizes = np.unique(log_N)
+    if len(sizes) < FEWEST_SIZES:
+        return inconclusive(f"{len(sizes)} sizes")
+    start = [law.alpha_N, law.alpha_N * math.log(law.N_c), law.alpha_S, math.log(law.S_c), 0.0]
+
+    def change(chosen: NDArray[np.bool_]) -> float:
+        """Of alpha_S a decade of N, as a share of it."""
+
+        def residual(theta: NDArray[np.float64]) -> NDArray[np.float64]:
+            alpha_N, log_A, alpha_S, log_S_c, of_decade = theta
+            exponent = alpha_S + of_decade * decades[chosen]
+            parts = log_A - alpha_N * log_N[chosen], exponent * (log_S_c - log_S[chosen])
+            return np.asarray(np.logaddexp(*parts) - log_loss[chosen])
+
+        with np.errstate(over="ignore"):
+            found = least_squares(residual, start, x_scale="jac")
+        return float(found.x[4] / found.x[2]) if found.success else np.nan
+
+    value, interval = jackknifed(change, log_N)
+    context = f"{len(points.N)} trainings of {len(sizes)} sizes; α_S = {law.alpha_S:.2f} where it is one"
+    return Measured(value=value, interval=interval, context=context)
 
 
 def _route(tables: KaplanTables) -> tuple[KaplanRoute, KaplanNS] | Finding:
@@ -196,18 +211,19 @@ def _identity(tables: KaplanTables, laws: Laws) -> Measured | Finding:
     if isinstance(known, Finding):
         return known
     route, _ = known
+    assert route.steps is not None and route.steps.certificate is not None
+    rms = 100 * route.steps.certificate.rms_log_residual
     difference = route.estimate("difference")
     if difference is None:
         return inconclusive(route.reason)
     low, high = difference.interval
     measured, predicted = route.numbers["alpha_C_min"], route.numbers["predicted alpha_C_min"]
-    context = f"{predicted:.3f} by (1.8), {measured:.3f} measured"
+    context = f"{predicted:.3f} by (1.8), {measured:.3f} measured; L(N, S_min) is {rms:.2g} % off"
     if low is None or high is None:
         return inconclusive(context, difference.value)
     share = (high - low) / 2 / measured
-    return Measured(
-        value=difference.value, interval=(low, high), context=context, limited={HALF_WIDTH: share}
-    )
+    limited = {HALF_WIDTH: share, RMS: rms}
+    return Measured(value=difference.value, interval=(low, high), context=context, limited=limited)
 
 
 CLAIMS = (
@@ -239,6 +255,13 @@ CLAIMS = (
         paper="roughly 1",
         method="Mean over sizes, each the mean of its losses.",
         confirmed=(1 / 3, 3.0),
+        limits=(
+            Limit(
+                name=RANK,
+                words="the two have a rank correlation of at least {least:g} over losses",
+                least=0.5,
+            ),
+        ),
         needs="batch",
         measure=_noise_scale,
     ),
@@ -257,9 +280,10 @@ CLAIMS = (
         slug="one-exponent-in-steps",
         text="Learning curves of all sizes have one exponent in steps",
         source="section 5.2, (5.6)",
-        quantity="change of α_S a decade of N",
+        quantity="change of α_S a decade of N, as a share of it",
         paper="0",
-        method="L = E + (S_c/S_min)^α_S fitted to each size; the slope of α_S on log10 N.",
+        method="L(N, S_min) of all sizes by least squares, with an exponent α_S that is linear in ln N; the "
+        "interval leaves out one size after the other.",
         confirmed=(-0.25, 0.25),
         needs="batch",
         measure=_universal_steps,
@@ -312,7 +336,10 @@ CLAIMS = (
         quantity="α_C_min by (1.8) less that of the envelope",
         paper="0.004",
         confirmed=(0.0, 0.0),
-        limits=(Limit(name=HALF_WIDTH, words="its half is at most {most:g} of α_C_min", most=0.5),),
+        limits=(
+            Limit(name=HALF_WIDTH, words="its half is at most {most:g} of α_C_min", most=0.2),
+            Limit(name=RMS, words="the losses lie within {most:g} % (rms) of L(N, S_min)", most=3.0),
+        ),
         needs="batch",
         measure=_identity,
     ),
