@@ -21,6 +21,9 @@ from scaling_laws.report.figures import rate_and_batch
 CLAIMS = PAPER.claims
 
 TOO_WIDE = {
+    "loss-falls-with-compute": "a fifth lower at finite tokens, and few sizes are on the envelope",
+    "depth-and-other-text": "few depths",
+    "one-exponent-in-steps": "0 is true, and the interval reaches beyond 0.25",
     "critical-batch-by-loss-alone": "0 is true, and the interval reaches beyond 0.25",
     "best-size-grows-with-compute": "0.68 is true, and the interval reaches below 0.63",
     "steps-hardly-grow-with-compute": "0.07 is true, and the interval reaches beyond 0.2",

@@ -1,4 +1,4 @@
-"""Three worlds from which `synthetic_paper.py` draws a study: Kaplan's, another, and one in which nothing scales.
+"""Three worlds from which `synthetic_paper.py` draws a study: Kaplan's, another, and a flat one.
 
 Losses of `KaplanTruth` are the paper's, times `LOSS_SCALE` for a small vocabulary (Kaplan 2020, section 4.1:
 a change of vocabulary rescales the loss); steps and batches are smaller, so that the critical batch lies

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.intervals import LEVEL, Interval
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.text import NOTHING, Table, plain, with_interval
 
@@ -31,12 +31,15 @@ class Finding:
         verdict: by the claim's rule.
         why: one sentence of numbers, or what is missing.
         value, interval: of the claim's quantity, 90 %; None where it was not measured.
+        p: how likely a quantity on the nearest bound of the rule gives so clear a verdict, one-sided, by a
+            normal law of the interval's width; None where no interval decided.
     """
 
     verdict: Verdict
     why: str
     value: float | None = None
     interval: Interval | None = None
+    p: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +160,9 @@ class Claim:
             verdict, why = "inconclusive", context
             if all(measured.limited[limit.name] > limit.contradicts_above for limit in broken):
                 verdict, why = "contradicted", f"{broken[0].name} is too large: {context}"
-        return Finding(verdict=verdict, why=why, value=value, interval=interval)
+        decided = verdict in ("confirmed", "contradicted")
+        p = _chance(value, interval, self.confirmed) if decided else None
+        return Finding(verdict=verdict, why=why, value=value, interval=interval, p=p)
 
     def _verdict(self, bottom: float, top: float) -> tuple[Verdict, str]:
         low, high = self.confirmed
@@ -170,6 +175,48 @@ class Claim:
             return "contradicted", f"lies below {low:.3g}" if top < low else f"lies above {high:.3g}"
         crossed = [f"{end:.3g}" for end in (low, high) if math.isfinite(end) and bottom <= end <= top]
         return "inconclusive", f"lies on both sides of {' and '.join(crossed)}"
+
+
+def _chance(value: float, interval: Interval, bounds: tuple[float, float]) -> float | None:
+    """`Finding.p`; None where the rule is a point, or the interval is open towards the bound."""
+    from scipy.special import ndtr, ndtri  # scipy.stats asks for torch
+
+    if bounds[0] == bounds[1]:
+        return None
+    chances = []
+    for bound in bounds:
+        end = interval[0] if bound < value else interval[1]
+        if math.isinf(bound) or end is None or end == value:
+            continue
+        chances.append(float(ndtr(-ndtri((1 + LEVEL) / 2) * (bound - value) / (end - value))))
+    return max(chances, default=None)  # the nearest bound
+
+
+def after_holm(found: Findings) -> tuple[list[str], list[str]]:
+    """Claims decided by an interval: those that stand, and those that do not, after Holm's correction.
+
+    The chance of any wrong verdict among those that stand is at most what a single one has, 5 %.
+    """
+    known = sorted((finding.p, claim.slug) for claim, finding in found if finding.p is not None)
+    stands: list[str] = []
+    for place, (p, slug) in enumerate(known):
+        if p > (1 - LEVEL) / 2 / (len(known) - place):
+            break
+        stands.append(slug)
+    return stands, [slug for _, slug in known[len(stands) :]]
+
+
+def multiplicity(found: Findings) -> str:
+    """How many verdicts chance alone would give, and which do not stand when that is allowed for."""
+    stands, falls = after_holm(found)
+    n = len(stands) + len(falls)
+    if not n:
+        return ""
+    words = (
+        f"{n} verdicts rest on a 90 % interval; were every quantity on its bound, {n * (1 - LEVEL) / 2:.1f} "
+        f"of them would be wrong by chance. After Holm's correction {len(stands)} stand"
+    )
+    return words + (f"; without it alone: {', '.join(f'`{slug}`' for slug in falls)}." if falls else ".")
 
 
 def inconclusive(why: str, value: float | None = None, interval: Interval | None = None) -> Finding:
@@ -240,7 +287,7 @@ def claims_table(found: Findings) -> Table:
         columns=("", "claim", "quantity", "these runs", "paper", "verdict", "why"),
         rows=rows,
         caption=f"{counted(found)}. Brackets: 90 % intervals, where a rule does not say otherwise. "
-        "The rules are in claims.md.",
+        f"The rules are in claims.md. {multiplicity(found)}".rstrip(),
     )
 
 
@@ -268,6 +315,7 @@ def _entry(place: int, claim: Claim, finding: Finding) -> dict[str, Any]:
         "paper": claim.paper,
         "verdict": finding.verdict,
         "why": finding.why,
+        "p": finding.p,
         "rule": claim.rule,
         "sweep": claim.sweep,
     }

@@ -141,8 +141,9 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
     """The chapter of a question without its figures."""
     chapter = Chapter(name=name, question=CHAPTERS[name])
     if name == "scale":
-        exponents = tables.local_exponents(study_tables, laws)
-        return replace(chapter, tables=filled(Titled("One exponent for all horizons?", exponents)))
+        exponents = Titled("One exponent for all horizons?", tables.local_exponents(study_tables, laws))
+        novel = Titled("Laws of the tokens that no network could copy", tables.novel_fits(laws), "fits")
+        return replace(chapter, tables=filled(exponents, novel))
     if name == "compute":
         return replace(
             chapter,

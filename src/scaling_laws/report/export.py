@@ -25,7 +25,13 @@ from scaling_laws.study.records import (
     QUESTION_FILE,
     loss_column,
 )
-from scaling_laws.study.runs import EXPORTED_CURVES, EXPORTED_LAWS, EXPORTED_RUNS, Study
+from scaling_laws.study.runs import (
+    EXPORTED_CLASSES,
+    EXPORTED_CURVES,
+    EXPORTED_LAWS,
+    EXPORTED_RUNS,
+    Study,
+)
 
 LARGEST_EXPORT_BYTES = 20_000_000
 POINTS_A_CURVE = 60
@@ -38,8 +44,8 @@ def export(
 ) -> str:
     """Copy a study's small results, and say how large they are; `load_study` reads the copy.
 
-    `runs.csv`, `laws.json`, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of each run) and
-    the figures, as PNG of fewer pixels. The same study gives the same bytes.
+    `runs.csv`, `laws.json`, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of each run),
+    `token_classes.csv.gz` and the figures, as PNG of fewer pixels. The same study gives the same bytes.
 
     Args:
         laws, pictures: the study's, as just fitted and drawn: no file of the study's folder is passed on.
@@ -51,15 +57,28 @@ def export(
             cannot be written to.
     """
     curves = thinned(study.curves()).to_csv(index=False)
+    classes = pooled_classes(study.token_classes(final_only=False))
     content: dict[str, str | bytes] = {
         EXPORTED_LAWS: laws_text(laws),
         "headline.md": headline(laws).markdown() + "\n",
         EXPORTED_RUNS: study.runs.to_csv(index=False),
         EXPORTED_CURVES: gzip.compress(curves.encode(), mtime=0),
+        **({EXPORTED_CLASSES: gzip.compress(classes.encode(), mtime=0)} if classes else {}),
         **_planned(study),
         **figures_to_keep(pictures),
     }
     return export_files(content, folder, earlier=EARLIER_EXPORT, force=force)
+
+
+def pooled_classes(table: pd.DataFrame) -> str:
+    """CSV of losses by class of token, folds pooled; before the last evaluation of the main corpus alone."""
+    if table.empty:
+        return ""
+    last = table["step"] == table.groupby("run")["step"].transform("max")
+    kept = table[last | (table["corpus"] == MAIN_CORPUS)].assign(fold=0)
+    by = ["run", "step", "corpus", "fold", "token_class"]
+    sums = kept.groupby(by, sort=False)[["loss_sum_nats", "count"]].sum().reset_index()
+    return sums.to_csv(index=False, float_format="%.8g")
 
 
 def _planned(study: Study) -> dict[str, str]:

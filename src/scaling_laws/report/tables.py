@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,20 @@ def left_out(laws: Laws) -> Table:
 
 def fits(laws: Laws) -> Table:
     """Every fit with its parameters, what it was fitted to, and its certificate."""
+    return _fits([(family, laws.of(family).fits) for family in laws.families])
+
+
+def novel_fits(laws: Laws) -> Table:
+    """The same of the loss on novel tokens alone; without rows where no run left losses by class."""
+    table = _fits([(family, laws.of(family).novel) for family in laws.families])
+    caption = (
+        "The loss on tokens whose predecessor is new in the window: nothing there can be copied, and whether "
+        "a network has learned to copy hardly matters."
+    )
+    return replace(table, caption=caption)
+
+
+def _fits(by_family: Sequence[tuple[str, Sequence[FittedLaw]]]) -> Table:
     columns = ("fit", "family", "parameters", "rows", "certificate", "identified", "intervals")
     rows = tuple(
         (
@@ -161,8 +176,8 @@ def fits(laws: Laws) -> Table:
             "yes" if fit.identified else f"no: {fit.reason}",
             fit.interval_method or NOTHING,
         )
-        for family in laws.families
-        for fit in laws.of(family).fits
+        for family, fits_of_family in by_family
+        for fit in fits_of_family
         for quantities in [[*fit.parameters, *fit.derived]]
     )
     return Table(columns=columns, rows=rows)

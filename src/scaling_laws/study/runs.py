@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXPORTED_RUNS, EXPORTED_CURVES, EXPORTED_LAWS = "runs.csv", "curves.csv.gz", "laws.json"
+EXPORTED_CLASSES = "token_classes.csv.gz"
 """Files of a folder that `report --export` wrote."""
 EXPORTED_TEXT = ("run", "trunk", "experiments", "family", "manifest")
 EXPORTED_NUMBERS = (
@@ -143,8 +144,16 @@ class Study:
     def token_classes(self, final_only: bool = True) -> pd.DataFrame:
         """Every run's `token_classes.csv`, with a first column `run`; without rows where older runs lack it.
 
-        Columns step, corpus, fold, token_class (`records.TOKEN_CLASSES`), loss_sum_nats, count.
+        Columns step, corpus, fold, token_class (`records.TOKEN_CLASSES`), loss_sum_nats, count. An export has
+        its folds as one, and evaluations before the last of the main corpus alone.
         """
+        if self.exported and (path := self.folder / EXPORTED_CLASSES).exists():
+            table = read_table(path, text_columns=("run", "corpus", "token_class"))
+            if missing := [column for column in ("run", *TOKEN_CLASS_COLUMNS) if column not in table]:
+                raise InputError(f"{path}: lacks the column {missing[0]!r}")
+            check_number_columns(path, table, ["step", "loss_sum_nats", "count"])
+            last = table["step"] == table.groupby("run")["step"].transform("max")
+            return table[last].reset_index(drop=True) if final_only else table
         return self._tables(TOKEN_CLASS_FILE, TOKEN_CLASS_COLUMNS, TOKEN_CLASS_COLUMNS, final_only)
 
     def _tables(

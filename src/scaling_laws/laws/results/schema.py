@@ -30,7 +30,7 @@ def laws_schema() -> dict[str, Any]:
         "title": "laws.json",
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": [name for name in properties if name not in OPTIONAL],
         "$defs": definitions,
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -24,6 +24,7 @@ from scaling_laws.laws.results.types import (
     PositionFit,
 )
 from scaling_laws.laws.selection import usable_runs
+from scaling_laws.laws.token_classes import novel_laws
 from scaling_laws.study.processes import clean_pool, n_cores
 from scaling_laws.study.runs import NOT_EXPORTED
 from scaling_laws.study.stages import Stage
@@ -67,6 +68,7 @@ def fit_folder(
         study.positions(),
         study.left_out,
         study.curves(),
+        study.token_classes(),
         n=n,
         c=c,
         delta=delta,
@@ -101,6 +103,7 @@ def fit_study(
     positions: pd.DataFrame | None = None,
     left_out: pd.DataFrame | None = None,
     curves: pd.DataFrame | None = None,
+    classes: pd.DataFrame | None = None,
     *,
     n: str = "N",
     c: str = "C",
@@ -118,6 +121,7 @@ def fit_study(
         positions: columns run, corpus, fold, position, loss_sum_nats, count: the final evaluations.
         left_out: columns run, status, reason: runs that are not in `runs`, and why.
         curves: columns run, step, tokens, learning_rate and test_loss_nats: the runs' learning curves.
+        classes: columns run, step, corpus, token_class, loss_sum_nats, count: the final evaluations.
         n, c: which columns count as N and C.
         delta: of Huber's loss, in ln L.
         resamples: of each bootstrap.
@@ -175,11 +179,18 @@ def fit_study(
             rollouts = [start(cost, rolled_out, tables, axis) for axis in AXES]
             checks = start(COST_OF_A_PART * cost, checks_of, tables)
             started.append((rollouts, checks, start(COST_OF_A_PART * cost, laws_of, tables)))
+        novel = {
+            str(family): start(0.0, novel_laws, runs_of, of_test, n_runs, settings)
+            for family, runs_of, of_test, n_runs in _with_classes(usable, runs, classes)
+        }
         shared = start(0.0, _shared_laws, usable, noise, settings)
         by_position = start(0.0, _by_position, usable, losses, settings)
         by_family = [
             _together([rollout() for rollout in rollouts], checks(), laws())
             for rollouts, checks, laws in started
+        ]
+        by_family = [
+            replace(laws, novel=novel[laws.family]()) if laws.family in novel else laws for laws in by_family
         ]
         position_laws, late_positions = by_position()
         laws = Laws(
@@ -205,6 +216,19 @@ def _together(rollouts: Sequence[tuple[Comparison, ...]], checks: FamilyLaws, la
         bracketing=checks.bracketing,
         sensitivity=checks.sensitivity,
     )
+
+
+def _with_classes(
+    usable: pd.DataFrame, runs: pd.DataFrame, classes: pd.DataFrame | None
+) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame, int]]:
+    """Of each family that left losses by class: its name, its runs, those losses, how many runs it has."""
+    if classes is None or classes.empty:
+        return
+    of_main = classes[classes["corpus"] == POSITION_CORPUS]
+    for family, of_family in usable.groupby("family"):
+        losses = of_main[of_main["run"].isin(of_family["run"])]
+        if len(losses):
+            yield str(family), of_family, losses, int((runs["family"] == family).sum())
 
 
 def _shared_laws(usable: pd.DataFrame, noise: SeedNoise, settings: Settings) -> tuple[SharedLaw, ...]:

@@ -239,11 +239,13 @@ class LearningCurves:
 class FamilyLaws:
     """What is known of one family; the fields are the keys of `laws.json`.
 
-    What was not measured says so, and has no entry in the file.
+    What was not measured says so, and has no entry in the file. `novel` are laws of the loss on novel tokens
+    alone; files of before 0.2 lack them.
     """
 
     family: str
     fits: tuple[FittedLaw, ...] = ()
+    novel: tuple[FittedLaw, ...] = ()
     learning_rates: tuple[UsedRate, ...] = ()
     frontier: Frontier = Frontier(reason=NOT_MEASURED)
     isoflop: tuple[Slice, ...] = ()
@@ -406,12 +408,12 @@ class Laws:
         hints = get_type_hints(cls)
         del hints["by_family"]
         names = {KEYS.get(name, name): name for name in hints}
-        if missing := [key for key in (*names, *family_keys()) if key not in plain]:
+        if missing := [key for key in (*names, *family_keys()) if key not in plain and key not in OPTIONAL]:
             raise InputError(f"{source}: lacks {', '.join(missing)}; {REMEDY}")
         content = {name: _read(plain[key], hints[name], source, key) for key, name in names.items()}
         families: dict[str, dict[str, Any]] = {}
         for key, (of, many) in family_keys().items():
-            for i, entry in enumerate(_read(plain[key], list[dict[str, Any]], source, key)):
+            for i, entry in enumerate(_read(plain.get(key, []), list[dict[str, Any]], source, key)):
                 at = f"{key}[{i}]"
                 laws = families.setdefault(_read(entry.get("family"), str, source, f"{at}.family"), {})
                 value = _read(entry, of, source, at)
@@ -437,7 +439,7 @@ def read_laws(path: Path) -> Laws:
     return Laws.from_json(read_json(path, kind="laws.json", remedy=REMEDY), path)
 
 
-OPTIONAL = {"level", "declared", "profile", "batch_tokens", "columns", "weights"}
+OPTIONAL = {"level", "declared", "profile", "batch_tokens", "columns", "weights", "novel"}
 """Keys that older files leave out where there is nothing to say."""
 KEYS = {"shared": "families"}
 """Fields of `Laws` that the file calls otherwise."""

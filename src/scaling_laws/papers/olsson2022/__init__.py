@@ -144,9 +144,9 @@ PAPER = Paper(
         "short part of the training, and most of what a network gains from its context comes with them.",
     ),
     done=(
-        "Transformers of two layers, three widths, one head and four, five seeds each, on English. The gain of "
-        "copying is the loss on novel targets less that on targets whose last three tokens stood earlier in "
-        "the window. Heads are not looked at: what copies is inferred from losses. The claims are this "
+        "Transformers of two layers, three widths, one head and four, five seeds each, on English. The gain "
+        "of copying is the loss on novel targets less that on targets whose last three tokens stood earlier "
+        "in the window. Heads are not looked at: what copies is inferred from losses. The claims are this "
         "project's own, made of what an analysis of its first study found on source code.",
     ),
     trust=("Three sizes, one corpus, one recipe; a wide network may need fewer or more heads.",),
@@ -157,8 +157,8 @@ PAPER = Paper(
             source="first study, on code",
             quantity="gain on repeated trigrams, four heads less one, nats",
             paper="",
-            method="Loss on novel targets less that on repeated trigrams at the longest horizon, mean over sizes; "
-            "Welch's interval over seeds.",
+            method="Loss on novel targets less that on repeated trigrams at the longest horizon, mean over "
+            "sizes; Welch's interval over seeds.",
             confirmed=(0.05, np.inf),
             needs="copying",
             measure=_copies_more,

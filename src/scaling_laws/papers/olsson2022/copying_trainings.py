@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.laws.selection import SAME_HORIZON
-from scaling_laws.report.figures.copying import NOVEL, TRIGRAM, class_losses
+from scaling_laws.laws.token_classes import NOVEL, TRIGRAM, class_losses
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.records import MAIN_CORPUS
 
@@ -24,9 +24,10 @@ class CopyingTables(StudyTables):
 
     @cached_property
     def trainings(self) -> pd.DataFrame:
-        """`COLUMNS`: a row a training at the longest horizon; gain is the loss on novel less that on trigrams.
+        """`COLUMNS`: a row a training at the longest horizon.
 
-        The loss is in nats a token; D in tokens. Empty where the runs left no losses by class.
+        Losses are in nats a token, D in tokens; gain is the loss on novel targets less that on repeated
+        trigrams. Empty where the runs left no losses by class.
         """
         runs = self.complete_of(FAMILY)
         empty = pd.DataFrame(columns=list(COLUMNS))

@@ -17,6 +17,7 @@ from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.results.types import Laws
+from scaling_laws.laws.token_classes import NOVEL, TRIGRAM, class_losses
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
 from scaling_laws.report.study_tables import StudyTables, n_label
@@ -24,13 +25,12 @@ from scaling_laws.report.text import short
 from scaling_laws.study.records import MAIN_CORPUS
 
 NEEDS_CLASSES = (
-    "Needs losses by class of token, token_classes.csv in each run's folder (an export has none): runs "
-    "trained by this version leave them."
+    "Needs losses by class of token, token_classes.csv in each run's folder: runs trained by this version "
+    "leave them."
 )
 COPIES_FROM_NATS = 0.5
 """A network copies where it loses so much less on targets whose last three tokens stood earlier than on novel
 ones: of small networks that had not learned it the difference was 0.2 to 0.35, of others 0.8 to 1.6."""
-NOVEL, TRIGRAM = "novel", "trigram"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,19 +125,6 @@ def copying(study: StudyTables, laws: Laws) -> Copying | str:
         of_novel=_law(final, NOVEL),
         N_label=n_label(study, laws),
     )
-
-
-def class_losses(table: pd.DataFrame) -> pd.DataFrame:
-    """run, step, and the mean loss of each class of token, folds pooled; NaN where a class has no target.
-
-    Args:
-        table: of `Study.token_classes`, one corpus.
-    """
-    if table.empty:
-        return pd.DataFrame(columns=["run", "step"])
-    sums = table.groupby(["run", "step", "token_class"])[["loss_sum_nats", "count"]].sum()
-    means = (sums["loss_sum_nats"] / sums["count"]).unstack("token_class").reset_index()
-    return means.rename_axis(columns=None)
 
 
 def _law(runs: pd.DataFrame, column: str) -> Fit[KaplanND]:
