@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import figures, findings, tables
 from scaling_laws.report.figure import CHAPTERS, ChapterName, figures_of
+from scaling_laws.report.frozen_predictions import frozen_predictions
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import MissingFigure, Picture, draw_pictures
 from scaling_laws.report.study_tables import StudyTables
@@ -170,7 +171,7 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
             sentences=tuple(_trust_sentences(laws)),
             list_heading="Warnings",
             listed=laws.warnings,
-            tables=_trust_tables(laws),
+            tables=_trust_tables(study_tables, laws),
         )
     if name == "next":
         plans = findings.next_runs(study_tables, laws)
@@ -197,8 +198,9 @@ def _trust_sentences(laws: Laws) -> Iterator[str]:
     yield f"{sum(fit.identified for fit in fits)} of {len(fits)} fits are identified."
 
 
-def _trust_tables(laws: Laws) -> tuple[Titled, ...]:
+def _trust_tables(study_tables: StudyTables, laws: Laws) -> tuple[Titled, ...]:
     return filled(
+        Titled("Forecasts that were frozen before their run", frozen_predictions(study_tables)),
         Titled("The largest size, predicted from the smaller ones", tables.holdout(laws), symbols=False),
         Titled(
             "Every form, fitted below a cut, and its predictions of the runs beyond it",

@@ -115,6 +115,7 @@ def frozen_prediction(
         "family": family if laws is not None else None,
         "law": law,
         "laws_sha256": laws_sha256,
+        "runs_sha256": laws.manifest.input_sha256 if laws is not None else None,
         "version": version,
         "notes": list(plan.notes),
     }

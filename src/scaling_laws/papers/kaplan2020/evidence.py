@@ -31,6 +31,8 @@ from scaling_laws.study.recipe import for_training_time
 from scaling_laws.study.runs import Study
 
 NEEDS_FRONTIER = f"{NEEDS_BATCHES} and of `scaling-laws sweep configs/sweeps/size.yaml`"
+LEFT_OPEN = "No study at the scale of a CPU can confirm it, even where it holds: see power.md."
+"""Of rules that less than a fifth of the simulated studies confirm (`benchmarks/claims_power.py`)."""
 FEWEST_SIZES = 3
 HIGHEST_LEVEL = 1.1
 """Loss levels begin this far above where the smallest size ends."""

@@ -33,11 +33,12 @@ class CopyingTables(StudyTables):
         empty = pd.DataFrame(columns=list(COLUMNS))
         if runs.empty or not {*CELL, "seed"} <= set(runs.columns):
             return empty
-        table = self.study.token_classes()
-        means = class_losses(table[table["corpus"] == MAIN_CORPUS])
+        classes = self.study.token_classes()
+        means = class_losses(classes[classes["corpus"] == MAIN_CORPUS])
         if means.empty or not {NOVEL, TRIGRAM} <= set(means.columns):
             return empty
         longest = runs[np.abs(np.log(runs["D"] / runs["D"].max())) <= SAME_HORIZON]
         found = longest.merge(means.drop(columns="step"), on="run")
         found = found.assign(gain=found[NOVEL] - found[TRIGRAM])
-        return found.sort_values([*CELL, "seed"])[list(COLUMNS)].reset_index(drop=True)
+        table = found.sort_values([*CELL, "seed"])[list(COLUMNS)]
+        return pd.DataFrame(table.reset_index(drop=True))

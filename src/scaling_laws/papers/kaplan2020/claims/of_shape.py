@@ -12,7 +12,7 @@ from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.fit.straight_line import clustered_slope, jackknifed, mean_interval
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.kaplan2020.equal_size import shapes_at_equal_N
-from scaling_laws.papers.kaplan2020.evidence import KaplanTables, log_loss_above
+from scaling_laws.papers.kaplan2020.evidence import LEFT_OPEN, KaplanTables, log_loss_above
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.recipe import LEAST_ASPECT_RATIO, usual_shape
@@ -154,6 +154,7 @@ CLAIMS = (
         method="Least squares of the loss there on the loss here and the logarithm of the depth, two layers "
         "and more; the corpus of the largest change; the interval leaves out one training after the other.",
         confirmed=(-0.05, 0.05),
+        caveat=LEFT_OPEN,
         needs="depth",
         measure=_depth_on_foreign,
     ),

@@ -17,7 +17,7 @@ from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.fit.straight_line import jackknifed, line_through, mean_interval
 from scaling_laws.laws.forms.steps import KaplanNS
 from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
-from scaling_laws.papers.kaplan2020.evidence import KaplanTables
+from scaling_laws.papers.kaplan2020.evidence import LEFT_OPEN, KaplanTables
 from scaling_laws.papers.kaplan2020.route import KaplanRoute
 from scaling_laws.papers.kaplan2020.time_points import TimePoints, time_points
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
@@ -70,8 +70,8 @@ def _noise_scale(tables: KaplanTables, laws: Laws) -> Measured | Finding:
         return not_measured("no loss has both B_crit and a noise scale")
     # The levels of one size come from the same few trainings: sizes are what is independent.
     value, (low, high) = mean_interval([float(np.mean(ratios)) for ratios in by_size.values()])
-    ranks = pd.DataFrame([(level.noise_scale, level.B_crit) for level in levels]).rank()
-    rank = float(ranks.corr().iloc[0, 1]) if len(levels) > 2 else math.nan
+    ranks = pd.DataFrame([(level.noise_scale, level.B_crit) for level in levels]).rank().to_numpy()
+    rank = float(np.corrcoef(ranks.T)[0, 1]) if len(levels) > 2 else math.nan
     context = (
         f"{len(levels)} losses of {len(by_size)} size{'s' if len(by_size) > 1 else ''}, "
         f"rank correlation {rank:.2f}"
@@ -244,6 +244,7 @@ CLAIMS = (
         quantity="exponent of N in B_crit beside that of L",
         paper="0",
         confirmed=(-0.25, 0.25),
+        caveat=LEFT_OPEN,
         needs="batch",
         measure=_loss_alone,
     ),
@@ -285,6 +286,7 @@ CLAIMS = (
         method="L(N, S_min) of all sizes by least squares, with an exponent α_S that is linear in ln N; the "
         "interval leaves out one size after the other.",
         confirmed=(-0.25, 0.25),
+        caveat=LEFT_OPEN,
         needs="batch",
         measure=_universal_steps,
     ),
@@ -316,6 +318,7 @@ CLAIMS = (
         quantity="exponent of N along the envelope in C_min",
         paper="0.73",
         confirmed=(0.63, 0.83),
+        caveat=LEFT_OPEN,
         needs="batch",
         measure=partial(_optimal, "N"),
     ),
@@ -326,6 +329,7 @@ CLAIMS = (
         quantity="exponent of S_min along the envelope in C_min",
         paper="0.03",
         confirmed=(-np.inf, 0.2),
+        caveat=LEFT_OPEN,
         needs="batch",
         measure=partial(_optimal, "S_min"),
     ),
