@@ -38,7 +38,7 @@ COPYING_WORLDS = {
     "rare": "the same, half as often and half as much",
     "none": "heads change nothing",
 }
-COPYING_STUDIES = 200
+COPYING_STUDIES = 100
 NOISE, CORPUS_NOISE = 0.005, 0.004
 N_REFERENCE = 3.55e5
 """Parameters of the largest size that the plan has on two cores."""

@@ -15,7 +15,7 @@ from scaling_laws.laws.fit.intervals import (
 )
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.rows import make_rows
-from scaling_laws.laws.fit.straight_line import line_through, mean_interval
+from scaling_laws.laws.fit.straight_line import clustered_slope, line_through, mean_interval
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.forms.single import PowerN
 from scaling_laws.study.errors import InputError
@@ -158,3 +158,25 @@ def test_lines_and_means_cover_what_they_estimate():
     assert all(0.86 < hit / 400 < 0.94 for hit in hits)
     exact = line_through(x, 2 * x + np.where(groups == "a", 5.0, -5.0), groups)
     assert (exact.slope, exact.intercept, exact.rms) == pytest.approx((2, 5, 0), abs=1e-12)
+
+
+def test_rows_of_one_cluster_are_no_new_evidence() -> None:
+    random = np.random.default_rng(3)
+    sizes = np.repeat(np.arange(8.0), 20)
+    y = 2 * sizes + random.normal(size=8)[sizes.astype(int)]  # what the rows of a size have in common
+    slope, (low, high) = clustered_slope(sizes, y, sizes)
+    once, ends = clustered_slope(np.arange(8.0), y[::20], np.arange(8))
+    assert slope == pytest.approx(once) and (low, high) == pytest.approx(ends)
+    naive = line_through(sizes, y).interval
+    assert high - low > 3 * (naive[1] - naive[0])
+    assert clustered_slope([0.0, 1.0], [0.0, 1.0], ["a", "b"])[1] == (None, None)
+
+
+def test_intervals_over_clusters_cover() -> None:
+    random = np.random.default_rng(4)
+    x, held = np.repeat(np.linspace(0, 1, 7), 3), 0
+    for _ in range(300):
+        y = 3 * x + random.normal(size=7).repeat(3) + 0.2 * random.normal(size=21)
+        low, high = clustered_slope(x, y, x)[1]
+        held += low <= 3 <= high
+    assert 0.85 <= held / 300 <= 0.98

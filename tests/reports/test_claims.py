@@ -11,12 +11,15 @@ import pytest
 
 from scaling_laws.report.claims import (
     Claim,
+    Finding,
     Limit,
     Measured,
     Verdict,
+    after_holm,
     claim_files,
     claims_table,
     findings,
+    multiplicity,
     not_measured,
 )
 from scaling_laws.study.own_files import write_own_files
@@ -131,3 +134,21 @@ def test_files(tmp_path: Path) -> None:
     assert len(table.rows) == 2 and table.caption.startswith("1 confirmed, 1 not measured")
     write_own_files(tmp_path, claim_files("Claims of a paper without any", []), writer="paper")
     assert json.loads((tmp_path / "claims.json").read_text(encoding="utf-8")) == []
+
+
+def test_the_chance_of_a_verdict_is_that_of_its_nearest_bound() -> None:
+    at_its_end = claim_of().judge(Measured(value=0.1, interval=(0.0, 0.2)))
+    assert at_its_end.verdict == "confirmed" and at_its_end.p == pytest.approx(0.05)
+    assert claim_of().judge(Measured(value=0.1, interval=(-0.1, 0.3))).p is None
+    clear = claim_of().judge(Measured(value=1.0, interval=(0.9, 1.1)))
+    assert clear.verdict == "contradicted" and clear.p is not None and clear.p < 1e-6
+
+
+def test_holm_keeps_what_is_clear() -> None:
+    found = [
+        (claim_of(slug=f"claim-{place}"), Finding(verdict="confirmed", why="", p=p))
+        for place, p in enumerate((0.02, 1e-6, 0.2, None))
+    ]
+    assert after_holm(found) == (["claim-1", "claim-0"], ["claim-2"])
+    assert "3 verdicts rest on a 90 % interval" in multiplicity(found)
+    assert multiplicity([]) == ""

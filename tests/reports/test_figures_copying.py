@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.support.by_hand import study_of
 from tests.support.drawn import prepared, said, shown
 
 from scaling_laws.laws.forms.joint import KaplanND
-from scaling_laws.report.figures.copying import NEEDS_CLASSES, class_losses, copying
+from scaling_laws.laws.token_classes import class_losses
+from scaling_laws.report.export import pooled_classes
+from scaling_laws.report.figures.copying import NEEDS_CLASSES, copying
+from scaling_laws.study.runs import EXPORTED_CLASSES
 
 NOVEL = KaplanND(alpha_N=0.08, alpha_D=0.2, N_c=2e10, D_c=6e8)
 SIZES, HORIZONS, STEPS = np.geomspace(1e4, 4e5, 5), np.geomspace(5e5, 8e6, 4), 64
@@ -65,3 +72,24 @@ def test_studies_of_before_say_what_they_lack() -> None:
     before.study = SimpleNamespace(token_classes=lambda final_only: pd.DataFrame(columns=["run", "corpus"]))
     assert prepared(copying, before, LAWS) == NEEDS_CLASSES
     assert class_losses(pd.DataFrame()).empty
+
+
+def test_an_export_keeps_the_losses_by_class(tmp_path: Path) -> None:
+    rows = [
+        (run, step, corpus, fold, name, 2.5 * (fold + 1), 10)
+        for run in ("a", "b")
+        for step in (10, 20)
+        for corpus in ("test", "val")
+        for fold in (0, 1)
+        for name in ("novel", "trigram")
+    ]
+    columns = ["run", "step", "corpus", "fold", "token_class", "loss_sum_nats", "count"]
+    text = pooled_classes(pd.DataFrame(rows, columns=columns))
+    (tmp_path / EXPORTED_CLASSES).write_bytes(gzip.compress(text.encode()))
+    study = replace(study_of([{"run": "a"}, {"run": "b"}], folder=tmp_path), exported=True)
+    read = study.token_classes(final_only=False)
+    assert set(read["step"]) == {10, 20} and set(read.loc[read["step"] == 10, "corpus"]) == {"test"}
+    assert set(study.token_classes()["step"]) == {20}
+    means = class_losses(study.token_classes())
+    assert means["novel"].tolist() == pytest.approx([0.375, 0.375])
+    assert pooled_classes(pd.DataFrame(columns=columns)) == ""
