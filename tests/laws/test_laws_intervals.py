@@ -13,7 +13,7 @@ from scaling_laws.laws.fit.intervals import (
     parameter_intervals,
     percentile_interval,
 )
-from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
+from scaling_laws.laws.fit.noise import SeedNoise, noise_by_size_and_horizon, seed_noise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.fit.straight_line import clustered_slope, line_through, mean_interval
 from scaling_laws.laws.forms.joint import Chinchilla
@@ -135,6 +135,21 @@ def test_seed_noise_is_what_was_put_in(shared):
     assert noise.sd_log_loss == pytest.approx(SD, rel=0.15)
     assert noise.shared == pytest.approx(shared, abs=0.12)
     assert (noise.n_groups, noise.n_runs) == (90, 360)
+
+
+def test_noise_is_known_by_size_and_horizon():
+    runs = pd.DataFrame(
+        [
+            {"run": f"{N}-{seed}", "trunk": f"{N}-{seed}", "family": "transformer", "seed": seed}
+            | {"N": N, "D": 1e6, "loss": 3.0 * np.exp(sd * (-1) ** seed)}
+            for N, sd in ((1e4, 0.01), (1e5, 0.05))
+            for seed in (1, 2)
+        ]
+    )
+    found = noise_by_size_and_horizon(runs)
+    assert found["N"].tolist() == [1e4, 1e5] and found["n_runs"].tolist() == [2, 2]
+    assert found["sd_log_loss"].tolist() == pytest.approx([0.01 * 2**0.5, 0.05 * 2**0.5])
+    assert noise_by_size_and_horizon(runs[runs["seed"] == 1]).empty
 
 
 def test_seed_noise_says_why_it_is_not_known():

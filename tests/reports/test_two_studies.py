@@ -50,6 +50,22 @@ def test_two_tables_are_compared_on_one_page(folder: Path, capsys: pytest.Captur
     main(["report", "a.csv", "b.csv"])  # its own files may be written again
 
 
+def test_losses_of_different_text_are_not_compared(folder: Path) -> None:
+    for name, text in (("a", "0a"), ("b", "0b")):
+        table = pd.read_csv(folder / f"{name}.csv")
+        table.assign(manifest_hash=text, bits_per_byte_test=table["loss"] / 2).to_csv(
+            folder / f"{name}.csv", index=False
+        )
+    main(["report", "a.csv", "b.csv"])
+    marked = (folder / "a-and-b.report" / "report.md").read_text(encoding="utf-8")
+    assert (
+        "losses in nats a token do not compare, exponents do. Lowest losses in bits per byte: a 1." in marked
+    )
+    laws = [line.split("|")[1:3] for line in marked.splitlines() if "A/N^alpha + B/D^beta |" in line]
+    names = {name.strip() for _, name in laws}
+    assert names >= {"alpha", "beta"} and "E" not in names
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

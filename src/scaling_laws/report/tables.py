@@ -11,6 +11,7 @@ import numpy as np
 from scaling_laws.laws.checks import local_exponents as checks
 from scaling_laws.laws.checks.rollout_scores import Comparison, FormScore
 from scaling_laws.laws.checks.sensitivity import Sensitivity
+from scaling_laws.laws.fit.noise import noise_by_size_and_horizon
 from scaling_laws.laws.published import (
     HOFFMANN,
     HOFFMANN_ENVELOPE,
@@ -266,6 +267,22 @@ def local_exponents(study: StudyTables, laws: Laws) -> Table:
         caption="L(N) is meant for unlimited data: where α_N grows with the horizon, that of one horizon is "
         "no property of the networks. Straight lines in logarithms; sizes are what is independent, and the "
         "horizons of a size are one training, so that their exponent has no interval here.",
+    )
+
+
+def noise_between_seeds(study: StudyTables) -> Table:
+    """The deviation between seeds of every size and horizon that was trained with several."""
+    found = noise_by_size_and_horizon(study.runs)
+    rows = tuple(
+        (st.family_name(family), short(N), short(D), str(n_runs), f"{100 * deviation:.2g} %")
+        for family, N, D, n_runs, deviation in found.itertuples(index=False)
+    )
+    return Table(
+        columns=("family", "N", "D", "seeds", "standard deviation of ln loss"),
+        rows=rows,
+        caption="Intervals of laws take one deviation for all sizes and horizons, pooled over these. Of n "
+        "seeds a deviation is known within a factor of about 1 + 1/sqrt(n - 1); where it rises with the size "
+        "or the horizon, intervals of the largest networks are too narrow.",
     )
 
 

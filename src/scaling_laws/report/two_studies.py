@@ -23,10 +23,12 @@ from scaling_laws.report.pictures import Picture, picture
 from scaling_laws.report.study_tables import StudyTables, n_label
 from scaling_laws.report.text import NOTHING, Table, interval_text, number, with_interval
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import MAIN_CORPUS
 from scaling_laws.study.runs import Study
 
 QUESTION = "What differs between these runs?"
-UNITLESS = ("", "1", "nats/token")
+NATS = "nats/token"
+UNITLESS = ("", "1", NATS)
 """Units of parameters whose difference says something; of all others it is the ratio."""
 POINTS = 60
 
@@ -89,13 +91,34 @@ def pairing(sides: Sequence[Side]) -> tuple[bool, str]:
     return False, "No run is in both: the intervals of differences are those of independent runs."
 
 
+def other_text(sides: Sequence[Side]) -> str:
+    """What to say where the two were measured on different text; empty where they were not, or nobody knows.
+
+    A token of one corpus, or of one tokenizer, is not one of another: only bits per byte compare.
+    """
+    hashes = [
+        set(side.study.runs["manifest_hash"].dropna()) if "manifest_hash" in side.study.runs else set()
+        for side in sides
+    ]
+    if not all(hashes) or hashes[0] & hashes[1]:
+        return ""
+    column = f"bits_per_byte_{MAIN_CORPUS}"
+    known = [(side.name, side.study.runs[column].min()) for side in sides if column in side.study.runs]
+    lowest = " and ".join(f"{name} {bits:.3f}" for name, bits in known)
+    words = "The two were measured on different text: losses in nats a token do not compare, exponents do."
+    return words + (f" Lowest losses in bits per byte: {lowest}." if len(known) == len(sides) else "")
+
+
 def differences(sides: Sequence[Side]) -> Table:
     """Every parameter of laws that both identify, and the second less (or over) the first, 90 % intervals."""
     paired, sentence = pairing(sides)
+    elsewhere = other_text(sides)
     rows = [
         row
         for ours, theirs in common_families(sides)
-        for row in _rows(ours, sides[0].laws.of(ours).fits, sides[1].laws.of(theirs).fits, paired)
+        for row in _rows(
+            ours, sides[0].laws.of(ours).fits, sides[1].laws.of(theirs).fits, paired, one_text=not elsewhere
+        )
     ]
     a, b = (side.name for side in sides)
     chance = f" By chance about {max(round(len(rows) / 10), 1)} of {len(rows)} would leave no difference out."
@@ -103,13 +126,14 @@ def differences(sides: Sequence[Side]) -> Table:
         columns=("law", "quantity", a, b, "difference", "apart"),
         rows=tuple(rows),
         caption=f"Difference: {b} less {a}; of scales (×) {b} over {a}. Brackets: 90 % intervals. "
-        f"{sentence}{chance * bool(rows)}",
+        f"{sentence}{chance * bool(rows)}{' ' * bool(elsewhere)}{elsewhere}",
     )
 
 
 def _rows(
-    family: str, ours: Sequence[FittedLaw], theirs: Sequence[FittedLaw], paired: bool
+    family: str, ours: Sequence[FittedLaw], theirs: Sequence[FittedLaw], paired: bool, one_text: bool
 ) -> Iterator[tuple[str, ...]]:
+    """Of different text the parameters in nats are left out."""
     others = {fit.form: fit for fit in theirs if fit.identified}
     for fit in ours:
         other = others.get(fit.form)
@@ -119,6 +143,8 @@ def _rows(
         for quantity in (*fit.parameters, *fit.derived):
             values = fit.value(quantity), other.value(quantity)
             if values[0] is None or values[1] is None or _is_assumed(fit, quantity):
+                continue
+            if not one_text and fit.units.get(quantity) == NATS:
                 continue
             ratio = fit.units.get(quantity, "1") not in UNITLESS
             difference, apart = _difference(fit, other, quantity, ratio=ratio, paired=paired)

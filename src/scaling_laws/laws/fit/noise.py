@@ -186,6 +186,29 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     )
 
 
+def noise_by_size_and_horizon(runs: pd.DataFrame) -> pd.DataFrame:
+    """family, N, D, n_runs, sd_log_loss: of every group of runs that differ in their seed alone.
+
+    Two or three seeds know their deviation within a factor of two at best; where it is many times that of
+    other sizes, networks of one recipe end in different states.
+
+    Args:
+        runs: as `seed_noise`, with columns family, N and D.
+    """
+    import pandas as pd
+
+    columns = ["family", "N", "D", "n_runs", "sd_log_loss"]
+    if "seed" not in runs.columns or runs.empty:
+        return pd.DataFrame(columns=columns)
+    rows = []
+    for _, group in runs.groupby(replicate_columns(runs), dropna=False):
+        if group["seed"].nunique() >= 2:
+            first = group.iloc[0]
+            deviation = float(np.log(group["loss"].to_numpy(dtype=np.float64)).std(ddof=1))
+            rows.append((first["family"], float(first["N"]), float(first["D"]), len(group), deviation))
+    return pd.DataFrame(rows, columns=columns).sort_values(["family", "N", "D"]).reset_index(drop=True)
+
+
 def _no_seed_noise(reason: str) -> SeedNoise:
     return SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason=reason)
 

@@ -51,15 +51,24 @@ def _transfer(tables: StudyTables, laws: Laws) -> Measured | Finding:
         return not_measured("no corpus of another kind was evaluated")
     if len(runs) < 4:
         return inconclusive(f"{len(runs)} runs")
+    # A token of one corpus is not one of another; a table that knows no bytes has nats a token.
+    columns = [f"bits_per_byte_{corpus}" for corpus in (MAIN_CORPUS, *corpora)]
+    in_bits = set(columns) <= set(runs.columns) and not runs[columns].isna().any(axis=None)
+    here = runs[f"bits_per_byte_{MAIN_CORPUS}"] if in_bits else runs["loss"]
+    unit = "bits per byte" if in_bits else "nats a token"
+    kind = "bits_per_byte" if in_bits else "loss"
     # Runs of one size lie on one side of the line together.
-    lines = {corpus: clustered_slope(runs["loss"], runs[f"loss_{corpus}"], runs["N"]) for corpus in corpora}
+    lines = {corpus: clustered_slope(here, runs[f"{kind}_{corpus}"], runs["N"]) for corpus in corpora}
     corpus = max(lines, key=lambda name: abs(math.log(max(lines[name][0], 1e-3))))
     slope, interval = lines[corpus]
-    offset = float((runs[f"loss_{corpus}"] - runs["loss"]).mean())
+    offset = float((runs[f"{kind}_{corpus}"] - here).mean())
     context = (
-        f"{corpus}, the farthest from 1 of {len(corpora)}: {offset:+.2f} nats over {len(runs)} runs of "
+        f"{corpus}, the farthest from 1 of {len(corpora)}: {offset:+.2f} {unit} over {len(runs)} runs of "
         f"{runs['N'].nunique()} sizes"
     )
+    if in_bits:
+        in_nats, _ = clustered_slope(runs["loss"], runs[f"loss_{corpus}"], runs["N"])
+        context += f"; in nats a token the slope is {in_nats:.3f}"
     return Measured(value=slope, interval=interval, context=context)
 
 
@@ -137,7 +146,7 @@ CLAIMS = (
         slug="other-text-costs-an-offset",
         text="Text of another kind costs a constant offset",
         source="section 3.2.2, Fig. 8",
-        quantity="slope of the loss there on the loss on the training distribution",
+        quantity="slope of the loss there on the loss on the training distribution, bits per byte",
         paper="nearly 1",
         method="Least squares over the runs of the laws, the corpus with the slope farthest from 1; the "
         "interval leaves out one size after the other. A slope of 1 is a constant offset.",
