@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import pytest
 
 from scaling_laws.cli import main
 from scaling_laws.commands import report as report_command
+from scaling_laws.report.two_studies import other_text
 
 
 def write_table(path: Path, *, beta: float) -> None:
@@ -50,20 +53,15 @@ def test_two_tables_are_compared_on_one_page(folder: Path, capsys: pytest.Captur
     main(["report", "a.csv", "b.csv"])  # its own files may be written again
 
 
-def test_losses_of_different_text_are_not_compared(folder: Path) -> None:
-    for name, text in (("a", "0a"), ("b", "0b")):
-        table = pd.read_csv(folder / f"{name}.csv")
-        table.assign(manifest_hash=text, bits_per_byte_test=table["loss"] / 2).to_csv(
-            folder / f"{name}.csv", index=False
-        )
-    main(["report", "a.csv", "b.csv"])
-    marked = (folder / "a-and-b.report" / "report.md").read_text(encoding="utf-8")
-    assert (
-        "losses in nats a token do not compare, exponents do. Lowest losses in bits per byte: a 1." in marked
-    )
-    laws = [line.split("|")[1:3] for line in marked.splitlines() if "A/N^alpha + B/D^beta |" in line]
-    names = {name.strip() for _, name in laws}
-    assert names >= {"alpha", "beta"} and "E" not in names
+def test_losses_of_different_text_are_not_compared() -> None:
+    def side(name: str, text: str, bits: float) -> Any:
+        runs = pd.DataFrame({"manifest_hash": [text], "bits_per_byte_test": [bits]})
+        return SimpleNamespace(name=name, study=SimpleNamespace(runs=runs))
+
+    words = other_text((side("code", "0a", 1.25), side("english", "0b", 2.5)))
+    assert "losses in nats a token do not compare, exponents do." in words
+    assert "Lowest losses in bits per byte: code 1.250 and english 2.500." in words
+    assert not other_text((side("code", "0a", 1.25), side("more code", "0a", 1.2)))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scaling_laws.laws.fit.intervals import LEVEL, Interval
+from scaling_laws.laws.fit.straight_line import chance_beyond
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.text import NOTHING, Table, plain, with_interval
 
@@ -179,8 +180,6 @@ class Claim:
 
 def _chance(value: float, interval: Interval, bounds: tuple[float, float]) -> float | None:
     """`Finding.p`; None where the rule is a point, or the interval is open towards the bound."""
-    from scipy.special import ndtr, ndtri  # scipy.stats asks for torch
-
     if bounds[0] == bounds[1]:
         return None
     chances = []
@@ -188,7 +187,7 @@ def _chance(value: float, interval: Interval, bounds: tuple[float, float]) -> fl
         end = interval[0] if bound < value else interval[1]
         if math.isinf(bound) or end is None or end == value:
             continue
-        chances.append(float(ndtr(-ndtri((1 + LEVEL) / 2) * (bound - value) / (end - value))))
+        chances.append(chance_beyond(value, end, bound))
     return max(chances, default=None)  # the nearest bound
 
 

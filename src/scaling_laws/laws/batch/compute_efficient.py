@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.straight_line import jackknifed
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray, array, power
 
@@ -238,3 +240,35 @@ def crossing(
         loss=float(frontier_loss(C)),
         reason="",
     )
+
+
+def change_of_step_exponent(
+    law: KaplanNS, N: FloatArray, S_min: FloatArray, loss: FloatArray
+) -> tuple[float, Interval]:
+    """By how much alpha_S changes a decade of N, as a share of it, and its interval over sizes.
+
+    One law of all sizes, L = (N_c/N)^alpha_N + (S_c/S_min)^alpha_S, with an alpha_S that is linear in ln N:
+    E, S_c and alpha_S of a single curve cannot be told apart.
+
+    Args:
+        law: where the fit starts: that of one alpha_S.
+        N, S_min, loss: (n,): points of learning curves of three sizes or more.
+    """
+    from scipy.optimize import least_squares
+
+    log_N, log_S, log_loss = np.log(N), np.log(S_min), np.log(loss)
+    decades = (log_N - log_N.mean()) / np.log(10)
+    start = [law.alpha_N, law.alpha_N * np.log(law.N_c), law.alpha_S, np.log(law.S_c), 0.0]
+
+    def change(chosen: NDArray[np.bool_]) -> float:
+        def residual(theta: FloatArray) -> FloatArray:
+            alpha_N, log_A, alpha_S, log_S_c, of_decade = theta
+            exponent = alpha_S + of_decade * decades[chosen]
+            parts = log_A - alpha_N * log_N[chosen], exponent * (log_S_c - log_S[chosen])
+            return np.asarray(np.logaddexp(*parts) - log_loss[chosen])
+
+        with np.errstate(over="ignore"):
+            found = least_squares(residual, start, x_scale="jac")
+        return float(found.x[4] / found.x[2]) if found.success else float("nan")
+
+    return jackknifed(change, N)

@@ -71,6 +71,48 @@ def clustered_slope(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> tuple[fl
     return jackknifed(slope, clusters)
 
 
+def mean_over_cells(means: ArrayLike, variances: ArrayLike, counts: ArrayLike) -> tuple[float, Interval]:
+    """The mean of independent cells' numbers, and its interval by Welch: cells scatter differently.
+
+    Args:
+        means: (k,), with their signs: a difference of cells is a mean of some and of the negative of others.
+        variances, counts: (k,): within each cell, at least two values.
+    """
+    from scipy.special import stdtrit  # scipy.stats asks for torch
+
+    each, n = np.asarray(variances, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    of_means = each / n
+    value = float(np.mean(np.asarray(means, dtype=np.float64)))
+    squares = max(float(np.sum(of_means**2 / (n - 1))), np.finfo(float).tiny)
+    freedom = max(float(of_means.sum() ** 2 / squares), 1.0)
+    reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * float(np.sqrt(of_means.sum())) / len(n)
+    return value, (value - reach, value + reach)
+
+
+def deviation_ratio(squares: tuple[float, float], freedoms: tuple[int, int]) -> tuple[float, Interval]:
+    """The ratio of two standard deviations, and its interval by F.
+
+    Args:
+        squares: sums of squared deviations, both above 0.
+        freedoms: their degrees of freedom.
+    """
+    from scipy.special import fdtri
+
+    ratio = float(np.sqrt(squares[0] / freedoms[0] / (squares[1] / freedoms[1])))
+    low, high = (float(fdtri(*freedoms, quantile)) ** 0.5 for quantile in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return ratio, (ratio / high, ratio / low)
+
+
+def chance_beyond(value: float, end: float, bound: float) -> float:
+    """How likely a quantity that is `bound` gives `value` or what lies farther from it.
+
+    By a normal law of the width that the interval's `end` towards the bound has.
+    """
+    from scipy.special import ndtr, ndtri
+
+    return float(ndtr(-ndtri((1 + LEVEL) / 2) * (bound - value) / (end - value)))
+
+
 def line_through(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Line:
     """A line by least squares, with an intercept for each group.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scaling_laws.laws.fit.intervals import LEVEL, Interval
-from scaling_laws.laws.fit.straight_line import jackknifed
+from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.straight_line import deviation_ratio, jackknifed, mean_over_cells
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.olsson2022.copying_trainings import CELL, CopyingTables
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
@@ -40,17 +40,13 @@ def _sides(tables: CopyingTables) -> tuple[pd.DataFrame, pd.DataFrame] | Finding
 
 
 def _more(sides: tuple[pd.DataFrame, pd.DataFrame], column: str) -> tuple[float, Interval]:
-    """Mean over sizes of the difference, four heads less one; seeds are what is independent (Welch)."""
-    from scipy.special import stdtrit  # scipy.stats asks for torch
-
+    """Mean over sizes of the difference, four heads less one; seeds are what is independent."""
     few, many = (side.groupby("d_model")[column].agg(["mean", "var", "count"]) for side in sides)
-    value = float((many["mean"] - few["mean"]).mean())
-    of_cells = np.concatenate([cells["var"] / cells["count"] for cells in (few, many)])
-    freedoms = np.concatenate([cells["count"] - 1 for cells in (few, many)])
-    error = np.sqrt(of_cells.sum()) / len(few)
-    freedom = float(of_cells.sum() ** 2 / max(float(np.sum(of_cells**2 / freedoms)), np.finfo(float).tiny))
-    reach = float(stdtrit(max(freedom, 1.0), (1 + LEVEL) / 2)) * float(error)
-    return value, (value - reach, value + reach)
+    means = np.concatenate([many["mean"], -few["mean"]])
+    both = pd.concat([many, few])
+    value, (low, high) = mean_over_cells(means, both["var"], both["count"])
+    assert low is not None and high is not None
+    return 2 * value, (2 * low, 2 * high)  # a mean over all cells is half of the difference
 
 
 def _deviations(side: pd.DataFrame, column: str) -> np.ndarray:
@@ -72,23 +68,17 @@ def _copies_more(tables: CopyingTables, laws: Laws) -> Measured | Finding:
 
 
 def _luck(tables: CopyingTables, laws: Laws) -> Measured | Finding:
-    from scipy.special import fdtri
-
     sides = _sides(tables)
     if isinstance(sides, Finding):
         return sides
-    freedoms = [len(side) - side["d_model"].nunique() for side in sides]
-    variances = [
-        float(np.sum(_deviations(side, "gain") ** 2)) / freedom
-        for side, freedom in zip(sides, freedoms, strict=True)
-    ]
-    if min(variances) <= 0:
+    few, many = (float(np.sum(_deviations(side, "gain") ** 2)) for side in sides)
+    of_few, of_many = (len(side) - side["d_model"].nunique() for side in sides)
+    if min(few, many) <= 0:
         return inconclusive("seeds do not differ")
-    ratio = float(np.sqrt(variances[0] / variances[1]))
-    low, high = (float(fdtri(*freedoms, quantile)) ** 0.5 for quantile in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    deviations = " and ".join(f"{np.sqrt(variance):.2f}" for variance in variances)
+    ratio, interval = deviation_ratio((few, many), (of_few, of_many))
+    deviations = f"{np.sqrt(few / of_few):.2f} and {np.sqrt(many / of_many):.2f}"
     context = f"standard deviations of {deviations} nats between seeds; {_words(sides)}"
-    return Measured(value=ratio, interval=(ratio / high, ratio / low), context=context)
+    return Measured(value=ratio, interval=interval, context=context)
 
 
 def _of_copying(tables: CopyingTables, laws: Laws) -> Measured | Finding:

@@ -7,14 +7,12 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from scaling_laws.laws.batch.batch_scan import FEWEST_BATCHES
-from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
+from scaling_laws.laws.batch.compute_efficient import ComputeEfficient, change_of_step_exponent
 from scaling_laws.laws.batch.constant_rate import falling_curve
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
-from scaling_laws.laws.fit.straight_line import jackknifed, line_through, mean_interval
+from scaling_laws.laws.fit.straight_line import line_through, mean_interval
 from scaling_laws.laws.forms.steps import KaplanNS
 from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
 from scaling_laws.papers.kaplan2020.evidence import LEFT_OPEN, KaplanTables
@@ -129,30 +127,12 @@ def _universal_steps(tables: KaplanTables, laws: Laws) -> Measured | Finding:
     _, law = known
     points, batch = _points(tables), tables.critical_batch().law
     assert points is not None and batch is not None
-    log_S = np.log(points.steps_min(batch, points.loss))
-    log_N = np.log(points.N[points.training])
-    decades = (log_N - log_N.mean()) / math.log(10)
-    log_loss = np.log(points.loss)
-    sizes = np.unique(log_N)
-    if len(sizes) < FEWEST_SIZES:
-        return inconclusive(f"{len(sizes)} sizes")
-    start = [law.alpha_N, law.alpha_N * math.log(law.N_c), law.alpha_S, math.log(law.S_c), 0.0]
-
-    def change(chosen: NDArray[np.bool_]) -> float:
-        """Of alpha_S a decade of N, as a share of it."""
-
-        def residual(theta: NDArray[np.float64]) -> NDArray[np.float64]:
-            alpha_N, log_A, alpha_S, log_S_c, of_decade = theta
-            exponent = alpha_S + of_decade * decades[chosen]
-            parts = log_A - alpha_N * log_N[chosen], exponent * (log_S_c - log_S[chosen])
-            return np.asarray(np.logaddexp(*parts) - log_loss[chosen])
-
-        with np.errstate(over="ignore"):
-            found = least_squares(residual, start, x_scale="jac")
-        return float(found.x[4] / found.x[2]) if found.success else np.nan
-
-    value, interval = jackknifed(change, log_N)
-    context = f"{len(points.N)} trainings of {len(sizes)} sizes; α_S = {law.alpha_S:.2f} where it is one"
+    N = points.N[points.training]
+    n_sizes = len(np.unique(N))
+    if n_sizes < FEWEST_SIZES:
+        return inconclusive(f"{n_sizes} sizes")
+    value, interval = change_of_step_exponent(law, N, points.steps_min(batch, points.loss), points.loss)
+    context = f"{len(points.N)} trainings of {n_sizes} sizes; α_S = {law.alpha_S:.2f} where it is one"
     return Measured(value=value, interval=interval, context=context)
 
 
