@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scaling_laws.api.column_comparison import ColumnComparison, compare
     from scaling_laws.api.one_law import LawFit, fit, plot_fit, read_runs
     from scaling_laws.api.planned import plan
+    from scaling_laws.api.schedule_laws import ScheduleFit, fit_schedule
     from scaling_laws.laws.forms.joint import JointLaw
     from scaling_laws.laws.forms.terms import SumOfPowers, Term
     from scaling_laws.laws.plan.simulated import Power, power, simulate
@@ -32,11 +33,13 @@ _OWNERS = {
     "JointLaw": "scaling_laws.laws.forms.joint",
     "LawFit": "scaling_laws.api.one_law",
     "Power": "scaling_laws.laws.plan.simulated",
+    "ScheduleFit": "scaling_laws.api.schedule_laws",
     "SumOfPowers": "scaling_laws.laws.forms.terms",
     "Term": "scaling_laws.laws.forms.terms",
     "analyse": "scaling_laws.api.analysis",
     "compare": "scaling_laws.api.column_comparison",
     "fit": "scaling_laws.api.one_law",
+    "fit_schedule": "scaling_laws.api.schedule_laws",
     "load_study": "scaling_laws.api.analysis",
     "plan": "scaling_laws.api.planned",
     "plot_fit": "scaling_laws.api.one_law",
@@ -52,11 +55,13 @@ __all__ = [
     "JointLaw",
     "LawFit",
     "Power",
+    "ScheduleFit",
     "SumOfPowers",
     "Term",
     "analyse",
     "compare",
     "fit",
+    "fit_schedule",
     "load_study",
     "plan",
     "plot_fit",

@@ -15,6 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scaling_laws.commands.laws_schedule import (
+    add_schedule_arguments,
+    refuse_schedule_options,
+    schedule_laws,
+)
 from scaling_laws.laws import KEEP, LOSS_UNITS
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.study.errors import InputError
@@ -71,8 +76,7 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bootstrap",
         type=int,
-        default=DEFAULT_RESAMPLES,
-        help="resamples behind the intervals (default: 400); 0 for point estimates alone",
+        help="resamples behind the intervals (default: 400; of --schedule 200); 0 for point estimates alone",
     )
     parser.add_argument(
         "--level", type=float, metavar="SHARE", help="of the intervals, with --form (default: 0.9), as 0.95"
@@ -86,6 +90,7 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", metavar="VALUE", help="of --compare: the value that the others are measured in"
     )
+    add_schedule_arguments(parser)
     add_figure_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing")
 
@@ -155,6 +160,15 @@ def laws(options: argparse.Namespace) -> None:
     from scaling_laws.study.records import write_atomically
 
     is_study = _is_study(options.runs)
+    if options.schedule:
+        _check_numbers(options)
+        check_figures(options)
+        output = options.output or _default_output(options.runs, is_study, "schedules.json")
+        schedule_laws(options, is_study, output)
+        return
+    refuse_schedule_options(options)
+    if options.bootstrap is None:
+        options.bootstrap = DEFAULT_RESAMPLES
     _check_options(options, is_study)
     if options.compare is not None:
         print(_compared(options, is_study))
@@ -191,15 +205,15 @@ def _is_study(runs: Path) -> bool:
     return StudyReader().recognises(runs)
 
 
-def _default_output(runs: Path, is_study: bool) -> Path:
+def _default_output(runs: Path, is_study: bool, name: str = "laws.json") -> Path:
     """In a study; else beside the runs, as RUNS.laws.json. Laws that were exported with runs stay."""
     from scaling_laws.study.runs import EXPORTED_RUNS, is_export
 
     if is_study and not is_export(runs):
-        return runs / "laws.json"
+        return runs / name
     if is_study:
-        return (runs / EXPORTED_RUNS).with_suffix(".laws.json")
-    return beside(runs, ".laws.json")
+        return (runs / EXPORTED_RUNS).with_suffix(f".{name}")
+    return beside(runs, f".{name}")
 
 
 def beside(runs: Path, suffix: str) -> Path:
@@ -210,13 +224,17 @@ def beside(runs: Path, suffix: str) -> Path:
     return runs.with_name((name.rpartition(".")[0] or name) + suffix)
 
 
-def _check_options(options: argparse.Namespace, is_study: bool) -> None:
+def _check_numbers(options: argparse.Namespace) -> None:
     if not (math.isfinite(options.delta) and options.delta > 0):
         raise InputError(f"--delta is {options.delta:g}; it must be a positive number, as 0.001")
-    if not 0 <= options.bootstrap <= MOST_RESAMPLES:
+    if options.bootstrap is not None and not 0 <= options.bootstrap <= MOST_RESAMPLES:
         raise InputError(f"--bootstrap is {options.bootstrap}; it must be 0 to {MOST_RESAMPLES}")
     if options.level is not None and not 0 < options.level < 1:
         raise InputError(f"--level is {options.level:g}; it must be a share between 0 and 1, as 0.95")
+
+
+def _check_options(options: argparse.Namespace, is_study: bool) -> None:
+    _check_numbers(options)
     if options.level is not None and not options.form:
         raise InputError("--level needs --form: the other analyses have intervals of 90 %")
     if options.form:

@@ -10,6 +10,7 @@ import base64
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -188,20 +189,24 @@ def printed_files(
     Args:
         columns: 1 or 2 of a journal's, as wide as each figure is; None: as in a page.
     """
-    files = {}
-    svg_dpi, png_dpi = (PAGE_DPI, PNG_DPI) if columns is None else (PRINT_DPI, PRINT_DPI)
+    files: dict[str, bytes] = {}
     for figure in figures:
         data = figure.prepare(study, laws)
-        if isinstance(data, str):
-            continue
-        with st.drawn_for({1: st.ONE_COLUMN, 2: st.TWO_COLUMNS}[columns] if columns else None):
-            drawn = figure.draw(data)
-        files[f"{figure.name}.png"] = st.rendered(drawn, "png", dpi=png_dpi)
-        files[f"{figure.name}.svg"] = st.rendered(drawn, "svg", dpi=svg_dpi, metadata={"Date": None})
-        files[f"{figure.name}.pdf"] = st.rendered(
-            drawn, "pdf", dpi=PRINT_DPI, metadata={"CreationDate": None}
-        )
+        if not isinstance(data, str):
+            files |= drawn_files(figure.name, partial(figure.draw, data), columns)
     return files
+
+
+def drawn_files(name: str, draw: Callable[[], Figure], columns: int | None) -> dict[str, bytes]:
+    """PNG, SVG and PDF of one figure, by name; `columns` as above."""
+    svg_dpi, png_dpi = (PAGE_DPI, PNG_DPI) if columns is None else (PRINT_DPI, PRINT_DPI)
+    with st.drawn_for({1: st.ONE_COLUMN, 2: st.TWO_COLUMNS}[columns] if columns else None):
+        drawn = draw()
+    return {
+        f"{name}.png": st.rendered(drawn, "png", dpi=png_dpi),
+        f"{name}.svg": st.rendered(drawn, "svg", dpi=svg_dpi, metadata={"Date": None}),
+        f"{name}.pdf": st.rendered(drawn, "pdf", dpi=PRINT_DPI, metadata={"CreationDate": None}),
+    }
 
 
 def smaller_png(png: bytes) -> bytes:
