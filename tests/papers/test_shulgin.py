@@ -21,7 +21,7 @@ from scaling_laws.papers.shulgin2023.subnetworks import (
 from scaling_laws.study.runs import nothing
 
 LAWS = no_laws(nothing("simulated"))
-LIMIT, OPTIMUM, STEP, AT_ZERO, ELSEWHERE = PAPER.claims
+LIMIT, OPTIMUM, STEP, AT_ZERO, ELSEWHERE = PAPER.claims[:5]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_means_and_spreads_are_those_of_the_closed_form(simulation: SubnetworkSi
 
 
 def test_the_claims_of_the_paper_hold_and_ours_does_not(simulation: SubnetworkSimulation) -> None:
-    verdicts = {claim.slug: claim.finding(simulation, LAWS).verdict for claim in PAPER.claims}
+    verdicts = {claim.slug: claim.finding(simulation, LAWS).verdict for claim in PAPER.claims[:5]}
     assert set(verdicts.values()) - {"confirmed"} == {"contradicted"}
     assert verdicts[ELSEWHERE.slug] == "contradicted"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from scaling_laws.papers.shulgin2023.network_runs import PieceRuns, network_runs
 from scaling_laws.papers.shulgin2023.subnetworks import (
     FloatArray,
     Quadratics,
@@ -77,12 +78,14 @@ class SubnetworkSimulation:
         by_rate: the same first problem at several rates, the first largest.
         at_zero: workers that agree on x = 0, started elsewhere: the paper's interpolation.
         elsewhere: workers that agree on another place.
+        network: a Transformer trained in pieces, or why there is none.
     """
 
     problems: tuple[Trained, ...]
     by_rate: tuple[Trained, ...]
     at_zero: tuple[Trained, ...]
     elsewhere: tuple[Trained, ...]
+    network: PieceRuns | str = "no network was trained"
 
 
 def simulate(
@@ -108,3 +111,8 @@ def simulate(
         at_zero=tuple(trained(shared_optimum(n, zero, random), random.normal(size=n)) for _ in range(3)),
         elsewhere=tuple(trained(shared_optimum(n, random.normal(size=n), random), zero) for _ in range(3)),
     )
+
+
+def simulate_and_train(scale: str) -> SubnetworkSimulation:
+    """The simulation, as large at every scale, and the trainings of a scale."""
+    return replace(simulate(), network=network_runs(scale))
