@@ -135,6 +135,19 @@ def test_without_recordings_there_is_a_reason(tmp_path: Path, monkeypatch: pytes
     assert not laws_table("no recordings", laws).rows and not runs_table("no recordings", laws).rows
 
 
+@pytest.mark.systems
+def test_the_package_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "INSTALLED", tmp_path / "none")
+    try:
+        found = recordings.get_recordings(tmp_path / "recordings")
+    except InputError as error:
+        pytest.skip(str(error))
+    assert len(found) > 500
+    samples, rate = recordings.samples_of(found[0])
+    assert rate == RATE and 0.01 < np.abs(samples).max() <= 1
+    assert recordings.get_recordings(tmp_path / "recordings") == found  # not a second time
+
+
 def test_claims_by_size_and_hours() -> None:
     assert verdict("speech-loss-falls-with-size", world()) == "confirmed"
     assert verdict("speech-loss-falls-with-size", world(in_N=-0.05)) == "contradicted"

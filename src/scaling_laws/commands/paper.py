@@ -82,7 +82,7 @@ def _list(module: str | None) -> str:
 def _needs(chosen: Paper) -> tuple[str, str]:
     """What makes a paper's runs, and what that costs at each scale."""
     if chosen.simulate is not None or chosen.experiment is not None:
-        return "simulated", "a minute" if chosen.experiment else "seconds"
+        return "simulated", "minutes" if chosen.experiment else "seconds"
     if chosen.kept_runs:
         return f"--runs, or {chosen.kept_runs}", "seconds"
     if not chosen.sweep:

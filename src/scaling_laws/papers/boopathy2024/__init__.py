@@ -110,7 +110,7 @@ def slopes_table(study: WidthExperiment, laws: Laws) -> Table:
     caption = (
         "Slope of ln(steps to a training loss) in ln P. Levels: share of the way to the lowest common loss."
     )
-    return Table(columns=("level", *study.by_optimizer), rows=rows, caption=caption)
+    return Table(columns=("level", *study.by_optimizer), rows=rows, caption=f"{caption} Scale {study.scale}.")
 
 
 PAPER = Paper(
