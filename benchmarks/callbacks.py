@@ -4,8 +4,8 @@
 
 Each network is trained over 1.0 M tokens at the default settings, with a clock around every hook of every
 callback: two runs with and without them differ by more for other reasons (by 5 to 10 % here) than for this
-one. Held-out evaluations are reported on their own. Times are CPU seconds of this process, on one thread;
-shares are of the time spent outside hooks, the median of `RUNS` runs.
+one. Held-out evaluations, and all five tasks of a corpus, are reported on their own. Times are CPU seconds of
+this process, on one thread; shares are of the time spent outside hooks, the median of `RUNS` runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import platform
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ import torch
 from measured_run import measured_run
 
 from scaling_laws.data.corpus_file import load_config
+from scaling_laws.data.tasks import MADE
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import write_atomically
 from scaling_laws.training.recorder import RunRecorder
 from scaling_laws.training.run import reuse_freed_memory, use_one_thread
 from scaling_laws.training.snapshots import Snapshots
+from scaling_laws.training.task_scores import TaskQuestions
 from scaling_laws.training.verbs import training_cli
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +47,7 @@ HOOKS = (
     "on_train_batch_end",
     "on_train_end",
 )
-EVALUATIONS = "evaluations"
+EVALUATIONS, TASKS = "evaluations", "tasks"
 NETWORKS: dict[str, tuple[str, dict[str, int]]] = {
     "transformer 2x16": ("transformer.Transformer", {"n_layer": 2, "d_model": 16, "n_heads": 2}),
     "transformer 2x64": ("transformer.Transformer", {"n_layer": 2, "d_model": 64, "n_heads": 4}),
@@ -58,11 +61,12 @@ def main() -> None:
     reuse_freed_memory()
     results = {}
     with tempfile.TemporaryDirectory() as temporary:
-        corpus = build_corpus(load_config(ROOT / "configs/data/tiny.yaml"), Path(temporary) / "tiny")
+        config = replace(load_config(ROOT / "configs/data/tiny.yaml"), tasks=tuple(MADE))
+        corpus = build_corpus(config, Path(temporary) / "tiny")
         for name, (class_path, shape) in NETWORKS.items():
             runs = [_run(corpus, Path(temporary) / name / str(k), class_path, shape) for k in range(RUNS)]
             row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-            evaluations = row.pop(EVALUATIONS)
+            evaluations, tasks = row.pop(EVALUATIONS), row.pop(TASKS)
             N, step_ms = row.pop("N"), row.pop("step_ms")
             results[name] = {
                 "N": N,
@@ -70,11 +74,12 @@ def main() -> None:
                 "callbacks": sum(row.values()),
                 "by_callback": row,
                 EVALUATIONS: evaluations,
+                TASKS: tasks,
             }
             print(
                 f"{name:<18} N {N:>8,}  step {step_ms:7.2f} ms  callbacks {100 * sum(row.values()):.2f} % "
                 f"({', '.join(f'{owner} {100 * share:.2f}' for owner, share in row.items())})  "
-                f"evaluations {100 * evaluations:.1f} %"
+                f"evaluations {100 * evaluations:.1f} %  tasks {100 * tasks:.1f} %"
             )
     content = {
         "machine": platform.processor() or platform.machine(),
@@ -99,8 +104,11 @@ def _run(corpus: TokenCorpus, folder: Path, class_path: str, shape: dict[str, in
             clocks.put_around(callback, "_evaluate", EVALUATIONS)
         if isinstance(callback, Snapshots):
             clocks.put_around(callback, "take", "Snapshots")
+    untimed = TaskQuestions.score
+    clocks.put_around(TaskQuestions, "score", TASKS)
     start_s = time.process_time()
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    TaskQuestions.score = untimed  # type: ignore[method-assign]
     outside_s = time.process_time() - start_s - sum(clocks.spent_s.values())
     network: Any = cli.model.network
     return {

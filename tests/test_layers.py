@@ -84,7 +84,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "api": ({"api", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
     "papers": (
-        {"papers", "report", "laws", "training", "models", "study"},
+        {"papers", "report", "laws", "training", "models", "data", "study"},
         {"numpy", "pandas", "matplotlib", "torch"},
     ),
     "commands.sweep": ({"commands.shape", "sweeps", "data", "study"}, {"rich"}),

@@ -13,12 +13,14 @@ from scaling_laws.papers.bordelon2024.dynamics import (
     errors_over_time,
     last_loss,
     mean_loss,
+    mean_losses_of_reuse,
     reused_losses,
     simulated_losses,
     task,
 )
 from scaling_laws.papers.bordelon2024.fitted_curves import M_OF_STUDY, fit_curves
 from scaling_laws.papers.bordelon2024.flow_simulation import FlowSimulation, best_sizes, simulate
+from scaling_laws.papers.maloney2022.ridge import Spectrum, loss
 from scaling_laws.study.runs import nothing
 
 LAWS = no_laws(nothing("simulated"))
@@ -27,7 +29,7 @@ CLAIMS = {claim.slug: claim for claim in PAPER.claims}
 
 @pytest.fixture(scope="module")
 def simulation() -> FlowSimulation:
-    return simulate(M=200, draws=50, sizes=(32, 64), M_of_limit=(300, 100_000), studies=0)
+    return simulate(M=200, draws=50, sizes=(32, 64), M_of_limit=(300, 100_000), studies=0, reused_draws=24)
 
 
 def verdict(slug: str, simulation: FlowSimulation) -> str:
@@ -75,6 +77,26 @@ def test_many_samples_are_infinitely_many() -> None:
     error = test.std(axis=0, ddof=1) / np.sqrt(20)
     assert (np.abs(test.mean(axis=0) - mean_loss(of, 20, t)) < 4 * error).all()
     assert train.mean(axis=0) == pytest.approx(test.mean(axis=0), rel=0.03)
+
+
+def test_the_theory_of_few_samples_at_its_ends() -> None:
+    of, t = task(2.0, 1.5, 300, binned=False), np.array([0.5, 20.0, 1e6])
+    test, train = mean_losses_of_reuse(of, 30, 1e9, t)
+    assert test == pytest.approx(mean_loss(of, 30, t), rel=1e-5)
+    assert train == pytest.approx(test, rel=1e-5)
+    # At the end, as the solvable model of ridge regression has it, without a ridge.
+    of = task(1.5, 1.5, 300, binned=False)
+    spectrum = Spectrum(variance=of.variance, count=of.count, M=of.M)
+    last = mean_losses_of_reuse(of, 40, 90, np.array([1e7]))[0][0]
+    assert last == pytest.approx(loss(spectrum, 40, 90, 1e-10), rel=1e-3)
+
+
+def test_simulation_and_theory_of_few_samples_agree(simulation: FlowSimulation) -> None:
+    z = np.array([each.z for each in simulation.reused])
+    assert np.abs(z).max() < 4
+    assert verdict("reuse-simulation-is-theory", simulation) != "contradicted"
+    endless = tuple(replace(each, theory=mean_loss(each.task, each.N, each.t)) for each in simulation.reused)
+    assert verdict("reuse-simulation-is-theory", replace(simulation, reused=endless)) == "contradicted"
 
 
 def test_the_best_size_is_the_lowest() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,17 @@ import pandas as pd
 import pytest
 
 from scaling_laws.laws.results.study import no_laws
-from scaling_laws.papers.choshen2024 import PAPER, ladder_table
-from scaling_laws.papers.choshen2024.checkpoints import CheckpointTables, Errors, SizeLadder, errors_of
+from scaling_laws.papers.choshen2024 import PAPER, checkpoints, ladder_table
+from scaling_laws.papers.choshen2024.checkpoints import (
+    CheckpointTables,
+    Errors,
+    SizeLadder,
+    errors_of,
+)
 from scaling_laws.papers.choshen2024.least_squares import fit_additive
 from scaling_laws.study.runs import study_of_table
 
+RESAMPLES = 15
 ROOT = Path(__file__).parents[2]
 CLAIMS = {claim.slug: claim for claim in PAPER.claims}
 OPT = Path(os.environ.get("SCALING_LAWS_DATA", ROOT.parent / "shared" / "data")) / "opt_trajectories.csv"
@@ -35,6 +42,18 @@ def study(start: float = 0.0, noise: float = 0.0) -> CheckpointTables:
     )
     whole = study_of_table("world", table.assign(loss=loss))
     return CheckpointTables.read(whole, no_laws(whole))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "RESAMPLES", RESAMPLES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def plain_world() -> CheckpointTables:
+    return study()
 
 
 @pytest.fixture(scope="module")
@@ -74,21 +93,32 @@ def test_the_opposite_worlds(paper_world: CheckpointTables) -> None:
     swapped = replace(
         errors,
         by_use={"final": errors.by_use["cut"], "all": 0.0, "cut": 0.5},
-        without_one={use: np.zeros(7) + 0.5 * (use == "cut") for use in errors.without_one},
+        drawn={use: np.zeros(7) + 0.5 * (use == "cut") for use in errors.drawn},
     )
     for slug in ("whole-curves-beat-last-checkpoints", "the-first-tenth-harms", "four-per-cent-to-expect"):
         assert verdict(slug, replace(paper_world, errors=swapped)) == "contradicted", slug
-    grid = errors.grid.assign(error=1 / errors.grid["n_sizes"])
-    assert (
-        verdict("five-sizes-suffice", replace(paper_world, errors=replace(errors, grid=grid)))
-        == "contradicted"
-    )
+    harmful = replace(errors, gains={2.0: np.full(8, 0.2), 4.0: np.full(8, 0.3)})
+    assert verdict("five-sizes-suffice", replace(paper_world, errors=harmful)) == "contradicted"
     ends = replace(errors, own_ends=np.full(8, 0.3))
     assert verdict("first-third-predicts-the-end", replace(paper_world, errors=ends)) == "contradicted"
 
 
-def test_too_few_sizes_are_said() -> None:
-    few = study()
+def test_intervals_are_as_wide_as_the_noise(
+    plain_world: CheckpointTables, paper_world: CheckpointTables
+) -> None:
+    widths = []
+    for tables in (plain_world, paper_world):
+        assert isinstance(tables.errors, Errors)
+        _, (low, high) = tables.errors.with_interval("cut")
+        assert low is not None and high is not None
+        widths.append(high - low)
+        assert set(tables.errors.gains) == {each for each in tables.errors.gains if each > 1}
+        assert all(len(draws) == 1 + RESAMPLES for draws in tables.errors.gains.values())
+    assert widths[0] < 1e-3 < widths[1]
+
+
+def test_too_few_sizes_are_said(plain_world: CheckpointTables) -> None:
+    few = plain_world
     assert isinstance(few.errors, Errors)
     three = SizeLadder(table=few.errors.ladder.of(few.errors.ladder.sizes[:3]))
     reason = errors_of(three)

@@ -11,6 +11,7 @@ from scaling_laws.laws.results.study import no_laws
 from scaling_laws.papers.maloney2022 import PAPER
 from scaling_laws.papers.maloney2022.ridge import Spectrum, best_loss, loss, power_law
 from scaling_laws.papers.maloney2022.ridge_simulation import RidgeSimulation, simulate
+from scaling_laws.papers.maloney2022.text_spectrum import RANGES, spectrum_of
 from scaling_laws.study.runs import nothing
 
 LAWS = no_laws(nothing("simulated"))
@@ -66,6 +67,22 @@ def test_bins_of_a_long_spectrum_change_nothing() -> None:
     assert best_loss(power_law(0.5, 20_000), 50, 80)[0] == pytest.approx(
         best_loss(exact, 50, 80)[0], rel=1e-5
     )
+
+
+def test_the_spectrum_of_a_text_with_a_known_one(simulation: RidgeSimulation) -> None:
+    random, share = np.random.default_rng(0), np.arange(1.0, 513) ** -1.5
+    documents = [random.choice(512, size=8_000, p=share / share.sum()) for _ in range(20)]
+    found = spectrum_of(documents, 512, {"alpha_N": (0.5, (0.45, 0.55))})
+    value, interval = found.alphas["one", RANGES[0]]
+    assert value == pytest.approx(0.5, abs=0.05)  # a token's variance is about its frequency
+    assert None not in interval and interval[1] - interval[0] < 0.2
+    low = {key: (0.5, (0.49, 0.51)) for key in found.alphas}
+    narrow = replace(found, alphas=low, measured={"alpha_N": (0.5, (0.49, 0.51))})
+    slug = "spectrum-is-exponent-in-size"
+    assert verdict(slug, replace(simulation, text=narrow)) == "confirmed"
+    far = replace(narrow, measured={"alpha_N": (0.1, (0.09, 0.11))})
+    assert verdict(slug, replace(simulation, text=far)) == "contradicted"
+    assert verdict("spectrum-is-exponent-in-data", replace(simulation, text=far)) == "not measured"
 
 
 def test_claims_and_their_opposites(simulation: RidgeSimulation) -> None:

@@ -262,7 +262,8 @@ def test_a_model_checkpoint_changes_no_run_and_can_be_resumed_from(
     again["trainer"]["callbacks"] = planned["trainer"]["callbacks"]
     (tmp_path / "again").mkdir()
     for name in (*VOUCHED_FILES, "snapshots.json"):
-        (tmp_path / "again" / name).write_bytes((tmp_path / "run" / name).read_bytes())
+        if (tmp_path / "run" / name).exists():
+            (tmp_path / "again" / name).write_bytes((tmp_path / "run" / name).read_bytes())
     fit(again, "--ckpt_path", str(at_16))
     assert_same_run(undisturbed["transformer"], tmp_path / "again")
 

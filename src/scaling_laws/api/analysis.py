@@ -18,6 +18,7 @@ from scaling_laws.laws.readers.study_reader import StudyReader
 from scaling_laws.laws.results.study import fit_folder, fit_study, processes_for
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.laws.run_tables import doubts, left_out_of_table
+from scaling_laws.laws.task_laws import fit_tasks, scored_of
 from scaling_laws.report import figures
 from scaling_laws.report.content import content_of
 from scaling_laws.report.figure import StudyFigure, figures_of
@@ -138,6 +139,30 @@ class Analysis:
             forms = ", ".join(each.form for each in self.laws.of(family).fits)
             raise InputError(f"no law {form!r} was fitted to {family}; there are {forms}")
         return found
+
+    def tasks(self) -> pd.DataFrame:
+        """Do tasks follow the loss? A row a family and task, with the columns of `TaskLaw`.
+
+        Raises:
+            InputError: the runs have no scores of tasks, and the table no column `accuracy`.
+
+        Examples:
+            >>> import numpy as np, scaling_laws as sl
+            >>> sizes = [(N, D) for N in (1e6, 1e7, 1e8, 1e9) for D in (1e8, 1e9, 1e10)]
+            >>> runs = pd.DataFrame(sizes, columns=["N", "D"])
+            >>> runs["loss"] = 1.8 + 400 / runs["N"] ** 0.34 + 1800 / runs["D"] ** 0.36
+            >>> runs["accuracy"] = 0.25 + 0.75 / (1 + np.exp(2 * (runs["loss"] - 4)))
+            >>> runs["chance"] = 0.25
+            >>> found = sl.analyse(sl.read_runs(runs), resamples=0).tasks()
+            >>> float(found["loss_half"][0].round(2)), float(found["two_steps"][0].round(3))
+            (4.0, 0.0)
+        """
+        scored = scored_of(self.study)
+        if scored is None:
+            raise InputError(
+                "these runs have no scores of tasks (tasks: in the corpus file), nor a column accuracy"
+            )
+        return pd.DataFrame([vars(law) for law in fit_tasks(scored)])
 
     def plan(
         self,

@@ -188,8 +188,12 @@ def laws(options: argparse.Namespace) -> None:
     write_atomically(output, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     if not options.quiet:
         from scaling_laws.commands.laws_text import forms_text, latex_text, study_text
+        from scaling_laws.laws.task_laws import fit_tasks, scored_of
+        from scaling_laws.report.figures.task_accuracy import task_table
 
         print(forms_text(found) if options.form else study_text(found, is_study=is_study))
+        if not options.form and (scored := scored_of(study)) is not None:
+            print(f"\nDo tasks follow the loss?\n\n{task_table(fit_tasks(scored)).text()}\n")
         if options.latex:
             print(latex_text(found))
         print(f"laws: {output}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scaling_laws.data.packages import TextPackage
+from scaling_laws.data.tasks import MADE, is_own_file
 from scaling_laws.study.artefacts import read_yaml
 from scaling_laws.study.bounds import Amount, PartOfAll, Seed, Tokens, Vocabulary, check_bounds
 from scaling_laws.study.configurations import find_config, missing_hint
@@ -18,7 +19,7 @@ N_BYTE_VALUES = 256
 SEPARATOR = "<|endoftext|>"
 """Stands before every document; counted in `n_vocab`."""
 OWN_SPLITS = ("train", "val", "test")
-CAME_LATER = ("document_separator", "near_duplicates", "packages")
+CAME_LATER = ("document_separator", "near_duplicates", "packages", "tasks")
 """Fields that say nothing at their default: a corpus that was built before they came is the same."""
 
 
@@ -49,6 +50,9 @@ class CorpusConfig:
     which the texts are taken. `embedded` brings its own, too."""
     packages: tuple[TextPackage, ...] = ()
     """`package`: whose texts (`packages.py`)."""
+    tasks: tuple[str, ...] = ()
+    """Questions with several answers that trainings are scored by: names of `tasks.MADE`, made of the test
+    split, or files of one's own (`*.jsonl`)."""
     val_share: PartOfAll = 0.02
     """Share of the documents held out for validation."""
     test_share: PartOfAll = 0.04
@@ -91,6 +95,13 @@ class CorpusConfig:
             raise InputError("document_separator is empty; give the text between documents, or leave it out")
         if self.source != "huggingface" and self.streaming:
             raise InputError("streaming needs source: huggingface")
+        for task in self.tasks:
+            if task not in MADE and not is_own_file(task):
+                raise InputError(
+                    f"tasks: there is no {printable(task)!r}; give {', '.join(MADE)}, or a file (*.jsonl)"
+                )
+        if len(set(self.tasks)) < len(self.tasks):
+            raise InputError("tasks: names one twice; give each once")
         for name in self.foreign:
             if name in OWN_SPLITS or not re.fullmatch(r"[a-z0-9]\w*", name, re.ASCII | re.IGNORECASE):
                 raise InputError(

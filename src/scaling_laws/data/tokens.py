@@ -6,6 +6,7 @@ A corpus is a folder:
     sources.jsonl           one line a document: split, name, n_bytes, sha256
     near_duplicates.jsonl   those of the training split that were removed (`overlap.py`), if any were
     tokenizer.json
+    tasks.jsonl             questions that trainings are scored by (`tasks.py`), if any were asked for
     <split>.bin             token ids, uint16 (uint32 above 65536 tokens), little-endian
     <split>.documents.npy   int64 (n_documents + 1,): offset of every document's first token, and n_tokens
     .verified.json          which files were found whole, and when they had last changed (`manifest.py`)
@@ -20,6 +21,7 @@ import json
 import mmap
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -44,9 +46,10 @@ from scaling_laws.data.manifest import (
 )
 from scaling_laws.data.overlap import SPANS_TOKENS, Overlap, Text, overlap
 from scaling_laws.data.packages import ARCHIVES
+from scaling_laws.data.tasks import TASKS_FILE, TaskItem, build_items, is_own_file, items_text, read_items
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import claim_files, listed_names, require_own_folder
-from scaling_laws.study.records import write_atomically
+from scaling_laws.study.records import sha256_of, write_atomically
 from scaling_laws.study.stages import Stage
 
 if TYPE_CHECKING:
@@ -101,6 +104,14 @@ class TokenCorpus:
                 f"{path}: holds no offsets of {n_tokens} tokens; build the corpus again"
             ) from None
         return offsets
+
+    def tasks(self) -> list[TaskItem]:
+        """The questions that trainings are scored by; none where the corpus was built without.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return read_items(self.folder / TASKS_FILE) if TASKS_FILE in self.manifest["files"] else []
 
     def bytes_per_token(self, split: str) -> float:
         """Bytes of text per token, separators counted as tokens: bits per byte = nats / ln 2 / this."""
@@ -198,6 +209,8 @@ def describe(corpus: TokenCorpus, *, n_sample_tokens: int = 200) -> str:
             f"{entry['n_documents']:>11,}"
         )
     lines += _described_overlap(manifest.get("overlap"))
+    if counts := Counter(item.task for item in corpus.tasks()):
+        lines += ["", "tasks: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())]
     try:
         sample = corpus.tokenizer().decode(corpus.tokens("test")[:n_sample_tokens])
     except ModuleNotFoundError:  # an installation for laws and plans alone
@@ -259,6 +272,7 @@ def _inputs(config: CorpusConfig) -> dict[str, str]:
         from scaling_laws.data.vocabulary import vocabulary_sha256
 
         hashes = vocabulary_sha256(config.tokenizer_path)
+    hashes |= {task: sha256_of(Path(task)) for task in config.tasks if is_own_file(task)}
     return hashes | (local_sha256(config) if config.source == "huggingface" else {})
 
 
@@ -313,6 +327,10 @@ def _build(config: CorpusConfig, folder: Path, *, force: bool) -> None:
             )
         if config.near_duplicates == "remove" and found.near.any():
             _remove_near(config, made, splits["train"], entries, dtype, found)
+        if config.tasks:
+            texts = [document.read() for document in splits["test"]]
+            items = build_items(config.tasks, texts, config.seed)
+            (made / TASKS_FILE).write_text(items_text(items), encoding="utf-8")
         files = sorted(made.iterdir())
         described = describe_files(files)
         content = {

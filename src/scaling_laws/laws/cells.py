@@ -99,6 +99,11 @@ def all_positive(cells: pd.Series) -> bool:
     return all(NUMBER.fullmatch(cell) and 0 < float(cell) < math.inf for cell in cells)
 
 
+def are_shares(cells: pd.Series) -> bool:
+    """Whether every cell of a column is a number from 0 to 1 as a program writes it."""
+    return all(NUMBER.fullmatch(cell) and 0 <= float(cell) <= 1 for cell in cells)
+
+
 def truth(name: str, line: Any, column: str, cell: str) -> bool:
     """True or False, as programs write it."""
     truths = {"true": True, "1": True, "false": False, "0": False}

@@ -21,6 +21,7 @@ from scaling_laws.laws import KEEP, LOSS_UNITS, Keep, LossUnit
 from scaling_laws.laws.cells import (
     NUMBER,
     all_positive,
+    are_shares,
     counted,
     is_finite,
     is_missing,
@@ -71,6 +72,8 @@ STUDY_COLUMNS = (
     "warmup_tokens",
 )
 """Columns of our own run tables (`runs.Study.runs`) that a law's analysis knows what to do with."""
+TASK_COLUMNS = {"accuracy", "chance"}
+"""Of a task, from 0 to 1 (`task_laws.py`): its accuracy, and that of guessing."""
 SHOWN_COLUMNS = 12
 SHOWN_CELLS = 5
 
@@ -199,6 +202,9 @@ def read_runs(
     for column in known:
         if column in cells and column not in table and all_positive(cells[column]):
             table[column] = cells[column].astype(float)
+    known += [each for each in TASK_COLUMNS if each in cells and are_shares(cells[each])]
+    for column in TASK_COLUMNS & {*known}:
+        table[column] = cells[column].astype(float)
     for column in labels:
         table[column] = cells[column]
     left_out = [*about.get("left_out", ()), *dict.fromkeys(left_out)]

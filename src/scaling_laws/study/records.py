@@ -6,6 +6,7 @@ A run's folder is the truth (`lightning_logs/<study>/<run>/`):
     curve.csv             one row a logged step (`CURVE`, then `<corpus>_loss_nats` a corpus)
     token_classes.csv     one row a class of token (`TOKEN_CLASSES`), by evaluation, corpus and fold: sums
     position_losses.csv   one row a position (`POSITION_COLUMNS`): sums, so that rows pool exactly
+    task_scores.csv       one row a task (`TASK_SCORE_COLUMNS`), by evaluation: sums, where there are tasks
     probe_losses.npz      the loss of every token of one text at each evaluation (`training/probe.py`)
     snapshots.json        histograms and sampled text (`training/snapshots.py`), for loggers alone
     checkpoints/          for resume
@@ -93,7 +94,11 @@ FAILURE_FILE = "failure.json"
 QUESTION_FILE = "study.json"
 PLAN_FILE = "plan.json"
 """In a study's folder: what was planned (`sweeps/plan/planning.py`)."""
-VOUCHED_FILES = ("config.yaml", "curve.csv", "position_losses.csv", "token_classes.csv", "probe_losses.npz")
+TASK_SCORE_FILE = "task_scores.csv"
+TASK_SCORE_COLUMNS = ("step", "task", "n_items", "n_correct", "chance_sum", "answer_log_p_sum_nats")
+"""Sums over items: right answers, 1/choices, and the log-probability of the right answer's tokens."""
+RUN_TABLES = ("curve.csv", "position_losses.csv", "token_classes.csv", TASK_SCORE_FILE)
+VOUCHED_FILES = ("config.yaml", *RUN_TABLES, "probe_losses.npz")
 """Files of a run whose SHA-256 its record holds."""
 CHECKSUM = "checksum"
 """Key of `record.json`: the SHA-256 of all its other keys."""

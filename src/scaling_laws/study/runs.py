@@ -34,6 +34,8 @@ from scaling_laws.study.records import (
     MAIN_CORPUS,
     POSITION_COLUMNS,
     SEARCH_TAG,
+    TASK_SCORE_COLUMNS,
+    TASK_SCORE_FILE,
     TOKEN_CLASS_COLUMNS,
     TOKEN_CLASS_FILE,
     RunRecord,
@@ -156,6 +158,13 @@ class Study:
             return table[last].reset_index(drop=True) if final_only else table
         return self._tables(TOKEN_CLASS_FILE, TOKEN_CLASS_COLUMNS, TOKEN_CLASS_COLUMNS, final_only)
 
+    def task_scores(self, final_only: bool = True) -> pd.DataFrame:
+        """Every run's `task_scores.csv`, with a first column `run`; without rows where runs have none.
+
+        Columns `records.TASK_SCORE_COLUMNS`.
+        """
+        return self._tables(TASK_SCORE_FILE, TASK_SCORE_COLUMNS, TASK_SCORE_COLUMNS, final_only)
+
     def _tables(
         self,
         file_name: str,
@@ -209,7 +218,7 @@ def _check_numbers(table: pd.DataFrame, required: Collection[str], folder: Path,
     import numpy as np
     import pandas as pd
 
-    for column in table.columns.difference(["run", "corpus", "token_class"]):
+    for column in table.columns.difference(["run", "corpus", "token_class", "task"]):
         cells = table[column]
         numbers = pd.to_numeric(cells, errors="coerce")
         missing = numbers.isna() if column in required else numbers.isna() & cells.notna()

@@ -20,6 +20,8 @@ from scaling_laws.study.records import (
     CURVE_COLUMNS,
     MAIN_CORPUS,
     POSITION_COLUMNS,
+    TASK_SCORE_COLUMNS,
+    TASK_SCORE_FILE,
     TOKEN_CLASS_COLUMNS,
     TOKEN_CLASS_FILE,
     TOKEN_CLASSES,
@@ -41,10 +43,11 @@ from scaling_laws.training.resumable_csv import ResumableCsv
 from scaling_laws.training.run_record import Identity, Outcome, make_record
 from scaling_laws.training.snapshots import Snapshots
 from scaling_laws.training.strategies import FullyShardedStrategy
+from scaling_laws.training.task_scores import TaskQuestions
 
 
 class RunRecorder(pl.Callback):
-    """Writes curve.csv, losses by position, class and token, TensorBoard events and, last, record.json.
+    """Writes curve.csv, losses by position, class and token, task scores, events and, last, record.json.
 
     The folder is the trainer's `default_root_dir`. A resumed run drops the rows after its checkpoint
     and goes on, so that its files equal those of an undisturbed run (wall-clock columns aside).
@@ -136,6 +139,7 @@ class RunRecorder(pl.Callback):
             "positions": self._positions.state(),
             **({"shared_steps": self.shared_steps} if self.shared_steps else {}),
             "classes": self._classes.state(),
+            **({"tasks": self._tasks.state()} if self._tasks else {}),
             **({"best": self._best.state_dict()} if self._best else {}),
         }
 
@@ -182,6 +186,14 @@ class RunRecorder(pl.Callback):
         )
         self._classes = ResumableCsv(
             self.folder / TOKEN_CLASS_FILE, TOKEN_CLASS_COLUMNS, self._restored.get("classes"), writes
+        )
+        self._questions = TaskQuestions(data)
+        self._tasks = (
+            ResumableCsv(
+                self.folder / TASK_SCORE_FILE, TASK_SCORE_COLUMNS, self._restored.get("tasks"), writes
+            )
+            if self._questions.items
+            else None
         )
         if self.probe_windows:
             self._probe_text = data.held_out(MAIN_CORPUS, self.probe_windows)[0]
@@ -380,6 +392,8 @@ class RunRecorder(pl.Callback):
             rows = [row for corpus, metric in metrics.items() for row in _class_rows(step, corpus, metric)]
             self._classes.write(rows)
             self._events.add_classes(rows)
+            if self._tasks:
+                self._tasks.write(self._questions.score(trainer, module, step, final=final))
         return {loss_column(corpus): loss for corpus, loss in losses.items()}
 
     def _corpus_losses(

@@ -19,7 +19,7 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted, StopSignals
 from scaling_laws.study.own_files import STEP_CHECKPOINT, refuse_links_in
 from scaling_laws.study.records import (
-    TOKEN_CLASS_FILE,
+    RUN_TABLES,
     check_file,
     finished_record,
     read_record,
@@ -127,7 +127,7 @@ def _take_over_tables(source: Path, folder: Path) -> None:
     refuse_links_in(folder)
     folder.mkdir(parents=True, exist_ok=True)
     record = read_record(source / "record.json")
-    for name in ("curve.csv", "position_losses.csv", TOKEN_CLASS_FILE, probe.FILE_NAME, snapshots.FILE_NAME):
+    for name in (*RUN_TABLES, probe.FILE_NAME, snapshots.FILE_NAME):
         if (source / name).exists():
             check_file(source / name, record)
             write_atomically(folder / name, (source / name).read_bytes())

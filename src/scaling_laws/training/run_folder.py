@@ -9,7 +9,7 @@ from typing import Any
 
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import CHECKPOINTS
-from scaling_laws.study.records import CURVE_COLUMNS, RunRecord
+from scaling_laws.study.records import CURVE_COLUMNS, RUN_TABLES, RunRecord
 from scaling_laws.training.checkpoint import final_checkpoint, is_whole, newest_whole
 
 NEWEST = "newest"
@@ -22,8 +22,7 @@ def require_run_folder(root: Path) -> None:
     Raises:
         InputError: there are such files.
     """
-    tables = ("curve.csv", "position_losses.csv", "token_classes.csv")
-    replaced = ("config.yaml", "hparams.yaml", *tables, "events.out.tfevents.*")
+    replaced = ("config.yaml", "hparams.yaml", *RUN_TABLES, "events.out.tfevents.*")
     found = [path.name for pattern in (*replaced, CHECKPOINTS) for path in sorted(root.glob(pattern))]
     if found and not (_is_run_curve(root / "curve.csv") or _is_run_config(root / "config.yaml")):
         raise InputError(f"{root}: holds {found[0]}, which no run wrote; name an empty folder")

@@ -14,6 +14,18 @@ With kappa = s/R that reads
     s = kappa (1 - (1/N) sum lambda/(lambda + kappa)),     1/(s + lambda_k R) = kappa/(s (kappa + lambda_k)),
 
 and at t = infinity loss = sum k^-a kappa/(kappa + lambda_k), where sum lambda/(lambda + kappa) = N.
+
+On P samples that are used again and again dv/dt = -K S v, S = X'X/P, X (P, M) iid. The mean field of that
+chain, X v (P), X'X v/P (M), A Lambda^1/2 X'X v/P (N), K S v (M), is linear: each of its four links adds noise
+whose variance is that of the link before, over P or N. With a transform for each of two times, s and s',
+
+    s = kappa (1 - f/N)(1 - f/P),   f = sum lambda/(lambda + kappa),   r_P = 1 - f/P,   r_N = 1 - f/N,
+    H_k = 1/(s + lambda_k r_P r_N),   and of products h = H_k H_k', p = r_P r_P', n = r_N r_N':
+    loss = sum h v_0^2 + (n p/P) (sum lambda^2 h) loss + (n/N) (sum lambda h) drift,
+    drift = p sum lambda h v_0^2 + (p s s'/P) (sum lambda h) loss + (p n/N) (sum lambda^2 h) drift,
+
+two linear equations, and the loss of the training is p loss. Both are functions of two times, of which the
+inverse transforms are taken at t, t. For P infinite they give what stands above.
 """
 
 from __future__ import annotations
@@ -89,9 +101,35 @@ def mean_loss(task: FeatureTask, N: float, t: FloatArray) -> FloatArray:
         return np.asarray(np.exp(-2 * task.variance * t[:, None]) @ weighted)
     delta, weight = _talbot()
     s = delta / (2 * t[:, None])  # (times, contour)
-    kappa = _kappa(task, N, s)
+    kappa = _kappa(task, N, np.inf, s)
     transform = kappa / s * ((1 / (kappa[..., None] + task.variance)) @ weighted)
     return np.asarray((2 / 5 / (2 * t)) * (weight * transform).real.sum(axis=1))
+
+
+def mean_losses_of_reuse(
+    task: FeatureTask, N: float, P: float, t: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The mean test loss, and that of the training, on P samples used again and again; (times,) each."""
+    t = np.asarray(t, dtype=np.float64)
+    delta, weight = _talbot()
+    s = delta / t[:, None]  # (times, contour)
+    kappa = _kappa(task, N, P, s)
+    filled = (1 / (kappa[..., None] + task.variance)) @ (task.count * task.variance)
+    of_N, of_P = 1 - filled / N, 1 - filled / P
+    H = (kappa / s)[..., None] / (kappa[..., None] + task.variance)
+    test, train = np.zeros(len(t)), np.zeros(len(t))
+    for other in (lambda values: values, np.conj):  # the two times' contours; each has two halves
+        h = np.einsum("tck,tdk,k->tcdk", H, other(H), task.count)
+        once, twice = h @ task.variance, h @ task.variance**2
+        v, drift_of_v = (h @ (task.power * task.variance**power) for power in (0, 1))
+        both = [each[:, :, None] * other(each)[:, None, :] for each in (of_N, of_P, s, weight + 0 * s)]
+        n, p, ss, weights = both
+        a, b = 1 - n * p * twice / P, n * once / N
+        c, d = p * ss * once / P, 1 - p * n * twice / N
+        loss = (v * d + b * p * drift_of_v) / (a * d - b * c)
+        test += 2 * (weights * loss).real.sum(axis=(1, 2)) / (5 * t) ** 2
+        train += 2 * (weights * p * loss).real.sum(axis=(1, 2)) / (5 * t) ** 2
+    return test, train
 
 
 def last_loss(task: FeatureTask, N: float) -> float:
@@ -115,20 +153,21 @@ def _talbot() -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     return points, weights * np.exp(points)
 
 
-def _kappa(task: FeatureTask, N: float, s: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """kappa of s = kappa (1 - (1/N) sum lambda/(lambda + kappa)), on the branch kappa ~ s."""
-    variance, share = task.variance, task.count / N
-    kappa = s + variance @ share
+def _kappa(task: FeatureTask, N: float, P: float, s: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """kappa of s = kappa (1 - f/N)(1 - f/P), f = sum lambda/(lambda + kappa), on the branch kappa ~ s."""
+    variance, weighted = task.variance, task.count * task.variance
+    kappa = s + weighted.sum() * (1 / N + 1 / P)
     for step in range(FIXED_POINT_STEPS + NEWTON_STEPS):
         inside = 1 / (kappa[..., None] + variance)
-        filled = inside @ (variance * share)
+        filled = inside @ weighted
+        left = (1 - filled / N) * (1 - filled / P)
         if step < FIXED_POINT_STEPS:
-            kappa = s + kappa * filled
+            kappa = s + kappa * (1 - left)
         else:
-            slope = 1 - inside**2 @ (variance**2 * share)
-            kappa = kappa - (kappa * (1 - filled) - s) / slope
-    assert np.all(np.abs(kappa * (1 - filled) - s) < 1e-6 * np.abs(s)), "the fixed point was not reached"
-    return kappa
+            change = inside**2 @ weighted * ((1 - filled / P) / N + (1 - filled / N) / P)
+            kappa = kappa - (kappa * left - s) / (left + kappa * change)
+    assert np.all(np.abs(kappa * left - s) < 1e-6 * np.abs(s)), "the fixed point was not reached"
+    return np.asarray(kappa)
 
 
 # --- FlowSimulation -----------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def study_of(task: FeatureTask, random: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def fit_curves(task: FeatureTask, seed: int) -> FittedCurves:
+def fit_curves(task: FeatureTask, seed: int, resamples: int = RESAMPLES) -> FittedCurves:
     """Draw a study, fit it, and ask for what lies beyond it."""
     random = np.random.default_rng([seed, round(100 * task.a), round(100 * task.b)])
     runs = study_of(task, random)
@@ -92,7 +92,7 @@ def fit_curves(task: FeatureTask, seed: int) -> FittedCurves:
     fit = fit_law(Chinchilla, rows)
     if not fit.identified:
         return FittedCurves(loss=loss, loss_interval=None, size=size, size_interval=None)
-    drawn = bootstrap(fit, noise=seed_noise(runs), resamples=RESAMPLES, seed=seed)
+    drawn = bootstrap(fit, noise=seed_noise(runs), resamples=resamples, seed=seed)
     return FittedCurves(
         loss=loss,
         loss_interval=loss_interval(drawn, seed=seed, N=float(whole), D=t),

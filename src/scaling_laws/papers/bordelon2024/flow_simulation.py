@@ -13,6 +13,7 @@ from scaling_laws.papers.bordelon2024.dynamics import (
     FloatArray,
     last_loss,
     mean_loss,
+    mean_losses_of_reuse,
     reused_losses,
     simulated_losses,
     task,
@@ -34,6 +35,8 @@ REUSE_DRAWS = 4
 REUSE_SIZE, REUSE_TIMES, EARLY = 200, np.geomspace(0.1, 10_000, 11), 1.0
 ENDS = (12, 24, 48, 96)
 """N, or P, whichever is the smaller, of the losses at the end of the training."""
+REUSED, REUSED_DRAWS = ((50, 200), (100, 100), (200, 50)), 100
+"""(N, P) of the settings at which reuse is compared with the closed form."""
 MANY = 500
 """P, or N, the other one."""
 FOREVER = np.array([np.inf])
@@ -46,6 +49,7 @@ class FlowSetting:
     Attributes:
         losses: (draws, times).
         theory: (times,).
+        P: samples that are used again and again.
     """
 
     task: FeatureTask
@@ -53,6 +57,7 @@ class FlowSetting:
     t: FloatArray
     losses: FloatArray
     theory: FloatArray
+    P: float = np.inf
 
     @property
     def mean(self) -> FloatArray:
@@ -84,6 +89,7 @@ class FlowSimulation:
         compared: tasks by sizes.
         exponents: (a, b) -> M -> exponents.
         ensembles: (a, b) -> ((draws, times) of an ensemble of `MEMBERS`, of one network of its size).
+        reused: test losses of tasks by (N, P) of `REUSED`.
         reuse: P -> ((draws, times) test losses, training losses) of the first task.
         samples: (a, b) -> (ENDS, draws) last losses where P is small; sizes: where N is.
         fitted: intervals of Chinchilla's law on studies of such curves, all spectra.
@@ -93,6 +99,7 @@ class FlowSimulation:
     compared: tuple[FlowSetting, ...]
     exponents: Mapping[tuple[float, float], Mapping[int, Exponents]]
     ensembles: Mapping[tuple[float, float], tuple[FloatArray, FloatArray]]
+    reused: tuple[FlowSetting, ...]
     reuse: Mapping[int, tuple[FloatArray, FloatArray]]
     samples: Mapping[tuple[float, float], FloatArray]
     sizes: Mapping[tuple[float, float], FloatArray]
@@ -106,10 +113,11 @@ def simulate(
     sizes: tuple[int, ...] = SIZES,
     M_of_limit: tuple[int, ...] = M_OF_LIMIT,
     studies: int = STUDIES,
+    reused_draws: int = REUSED_DRAWS,
     seed: int = 0,
 ) -> FlowSimulation:
     """Everything, from one seed."""
-    random = np.random.default_rng(seed)
+    random, late = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     tasks = {(a, b): task(a, b, M, binned=False) for a, b in SPECTRA}
     first = tasks[SPECTRA[0]]
 
@@ -140,6 +148,18 @@ def simulate(
             )
             for spectrum, of in tasks.items()
         },
+        reused=tuple(
+            FlowSetting(
+                task=of,
+                N=N,
+                P=P,
+                t=TIMES,
+                losses=reused_losses(of, N, P, TIMES, reused_draws, late)[0],
+                theory=mean_losses_of_reuse(of, N, P, TIMES)[0],
+            )
+            for of in tasks.values()
+            for N, P in REUSED
+        ),
         reuse={
             P: reused_losses(first, REUSE_SIZE, P, REUSE_TIMES, REUSE_DRAWS * draws, random) for P in SAMPLES
         },

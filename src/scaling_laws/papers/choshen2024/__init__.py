@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.papers.choshen2024.checkpoints import USES, CheckpointTables, Use
-from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
+from scaling_laws.papers.choshen2024.checkpoints import RESAMPLES, SAFE, USES, CheckpointTables, Use
+from scaling_laws.report.claims import Claim, Finding, Measured, not_measured
 from scaling_laws.report.reproduction import Paper
 from scaling_laws.report.text import Table, short
 
-LEFT_OUT = "The interval is the range when each smaller size is left out in turn."
-SAFE = 5
-"""Sizes that the paper calls a safe number."""
+OVER_TRAININGS = "The interval is a bootstrap over the trainings of the smaller sizes."
 
 
 def _difference(tables: CheckpointTables, use: Use) -> Measured | Finding:
@@ -20,20 +19,20 @@ def _difference(tables: CheckpointTables, use: Use) -> Measured | Finding:
     errors = tables.errors
     if isinstance(errors, str):
         return not_measured(errors)
-    value, low, high = errors.range_of(use, less="cut")
+    value, interval = errors.with_interval(use, less="cut")
     words = " and ".join(f"{100 * errors.by_use[each]:.1f} % with {USES[each]}" for each in (use, "cut"))
-    return Measured(value=100 * value, interval=(100 * low, 100 * high), context=words)
+    return Measured(value=100 * value, interval=_in_percent(interval), context=words)
 
 
 def _expected(tables: CheckpointTables, laws: Laws) -> Measured | Finding:
     errors = tables.errors
     if isinstance(errors, str):
         return not_measured(errors)
-    value, low, high = errors.range_of("cut")
+    value, interval = errors.with_interval("cut")
     context = (
         f"{len(errors.ladder.sizes) - 1} smaller sizes; a guess without a fit: {100 * errors.best_seen:.1f} %"
     )
-    return Measured(value=100 * value, interval=(100 * low, 100 * high), context=context)
+    return Measured(value=100 * value, interval=_in_percent(interval), context=context)
 
 
 def _five(tables: CheckpointTables, laws: Laws) -> Measured | Finding:
@@ -41,17 +40,13 @@ def _five(tables: CheckpointTables, laws: Laws) -> Measured | Finding:
     errors = tables.errors
     if isinstance(errors, str):
         return not_measured(errors)
-    gains = []
-    for _, of_top in errors.grid.groupby("scale_up"):
-        by_number = of_top.set_index("n_sizes")["error"]
-        if SAFE in by_number.index and by_number.index.max() > SAFE:
-            gains.append(100 * float(by_number[SAFE] - by_number[by_number.index > SAFE].min()))
-    if not gains:
+    if not errors.gains:
         return not_measured(f"there are no more than {SAFE} sizes below one that is predicted")
-    if len(gains) < 2:
-        return inconclusive("one scale-up alone has more than five sizes", gains[0])
-    context = f"{len(gains)} scale-ups; the interval is their range"
-    return Measured(value=float(np.mean(gains)), interval=(min(gains), max(gains)), context=context)
+    gains = 100 * np.mean(list(errors.gains.values()), axis=0)
+    context = f"{len(errors.gains)} scale-ups: " + ", ".join(
+        f"{100 * each[0]:.2f} at {scale_up:.3g}" for scale_up, each in errors.gains.items()
+    )
+    return Measured(value=float(gains[0]), interval=percentile_interval(gains[1:]), context=context)
 
 
 def _own_end(tables: CheckpointTables, laws: Laws) -> Measured | Finding:
@@ -61,11 +56,15 @@ def _own_end(tables: CheckpointTables, laws: Laws) -> Measured | Finding:
     known = 100 * errors.own_ends[np.isfinite(errors.own_ends)]
     if not len(known):
         return not_measured("the first thirds of the curves have too few checkpoints")
-    context = (
-        f"{len(known)} sizes, the worst {known.max():.1f} %; the interval is the range of the middle half"
-    )
-    low, high = np.quantile(known, [0.25, 0.75])
-    return Measured(value=float(np.median(known)), interval=(float(low), float(high)), context=context)
+    drawn = np.random.default_rng(0).choice(known, size=(1_000, len(known)))
+    context = f"{len(known)} sizes, the worst {known.max():.1f} %"
+    interval = percentile_interval(np.median(drawn, axis=1))
+    return Measured(value=float(np.median(known)), interval=interval, context=context)
+
+
+def _in_percent(interval: Interval) -> Interval:
+    low, high = (None if end is None else 100 * end for end in interval)
+    return low, high
 
 
 def ladder_table(tables: CheckpointTables, laws: Laws) -> Table:
@@ -109,9 +108,10 @@ PAPER = Paper(
         "Transformers of the repository's own study are judged.",
     ),
     trust=(
-        "There is one largest size, so there is one error of each kind. The intervals say how much it "
-        "depends on each of the smaller sizes; they are no confidence intervals. Checkpoints of one "
-        "training follow each other closely, so that many of them are worth fewer than they seem.",
+        "The intervals are 90 %: each smaller size's training gets a random weight, with all of its "
+        f"checkpoints, {RESAMPLES} times (the Bayesian bootstrap), since checkpoints of one training "
+        "follow each other closely. They say how sure the fit is; of the one largest size, which was "
+        "trained once, they say nothing. The rules are those of before, when intervals were ranges.",
         "The networks of the study cool their learning rate down over the last fifth of the training, "
         "which bends the curves just where they are predicted: the law knows nothing of it. This hits the "
         "prediction of a training's own end most.",
@@ -127,7 +127,7 @@ PAPER = Paper(
             source="which checkpoints to use",
             quantity="error with the last checkpoints alone less that without the first tenth, %",
             paper="above 0",
-            method=LEFT_OUT,
+            method=OVER_TRAININGS,
             confirmed=(0.0, np.inf),
             measure=lambda tables, laws: _difference(tables, "final"),
         ),
@@ -137,7 +137,7 @@ PAPER = Paper(
             source="which checkpoints to use",
             quantity="error with all checkpoints less that without the first tenth, %",
             paper="above 0",
-            method=LEFT_OUT,
+            method=OVER_TRAININGS,
             confirmed=(0.0, np.inf),
             measure=lambda tables, laws: _difference(tables, "all"),
         ),
@@ -147,7 +147,7 @@ PAPER = Paper(
             source="number of models",
             quantity="error with five sizes less the lowest with more, % of the loss",
             paper="about 0",
-            method="At the same largest size.",
+            method=f"At the same largest size. {OVER_TRAININGS}",
             confirmed=(-np.inf, 1.0),
             measure=_five,
         ),
@@ -157,7 +157,7 @@ PAPER = Paper(
             source="abstract",
             quantity="error without the first tenth, % of the loss",
             paper="4",
-            method=f"Within a factor of two. {LEFT_OUT}",
+            method=f"Within a factor of two. {OVER_TRAININGS}",
             confirmed=(2.0, 8.0),
             measure=_expected,
         ),
@@ -167,6 +167,7 @@ PAPER = Paper(
             source="a model's own loss",
             quantity="error of the last 30 %, median over sizes, % of the loss",
             paper="about 4",
+            method="The interval is a bootstrap over sizes.",
             confirmed=(-np.inf, 5.0),
             measure=_own_end,
         ),

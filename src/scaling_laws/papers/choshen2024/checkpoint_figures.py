@@ -42,13 +42,13 @@ def draw(data: Errors) -> Figure:
     grid.set_xlabel("scale-up: largest size over the largest that is used")
     grid.set_ylabel("sizes used")
     grid.set_title("Error of the largest size, and lines of equal cost")
-    values = [data.range_of(use) for use in USES]
-    for place, (value, low, high) in enumerate(values):
-        ends = [[100 * (value - low)], [100 * (high - value)]]
-        uses.errorbar([place], [100 * value], ends, fmt="o", color=st.FAMILY_COLOURS[0], capsize=4)
-    uses.plot(
-        [], [], "o", color=st.FAMILY_COLOURS[0], label="all smaller sizes; bars: each size left out in turn"
-    )
+    for place, use in enumerate(USES):
+        value, (low, high) = data.with_interval(use)
+        assert low is not None and high is not None
+        uses.plot([place, place], [100 * low, 100 * high], "_-", ms=9, color=st.FAMILY_COLOURS[0])
+        uses.plot([place], [100 * value], "o", color=st.FAMILY_COLOURS[0])
+    label = "all smaller sizes; bars: 90 % intervals over trainings"
+    uses.plot([], [], "o", color=st.FAMILY_COLOURS[0], label=label)
     label = "guess without a fit: the lowest loss seen"
     uses.axhline(100 * data.best_seen, ls=":", color=st.GREY, label=label)
     uses.axhline(4.0, ls="--", color=st.FIT, label="4 %: the paper's error to expect")

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.choshen2024.least_squares import FloatArray, fit_additive
 from scaling_laws.report.study_tables import StudyTables
@@ -23,6 +24,10 @@ OWN = 1 / 3
 """Of a training: what its own end is predicted from."""
 LENGTH = 0.5
 """A size belongs to the ladder if it was trained on at least this share of the longest training's tokens."""
+RESAMPLES, COARSE_GRID, COARSE_ZOOMS = 100, 13, 5
+"""Refits behind an interval, and how fine their search is: to about 0.001 of an exponent."""
+SAFE = 5
+"""Sizes that the paper calls a safe number."""
 FEWEST = 3
 """Sizes below the one that is predicted."""
 
@@ -67,9 +72,17 @@ class SizeLadder:
         late: pd.DataFrame = table[table["D"] >= LATE * table["D"].max()]
         return late
 
-    def error(self, sizes: Iterable[float], use: Use, target: float | None = None) -> float:
-        """Mean |predicted - measured|/measured of the target's late checkpoints; by default the largest's."""
-        return _error(self.of(sizes, use), self.late(target or self.sizes[-1]))
+    def error(self, sizes: Iterable[float], use: Use) -> float:
+        """Mean |predicted - measured|/measured of the largest size's late checkpoints."""
+        return _error(self.of(sizes, use), self.late(self.sizes[-1]))
+
+    def drawn_errors(self, sizes: Iterable[float], use: Use, weights: pd.DataFrame) -> FloatArray:
+        """The same with weights of the trainings, a row of `weights` (columns: sizes) each; (draws,)."""
+        seen, late = self.of(sizes, use), self.late(self.sizes[-1])
+        of_row = weights[seen["N"].to_list()].to_numpy()
+        return np.array(
+            [_error(seen, late, each, n_grid=COARSE_GRID, n_zooms=COARSE_ZOOMS) for each in of_row]
+        )
 
     def best_seen(self) -> float:
         """The error of a guess without a fit: the lowest loss of the smaller sizes."""
@@ -84,9 +97,9 @@ class SizeLadder:
         return _error(seen, self.late(N)) if len(seen) >= FEWEST else np.nan
 
 
-def _error(seen: pd.DataFrame, late: pd.DataFrame) -> float:
-    predicted = fit_additive(seen["N"], seen["D"], seen["loss"]).loss(late["N"], late["D"])
-    return float((np.abs(predicted - late["loss"]) / late["loss"]).mean())
+def _error(seen: pd.DataFrame, late: pd.DataFrame, weights: FloatArray | None = None, **search: int) -> float:
+    law = fit_additive(seen["N"], seen["D"], seen["loss"], weights, **search)
+    return float((np.abs(law.loss(late["N"], late["D"]) - late["loss"]) / late["loss"]).mean())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,26 +109,29 @@ class Errors:
     Attributes:
         ladder: its checkpoints.
         by_use: with all smaller sizes.
-        without_one: the same, each smaller size left out in turn; (sizes,).
+        drawn: the same with random weights of the smaller sizes' trainings (Bayesian bootstrap); (draws,).
         grid: (number of sizes, scale-up, cost in FLOPs, error): sizes counted down from one that is so many
             times smaller than the target; without the first tenth.
+        gains: scale-up -> (draws,) error with five sizes less the lowest with more, at the same largest size;
+            the estimate first.
         own_ends: by size, from the first third of its own training; NaN where that is too short.
         best_seen: of the guess without a fit.
     """
 
     ladder: SizeLadder
     by_use: dict[Use, float]
-    without_one: dict[Use, FloatArray]
+    drawn: dict[Use, FloatArray]
     grid: pd.DataFrame
+    gains: dict[float, FloatArray]
     own_ends: FloatArray
     best_seen: float
 
-    def range_of(self, use: Use, less: Use | None = None) -> tuple[float, float, float]:
-        """(error, least, greatest when a size is left out), or of the difference of two uses."""
-        value, others = self.by_use[use], self.without_one[use]
+    def with_interval(self, use: Use, less: Use | None = None) -> tuple[float, Interval]:
+        """An error and its 90 % interval, or those of the difference of two uses, which share their draws."""
+        value, draws = self.by_use[use], self.drawn[use]
         if less is not None:
-            value, others = value - self.by_use[less], others - self.without_one[less]
-        return value, float(min(others.min(), value)), float(max(others.max(), value))
+            value, draws = value - self.by_use[less], draws - self.drawn[less]
+        return value, percentile_interval(draws)
 
 
 def errors_of(ladder: SizeLadder) -> Errors | str:
@@ -129,17 +145,31 @@ def errors_of(ladder: SizeLadder) -> Errors | str:
         for number in range(2, place + 1)
         for used in [smaller[place - number : place]]
     ]
+    random = np.random.default_rng(0)
+    weights = pd.DataFrame(random.exponential(size=(RESAMPLES, len(smaller))), columns=smaller)
+    grid = pd.DataFrame(rows, columns=["n_sizes", "scale_up", "cost", "error"])
     return Errors(
         ladder=ladder,
         by_use={use: ladder.error(smaller, use) for use in USES},
-        without_one={
-            use: np.array([ladder.error([N for N in smaller if left_out != N], use) for left_out in smaller])
-            for use in USES
-        },
-        grid=pd.DataFrame(rows, columns=["n_sizes", "scale_up", "cost", "error"]),
+        drawn={use: ladder.drawn_errors(smaller, use, weights) for use in USES},
+        grid=grid,
+        gains=_gains(ladder, grid, weights),
         own_ends=np.array([ladder.own_end(N) for N in ladder.sizes]),
         best_seen=ladder.best_seen(),
     )
+
+
+def _gains(ladder: SizeLadder, grid: pd.DataFrame, weights: pd.DataFrame) -> dict[float, FloatArray]:
+    *smaller, target = ladder.sizes
+    gains = {}
+    for place, top in enumerate(smaller, start=1):
+        if place > SAFE:
+            of_top = grid[grid["scale_up"] == target / top].set_index("n_sizes")["error"]
+            numbers = range(SAFE, place + 1)
+            drawn = [ladder.drawn_errors(smaller[place - n : place], "cut", weights) for n in numbers]
+            five, *more = (np.array([of_top[n], *each]) for n, each in zip(numbers, drawn, strict=True))
+            gains[target / top] = five - np.min(more, axis=0)
+    return gains
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,24 +40,34 @@ class AdditiveFit:
         return np.asarray(self.E + self.A * in_N + self.B * in_D)
 
 
-def fit_additive(N: ArrayLike, D: ArrayLike, loss: ArrayLike) -> AdditiveFit:
-    """The lowest sum of squares over rows of (N, D, loss)."""
+def fit_additive(
+    N: ArrayLike,
+    D: ArrayLike,
+    loss: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    n_grid: int = N_GRID,
+    n_zooms: int = N_ZOOMS,
+) -> AdditiveFit:
+    """The lowest sum of squares over rows of (N, D, loss), weighted by row where weights are given."""
     N, D, y = (np.asarray(values, dtype=np.float64) for values in (N, D, loss))
+    root = np.sqrt(np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64))
+    y = root * y
     scale_N, scale_D = float(np.exp(np.log(N).mean())), float(np.exp(np.log(D).mean()))
     x, z = np.log(N / scale_N), np.log(D / scale_D)
     several = len(np.unique(N)) > 1
-    alphas = np.linspace(0, MOST, N_GRID) if several else np.zeros(1)
-    betas = np.linspace(0, MOST, N_GRID)
-    step = MOST / (N_GRID - 1)
+    alphas = np.linspace(0, MOST, n_grid) if several else np.zeros(1)
+    betas = np.linspace(0, MOST, n_grid)
+    step = MOST / (n_grid - 1)
     best: tuple[float, FloatArray, float, float] = (np.inf, np.zeros(3), 0.0, 0.0)
-    for _ in range(N_ZOOMS):
+    for _ in range(n_zooms):
         alpha, beta = (each.ravel() for each in np.meshgrid(alphas, betas))
-        coefficients, squares = _linear(np.exp(-np.outer(alpha, x)), np.exp(-np.outer(beta, z)), y)
+        coefficients, squares = _linear(np.exp(-np.outer(alpha, x)), np.exp(-np.outer(beta, z)), root, y)
         place = int(np.argmin(squares))
         if squares[place] < best[0]:
             best = (squares[place], coefficients[place], float(alpha[place]), float(beta[place]))
         step /= 4
-        near = step * np.linspace(-6, 6, N_GRID)
+        near = step * np.linspace(-6, 6, n_grid)
         alphas = np.maximum(best[2] + near, 0) if several else alphas
         betas = np.maximum(best[3] + near, 0)
     (E, A, B), rms = best[1], float(np.sqrt(best[0] / len(y)))
@@ -73,9 +83,14 @@ def fit_additive(N: ArrayLike, D: ArrayLike, loss: ArrayLike) -> AdditiveFit:
     )
 
 
-def _linear(in_N: FloatArray, in_D: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """((grid, 3) E, A, B >= 0 of lowest squares, (grid,) those squares), for (grid, rows) of both powers."""
-    columns = np.stack([np.ones_like(in_N), in_N, in_D], axis=2)  # (grid, rows, 3)
+def _linear(
+    in_N: FloatArray, in_D: FloatArray, root: FloatArray, y: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """((grid, 3) E, A, B >= 0 of lowest squares, (grid,) those squares), for (grid, rows) of both powers.
+
+    `root` (rows,) are the roots of the weights, by which y is multiplied already.
+    """
+    columns = root[:, None] * np.stack([np.ones_like(in_N), in_N, in_D], axis=2)  # (grid, rows, 3)
     normal = np.einsum("gri,grj->gij", columns, columns)
     right = np.einsum("gri,r->gi", columns, y)
     total = float(y @ y)

@@ -57,10 +57,8 @@ def by_family(study: StudyTables, laws: Laws) -> Table:
             rows.append((family_name(family), *(NOTHING,) * 4, found))
             continue
         columns = (found.in_log_N, found.in_log_D, found.in_N, found.in_D)
-        rows.append(
-            (family_name(family), *(_cell(each) for each in columns), f"{len(study.of(family))} runs")
-        )
-    columns_ = ("family", "ln L in ln N", "ln L in ln D", "L in ln N", "L in ln D", "")
+        rows.append((family_name(family), *(_cell(each) for each in columns), str(len(study.of(family)))))
+    columns_ = ("family", "ln L in ln N", "ln L in ln D", "L in ln N", "L in ln D", "runs")
     return Table(columns=columns_, rows=tuple(rows), caption="Brackets: 90 % intervals over trainings.")
 
 

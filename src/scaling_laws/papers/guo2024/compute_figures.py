@@ -40,7 +40,7 @@ def draw(data: ComputeAlone) -> Figure:
     power = np.exp(constant + slope * np.log(line))
     losses.plot(line, power, "-", color=st.FIT, label="power of N D")
     st.log_x(losses, C, "N D, parameters times tokens")
-    st.log_y(losses, runs["loss"], "loss", margin=0.1)
+    st.log_y(losses, runs["loss"], st.LOSS_LABEL, margin=0.1)
     losses.set_title("Loss against compute alone")
     st.legend_below(losses)
     off = 100 * (np.log(runs["loss"]) - constant - slope * np.log(C))

@@ -12,6 +12,7 @@ from scaling_laws.papers.maloney2022.ridge_simulation import (
     NOISE_OF_PLATEAU,
     RidgeSimulation,
 )
+from scaling_laws.papers.maloney2022.text_spectrum import KINDS, RANGES, TextSpectrum
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
 
@@ -130,3 +131,71 @@ def describe_limits(data: RidgeSimulation) -> str:
 )
 def ridge_limits(simulation: RidgeSimulation, laws: Laws) -> RidgeSimulation:
     return simulation
+
+
+def draw_text(data: TextSpectrum) -> Figure:
+    """Left: the spectrum of a text's features. Right: its exponents beside those of the loss."""
+    drawing, (spectra, exponents) = st.panels(2, width=11.0, height=4.6)
+    every: list[float] = []
+    for number, (kind, name) in enumerate(KINDS.items()):
+        variances = data.variances[kind]
+        index = np.arange(1, len(variances) // 2)
+        shown = variances[index - 1] / variances[0]
+        every += [*shown]
+        spectra.plot(index, shown, lw=1.6, color=st.FAMILY_COLOURS[number], label=name)
+        for place, places in enumerate(RANGES):
+            value, (low, high) = data.alphas[kind, places]
+            assert low is not None and high is not None
+            exponents.errorbar(
+                [number + 0.2 * (place - 0.5)],
+                [value],
+                [[value - low], [high - value]],
+                fmt="os"[place],
+                color=st.FAMILY_COLOURS[number],
+                capsize=3,
+            )
+    for place, (first, last) in enumerate(RANGES):
+        exponents.plot([], [], "os"[place], color=st.GREY, label=f"spectrum, places {first} to {last}")
+    st.log_x(spectra, np.array([1.0, max(map(len, data.variances.values())) / 2]), "place in the spectrum")
+    st.log_y(spectra, every, "variance, over the largest", margin=0.05)
+    spectra.set_title("Variances of the text's features")
+    st.legend_below(spectra, columns=1)
+    for name, look in zip(data.measured, ("--", ":"), strict=False):
+        value, (low, high) = data.measured[name]
+        symbol = r"$\alpha_N$" if name == "alpha_N" else r"$\alpha_D$"
+        exponents.axhline(value, ls=look, color=st.FIT, label=f"{symbol} of the study's loss")
+        if low is not None and high is not None:
+            exponents.axhspan(low, high, color=st.FIT, alpha=st.BAND_ALPHA, lw=0)
+    exponents.set_xticks(
+        range(len(KINDS)), [name.replace(" the last", "\nthe last") for name in KINDS.values()]
+    )
+    exponents.set_xlim(-0.6, len(KINDS) - 0.4)
+    exponents.set_ylabel(r"$\alpha$")
+    exponents.set_title("Exponents of the spectrum and of the loss")
+    st.legend_below(exponents, columns=1)
+    return drawing
+
+
+def describe_text(data: TextSpectrum) -> str:
+    words = "; ".join(
+        f"{name} {', '.join(f'{data.alphas[kind, places][0]:.2f}' for places in RANGES)}"
+        for kind, name in KINDS.items()
+    )
+    measured = ", ".join(f"{name} {value:.3f}" for name, (value, _) in data.measured.items())
+    first, second = (f"{low} to {high}" for low, high in RANGES)
+    return (
+        f"Of {data.n_tokens:,} tokens with a vocabulary of {data.n_vocab:,}, alpha of the spectrum over "
+        f"places {first} and {second}: {words}. Measured of the loss: {measured or 'nothing here'}."
+    )
+
+
+@figure(
+    "text_spectrum",
+    "The spectrum of a text beside the exponents of its loss",
+    "scale",
+    order=3,
+    draw=draw_text,
+    describe=describe_text,
+)
+def text_spectrum(simulation: RidgeSimulation, laws: Laws) -> TextSpectrum | str:
+    return simulation.text or "no text was looked at"

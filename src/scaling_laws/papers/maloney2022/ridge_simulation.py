@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from scaling_laws.papers.maloney2022.ridge import (
     power_law,
     simulated_losses,
 )
+from scaling_laws.papers.maloney2022.text_spectrum import TextSpectrum, text_spectrum
 
 ALPHA = 0.5
 M_SIMULATED = 600
@@ -77,6 +78,7 @@ class RidgeSimulation:
         slopes: M -> (interval's ends and mean) exponents of the best loss at N = T, local ones.
         best_N: (budgets,) where the best loss of N T = budget lies.
         plateau: of data with few directions.
+        text: the spectrum of a text; None where none was looked at.
     """
 
     little: tuple[RidgeSetting, ...]
@@ -86,10 +88,20 @@ class RidgeSimulation:
     slopes: Mapping[int, tuple[float, float, float]]
     best_N: FloatArray
     plateau: Plateau
+    text: TextSpectrum | None = None
 
     @property
     def compared(self) -> tuple[RidgeSetting, ...]:
         return (*self.little, *self.best, *self.swapped)
+
+
+def simulate_beside_text() -> RidgeSimulation:
+    """The simulation, and the spectrum of the repository's text.
+
+    Raises:
+        InputError: the text's corpus cannot be built.
+    """
+    return replace(simulate(), text=text_spectrum())
 
 
 def simulate(

@@ -1,0 +1,232 @@
+"""Do tasks follow the loss? Accuracy by two laws, and how well each predicts the largest size.
+
+    two steps   L(N, D) = E + A/N^alpha + B/D^beta, then
+                accuracy = g + (1 - g) / (1 + exp(slope (L - L_half)))
+    direct      accuracy = g + (1 - g) / (1 + exp(-(a + b ln N + c ln D)))
+
+g is the accuracy of guessing, 1/choices on average, which is not fitted. Both sigmoids are fitted by the
+likelihood of right and wrong answers where the number of items is known, else by least squares. A prediction
+is out of sample: both are fitted without the largest size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.rows import make_rows
+from scaling_laws.laws.forms.joint import Chinchilla
+from scaling_laws.laws.selection import usable_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scaling_laws.study.runs import Study
+
+FloatArray = NDArray[np.float64]
+
+FEWEST_RUNS, FEWEST_SIZES = 6, 3
+"""Below which no law is fitted: runs without the largest size, and sizes in all."""
+SMALL = 1e-9
+MOST_SLOPE = 200.0
+"""Of a sigmoid of ln N, ln D or the loss: beyond it is a step."""
+ONE_TASK = "accuracy"
+"""Name of the task of a table's column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLaw:
+    """One task of one family; errors are out of sample, in points of accuracy from 0 to 1.
+
+    Attributes:
+        n_runs, n_sizes: that were scored.
+        chance: accuracy of guessing.
+        lowest, highest: accuracy of any run.
+        loss_half, slope: of the sigmoid of the loss, over all runs; negative where the task gets worse.
+        of_N, of_D: exponents b and c of the direct law, over all runs.
+        largest: N of the size that is predicted.
+        accuracy: mean of its runs.
+        noise: standard error of that mean, by its number of items; None where that is not known.
+        two_steps, direct, nearest: mean error of its runs, predicted by each law, and by the accuracy of the
+            next smaller size at the same tokens (or those nearest).
+        reason: why there is no law; else empty.
+    """
+
+    family: str
+    task: str
+    n_runs: int
+    n_sizes: int
+    chance: float
+    lowest: float
+    highest: float
+    loss_half: float | None = None
+    slope: float | None = None
+    of_N: float | None = None
+    of_D: float | None = None
+    largest: float | None = None
+    accuracy: float | None = None
+    noise: float | None = None
+    two_steps: float | None = None
+    direct: float | None = None
+    nearest: float | None = None
+    reason: str = ""
+
+
+def scored_of(study: Study) -> pd.DataFrame | None:
+    """What `fit_tasks` reads: the scores of a study's runs, or a table's column of accuracy; None without.
+
+    Of runs of one recipe, as in the laws (`selection.usable_runs`).
+    """
+    if study.runs.empty or not {"N", "D"} <= {*study.runs}:
+        return None
+    runs = usable_runs(study.runs)[0]
+    if study.records and not (scores := study.task_scores()).empty:
+        scored = scored_runs(runs, scores)
+    elif "accuracy" in runs:
+        scored = runs.dropna(subset=["accuracy"])
+    else:
+        return None
+    return None if scored.empty else scored
+
+
+def scored_runs(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a run and task: family, trunk, task, N, D, C, loss, accuracy, answer_log_p_nats, chance, n_items.
+
+    Args:
+        runs: as `Study.runs`.
+        scores: the final ones, as `Study.task_scores`.
+    """
+    known = [name for name in ("run", "family", "trunk", "N", "D", "C", "loss") if name in runs]
+    table = scores.merge(runs[known], on="run")
+    return table.assign(
+        accuracy=table["n_correct"] / table["n_items"],
+        chance=table["chance_sum"] / table["n_items"],
+        answer_log_p_nats=table["answer_log_p_sum_nats"] / table["n_items"],
+    )
+
+
+def fit_tasks(scored: pd.DataFrame) -> tuple[TaskLaw, ...]:
+    """A law for each family and task.
+
+    Args:
+        scored: columns family, trunk, N, D, loss (nats), accuracy; task, chance and n_items where known: else
+            one task, no guessing, and errors of equal weight.
+    """
+    table = scored
+    for name, usual in (("task", ONE_TASK), ("chance", 0.0)):
+        table = table if name in table else table.assign(**{name: usual})
+    return tuple(
+        _fit_task(str(family), str(task), of_task)
+        for (family, task), of_task in table.groupby(["family", "task"])
+    )
+
+
+def _fit_task(family: str, task: str, rows: pd.DataFrame) -> TaskLaw:
+    accuracy = rows["accuracy"]
+    about = TaskLaw(
+        family=family,
+        task=task,
+        n_runs=len(rows),
+        n_sizes=rows["N"].nunique(),
+        chance=float(rows["chance"].mean()),
+        lowest=float(accuracy.min()),
+        highest=float(accuracy.max()),
+    )
+    largest = rows["N"].max()
+    seen, late = rows[rows["N"] < largest], rows[rows["N"] == largest]
+    if about.n_sizes < FEWEST_SIZES or len(seen) < FEWEST_RUNS:
+        reason = (
+            f"{about.n_sizes} sizes and {len(seen)} runs below the largest; a law needs {FEWEST_SIZES} sizes "
+            f"and {FEWEST_RUNS} such runs"
+        )
+        return replace(about, reason=reason)
+    of_loss, of_both = _sigmoid(rows, [rows["loss"]]), _sigmoid(rows, [np.log(rows["N"]), np.log(rows["D"])])
+    about = replace(
+        about,
+        loss_half=float(-of_loss[0] / of_loss[1]) if abs(of_loss[1]) > SMALL else None,
+        slope=float(-of_loss[1]),
+        of_N=float(of_both[1]),
+        of_D=float(of_both[2]),
+        largest=float(largest),
+        accuracy=float(late["accuracy"].mean()),
+        noise=_noise(late),
+        direct=_error(
+            late,
+            _predicted(
+                _sigmoid(seen, [np.log(seen["N"]), np.log(seen["D"])]),
+                [np.log(late["N"]), np.log(late["D"])],
+                late["chance"],
+            ),
+        ),
+        nearest=_error(late, _nearest(seen, late)),
+    )
+    fit = fit_law(Chinchilla, make_rows({"N": seen["N"], "D": seen["D"]}, seen["loss"], seen["trunk"]))
+    if fit.law is None or not fit.identified:
+        return replace(about, reason=f"two steps: the law of the loss is not identified: {fit.reason}")
+    loss = np.asarray(fit.law.loss(late["N"].to_numpy(), late["D"].to_numpy()))
+    predicted = _predicted(_sigmoid(seen, [seen["loss"]]), [loss], late["chance"])
+    return replace(about, two_steps=_error(late, predicted))
+
+
+def _design(axes: Sequence[FloatArray | pd.Series]) -> FloatArray:
+    return np.column_stack([np.ones(len(axes[0])), *(np.asarray(axis, dtype=np.float64) for axis in axes)])
+
+
+def _sigmoid(rows: pd.DataFrame, axes: Sequence[FloatArray | pd.Series]) -> FloatArray:
+    """Coefficients of accuracy = g + (1 - g) sigmoid(design @ coefficients): the likeliest."""
+    from scipy.optimize import minimize
+
+    design, guess = _design(axes), rows["chance"].to_numpy(dtype=np.float64)
+    accuracy = rows["accuracy"].to_numpy(dtype=np.float64)
+    counted = rows["n_items"].to_numpy(dtype=np.float64) if "n_items" in rows else None
+    middle, spread = design[:, 1:].mean(axis=0), np.maximum(design[:, 1:].std(axis=0), SMALL)
+    scaled = np.column_stack([design[:, 0], (design[:, 1:] - middle) / spread])
+
+    def cost(coefficients: FloatArray) -> tuple[float, FloatArray]:
+        share = 1 / (1 + np.exp(-np.clip(scaled @ coefficients, -40, 40)))
+        p = np.clip(guess + (1 - guess) * share, SMALL, 1 - SMALL)
+        by_p = (1 - guess) * share * (1 - share)
+        if counted is None:
+            return float(((p - accuracy) ** 2).sum()), scaled.T @ (2 * (p - accuracy) * by_p)
+        likelihood = counted * (accuracy * np.log(p) + (1 - accuracy) * np.log1p(-p))
+        slope = counted * (accuracy / p - (1 - accuracy) / (1 - p)) * by_p
+        return float(-likelihood.sum()), -scaled.T @ slope
+
+    starts = [np.zeros(scaled.shape[1])] + [
+        np.array([level, *([sign] * (scaled.shape[1] - 1))]) for level in (-1.5, 1.5) for sign in (-1.0, 1.0)
+    ]
+    bounds = [(-MOST_SLOPE, MOST_SLOPE)] * scaled.shape[1]
+    found = [minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds) for start in starts]
+    best = np.asarray(min(found, key=lambda each: each.fun).x)
+    return np.array([best[0] - (best[1:] / spread) @ middle, *(best[1:] / spread)])
+
+
+def _predicted(
+    coefficients: FloatArray, axes: Sequence[FloatArray | pd.Series], chance: pd.Series
+) -> FloatArray:
+    share = 1 / (1 + np.exp(-np.clip(_design(axes) @ coefficients, -40, 40)))
+    guess = chance.to_numpy(dtype=np.float64)
+    return np.asarray(guess + (1 - guess) * share)
+
+
+def _error(late: pd.DataFrame, predicted: FloatArray) -> float:
+    return float(np.abs(predicted - late["accuracy"].to_numpy()).mean())
+
+
+def _nearest(seen: pd.DataFrame, late: pd.DataFrame) -> FloatArray:
+    """Accuracy of the next smaller size at the nearest D."""
+    below = seen[seen["N"] == seen["N"].max()]
+    apart = np.abs(np.subtract.outer(np.log(late["D"].to_numpy()), np.log(below["D"].to_numpy())))
+    return np.asarray(below["accuracy"].to_numpy()[apart.argmin(axis=1)])
+
+
+def _noise(late: pd.DataFrame) -> float | None:
+    if "n_items" not in late:
+        return None
+    variance = late["accuracy"] * (1 - late["accuracy"]) / late["n_items"]
+    return float(np.sqrt(variance.mean()))  # the runs answer the same items: their errors go together

@@ -1,0 +1,98 @@
+"""Laws of tasks: what was put in comes out, and a law that is not the world's predicts worse."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scaling_laws as sl
+from scaling_laws.laws.results.study import no_laws
+from scaling_laws.laws.task_laws import fit_tasks, scored_of, scored_runs
+from scaling_laws.report.figures.task_accuracy import NEEDS_SCORES, TaskAccuracy, task_accuracy, task_table
+from scaling_laws.report.study_tables import StudyTables
+from scaling_laws.study.runs import study_of_table
+
+ITEMS, HALF, SLOPE = 4_000, 3.2, 2.5
+
+
+def world(direct=False):
+    """Runs of five sizes whose accuracy follows the loss, or N and D directly."""
+    N, D = (each.ravel() for each in np.meshgrid(np.geomspace(1e6, 1e8, 5), np.geomspace(1e8, 1e10, 4)))
+    loss = 1.8 + 400 / N**0.34 + 1800 / D**0.36
+    known = 1 / (1 + np.exp(SLOPE * (loss - HALF)))
+    if direct:
+        known = 1 / (1 + np.exp(-(0.6 * np.log(N / 1e7) - 0.5 * np.log(D / 1e9))))  # more text, worse
+    names = [f"run-{place}" for place in range(len(N))]
+    return pd.DataFrame(
+        {"run": names, "trunk": names, "family": "a", "N": N, "D": D, "C": 6 * N * D, "loss": loss}
+    ).assign(accuracy=0.25 + 0.75 * known, chance=0.25)
+
+
+def scores_of(runs, seed=0):
+    """As runs leave them, of two tasks: one that follows `accuracy`, and one that nobody can do."""
+    random, rows = np.random.default_rng(seed), []
+    for run, accuracy in zip(runs["run"], runs["accuracy"], strict=True):
+        for task, p in (("last_word", accuracy), ("copying", 0.25)):
+            rows.append((run, 100, task, ITEMS, random.binomial(ITEMS, p), 0.25 * ITEMS, -1.0 * ITEMS))
+    columns = ["run", "step", "task", "n_items", "n_correct", "chance_sum", "answer_log_p_sum_nats"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@pytest.fixture(scope="module")
+def followed():
+    runs = world()
+    scored = scored_runs(runs, scores_of(runs))
+    return scored, {law.task: law for law in fit_tasks(scored)}
+
+
+def test_the_sigmoid_of_the_loss_is_found(followed):
+    scored, laws = followed
+    law = laws["last_word"]
+    assert (law.loss_half, law.slope) == pytest.approx((HALF, SLOPE), rel=0.06)
+    assert (law.chance, law.n_runs, law.n_sizes) == (0.25, 20, 5)
+    assert scored["answer_log_p_nats"].unique().tolist() == [-1.0]
+
+
+def test_two_steps_predict_the_largest_size_where_tasks_follow_the_loss(followed):
+    law = followed[1]["last_word"]
+    assert law.two_steps < 4 * law.noise < law.nearest
+    assert law.two_steps < law.direct
+    assert law.noise == pytest.approx(np.sqrt(law.accuracy * (1 - law.accuracy) / ITEMS), rel=0.5)
+
+
+def test_what_nobody_can_do_is_guessed(followed):
+    law = followed[1]["copying"]
+    assert law.highest < 0.25 + 5 * np.sqrt(0.25 * 0.75 / ITEMS)
+    assert max(law.two_steps, law.direct) < 0.03
+
+
+def test_where_tasks_do_not_follow_the_loss_the_direct_law_is_better():
+    runs = world(direct=True)
+    (law,) = [each for each in fit_tasks(scored_runs(runs, scores_of(runs))) if each.task == "last_word"]
+    assert (law.of_N, law.of_D) == pytest.approx((0.6, -0.5), rel=0.1)
+    assert law.direct < 0.02 < law.two_steps
+
+
+def test_a_table_with_a_column_of_accuracy(tmp_path):
+    world().drop(columns=["trunk", "family"]).to_csv(tmp_path / "runs.csv", index=False)
+    study = study_of_table("runs", sl.read_runs(tmp_path / "runs.csv"))
+    (law,) = fit_tasks(scored_of(study))
+    assert law.task == "accuracy" and law.chance == 0.25 and law.noise is None
+    assert law.two_steps < 1e-3
+    assert "0.25 to" in task_table((law,)).text()
+    data = task_accuracy.prepare(StudyTables.read(study, no_laws(study)), no_laws(study))
+    assert isinstance(data, TaskAccuracy) and len(data.laws) == 1
+    assert "guessing 0.25" in task_accuracy.describe(data)
+    assert task_accuracy.draw(data).axes
+
+
+def test_runs_without_scores_say_what_they_need():
+    study = study_of_table("runs", world().drop(columns="accuracy"))
+    assert scored_of(study) is None
+    assert task_accuracy.prepare(StudyTables.read(study, no_laws(study)), no_laws(study)) == NEEDS_SCORES
+
+
+def test_too_few_sizes_have_a_reason():
+    runs = world()
+    few = runs[runs["N"].isin(sorted(runs["N"].unique())[:2])]
+    (law,) = fit_tasks(few)
+    assert law.two_steps is None and "2 sizes" in law.reason
