@@ -13,7 +13,7 @@ from scaling_laws.laws.fit.intervals import (
     parameter_intervals,
     percentile_interval,
 )
-from scaling_laws.laws.fit.noise import SeedNoise, noise_by_size_and_horizon, seed_noise
+from scaling_laws.laws.fit.noise import SeedNoise, noise_at_horizon, noise_by_size_and_horizon, seed_noise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.fit.straight_line import clustered_slope, line_through, mean_interval
 from scaling_laws.laws.forms.joint import Chinchilla
@@ -150,6 +150,11 @@ def test_noise_is_known_by_size_and_horizon():
     assert found["N"].tolist() == [1e4, 1e5] and found["n_runs"].tolist() == [2, 2]
     assert found["sd_log_loss"].tolist() == pytest.approx([0.01 * 2**0.5, 0.05 * 2**0.5])
     assert noise_by_size_and_horizon(runs[runs["seed"] == 1]).empty
+    longer = runs.assign(D=4e6, loss=3.0 * np.exp(0.1 * (-1) ** runs["seed"]), trunk=runs["trunk"] + "-4M")
+    both = pd.concat([runs, longer])
+    assert noise_at_horizon(both, 3.6e6).sd_log_loss == pytest.approx(0.1 * 2**0.5)
+    assert noise_at_horizon(both, 1e6).sd_log_loss == pytest.approx((0.01**2 + 0.05**2) ** 0.5)
+    assert noise_at_horizon(both, 2e6).sd_log_loss is None
 
 
 def test_seed_noise_says_why_it_is_not_known():

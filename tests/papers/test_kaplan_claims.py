@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,11 +16,12 @@ from tests.support.fitted_studies import FittedStudy
 from scaling_laws.laws.results.study import no_laws
 from scaling_laws.papers.kaplan2020 import PAPER
 from scaling_laws.papers.kaplan2020.claims import of_learning_rates
-from scaling_laws.papers.kaplan2020.evidence import KaplanTables
+from scaling_laws.papers.kaplan2020.evidence import LEFT_OPEN, KaplanTables
 from scaling_laws.report.claims import Finding, findings
 from scaling_laws.report.figures import rate_and_batch
 
 CLAIMS = PAPER.claims
+POWER = Path(__file__).parents[2] / "results" / "papers" / "kaplan2020"
 
 TOO_WIDE = {
     "one-exponent-in-steps": "0 is true, and the interval reaches beyond 0.25",
@@ -145,3 +148,11 @@ def test_a_best_rate_on_the_edge_is_not_inside() -> None:
     best = of_learning_rates.best_rates(losses)
     assert best["inside"].tolist() == [True, False]
     assert best["learning_rate"].iloc[0] == pytest.approx(0.8, rel=0.01)
+
+
+def test_rules_that_no_study_of_this_scale_can_confirm_are_marked() -> None:
+    power = json.loads((POWER / "power.json").read_text(encoding="utf-8"))
+    confirmed = {slug: worlds["kaplan"].get("confirmed", 0) for slug, worlds in power["claims"].items()}
+    assert confirmed.keys() == {claim.slug for claim in CLAIMS}
+    hardly = {slug for slug, n in confirmed.items() if n < 0.2 * power["studies"]}
+    assert {claim.slug for claim in CLAIMS if LEFT_OPEN in claim.rule} == hardly

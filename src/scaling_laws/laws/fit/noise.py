@@ -24,6 +24,8 @@ ONE_IN_TWENTY = 0.95
 """Of a distribution: one-sided."""
 LEAST_FREEDOM = 2.0
 """A variance of fewer degrees of freedom would scatter without bound."""
+NEAR_HORIZON = 1.5
+"""Horizons within this factor have one noise between seeds."""
 LEAST_SHARE_SEEN = 1e-6
 """Of a training's common noise that residuals still show; below it the fit has absorbed all of it."""
 
@@ -207,6 +209,19 @@ def noise_by_size_and_horizon(runs: pd.DataFrame) -> pd.DataFrame:
             deviation = float(np.log(group["loss"].to_numpy(dtype=np.float64)).std(ddof=1))
             rows.append((first["family"], float(first["N"]), float(first["D"]), len(group), deviation))
     return pd.DataFrame(rows, columns=columns).sort_values(["family", "N", "D"]).reset_index(drop=True)
+
+
+def noise_at_horizon(runs: pd.DataFrame, D: float) -> SeedNoise:
+    """The noise between seeds of runs of about D tokens.
+
+    Seeds may differ by many times more where some networks have learned to copy and others have not.
+
+    Args:
+        runs: as `seed_noise`, with a column D.
+        D: tokens.
+    """
+    near = runs[np.abs(np.log(runs["D"] / D)) <= np.log(NEAR_HORIZON)]
+    return seed_noise(near)
 
 
 def _no_seed_noise(reason: str) -> SeedNoise:

@@ -18,6 +18,7 @@ from scaling_laws.laws.batch.constant_rate import constant_rate_part
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import Interval, bootstrap, checked, parameter_intervals
+from scaling_laws.laws.fit.noise import noise_at_horizon
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import KaplanND
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
@@ -202,6 +203,13 @@ def fit_data_law(runs: pd.DataFrame, resamples: int = 0) -> DataLaw:
     finite = np.isfinite(list(draws.values())).all(axis=0)
     columns = {name: values[finite, None] for name, values in draws.items()}
     return DataLaw(fit=fit, draws=KaplanND(**columns), intervals=parameter_intervals(result))
+
+
+def noise_at(tables: StudyTables, laws: Laws, D: float) -> float | None:
+    """Standard deviation of ln loss between seeds at about D tokens, or else at all horizons."""
+    runs = tables.runs
+    at_D = noise_at_horizon(runs, D).sd_log_loss if {"seed", "D"} <= set(runs.columns) else None
+    return laws.noise.sd_log_loss if at_D is None else at_D
 
 
 def log_loss_above(runs: pd.DataFrame, plain: pd.DataFrame, counted: str) -> pd.Series[float]:

@@ -8,6 +8,7 @@ from scaling_laws.laws.fit.best_rates import best_rates, rate_losses
 from scaling_laws.laws.fit.intervals import percentile_interval
 from scaling_laws.laws.fit.straight_line import line_through
 from scaling_laws.laws.results.types import Laws
+from scaling_laws.papers.kaplan2020.evidence import noise_at
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
 from scaling_laws.report.study_tables import StudyTables
 
@@ -32,7 +33,7 @@ def _schedules(tables: StudyTables, laws: Laws) -> Measured | Finding:
         return inconclusive(f"{len(means)} schedules have enough learning rate in sum")
     log_loss = np.log(means["mean"].to_numpy(dtype=float))
     value = 100 * float(np.expm1(np.ptp(log_loss)))
-    noise = laws.noise.sd_log_loss
+    noise = noise_at(tables, laws, float(runs["D"].iloc[0]))
     if noise is None:
         return inconclusive("the noise between seeds is not known", value)
     sd = noise / np.sqrt(means["count"].to_numpy(dtype=float))

@@ -12,7 +12,7 @@ from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.fit.straight_line import clustered_slope, jackknifed, mean_interval
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.kaplan2020.equal_size import shapes_at_equal_N
-from scaling_laws.papers.kaplan2020.evidence import LEFT_OPEN, KaplanTables, log_loss_above
+from scaling_laws.papers.kaplan2020.evidence import LEFT_OPEN, KaplanTables, log_loss_above, noise_at
 from scaling_laws.report.claims import Claim, Finding, Measured, inconclusive, not_measured
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.recipe import LEAST_ASPECT_RATIO, usual_shape
@@ -29,7 +29,7 @@ def _shape(tables: KaplanTables, laws: Laws) -> Measured | Finding:
     if counts.empty or counts.max() < FEWEST_SHAPES:
         return not_measured("fewer than three usual shapes of one size")
     group = usual[usual["N"] == counts[counts == counts.max()].index.max()]
-    noise = laws.noise.sd_log_loss
+    noise = noise_at(tables, laws, float(group["D"].median()))
     log_loss = np.log(group["corrected_loss"].to_numpy(dtype=float))
     value = 100 * math.expm1(log_loss.max() - log_loss.min())
     if noise is None:

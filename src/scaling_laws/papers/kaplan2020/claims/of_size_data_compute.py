@@ -12,7 +12,7 @@ from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.fit.straight_line import Line, clustered_slope, line_through
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon
-from scaling_laws.papers.kaplan2020.evidence import KaplanTables, fit_data_law
+from scaling_laws.papers.kaplan2020.evidence import KaplanTables, fit_data_law, noise_at
 from scaling_laws.report.claims import Claim, Finding, Limit, Measured, inconclusive, not_measured
 from scaling_laws.report.study_tables import StudyTables
 
@@ -130,7 +130,7 @@ def _power_beats_log(tables: StudyTables, laws: Laws) -> Measured | Finding:
     mean = runs.groupby("N")["loss"].mean()
     log_N, loss = np.log(mean.index.to_numpy(dtype=float)), mean.to_numpy(dtype=float)
     value = _log_ratio(log_N, loss)
-    noise = laws.noise.sd_log_loss
+    noise = noise_at(tables, laws, float(runs["D"].median()))
     if noise is None:
         return inconclusive("the noise between seeds is not known", value)
     shaken = loss * np.exp(np.random.default_rng(0).normal(scale=noise, size=(DRAWS, len(loss))))
@@ -157,7 +157,8 @@ def _without_embeddings(tables: StudyTables, laws: Laws) -> Measured | Finding:
     if runs["n_layer"].nunique() < 2 or runs["N"].nunique() < FEWEST_SIZES:
         return not_measured("no two depths of two layers or more at one horizon")
     loss = np.log(runs["loss"].to_numpy(dtype=float))
-    draws = np.random.default_rng(0).normal(scale=laws.noise.sd_log_loss or 0.0, size=(DRAWS, len(loss)))
+    noise = noise_at(tables, laws, float(runs["D"].median()))
+    draws = np.random.default_rng(0).normal(scale=noise or 0.0, size=(DRAWS, len(loss)))
 
     def ratio(log_loss: np.ndarray) -> float:
         with_them, without = (line_through(np.log(runs[n]), log_loss).rms for n in ("N_total", "N"))
@@ -165,7 +166,7 @@ def _without_embeddings(tables: StudyTables, laws: Laws) -> Measured | Finding:
 
     context = f"depths {', '.join(str(depth) for depth in sorted(runs['n_layer'].unique()))}"
     interval = percentile_interval([ratio(loss + draw) for draw in draws])
-    if laws.noise.sd_log_loss is None:
+    if noise is None:
         return inconclusive("the noise between seeds is not known", ratio(loss))
     return Measured(value=ratio(loss), interval=interval, context=context)
 

@@ -266,7 +266,6 @@ CLAIMS = (
         method="L(N, S_min) of all sizes by least squares, with an exponent α_S that is linear in ln N; the "
         "interval leaves out one size after the other.",
         confirmed=(-0.25, 0.25),
-        caveat=LEFT_OPEN,
         needs="batch",
         measure=_universal_steps,
     ),
