@@ -28,7 +28,7 @@ from scaling_laws.study.artefacts import typed
 from scaling_laws.study.errors import InputError
 
 TASKS_FILE = "tasks.jsonl"
-ITEMS = 200
+ITEMS = 100
 """Of a task that is made here, at most."""
 ITEMS_A_DOCUMENT = 40
 CONTEXT_CHARACTERS = 240

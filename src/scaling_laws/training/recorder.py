@@ -192,7 +192,7 @@ class RunRecorder(pl.Callback):
             ResumableCsv(
                 self.folder / TASK_SCORE_FILE, TASK_SCORE_COLUMNS, self._restored.get("tasks"), writes
             )
-            if self._questions.items
+            if self._questions.tasks
             else None
         )
         if self.probe_windows:

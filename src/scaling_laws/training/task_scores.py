@@ -7,8 +7,10 @@ the answer. `task_scores.csv` has one row a task at each evaluation: sums over i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -18,84 +20,94 @@ from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.evaluation import token_losses
 from scaling_laws.training.module import LanguageModel
 
-EVALUATION_ITEMS = 24
+EVALUATION_ITEMS = 16
 """Of each task at an evaluation within the training; all of them after the last step."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskWindows:
+    """The choices of one task's items after their contexts, as windows of tokens.
+
+    Attributes:
+        task: its name.
+        items: the questions.
+        windows: (R, T + 1) token ids, a row a choice, in the order of items; padded at the end.
+        first, last: (R,) the choice's tokens are the targets first ... last - 1.
+    """
+
+    task: str
+    items: tuple[TaskItem, ...]
+    windows: Tensor
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+
+    def n_rows(self, n_items: int) -> int:
+        return sum(len(item.choices) for item in self.items[:n_items])
+
+
 class TaskQuestions:
-    """The items of a corpus as windows of tokens, of which each rank scores all: what it writes is the same.
+    """The questions of a corpus. Each rank scores them all, so that all know what one writes.
 
     Args:
         data: its corpus brings items and tokenizer.
     """
 
     def __init__(self, data: TokenDataModule) -> None:
-        self.items: list[TaskItem] = data.corpus.tasks()
-        if not self.items:
-            return
-        tokenizer = data.corpus.tokenizer()
-        contexts = list(tokenizer.encode([item.context for item in self.items]))
-        choices = list(tokenizer.encode([choice for item in self.items for choice in item.choices]))
-        rows, self._first, self._item = [], [], []
-        of_choice = iter(choices)
-        for place, (item, context) in enumerate(zip(self.items, contexts, strict=True)):
-            for _ in item.choices:
-                choice = next(of_choice)[: data.text_ctx]
-                row = [tokenizer.separator_id, *context, *choice][-(data.text_ctx + 1) :]
-                rows.append(row)
-                self._first.append(len(row) - 1 - len(choice))
-                self._item.append(place)
-        self._length = [len(row) - 1 for row in rows]
-        width = max(map(len, rows))
-        self._windows = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-        self._early = _first_items(self.items)
+        by_task: dict[str, list[TaskItem]] = {}
+        for item in data.corpus.tasks():
+            by_task.setdefault(item.task, []).append(item)
+        self.tasks = [_windows(data, task, items) for task, items in by_task.items()]
 
     def tokens(self, *, final: bool) -> int:
         """Target tokens that one evaluation sends through the network, padding included."""
-        return len(self._rows(final)) * (self._windows.shape[1] - 1)
+        return sum(each.n_rows(_n_items(each, final)) * (each.windows.shape[1] - 1) for each in self.tasks)
 
     def score(
         self, trainer: pl.Trainer, module: LanguageModel, step: int, *, final: bool
     ) -> list[dict[str, Any]]:
         """Rows of the table, one a task."""
-        rows = self._rows(final)
-        losses = token_losses(trainer, module, self._windows[rows]).double().cpu()
-        scores: dict[int, list[float]] = {}
-        for row, loss in zip(rows.tolist(), losses, strict=True):
-            of_choice = -float(loss[self._first[row] : self._length[row]].sum())
-            scores.setdefault(self._item[row], []).append(of_choice)
-        tables: dict[str, dict[str, Any]] = {}
-        for place, of_item in scores.items():
-            item = self.items[place]
-            table = tables.setdefault(
-                item.task,
+        rows = []
+        for task in self.tasks:
+            items = task.items[: _n_items(task, final)]
+            losses = token_losses(trainer, module, task.windows[: task.n_rows(len(items))]).double().cpu()
+            spans = zip(losses, task.first, task.last, strict=False)
+            scores = iter([-float(loss[first:last].sum()) for loss, first, last in spans])
+            n_correct, of_answers = 0, 0.0
+            for item in items:
+                of_item = [next(scores) for _ in item.choices]
+                answer = of_item.pop(item.answer)
+                n_correct += answer > max(of_item)
+                of_answers += answer
+            rows.append(
                 {
                     "step": step,
-                    "task": item.task,
-                    "n_items": 0,
-                    "n_correct": 0,
-                    "chance_sum": 0.0,
-                    "answer_log_p_sum_nats": 0.0,
-                },
+                    "task": task.task,
+                    "n_items": len(items),
+                    "n_correct": n_correct,
+                    "chance_sum": round(sum(1 / len(item.choices) for item in items), 6),
+                    "answer_log_p_sum_nats": round(of_answers, 6),
+                }
             )
-            table["n_items"] += 1
-            table["n_correct"] += of_item[item.answer] == max(of_item) and of_item.count(max(of_item)) == 1
-            table["chance_sum"] += 1 / len(of_item)
-            table["answer_log_p_sum_nats"] += of_item[item.answer]
-        for table in tables.values():
-            for name in ("chance_sum", "answer_log_p_sum_nats"):
-                table[name] = round(table[name], 6)
-        return list(tables.values())
-
-    def _rows(self, final: bool) -> Tensor:
-        """Windows of the items of an evaluation."""
-        item = torch.tensor(self._item)
-        return torch.arange(len(item)) if final else torch.isin(item, self._early).nonzero()[:, 0]
+        return rows
 
 
-def _first_items(items: Sequence[TaskItem]) -> Tensor:
-    """Places of the first `EVALUATION_ITEMS` of each task."""
-    seen: dict[str, list[int]] = {}
-    for place, item in enumerate(items):
-        seen.setdefault(item.task, []).append(place)
-    return torch.tensor([place for places in seen.values() for place in places[:EVALUATION_ITEMS]])
+def _n_items(task: TaskWindows, final: bool) -> int:
+    return len(task.items) if final else min(EVALUATION_ITEMS, len(task.items))
+
+
+def _windows(data: TokenDataModule, task: str, items: Sequence[TaskItem]) -> TaskWindows:
+    tokenizer = data.corpus.tokenizer()
+    contexts = list(tokenizer.encode([item.context for item in items]))
+    choices = tokenizer.encode([choice for item in items for choice in item.choices])
+    rows, first, last = [], [], []
+    for item, context in zip(items, contexts, strict=True):
+        for _ in item.choices:
+            choice = next(choices)[: data.text_ctx]
+            row = np.concatenate(([tokenizer.separator_id], context, choice))[-(data.text_ctx + 1) :]
+            rows.append(row)
+            last.append(len(row) - 1)
+            first.append(last[-1] - len(choice))
+    width = max(map(len, rows))
+    padded = np.stack([np.pad(row, (0, width - len(row))) for row in rows])
+    windows = torch.from_numpy(padded.astype(np.int64))
+    return TaskWindows(task=task, items=tuple(items), windows=windows, first=tuple(first), last=tuple(last))

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.papers.bordelon2024.dynamics import mean_loss, mean_losses_of_reuse
+from scaling_laws.papers.bordelon2024.dynamics import mean_loss, mean_losses_of_reuse, task
 from scaling_laws.papers.bordelon2024.flow_simulation import (
     MEMBER_SIZE,
     MEMBERS,
@@ -138,8 +138,8 @@ def draw_reuse(data: FlowSimulation) -> Figure:
     st.legend_below(ensembles)
     colours = st.SizeColours(data.reuse)
     shown: list[float] = []
-    of = data.compared[0].task
-    t = np.geomspace(REUSE_TIMES[0], REUSE_TIMES[-1], 60)
+    of = task(*SPECTRA[0], data.compared[0].task.M)  # in bins: a closed form of two times is large
+    t = np.geomspace(REUSE_TIMES[0], REUSE_TIMES[-1], 40)
     for P, (test, train) in data.reuse.items():
         theory, of_training = mean_losses_of_reuse(of, REUSE_SIZE, P, t)
         known = of_training > KNOWN * of_training[0]
