@@ -21,6 +21,9 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.training.checkpoint import is_whole
 from scaling_laws.training.run import train_trunk
 
+EVENTS = "tfevents"
+"""In the name of TensorBoard's files, which a thread of their own writes."""
+
 
 class FullFile:
     """A file of a disk that fills up: the write that does not fit leaves half of what it was given."""
@@ -30,7 +33,7 @@ class FullFile:
         self._disk = disk
 
     def write(self, content: Any) -> Any:
-        self._disk.n_writes += 1
+        self._disk.n_writes += (EVENTS in str(self._file.name)) == self._disk.of_events
         if self._disk.n_writes > self._disk.n_free:
             self._file.write(content[: len(content) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -47,11 +50,12 @@ class FullFile:
 
 
 class Disk:
-    """Room for `n_free` writes below `folder`; all later ones fail."""
+    """Room for `n_free` writes below `folder`, of events or of all else; then every write fails."""
 
-    def __init__(self, folder: Path, n_free: int) -> None:
+    def __init__(self, folder: Path, n_free: int, *, of_events: bool) -> None:
         self.folder = str(folder)
         self.n_free = n_free
+        self.of_events = of_events
         self.n_writes = 0
 
     @contextmanager
@@ -85,15 +89,32 @@ def assert_nothing_torn(folder: Path) -> None:
     assert not [path for path in folder.rglob(".*")]
 
 
-def test_the_nth_write_fails(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
-    """For n = 1 to the number of writes of a whole run: configuration, rows, events, checkpoints, record."""
-    often = {"checkpoints": {"every_s": 0.0}}
-    train_trunk([config(byte_corpus, tmp_path / "whole", steps=6) | often])
+def short(corpus: TokenCorpus, folder: Path) -> dict[str, Any]:
+    return config(corpus, folder, steps=6) | {"checkpoints": {"every_s": 0.0}}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    early_evaluations: None, byte_corpus: TokenCorpus, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("disk") / "whole"
+    train_trunk([short(byte_corpus, folder)])
+    return folder
+
+
+@pytest.mark.parametrize(("of_events", "stride"), [(False, 1), (True, 7)], ids=["files", "events"])
+def test_the_nth_write_fails(
+    undisturbed: Path, byte_corpus: TokenCorpus, tmp_path: Path, of_events: bool, stride: int
+) -> None:
+    """For n = 1 to the number of writes of a whole run: configuration, rows, checkpoints, record.
+
+    Of a hundred events, which are alike, every seventh: each kind's turn comes, there are more than seven.
+    """
     named = set()
-    for n_free in itertools.count():
+    for n_free in itertools.count(step=stride):
         folder = tmp_path / f"run{n_free}"
-        planned = config(byte_corpus, folder, steps=6) | often
-        disk = Disk(folder, n_free)
+        planned = short(byte_corpus, folder)
+        disk = Disk(folder, n_free, of_events=of_events)
         with disk.fills_up():
             try:
                 train_trunk([planned])
@@ -106,6 +127,8 @@ def test_the_nth_write_fails(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
             break  # it had room for everything
         assert_nothing_torn(folder)
         train_trunk([planned])
-        assert_same_run(tmp_path / "whole", folder)
-    tables = {"config.yaml", "curve.csv", "position_losses.csv", "record.json"}
-    assert tables | {"last.ckpt", "final.ckpt"} <= named
+        assert_same_run(undisturbed, folder)
+    assert n_free > 10 * stride
+    if not of_events:
+        tables = {"config.yaml", "curve.csv", "position_losses.csv", "record.json"}
+        assert tables | {"last.ckpt", "final.ckpt"} <= named

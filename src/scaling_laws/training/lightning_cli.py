@@ -6,7 +6,7 @@ import json
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentError
@@ -57,6 +57,7 @@ class TrainingCLI(LightningCLI):
 
     _scratch: tempfile.TemporaryDirectory[str] | None = None
     """Where `--trainer.fast_dev_run` trains."""
+    _parser_without_verbs: ClassVar[LightningArgumentParser | None] = None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunRecorder, "recorder")
@@ -82,6 +83,21 @@ class TrainingCLI(LightningCLI):
                 "trainer.use_distributed_sampler": False,
             }
         )
+
+    def setup_parser(
+        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
+    ) -> None:
+        """Of the trainings of one process, which are called by their configurations, one parser is enough."""
+        if add_subcommands:
+            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+            return
+        if TrainingCLI._parser_without_verbs is None:
+            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+            TrainingCLI._parser_without_verbs = self.parser
+        self.parser = TrainingCLI._parser_without_verbs
+
+    def _add_instantiators(self) -> None:
+        """Lightning would dump the configuration here for `save_hyperparameters`, which nobody calls."""
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
