@@ -34,6 +34,8 @@ LARGEST_KEPT_BYTES = 100_000
 PRINT_DPI = 300
 NARROW_DPI = 240
 """Of a drawing for a phone, whose pixels are small."""
+QUICK = {"compress_level": 1}
+"""Of pixels that are no file, and that few pages need."""
 LARGEST_SVG_BYTES = 300_000
 """A drawing of more than this is embedded as pixels."""
 RUNS_WORTH_PROCESSES = 200
@@ -168,7 +170,7 @@ def picture(
         svg=st.rendered(drawn, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
         png=st.rendered(drawn, "png", dpi=PNG_DPI),
         narrow_svg=st.rendered(narrow, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
-        narrow_png=st.rendered(narrow, "png", dpi=NARROW_DPI),
+        narrow_png=st.rendered(narrow, "png", dpi=NARROW_DPI, pil_kwargs=QUICK),
     )
 
 
@@ -220,22 +222,23 @@ def smaller_png(png: bytes) -> bytes:
 
 def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mapping[str, str]:
     """A data URL each, by name: SVG, but pixels for the largest drawings until all fit into `limit` bytes."""
-    return _urls({each.name: (each.svg, _at(each.png, PAGE_DPI)) for each in pictures}, limit)
+    return _urls({each.name: (each.svg, partial(_at, each.png, PAGE_DPI)) for each in pictures}, limit)
 
 
 def embedded_narrow(pictures: Iterable[Picture], limit: int = NARROW_BYTES) -> Mapping[str, str]:
     """`embedded` of the drawings for a phone."""
-    return _urls({each.name: (each.narrow_svg, _at(each.narrow_png, PNG_DPI)) for each in pictures}, limit)
+    drawings = {each.name: (each.narrow_svg, partial(_at, each.narrow_png, PNG_DPI)) for each in pictures}
+    return _urls(drawings, limit)
 
 
-def _urls(drawings: Mapping[str, tuple[bytes, Image.Image]], limit: int) -> dict[str, str]:
+def _urls(drawings: Mapping[str, tuple[bytes, Callable[[], Image.Image]]], limit: int) -> dict[str, str]:
     by_size = sorted(drawings, key=lambda name: (-len(drawings[name][0]), name))
     total = sum(len(svg) for svg, _ in drawings.values())
     urls = {}
     for name in by_size:
-        svg, image = drawings[name]
+        svg, pixels = drawings[name]
         urls[name] = _data_url("image/svg+xml", svg)
-        if (total > limit or len(svg) > LARGEST_SVG_BYTES) and len(webp := _webp(image)) < len(svg):
+        if (total > limit or len(svg) > LARGEST_SVG_BYTES) and len(webp := _webp(pixels())) < len(svg):
             total += len(webp) - len(svg)
             urls[name] = _data_url("image/webp", webp)
     return urls
