@@ -13,6 +13,17 @@ from tests.support.small_sweep import write_sweep
 __all__ = ["postgres", "ray_cluster", "slurm_cluster"]
 
 
+@pytest.fixture(scope="session")
+def timings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("timings") / "throughput.json"
+
+
+@pytest.fixture(autouse=True)
+def one_file_of_timings(timings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dry runs in this process time the same networks, two seconds of work: the first of them does."""
+    monkeypatch.setattr("scaling_laws.sweeps.plan.planning.TIMINGS", str(timings_file))
+
+
 @pytest.fixture
 def sweep_file(tmp_path: Path, text_folder: Path) -> Path:
     """Four trainings of two families."""

@@ -10,14 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from benchmarks.stub_training import started, stub_plan, stub_record, train_nothing
+from benchmarks.stub_training import started, stub_plan, train_nothing
+from tests.support.failing_trainings import (
+    crash,
+    die_twice,
+    fail_one,
+    fill_the_disk,
+    raise_twice,
+    train_for_show,
+)
 from tests.support.small_sweep import arguments, edited
 from tests.support.tiny_runs import config
 from tests.sweeps.test_sweep_storms import SUPERVISOR, holders
@@ -25,7 +32,7 @@ from tests.sweeps.test_sweep_storms import SUPERVISOR, holders
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.records import read_record, write_record
+from scaling_laws.study.records import read_record
 from scaling_laws.sweeps.plan.disk import extensions
 from scaling_laws.sweeps.plan.experiments import Plan, plan
 from scaling_laws.sweeps.plan.reading import load_sweep
@@ -118,25 +125,6 @@ def test_a_training_that_never_fits_is_set_aside(
 
 
 # --- kills and stops ------------------------------------------------------------------------------
-
-
-def die_twice(configs: Sequence[Mapping[str, Any]]) -> None:
-    """Killed twice, then trained."""
-    folder = Path(configs[0]["trainer"]["default_root_dir"])
-    if len(attempts.read(folder).attempts) <= 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    train_nothing(configs)
-
-
-def crash(configs: Sequence[Mapping[str, Any]]) -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def raise_twice(configs: Sequence[Mapping[str, Any]]) -> None:
-    folder = Path(configs[0]["trainer"]["default_root_dir"])
-    if len(attempts.read(folder).attempts) <= 2:
-        raise RuntimeError("bad luck\nand more of it")
-    train_nothing(configs)
 
 
 @pytest.mark.parametrize(("train", "outcome"), [(die_twice, "killed"), (raise_twice, "failed")])
@@ -268,10 +256,6 @@ def test_a_file_system_without_flock_costs_one_line(sweep_file: Path, tmp_path: 
         assert outcomes(path.parent) == ["done"]
 
 
-def fill_the_disk(configs: Sequence[Mapping[str, Any]]) -> None:
-    raise OSError(28, "No space left on device", "/somewhere/file")
-
-
 def test_a_full_disk_is_nobodys_failure(sweep_file: Path) -> None:
     planned = stubs(sweep_file, 3)
     for _ in range(attempts.MAX_FAILURES + 1):
@@ -320,12 +304,6 @@ def test_a_disk_that_fills_up(sweep_file: Path, n_free_kb: int) -> None:
 # --- the ledger -----------------------------------------------------------------------------------
 
 
-def fail_one(configs: Sequence[Mapping[str, Any]]) -> None:
-    if "stub-00001" in configs[0]["trainer"]["default_root_dir"]:
-        raise RuntimeError("this one is broken")
-    train_nothing(configs)
-
-
 def test_the_ledger_says_what_is_done_and_what_it_cost(
     sweep_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -346,15 +324,6 @@ def test_the_ledger_says_what_is_done_and_what_it_cost(
     tokens = planned.jobs[0].runs[0].trained_tokens
     assert [sum(row.tokens for row in job.rows) for job in jobs] == [tokens, 0, tokens]
     assert run(planned, train_nothing, retry_failed=True).failed == {}
-
-
-def train_for_show(configs: Sequence[Mapping[str, Any]]) -> None:
-    """Records of what is left, as if it had been trained."""
-    for one in configs:
-        folder = Path(one["trainer"]["default_root_dir"])
-        folder.mkdir(exist_ok=True)
-        if not (folder / "record.json").exists():
-            write_record(folder, replace(stub_record(one), batch_tokens=64))
 
 
 def extended(sweep_file: Path, horizons: Sequence[int]) -> Plan:
