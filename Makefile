@@ -26,6 +26,8 @@ paper: $(VENV)/.installed  ## Kaplan et al. 2020, every experiment: claims, figu
 papers: $(VENV)/.installed  ## the papers that need little or no training: claims, figures, pages (minutes) -> results/papers
 	for name in $(PAPERS); do $(BIN)/scaling-laws paper $$name --scale smoke --export || exit 1; done
 
+# With bytecode, whatever the shell says: every process of a test would compile the project again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-dev  ## the tests of the code, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from scaling_laws.report.content import Content, content_of
+from scaling_laws.report.content import Content
 from scaling_laws.report.figure import CHAPTERS
 from scaling_laws.report.html import write_content
 from scaling_laws.report.markdown import LONGEST_TABLE, markdown, plain
 from scaling_laws.report.text import Table
-
-
-@pytest.fixture(scope="module")
-def content(one_run: Any) -> Content:
-    return content_of(one_run.study, one_run.laws)
 
 
 def test_figures_are_linked_and_lie_there(content: Content, tmp_path: Path) -> None:

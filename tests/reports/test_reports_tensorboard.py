@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from scaling_laws.report import tables
-from scaling_laws.report.content import Content, content_of
+from scaling_laws.report.content import Content
 from scaling_laws.report.tensorboard import SUMMARY_RUN, summary_files
 from scaling_laws.report.tensorboard_layout import categories
 from scaling_laws.study.own_files import write_own_files
@@ -31,11 +30,6 @@ def values_of(folder: Path) -> dict[str, Any]:
     (file,) = folder.glob("events.out.tfevents.*")
     events = [Event.FromString(raw) for raw in RawEventFileLoader(str(file)).Load()]
     return {value.tag: value for event in events for value in event.summary.value}
-
-
-@pytest.fixture(scope="module")
-def content(one_run: Any) -> Content:
-    return content_of(one_run.study, one_run.laws)
 
 
 def test_figures_and_tables_can_be_read_back(content: Content, tmp_path: Path) -> None:

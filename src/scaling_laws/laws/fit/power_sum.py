@@ -9,6 +9,7 @@ Shapes: S problems in a batch, n rows, K terms, p parameters.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, Self
 
 import numpy as np
@@ -68,6 +69,12 @@ class PowerSum:
     def n_parameters(self) -> int:
         return int(self.design.shape[2]) + int(self.free_power)
 
+    @cached_property
+    def _outer(self) -> FloatArray:
+        """x_k x_k' of each row and term, (n K, q q); every step of a fit needs them."""
+        n, K, q = self.design.shape
+        return np.einsum("nka,nkb->nkab", self.design, self.design).reshape(n * K, q * q)
+
     def select(self, index: Index) -> PowerSum:
         return self
 
@@ -94,11 +101,10 @@ class PowerSum:
         """m (sum_k share_k x_k x_k' - slope slope'), slope = sum_k share_k x_k; and what m adds."""
         n, K, q = self.design.shape
         power = np.exp(theta[:, q]) if self.free_power else np.ones(len(theta))
-        outer = np.einsum("nka,nkb->nkab", self.design, self.design).reshape(n * K, q * q)
         pulled_share = (pull[..., None] * prediction.share).reshape(-1, n * K)
         slope = prediction.jacobian[..., :q]
         curvature = np.zeros((len(theta), self.n_parameters, self.n_parameters))
-        curvature[:, :q, :q] = (pulled_share @ outer).reshape(-1, q, q) * power[:, None, None]
+        curvature[:, :q, :q] = (pulled_share @ self._outer).reshape(-1, q, q) * power[:, None, None]
         curvature[:, :q, :q] -= gram(slope, pull) / power[:, None, None]
         if self.free_power:  # m = exp(theta_q), so that d2/dtheta_q dx is the slope once more
             gradient = np.einsum("snp,sn->sp", prediction.jacobian, pull)
