@@ -211,8 +211,8 @@ def test_the_recorded_studies_are_exports(name: str) -> None:
 
 def picture(name: str) -> Picture:
     png = png_of(np.zeros((30, 30, 3), np.uint8))
-    drawn = {"svg": b"<svg/>", "png": png, "narrow_svg": b"<svg/>", "narrow_png": png}
-    return Picture(name=name, title=name, chapter="scale", description="", **drawn)
+    drawn = {"svg": b"<svg/>", "png": png, "narrow_svg": b"<svg/>"}
+    return Picture(name=name, title=name, chapter="scale", description="", narrow_png=lambda: png, **drawn)
 
 
 def png_of(pixels: np.ndarray) -> bytes:

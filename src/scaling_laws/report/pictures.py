@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,7 @@ PRINT_DPI = 300
 NARROW_DPI = 240
 """Of a drawing for a phone, whose pixels are small."""
 QUICK = {"compress_level": 1}
-"""Of pixels that are no file, and that few pages need."""
+"""Of pixels that are no file."""
 LARGEST_SVG_BYTES = 300_000
 """A drawing of more than this is embedded as pixels."""
 RUNS_WORTH_PROCESSES = 200
@@ -54,7 +54,8 @@ class Picture:
         chapter: the chapter that it stands in.
         description: one sentence of numbers.
         svg, png: the contents of its files.
-        narrow_svg, narrow_png: the same with its panels below one another, for a phone.
+        narrow_svg: the same with its panels below one another, for a phone.
+        narrow_png: draws that as pixels, which few pages need.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Picture:
     svg: bytes
     png: bytes
     narrow_svg: bytes
-    narrow_png: bytes
+    narrow_png: Callable[[], bytes]
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -128,7 +129,9 @@ def _receive(*received: Any) -> None:
 
 
 def _received_picture(figure: StudyFigure[Any]) -> Picture | MissingFigure:
-    return picture_of(figure, *_received)
+    """The drawing itself stays in this process: its pixels are made here."""
+    made = picture_of(figure, *_received)
+    return replace(made, narrow_png=partial(bytes, made.narrow_png())) if isinstance(made, Picture) else made
 
 
 def picture_of(figure: StudyFigure[Any], study: StudyTables, laws: Laws) -> Picture | MissingFigure:
@@ -170,7 +173,7 @@ def picture(
         svg=st.rendered(drawn, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
         png=st.rendered(drawn, "png", dpi=PNG_DPI),
         narrow_svg=st.rendered(narrow, "svg", dpi=PAGE_DPI, metadata={"Date": None}),
-        narrow_png=st.rendered(narrow, "png", dpi=NARROW_DPI, pil_kwargs=QUICK),
+        narrow_png=partial(st.rendered, narrow, "png", dpi=NARROW_DPI, pil_kwargs=QUICK),
     )
 
 
@@ -227,8 +230,12 @@ def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mappin
 
 def embedded_narrow(pictures: Iterable[Picture], limit: int = NARROW_BYTES) -> Mapping[str, str]:
     """`embedded` of the drawings for a phone."""
-    drawings = {each.name: (each.narrow_svg, partial(_at, each.narrow_png, PNG_DPI)) for each in pictures}
+    drawings = {each.name: (each.narrow_svg, partial(_narrow_pixels, each)) for each in pictures}
     return _urls(drawings, limit)
+
+
+def _narrow_pixels(picture: Picture) -> Image.Image:
+    return _at(picture.narrow_png(), PNG_DPI)
 
 
 def _urls(drawings: Mapping[str, tuple[bytes, Callable[[], Image.Image]]], limit: int) -> dict[str, str]:
