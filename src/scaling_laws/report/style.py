@@ -53,6 +53,8 @@ STYLE: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
     "figure.facecolor": "white",
+    "figure.autolayout": False,  # `styled` lays out
+    "figure.constrained_layout.use": False,
     "svg.fonttype": "path",
     "pdf.fonttype": 42,  # letters stay letters
     "svg.hashsalt": "scaling-laws",  # the same figure is the same bytes
@@ -144,7 +146,7 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
                 layout.execute(figure)  # laid out once, not again for every file
                 if sheet is not None:
                     layout.execute(figure)  # legends moved with their panels
-                figure.set_layout_engine("none")
+                figure.set_layout_engine(None)  # a placeholder would have every file drawn twice
             return figure
 
     return drawn
