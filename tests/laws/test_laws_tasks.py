@@ -1,10 +1,15 @@
 """Laws of tasks: what was put in comes out, and a law that is not the world's predicts worse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import scaling_laws as sl
+from scaling_laws.laws import task_laws
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
 from scaling_laws.laws.results.study import no_laws
 from scaling_laws.laws.task_laws import fit_tasks, scored_of, scored_runs
 from scaling_laws.report.figures.task_accuracy import NEEDS_SCORES, TaskAccuracy, task_accuracy, task_table
@@ -96,3 +101,24 @@ def test_too_few_sizes_have_a_reason():
     few = runs[runs["N"].isin(sorted(runs["N"].unique())[:2])]
     (law,) = fit_tasks(few)
     assert law.two_steps is None and "2 sizes" in law.reason
+
+
+def test_kaplans_law_takes_the_loss_where_chinchillas_is_not_identified(monkeypatch):
+    def fit_of(form, rows):
+        fit = fit_law(form, rows)
+        return replace(fit, identified=False, reason="E -> 0") if form in refused else fit
+
+    monkeypatch.setattr(task_laws, "fit_law", fit_of)
+    refused = {Chinchilla}
+    (law,) = fit_tasks(world())
+    assert law.loss_form == "kaplan_nd" and 0 < law.two_steps < 0.2
+    refused = {Chinchilla, KaplanND}
+    (law,) = fit_tasks(world())
+    assert law.two_steps is None and "no law of the loss is identified: E -> 0" in law.reason
+
+
+def test_a_loss_far_from_all_losses_is_not_shown():
+    runs = world()
+    known = 1 / (1 + np.exp(SLOPE * (runs["loss"] + 20)))
+    (law,) = fit_tasks(runs.assign(accuracy=0.25 + 0.75 * known))
+    assert law.loss_half is None

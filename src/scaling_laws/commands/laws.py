@@ -193,7 +193,8 @@ def laws(options: argparse.Namespace) -> None:
 
         print(forms_text(found) if options.form else study_text(found, is_study=is_study))
         if not options.form and (scored := scored_of(study)) is not None:
-            print(f"\nDo tasks follow the loss?\n\n{task_table(fit_tasks(scored)).text()}\n")
+            table = task_table(fit_tasks(scored))
+            print(f"\nDo tasks follow the loss?\n\n{table.text()}\n\n{table.caption}\n")
         if options.latex:
             print(latex_text(found))
         print(f"laws: {output}")

@@ -1,6 +1,6 @@
 """Do tasks follow the loss? Accuracy by two laws, and how well each predicts the largest size.
 
-    two steps   L(N, D) = E + A/N^alpha + B/D^beta, then
+    two steps   L(N, D) by Chinchilla's law, or Kaplan's where the runs do not identify that, then
                 accuracy = g + (1 - g) / (1 + exp(slope (L - L_half)))
     direct      accuracy = g + (1 - g) / (1 + exp(-(a + b ln N + c ln D)))
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.rows import make_rows
-from scaling_laws.laws.forms.joint import Chinchilla
+from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
 from scaling_laws.laws.selection import usable_runs
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ FloatArray = NDArray[np.float64]
 FEWEST_RUNS, FEWEST_SIZES = 6, 3
 """Below which no law is fitted: runs without the largest size, and sizes in all."""
 SMALL = 1e-9
+FAR = 2.0
+"""Times the losses measured: half-known beyond it is a guess of the sigmoid's."""
 MOST_SLOPE = 200.0
 """Of a sigmoid of ln N, ln D or the loss: beyond it is a step."""
 ONE_TASK = "accuracy"
@@ -47,11 +49,13 @@ class TaskLaw:
         n_runs, n_sizes: that were scored.
         chance: accuracy of guessing.
         lowest, highest: accuracy of any run.
-        loss_half, slope: of the sigmoid of the loss, over all runs; negative where the task gets worse.
+        loss_half, slope: of the sigmoid of the loss, over all runs; below zero a lower loss is worse.
+            loss_half is None where it lies far from all losses.
         of_N, of_D: exponents b and c of the direct law, over all runs.
         largest: N of the size that is predicted.
         accuracy: mean of its runs.
         noise: standard error of that mean, by its number of items; None where that is not known.
+        loss_form: of the law of the loss in two steps.
         two_steps, direct, nearest: mean error of its runs, predicted by each law, and by the accuracy of the
             next smaller size at the same tokens (or those nearest).
         reason: why there is no law; else empty.
@@ -71,6 +75,7 @@ class TaskLaw:
     largest: float | None = None
     accuracy: float | None = None
     noise: float | None = None
+    loss_form: str = ""
     two_steps: float | None = None
     direct: float | None = None
     nearest: float | None = None
@@ -148,7 +153,7 @@ def _fit_task(family: str, task: str, rows: pd.DataFrame) -> TaskLaw:
     of_loss, of_both = _sigmoid(rows, [rows["loss"]]), _sigmoid(rows, [np.log(rows["N"]), np.log(rows["D"])])
     about = replace(
         about,
-        loss_half=float(-of_loss[0] / of_loss[1]) if abs(of_loss[1]) > SMALL else None,
+        loss_half=_within(rows["loss"], -of_loss[0] / of_loss[1]) if abs(of_loss[1]) > SMALL else None,
         slope=float(-of_loss[1]),
         of_N=float(of_both[1]),
         of_D=float(of_both[2]),
@@ -165,12 +170,19 @@ def _fit_task(family: str, task: str, rows: pd.DataFrame) -> TaskLaw:
         ),
         nearest=_error(late, _nearest(seen, late)),
     )
-    fit = fit_law(Chinchilla, make_rows({"N": seen["N"], "D": seen["D"]}, seen["loss"], seen["trunk"]))
-    if fit.law is None or not fit.identified:
-        return replace(about, reason=f"two steps: the law of the loss is not identified: {fit.reason}")
-    loss = np.asarray(fit.law.loss(late["N"].to_numpy(), late["D"].to_numpy()))
-    predicted = _predicted(_sigmoid(seen, [seen["loss"]]), [loss], late["chance"])
-    return replace(about, two_steps=_error(late, predicted))
+    of_runs = make_rows({"N": seen["N"], "D": seen["D"]}, seen["loss"], seen["trunk"])
+    for form in (Chinchilla, KaplanND):
+        fit = fit_law(form, of_runs)
+        if fit.law is not None and fit.identified:
+            predicted = np.asarray(fit.law.loss(late["N"].to_numpy(), late["D"].to_numpy()))
+            accuracy = _predicted(_sigmoid(seen, [seen["loss"]]), [predicted], late["chance"])
+            return replace(about, loss_form=form.form, two_steps=_error(late, accuracy))
+    return replace(about, reason=f"two steps: no law of the loss is identified: {fit.reason}")
+
+
+def _within(losses: pd.Series, half: float) -> float | None:
+    """A loss that is not far outside what was measured."""
+    return float(half) if losses.min() / FAR < half < FAR * losses.max() else None
 
 
 def _design(axes: Sequence[FloatArray | pd.Series]) -> FloatArray:
