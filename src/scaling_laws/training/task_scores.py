@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from scaling_laws.data.tasks import TaskItem
+from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.evaluation import token_losses
 from scaling_laws.training.module import LanguageModel
@@ -54,7 +55,7 @@ class TaskQuestions:
 
     def __init__(self, data: TokenDataModule) -> None:
         by_task: dict[str, list[TaskItem]] = {}
-        for item in data.corpus.tasks():
+        for item in data.corpus.tasks() if isinstance(data.corpus, TokenCorpus) else ():
             by_task.setdefault(item.task, []).append(item)
         self.tasks = [_windows(data, task, items) for task, items in by_task.items()]
 
@@ -96,7 +97,7 @@ def _n_items(task: TaskWindows, final: bool) -> int:
 
 
 def _windows(data: TokenDataModule, task: str, items: Sequence[TaskItem]) -> TaskWindows:
-    tokenizer = data.corpus.tokenizer()
+    tokenizer = data.tokenizer()
     contexts = list(tokenizer.encode([item.context for item in items]))
     choices = tokenizer.encode([choice for item in items for choice in item.choices])
     rows, first, last = [], [], []

@@ -73,7 +73,8 @@ class PowerSum:
     def _outer(self) -> FloatArray:
         """x_k x_k' of each row and term, (n K, q q); every step of a fit needs them."""
         n, K, q = self.design.shape
-        return np.einsum("nka,nkb->nkab", self.design, self.design).reshape(n * K, q * q)
+        outer: FloatArray = np.einsum("nka,nkb->nkab", self.design, self.design).reshape(n * K, q * q)
+        return outer
 
     def select(self, index: Index) -> PowerSum:
         return self

@@ -135,8 +135,8 @@ def _moments(tokens: NDArray[np.int64], n_vocab: int, kind: str) -> tuple[float,
 def _variances(moments: Sequence[tuple[float, FloatArray, FloatArray]]) -> FloatArray:
     """Eigenvalues of the covariance over some folds, falling."""
     n = sum(each[0] for each in moments)
-    mean, products = (np.sum([each[place] for each in moments], axis=0) for place in (1, 2))
-    mean = mean / n
+    mean = np.sum([total for _, total, _ in moments], axis=0) / n
+    products = np.sum([each for _, _, each in moments], axis=0)
     return np.asarray(np.linalg.eigvalsh(products / n - np.outer(mean, mean))[::-1])
 
 
