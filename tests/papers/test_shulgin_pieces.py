@@ -22,6 +22,7 @@ from scaling_laws.papers.shulgin2023.network_runs import (
     planned,
     train_pieces,
 )
+from scaling_laws.papers.shulgin2023.piece_figures import draw_pieces
 from scaling_laws.papers.shulgin2023.subnetwork_simulation import SubnetworkSimulation, simulate
 from scaling_laws.papers.shulgin2023.subnetwork_steps import SubnetworkSteps
 from scaling_laws.papers.shulgin2023.word_chain import WordChain
@@ -154,3 +155,5 @@ def test_claims_of_pieces(simulation: SubnetworkSimulation) -> None:
         assert verdict(slug, simulation, cheap) == "contradicted"
         assert verdict(slug, simulation, "none") == "not measured"
     assert len(pieces_table(replace(simulation, network=dear)).rows) == 1 + 3 + 9
+    labels = draw_pieces(dear).axes[0].get_legend_handles_labels()[1]
+    assert labels == ["1 local step", "4 local steps", "16 local steps", "one worker's part alone"]

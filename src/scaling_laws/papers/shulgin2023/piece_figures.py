@@ -27,11 +27,11 @@ def draw_pieces(data: PieceRuns) -> Figure:
         for J in sorted({run.local_steps for run, _ in pieces})
     ]
     lines.append(("one worker's part alone", [(run.part, loss) for run, loss in parts]))
-    colours = st.SizeColours(range(len(lines)))
+    colours = st.FAMILY_COLOURS
     for place, (label, points) in enumerate(lines):
         seen = [(1, loss) for loss in whole] + points
         means = [np.mean([loss for n, loss in seen if n == each]) for each in workers]
-        colour = st.GREY if place == len(lines) - 1 else colours(place)
+        colour = st.GREY if place == len(lines) - 1 else colours[place % len(colours)]
         axes.plot([n for n, _ in seen], [loss for _, loss in seen], ".", color=colour, alpha=0.5)
         axes.plot(workers, means, "o-", ms=4, color=colour, label=label)
     st.log_x(axes, workers, "workers")
