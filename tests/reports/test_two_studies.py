@@ -50,6 +50,9 @@ def test_two_tables_are_compared_on_one_page(folder: Path, capsys: pytest.Captur
     (line,) = [line for line in marked.splitlines() if "A/N^alpha + B/D^beta | alpha |" in line]
     assert line.strip("| ").endswith("no")
     assert (page.parent / "figures" / "two_studies_1.svg").is_file()
+    assert "Which one to take at ten times the compute?" in marked
+    assert re.search(r"\| b.csv or a.csv \| b.csv \|", marked)
+    assert "One FLOP of b.csv is worth" in marked
     main(["report", "a.csv", "b.csv"])  # its own files may be written again
 
 

@@ -5,17 +5,25 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from scaling_laws.api.analysis import load_study
-from scaling_laws.api.one_law import Runs
+from scaling_laws.api.one_law import Runs, flops
 from scaling_laws.laws import run_tables
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.readers.study_reader import StudyReader
 from scaling_laws.laws.results.compared_column import ComparedColumn, compare_column
+from scaling_laws.laws.results.decision import Decision, HeldOutScore, decide
+from scaling_laws.report import style as st
 from scaling_laws.report import tables
+from scaling_laws.report.decisions import decision_table, decision_words, drawn_worth
+from scaling_laws.study.errors import InputError
 from scaling_laws.study.runs import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -24,6 +32,8 @@ class ColumnComparison:
 
     Attributes:
         families: one entry a family that has several values of the column.
+        decisions: each value against the reference at one compute; empty unless `compare` was given one.
+        held_out: how such choices did at scales that were held out; None without `at`.
 
     Examples:
         >>> found = compare("results/quick", by="family", resamples=20)  # of a clone of scaling_laws
@@ -32,14 +42,31 @@ class ColumnComparison:
     """
 
     families: tuple[ComparedColumn, ...]
+    decisions: tuple[Decision, ...] = ()
+    held_out: HeldOutScore | None = None
 
     def summary(self) -> str:
-        """A table a family."""
-        return "\n\n".join(
+        """A table a family, and the decisions."""
+        parts = [
             "\n".join([f"{found.family}:"] * bool(found.family) + [table.text(), table.caption])
             for found in self.families
             for table in [tables.compared(found)]
-        )
+        ]
+        if self.decisions:
+            table = decision_table(self.decisions)
+            parts += [f"{table.text()}\n{table.caption}", decision_words(self.decisions, self.held_out)]
+        return "\n\n".join(parts)
+
+    def plot(self) -> Figure:
+        """What a FLOP is worth over compute, by the laws and by the runs.
+
+        Raises:
+            InputError: `compare` was given no compute.
+        """
+        if not self.decisions:
+            raise InputError("give compare(..., at=) a compute: the curve is drawn up to there")
+        figure: Figure = st.styled(drawn_worth)(self.decisions)
+        return figure
 
     def table(self) -> pd.DataFrame:
         """A row a family, form and value, with m_C, m_N and m_D and their intervals."""
@@ -71,6 +98,8 @@ def compare(
     by: str,
     *,
     reference: str | None = None,
+    at: float | str | None = None,
+    percent: float = 1.0,
     delta: float = DEFAULT_DELTA,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
@@ -82,6 +111,8 @@ def compare(
             and `by`.
         by: the column: `optimizer`, `weight_decay`, `family`, ...
         reference: the value that the others are measured in; by default that of most sizes and horizons.
+        at: FLOPs, or a text such as "1e21": adds which value to take there (`ColumnComparison.decisions`).
+        percent: the difference that a decision's number of seeds is for.
         delta, resamples, seed: as `fit`.
 
     Raises:
@@ -96,6 +127,40 @@ def compare(
         is_study = StudyReader().recognises(Path(runs))
         runs = load_study(runs) if is_study else run_tables.read_runs(runs, labels=(by,))
     table = runs.runs if isinstance(runs, Study) else runs
-    return ColumnComparison(
-        families=compare_column(table, by, reference=reference, delta=delta, resamples=resamples, seed=seed)
+    return compared(
+        table, by, reference=reference, at=at, percent=percent, delta=delta, resamples=resamples, seed=seed
     )
+
+
+def compared(
+    table: pd.DataFrame,
+    by: str,
+    *,
+    reference: str | None,
+    at: float | str | None,
+    percent: float,
+    n: str = "N",
+    c: str = "C",
+    delta: float,
+    resamples: int,
+    seed: int = 0,
+) -> ColumnComparison:
+    """`compare` of a table, in conventions of N and C."""
+    families = compare_column(
+        table, by, reference=reference, n=n, c=c, delta=delta, resamples=resamples, seed=seed
+    )
+    if at is None:
+        return ColumnComparison(families=families)
+    decisions, held_out = decide(
+        table,
+        by,
+        float(flops(at)),
+        reference=reference,
+        percent=percent,
+        n=n,
+        c=c,
+        delta=delta,
+        resamples=resamples,
+        seed=seed,
+    )
+    return ColumnComparison(families=families, decisions=decisions, held_out=held_out)

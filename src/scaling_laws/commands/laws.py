@@ -90,6 +90,14 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", metavar="VALUE", help="of --compare: the value that the others are measured in"
     )
+    parser.add_argument(
+        "--at",
+        metavar="FLOPS",
+        help="of --compare: which value to take at this compute, with its chance and regret, as 1e21",
+    )
+    parser.add_argument(
+        "--percent", type=float, metavar="X", help="of --at: seeds needed to see X %% (default: 1)"
+    )
     add_schedule_arguments(parser)
     add_figure_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing")
@@ -248,9 +256,13 @@ def _check_options(options: argparse.Namespace, is_study: bool) -> None:
         for form in options.form:
             law_called(form)
     check_figures(options)
-    if options.figures is not None and (options.form or options.compare is not None):
-        other = "--form" if options.form else "--compare"
-        raise InputError(f"--figures draws what all laws say; leave {other} out")
+    if options.figures is not None and options.form:
+        raise InputError("--figures draws what all laws say; leave --form out")
+    if options.figures is not None and options.compare is not None and options.at is None:
+        raise InputError("--figures of --compare needs --at: the curve of the worth is drawn up to there")
+    for name in ("at", "percent"):
+        if getattr(options, name) is not None and options.compare is None:
+            raise InputError(f"--{name} needs --compare COLUMN")
     if options.weight is not None and not options.form:
         raise InputError("--weight needs --form: the other analyses of a table know no weights")
     if is_study:
@@ -264,24 +276,35 @@ def _check_options(options: argparse.Namespace, is_study: bool) -> None:
 
 def _compared(options: argparse.Namespace, is_study: bool) -> str:
     """What --compare prints."""
-    from scaling_laws.api.column_comparison import ColumnComparison
-    from scaling_laws.laws.results.compared_column import compare_column
+    from scaling_laws.api.column_comparison import compared
     from scaling_laws.study.runs import load_study
 
     if is_study:
         runs, n, c = load_study(options.runs).runs, options.n or "N", options.c or "C"
     else:
         runs, n, c = read_table(options, options.runs, labels=(options.compare,))[0], "N", "C"
-    found = compare_column(
+    percent = 1.0 if options.percent is None else options.percent
+    if not 0 < percent <= 100:
+        raise InputError(f"--percent is {percent:g}; it must be a difference of losses, as 1")
+    found = compared(
         runs,
         options.compare,
         reference=options.reference,
+        at=options.at,
+        percent=percent,
         n=n,
         c=c,
         delta=options.delta,
         resamples=options.bootstrap,
     )
-    return ColumnComparison(families=found).summary()
+    if options.figures is None:
+        return found.summary()
+    from scaling_laws.report.pictures import drawn_files
+    from scaling_laws.study.own_files import write_own_files
+
+    files = drawn_files("worth_at_compute", found.plot, options.figure_width)
+    write_own_files(options.figures, files, writer="compared", shared=True)
+    return f"{found.summary()}\n\nfigures: {len(files)} files in {options.figures}"
 
 
 def refuse_table_options(options: argparse.Namespace, folder: Path, but: Collection[str] = ()) -> None:

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
+from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
 from scaling_laws.laws.plan.choice import LABELS, best_joint_fit
+from scaling_laws.laws.results.decision import Decision, decide_between
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.content import Chapter, Page, Titled
+from scaling_laws.report.decisions import decision_table, decision_words
 from scaling_laws.report.findings import measured
 from scaling_laws.report.formulas import LEVELS, in_columns
 from scaling_laws.report.made_with import manifest
@@ -31,6 +35,9 @@ NATS = "nats/token"
 UNITLESS = ("", "1", NATS)
 """Units of parameters whose difference says something; of all others it is the ratio."""
 POINTS = 60
+BEYOND = 10.0
+"""Times the most compute that both reach: where the page decides between them."""
+DECISION_RESAMPLES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +213,7 @@ def compared_page(sides: tuple[Side, Side]) -> Page:
         each for place, family in enumerate(families) if (each := _picture(sides, family, place)) is not None
     )
     apart = [row for row in table.rows if row[-1] == "yes"]
+    decisions = _decisions(sides, families)
     doubts = [f"{side.name}: {warning}" for side in sides for warning in side.laws.warnings]
     return Page(
         title=f"{sides[0].name} and {sides[1].name}",
@@ -224,6 +232,14 @@ def compared_page(sides: tuple[Side, Side]) -> Page:
                 question="Which parameters differ?",
                 sentences=() if table.rows else ("No law is identified in both.",),
                 tables=(Titled("", table, open=True),) if table.rows else (),
+            ),
+            Chapter(
+                name="decision",
+                question="Which one to take at ten times the compute?",
+                sentences=tuple(decision_words(decisions, None).splitlines())
+                if decisions
+                else ("No law of N and D is identified in both.",),
+                tables=(Titled("", decision_table(decisions), open=True),) if decisions else (),
             ),
             Chapter(
                 name="doubts",
@@ -264,6 +280,34 @@ def _answer(
     if counts[0] != counts[1]:
         yield f"N is not counted alike: {counts[0]} and {counts[1]}."
     yield "Losses compare on the same text and tokens only."
+
+
+def _decisions(sides: Sequence[Side], families: Sequence[tuple[str, str]]) -> tuple[Decision, ...]:
+    """Which side to take at ten times the most that both reach; families without a law are left out."""
+    found = []
+    for of_family in families:
+        parts = [
+            side.tables.of(family).assign(side=side.name)
+            for side, family in zip(sides, of_family, strict=True)
+        ]
+        C = BEYOND * min(_largest_C(side, family) for side, family in zip(sides, of_family, strict=True))
+        first, second = (side.name for side in sides)
+        runs = pd.concat(parts, ignore_index=True)
+        try:
+            decision, _ = decide_between(
+                runs,
+                "side",
+                first,
+                second,
+                C,
+                noise=seed_noise(runs),
+                family="" if of_family[0] == "all" else of_family[0],
+                resamples=DECISION_RESAMPLES,
+            )
+        except InputError:  # no law of both is identified: the chapters above say why
+            continue
+        found.append(decision)
+    return tuple(found)
 
 
 def _largest_C(side: Side, family: str) -> float:

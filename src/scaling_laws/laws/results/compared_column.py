@@ -71,6 +71,46 @@ def compare_column(
         InputError: there is no such column, it says nothing of how runs were trained, or no family has two
             of its values, or none the reference; or several corpora hold out different texts.
     """
+    groups, left_out = groups_to_compare(runs, by, reference=reference, n=n, c=c)
+    compared = []
+    for family, rows, first in groups:
+        laws = tuple(
+            fit_groups(
+                form,
+                rows,
+                by=by,
+                reference=first,
+                noise=rows.attrs["noise"],
+                delta=delta,
+                resamples=resamples,
+                seed=seed,
+            )
+            for form in SHARED_FORMS
+        )
+        compared.append(
+            ComparedColumn(
+                by=by,
+                family=family,
+                laws=laws,
+                n_runs={str(value): int(count) for value, count in rows[by].value_counts().items()},
+                left_out=left_out,
+                losses=rows.attrs["losses"],
+            )
+        )
+    return tuple(compared)
+
+
+def groups_to_compare(
+    runs: pd.DataFrame, by: str, *, reference: str | None = None, n: str = "N", c: str = "C"
+) -> tuple[list[tuple[str, pd.DataFrame, str]], tuple[LeftOut, ...]]:
+    """Of each family with several values of the column: its name, its runs, and the value to measure in.
+
+    The runs' attributes: `noise` is that between seeds, of all families, `losses` as `ComparedColumn`'s. The
+    second part are runs left out.
+
+    Raises:
+        InputError: as `compare_column`.
+    """
     _check_column(runs, by)
     in_bytes = by in OF_THE_CORPUS and "manifest_hash" in runs
     if in_bytes:
@@ -86,28 +126,14 @@ def compare_column(
     if reference is not None and not any(reference in set(rows[by]) for _, rows in several):
         there = ", ".join(sorted({value for _, rows in several for value in rows[by]}))
         raise InputError(f"{by} is never {reference!r}; its values are {there}")
-    compared = []
+    found_groups = []
     for family, rows in several:
         first = _most_measured(rows, by)
         if reference is not None and reference in set(rows[by]):
             first = reference
-        laws = tuple(
-            fit_groups(
-                form, rows, by=by, reference=first, noise=noise, delta=delta, resamples=resamples, seed=seed
-            )
-            for form in SHARED_FORMS
-        )
-        compared.append(
-            ComparedColumn(
-                by=by,
-                family=family,
-                laws=laws,
-                n_runs={str(value): int(count) for value, count in rows[by].value_counts().items()},
-                left_out=tuple(left_out),
-                losses=IN_BITS_PER_BYTE if in_bytes else "",
-            )
-        )
-    return tuple(compared)
+        rows.attrs |= {"noise": noise, "losses": IN_BITS_PER_BYTE if in_bytes else ""}
+        found_groups.append((family, rows, first))
+    return found_groups, tuple(left_out)
 
 
 def _in_bits_per_byte(runs: pd.DataFrame, by: str) -> pd.DataFrame:
