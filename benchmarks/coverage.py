@@ -64,6 +64,8 @@ class Design:
         shared: share of the noise's variance that the runs of one training have in common; None where each
             run is a training of its own.
         delta: of the fit's Huber loss, in ln L.
+        slices: six slices of equal compute with nine runs each instead of the grid; `shared` is of a slice.
+        cluster: whether slices are resampled instead of runs.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Design:
     seeds_of_middle: int = 1
     shared: float | None = None
     delta: float = DEFAULT_DELTA
+    slices: bool = False
+    cluster: bool = False
 
 
 DESIGNS = (
@@ -83,7 +87,19 @@ DESIGNS = (
         seeds_of_middle=2,
         shared=0.7,
     ),
+    Design(
+        name="6 isoFLOP slices of 9 runs, a third of the noise shared in a slice", shared=1 / 3, slices=True
+    ),
+    Design(
+        name="the same, slices resampled instead of runs (`--cluster C`)",
+        shared=1 / 3,
+        slices=True,
+        cluster=True,
+    ),
 )
+SLICES, RUNS_A_SLICE, SPREAD = (1e17, 1e20), 9, 5.0
+"""Compute of the first and the last of six slices; sizes lie within a factor of five of the best."""
+N_SLICES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +161,8 @@ def draw_truth(random: np.random.Generator) -> Chinchilla:
 
 def draw_runs(truth: Chinchilla, design: Design, noise: float, random: np.random.Generator) -> pd.DataFrame:
     """The run table of one study: columns family, trunk, seed, N, D, loss."""
+    if design.slices:
+        return draw_slices(truth, design, noise, random)
     rows: list[dict[str, Any]] = []
     for i, N in enumerate(np.geomspace(*SIZES, N_SIZES)):
         for seed in range(design.seeds_of_middle if i == N_SIZES // 2 else design.seeds):
@@ -157,6 +175,20 @@ def draw_runs(truth: Chinchilla, design: Design, noise: float, random: np.random
                     deviation = math.sqrt(design.shared) * common + math.sqrt(1 - design.shared) * own
                 loss = float(truth.loss(N, D)) * math.exp(noise * deviation)
                 rows.append({"family": "a", "trunk": trunk, "seed": seed, "N": N, "D": D, "loss": loss})
+    return pd.DataFrame(rows)
+
+
+def draw_slices(truth: Chinchilla, design: Design, noise: float, random: np.random.Generator) -> pd.DataFrame:
+    """The run table of an isoFLOP study: runs of one slice have part of their noise in common."""
+    assert design.shared is not None
+    rows: list[dict[str, Any]] = []
+    for i, C in enumerate(np.geomspace(*SLICES, N_SLICES)):
+        common, best = random.normal(), float(truth.optimum(C)[0])
+        for N in best * np.geomspace(1 / SPREAD, SPREAD, RUNS_A_SLICE):
+            deviation = math.sqrt(design.shared) * common + math.sqrt(1 - design.shared) * random.normal()
+            loss = float(truth.loss(N, C / 6 / N)) * math.exp(noise * deviation)
+            trunk = str(i) if design.cluster else f"{i}-{N:.0f}"
+            rows.append({"family": "a", "trunk": trunk, "seed": 0, "N": N, "D": C / 6 / N, "loss": loss})
     return pd.DataFrame(rows)
 
 

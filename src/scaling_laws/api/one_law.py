@@ -26,7 +26,9 @@ from scaling_laws.laws.fit.intervals import (
     optimum_interval,
     parameter_intervals,
 )
+from scaling_laws.laws.fit.moving_together import groups_of
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
+from scaling_laws.laws.fit.pins import pinned_coordinates
 from scaling_laws.laws.forms.declared import declaration_of
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FloatArray, Law
@@ -142,6 +144,8 @@ def fit(
     *,
     family: str | None = None,
     weights: ArrayLike | None = None,
+    pins: Mapping[str, float] | None = None,
+    cluster: str = "",
     delta: float = DEFAULT_DELTA,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
@@ -154,6 +158,9 @@ def fit(
             your own: a `SumOfPowers`, or a `JointLaw` of N and D (or its name, "my_module.MyLaw").
         family: which networks, where the table holds several families.
         weights: one a row, positive.
+        pins: parameters that are known, as {"E": 1.69}: they are held, and the others fitted.
+        cluster: the column whose groups the bootstrap resamples instead of trainings; "C" are slices of
+            equal compute.
         delta: where Huber's loss turns from quadratic to linear, in ln L (Hoffmann 2022: 1e-3).
         resamples: of the bootstrap behind every interval; 0 for the law alone.
         seed: of its random numbers.
@@ -191,9 +198,21 @@ def fit(
         if given.shape != (len(table),):
             raise InputError(f"weights have shape {given.shape}; give one a row of the {len(table)} runs")
         weights = pd.Series(given, index=table.index)[table.index.isin(usable.index)].to_numpy()
-    found: Fit[Any] = fit_law(kind, rows_of(kind, usable), weights=weights, delta=delta)
     noise = seed_noise(usable)
-    settings = Settings(n="N", c="C", delta=delta, resamples=resamples, seed=seed)
+    if cluster:
+        usable = usable.assign(trunk=groups_of(usable, cluster))
+    rows = rows_of(kind, usable)
+    coordinates = pinned_coordinates(kind, rows, pins) if pins else None
+    found: Fit[Any] = fit_law(kind, rows, weights=weights, delta=delta, coordinates=coordinates)
+    settings = Settings(
+        n="N",
+        c="C",
+        delta=delta,
+        resamples=resamples,
+        seed=seed,
+        pins=tuple((pins or {}).items()),
+        cluster=cluster,
+    )
     return LawFit(
         name=str(table.attrs.get("name", "runs")),
         fit=found,

@@ -9,7 +9,7 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +80,17 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--level", type=float, metavar="SHARE", help="of the intervals, with --form (default: 0.9), as 0.95"
+    )
+    parser.add_argument(
+        "--pin",
+        action="append",
+        metavar="NAME=VALUE",
+        help="with --form: hold a parameter, as E=1.69, and fit the others; again for several",
+    )
+    parser.add_argument(
+        "--cluster",
+        metavar="COLUMN",
+        help="with --form: resample the groups of a column (C: slices of equal compute) instead of trainings",
     )
     parser.add_argument("--latex", action="store_true", help="print the identified laws for a paper, too")
     parser.add_argument(
@@ -190,6 +201,8 @@ def laws(options: argparse.Namespace) -> None:
         resamples=options.bootstrap,
         seed=0,
         level=LEVEL if options.level is None else options.level,
+        pins=_pins(options.pin or ()),
+        cluster=options.cluster or "",
     )
     with silent_stages() if options.quiet else nullcontext():
         found, study = _laws_of_study(options, settings) if is_study else _laws_of_table(options, settings)
@@ -255,6 +268,9 @@ def _check_options(options: argparse.Namespace, is_study: bool) -> None:
 
         for form in options.form:
             law_called(form)
+    for name in ("pin", "cluster"):
+        if getattr(options, name) is not None and not options.form:
+            raise InputError(f"--{name} needs --form: the other analyses fit every law as it is")
     check_figures(options)
     if options.figures is not None and options.form:
         raise InputError("--figures draws what all laws say; leave --form out")
@@ -332,6 +348,9 @@ def read_table(
     more = _more_columns(options)
     forms = getattr(options, "form", None)
     needs = axes_of(forms) if forms else ("N", "D", "C")
+    cluster = getattr(options, "cluster", None)
+    if cluster is not None and cluster not in ("N", "D", "C", *more):
+        labels = (*labels, cluster)
     runs = read_runs(path, **columns, **how, more=more, labels=labels, needs=needs)
     chosen = {name: " and ".join(value) if name == "where" else str(value) for name, value in how.items()}
     return runs, {**runs.attrs["columns"], **chosen, **more}
@@ -354,7 +373,23 @@ def _check_output(output: Path, runs: Path) -> None:
 
 def _of_analysis(settings: Settings) -> dict[str, Any]:
     """The settings that the whole analysis takes."""
-    return {name: value for name, value in vars(settings).items() if name != "level"}
+    return {name: value for name, value in vars(settings).items() if name not in ("level", "pins", "cluster")}
+
+
+def _pins(given: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Names and values of --pin.
+
+    Raises:
+        InputError: one is not NAME=VALUE.
+    """
+    pins = {}
+    for pin in given:
+        name, _, value = pin.partition("=")
+        try:
+            pins[name.strip()] = float(value)
+        except ValueError:
+            raise InputError(f"--pin {pin}: write a parameter and its value, as E=1.69") from None
+    return tuple(pins.items())
 
 
 def _laws_of_study(options: argparse.Namespace, settings: Settings) -> tuple[Laws, Study]:

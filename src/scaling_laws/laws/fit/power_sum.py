@@ -121,7 +121,7 @@ class Pinned:
     Attributes:
         model: the whole.
         held: index of the parameter.
-        values: (S,).
+        values: (S,), or (1,): of all problems.
     """
 
     model: LogLossModel
@@ -133,7 +133,8 @@ class Pinned:
         return self.model.n_parameters - 1
 
     def select(self, index: Index) -> Pinned:
-        return replace(self, model=self.model.select(index), values=self.values[index])
+        values = self.values if len(self.values) == 1 else self.values[index]
+        return replace(self, model=self.model.select(index), values=values)
 
     def whole(self, theta: FloatArray) -> FloatArray:
         """The free parameters (S, p - 1) with the held one among them, (S, p)."""

@@ -20,7 +20,9 @@ from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from
 from scaling_laws.laws.fit.coordinates import LEAST_SQUARES
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.fit.intervals import LEVEL
+from scaling_laws.laws.fit.moving_together import MOST_ROWS, groups_of, moving_together
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
+from scaling_laws.laws.fit.pins import pinned_coordinates
 from scaling_laws.laws.fit.rows import Rows, make_rows
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.declared import own_law
@@ -46,6 +48,8 @@ COLUMNS = {"N": "N", "D": "D", "C": "C", "U": "unique_tokens", "B": "batch_token
 """Column of the run table that holds each variable."""
 SCANNED = {"time_data", "critical_batch", "kaplan_ns", "kaplan_c_min", "power_c_min"}
 """Forms that need steps to equal losses at several batches."""
+TOGETHER = ("C", "N", "batch_tokens")
+"""Columns within whose groups residuals may move together."""
 LARGE_WORK, RESAMPLES_OF_A_FIT = 3_000_000, 200
 """Rows times resamples that take more than some seconds; a fit itself takes as long as so many of them."""
 SAMPLE_ROWS, SAMPLE_RESAMPLES = 1_000, (1, 50)
@@ -114,6 +118,8 @@ def fit_forms(
         _check_columns(form, runs, positions)
     usable, unusable = usable_runs(runs, n=settings.n, c=settings.c, needs=axes_of(forms))
     noise = seed_noise(usable)
+    if settings.cluster:
+        usable = usable.assign(trunk=groups_of(usable, settings.cluster))
     families, forms = sorted(usable["family"].unique()), list(dict.fromkeys(forms))
     what = f"fitting {len(usable):,} rows, with {settings.resamples} resamples for the intervals"
     time = timed(runs, forms, settings)
@@ -140,7 +146,32 @@ def fit_forms(
     )
     laws = finished_laws(laws, usable, runs, positions, settings)
     weights = "weight" if "weight" in runs.columns else None
+    laws = replace(laws, warnings=(*laws.warnings, *_moving(usable, forms, settings)))
     return replace(laws, manifest=replace(laws.manifest, weights=weights))
+
+
+def _moving(runs: pd.DataFrame, forms: Sequence[str], settings: Settings) -> list[str]:
+    """A sentence a form and column within whose groups residuals move together."""
+    if settings.cluster or "weight" in runs:
+        return []
+    found = []
+    for form in forms:
+        if form in SCANNED or form == "position":
+            continue
+        kind = law_called(form)
+        for family, of_family in runs.groupby("family"):
+            rows = rows_of(kind, of_family)
+            if rows.n > MOST_ROWS or rows.n_clusters < rows.n:
+                continue
+            coordinates = pinned_coordinates(kind, rows, dict(settings.pins)) if settings.pins else None
+            fit = fit_law(kind, rows, delta=settings.delta, coordinates=coordinates)
+            columns = [name for name in TOGETHER if name in of_family]
+            for by in columns if len(kind.variables) > 1 else ():
+                together = moving_together(fit, groups_of(of_family, by), by, settings.seed)
+                if together is not None:
+                    named = form if family == "all" else f"{family}, {form}"
+                    found.append(together.sentence(named))
+    return found
 
 
 class Timed(NamedTuple):
@@ -219,8 +250,13 @@ def _fits(
         return [_far(form, runs, batch_law, n_runs, noise, settings)]
     weights = runs["weight"] if "weight" in runs.columns else None
     kind = law_called(form)
-    fit: Any = fit_law(kind, rows_of(kind, runs), weights=weights, delta=delta)
+    rows = rows_of(kind, runs)
+    coordinates = pinned_coordinates(kind, rows, dict(settings.pins)) if settings.pins else None
+    fit: Any = fit_law(kind, rows, weights=weights, delta=delta, coordinates=coordinates)
     sentence = "all rows" if weights is None else "all rows, weighted"
+    sentence += "".join(f", {name} pinned at {value:g}" for name, value in settings.pins)
+    if settings.cluster:
+        sentence += f", clustered by {settings.cluster}"
     return [fitted_law(fit, sentence, n_runs, noise, settings)]
 
 

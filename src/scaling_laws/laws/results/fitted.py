@@ -40,7 +40,12 @@ NO_INTERVALS = "no resamples"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What one analysis chose: see `study.fit_study`."""
+    """What one analysis chose: see `study.fit_study`; `pins` and `cluster` are of chosen forms alone.
+
+    Attributes:
+        pins: parameters that are held, with their values.
+        cluster: the column whose groups are resampled instead of trainings; empty for trainings.
+    """
 
     n: str
     c: str
@@ -48,6 +53,8 @@ class Settings:
     resamples: int
     seed: int
     level: float = LEVEL
+    pins: tuple[tuple[str, float], ...] = ()
+    cluster: str = ""
 
 
 def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings: Settings) -> FittedLaw:
