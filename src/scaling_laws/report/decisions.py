@@ -34,7 +34,7 @@ def decision_table(decisions: Sequence[Decision]) -> Table:
         "loss of the first",
         "of the second",
         "chance that the first wins",
-        "regret, nats",
+        "regret",
         f"seeds to see {first.percent:g} %",
         "settled by",
     )
@@ -42,8 +42,8 @@ def decision_table(decisions: Sequence[Decision]) -> Table:
         columns=columns,
         rows=rows,
         caption="Losses at the best sizes. Chance: of one run of each. Regret: what the choice is expected "
-        "to lose. Settled: the cheapest pair of runs after which the 90 % interval of the difference is "
-        "expected to leave out 0, if the laws hold.",
+        "to lose, in the unit of the losses. Settled: the cheapest pair of runs after which the 90 % "
+        "interval of the difference is expected to leave out 0, if the laws hold.",
     )
 
 
