@@ -1,0 +1,42 @@
+"""The methods that benchmarks/fits_side_by_side.py compares, on a table whose law is known."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scaling_laws.laws.fit.rows import make_rows
+from scaling_laws.laws.forms.joint import Chinchilla
+
+SPECIFICATION = importlib.util.spec_from_file_location(
+    "fits_side_by_side", Path(__file__).parents[2] / "benchmarks" / "fits_side_by_side.py"
+)
+side = importlib.util.module_from_spec(SPECIFICATION)
+sys.modules[SPECIFICATION.name] = side
+SPECIFICATION.loader.exec_module(side)
+TRUTH = Chinchilla(E=1.8, A=480.0, B=2000.0, alpha=0.35, beta=0.37)
+
+
+@pytest.fixture(scope="module")
+def found():
+    N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e10, 7), np.geomspace(1e9, 3e11, 7)))
+    noise = 0.003 * np.random.default_rng(0).normal(size=N.size)
+    return side.side_by_side(make_rows({"N": N, "D": D}, TRUTH.loss(N, D) * np.exp(noise)), redrawn=2)
+
+
+def test_each_method_reaches_its_own_objective(found):
+    certified, curve_fit, grid = (found[name] for name in ("certified", "curve_fit", "grid"))
+    assert certified["huber"] < min(curve_fit["huber"], grid["huber"])
+    assert curve_fit["squares"] <= grid["squares"] < 1.001 * curve_fit["squares"]
+    assert all(each["share_failed"] == 0 for each in found.values())
+
+
+def test_a_method_that_finds_nothing_has_failed(found):
+    nothing = {"huber": side.NOTHING, "squares": side.NOTHING}
+    assert side.failed({**found, "curve_fit": nothing}) == {
+        "certified": False,
+        "curve_fit": True,
+        "grid": False,
+    }
