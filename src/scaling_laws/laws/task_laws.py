@@ -175,8 +175,8 @@ def _fit_task(family: str, task: str, rows: pd.DataFrame) -> TaskLaw:
         fit = fit_law(form, of_runs)
         if fit.law is not None and fit.identified:
             predicted = np.asarray(fit.law.loss(late["N"].to_numpy(), late["D"].to_numpy()))
-            accuracy = _predicted(_sigmoid(seen, [seen["loss"]]), [predicted], late["chance"])
-            return replace(about, loss_form=form.form, two_steps=_error(late, accuracy))
+            through = _predicted(_sigmoid(seen, [seen["loss"]]), [predicted], late["chance"])
+            return replace(about, loss_form=form.form, two_steps=_error(late, through))
     return replace(about, reason=f"two steps: no law of the loss is identified: {fit.reason}")
 
 
