@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,8 @@ def trained(sizes: AcousticScale, folder: Path, data: Path) -> AcousticRuns:
     from scaling_laws.training.run import train_trunk, use_one_thread
 
     use_one_thread()
+    for name in ("pytorch_lightning", "lightning_fabric"):  # each run would say which devices there are
+        logging.getLogger(name).setLevel(logging.WARNING)
     families, N, hours, losses = [], [], [], []
     for family, widths in sizes.widths.items():
         for d_model in widths:

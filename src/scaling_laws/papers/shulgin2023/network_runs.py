@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,8 @@ def train_pieces(chosen: NetworkScale, folder: Path, scale: str) -> PieceRuns:
     from scaling_laws.training.run import train_trunk, use_one_thread
 
     use_one_thread()
+    for name in ("pytorch_lightning", "lightning_fabric"):  # each run would say which devices there are
+        logging.getLogger(name).setLevel(logging.WARNING)
     floor = WordChain().entropy_nats
     runs, excess = [], []
     for run in planned(chosen):
