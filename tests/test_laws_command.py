@@ -276,7 +276,7 @@ def refusal(arguments, capsys) -> str:
         (["--delta", "nan"], "--delta is nan"),
         (["--delta", "inf"], "--delta is inf"),
         (["--bootstrap", "-1"], "--bootstrap is -1"),
-        (["--level", "0.95"], "--level needs --form"),
+        (["--compare", "family", "--level", "0.95"], "--level does not go with --compare"),
         (["--form", "chinchilla", "--level", "95"], "--level is 95; it must be a share"),
         (["--bootstrap", "1000000000"], "--bootstrap is 1000000000"),
     ],

@@ -37,7 +37,7 @@ from scaling_laws.report.shape_result import write_shape_result
 from scaling_laws.study.runs import study_of_table
 from scaling_laws.sweeps.search.result import shape_result
 
-QUICK, ALL, REPORTS = 120, 2000, 6
+QUICK, ALL, PARTS, REPORTS = 120, 2000, 8, 6
 SWEEP = """
 study: study
 question: What happens?
@@ -365,8 +365,10 @@ def test_whatever_one_value_is_the_answer_is_one_line(
 
 
 @pytest.mark.systems
-def test_two_thousand_changes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _try(folder, list(_cases(ALL))[QUICK:], capsys)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_two_thousand_changes(folder: Path, capsys: pytest.CaptureFixture[str], part: int) -> None:
+    """In parts, each of which takes some minutes."""
+    _try(folder, list(_cases(ALL))[QUICK:][part::PARTS], capsys)
 
 
 @pytest.mark.systems

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scaling_laws.api.one_law import LawFit, fit, plot_fit, read_runs
     from scaling_laws.api.planned import plan
     from scaling_laws.api.schedule_laws import ScheduleFit, fit_schedule
+    from scaling_laws.laws.forms.formula_law import FormulaLaw
     from scaling_laws.laws.forms.joint import JointLaw
     from scaling_laws.laws.forms.terms import SumOfPowers, Term
     from scaling_laws.laws.plan.simulated import Power, power, simulate
@@ -29,6 +30,7 @@ __version__ = "0.2.0.dev0"
 _OWNERS = {
     "Analysis": "scaling_laws.api.analysis",
     "ColumnComparison": "scaling_laws.api.column_comparison",
+    "FormulaLaw": "scaling_laws.laws.forms.formula_law",
     "InputError": "scaling_laws.study.errors",
     "JointLaw": "scaling_laws.laws.forms.joint",
     "LawFit": "scaling_laws.api.one_law",
@@ -51,6 +53,7 @@ _OWNERS = {
 __all__ = [
     "Analysis",
     "ColumnComparison",
+    "FormulaLaw",
     "InputError",
     "JointLaw",
     "LawFit",

@@ -453,9 +453,9 @@ def hashed(monkeypatch):
     """The names of the files that are hashed, as they are."""
     names = []
 
-    def counted(path):
+    def counted(path, *progress):
         names.append(path.name)
-        return sha256_of(path)
+        return sha256_of(path, *progress)
 
     monkeypatch.setattr("scaling_laws.data.manifest.sha256_of", counted)
     return names
@@ -467,6 +467,14 @@ def settled(config, tmp_path, monkeypatch):
     build_corpus(config, tmp_path / "c")
     monkeypatch.setattr("scaling_laws.data.manifest.SETTLED_NS", -1)
     return tmp_path / "c"
+
+
+def test_a_large_corpus_says_that_it_is_checked(settled, monkeypatch, capsys):
+    monkeypatch.setattr("scaling_laws.study.stages.NOTICE_AFTER_S", 0.0)
+    open_corpus(settled)
+    assert f"checking the files of {settled}: about" in capsys.readouterr().err
+    open_corpus(settled)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_file_is_hashed_once(settled, hashed):
@@ -578,9 +586,9 @@ def test_ten_billion_tokens_are_opened_and_read_in_no_time(settled, monkeypatch)
     with monkeypatch.context() as patch:  # the one time that it is hashed takes a while
         patch.setattr(
             "scaling_laws.data.manifest.sha256_of",
-            lambda path: "of 20 GB of zeros" if path.name == "train.bin" else sha256_of(path),
+            lambda path, _: "of 20 GB of zeros" if path.name == "train.bin" else sha256_of(path),
         )
-        patch.setattr("scaling_laws.data.manifest.largest_id", lambda path, dtype: 0)
+        patch.setattr("scaling_laws.data.manifest.largest_id", lambda path, dtype, _: 0)
         open_corpus(settled)
 
     def batch(k):

@@ -233,3 +233,92 @@ def test_the_file_of_laws_is_put_beside_the_table_and_spares_others(
     main(chosen)
     main(chosen)  # ours, and replaced
     assert read_laws(place).study == "my.runs.tsv"
+
+
+FORMULAS = """
+import scaling_laws as sl
+
+class Crossed(sl.FormulaLaw, form="crossed", formula="E + A/N^alpha + B/D^beta"):
+    E: float
+    A: float
+    B: float
+    alpha: float
+    beta: float
+
+class Saturating(sl.FormulaLaw, form="saturating", formula="E + A*exp(-k*log(N))", signed=("k",)):
+    E: float
+    A: float
+    k: float
+"""
+
+
+@pytest.fixture
+def with_formulas(folder):
+    (folder / "laws_of_mine.py").write_text(FORMULAS)
+    return folder
+
+
+def test_a_formula_is_fitted_and_planned_with_as_the_same_law_of_ours(with_formulas):
+    from laws_of_mine import Crossed
+
+    ours, theirs = (sl.fit("runs.csv", form, resamples=40) for form in ("chinchilla", Crossed))
+    assert theirs.identified and theirs.fit.objective == pytest.approx(ours.fit.objective, rel=1e-9)
+    for name, value in ours.parameters.items():
+        assert theirs.parameters[name] == pytest.approx(value, rel=1e-6)
+        assert theirs.interval(name) == pytest.approx(ours.interval(name), rel=1e-2)
+    assert "a lower optimum is not ruled out" in theirs.summary()
+    for question in ({"compute": 1e20}, {"n": "1B"}, {"d": "10B"}, {"loss": 2.6}, {"n": 1e9, "loss": 2.6}):
+        planned, expected = (fit.plan(**question) for fit in (theirs, ours))
+        assert pytest.approx((expected.N, expected.D), rel=1e-4) == (planned.N, planned.D), question
+        assert planned.compute_ratio_half_N == pytest.approx(expected.compute_ratio_half_N, rel=1e-4)
+    assert theirs.plot().axes[0].get_xscale() == "log"
+
+
+def test_a_formula_is_read_again_without_its_code(with_formulas, capsys):
+    main(["laws", "runs.csv", "--form", "laws_of_mine.Crossed", "--bootstrap", "20", "--latex"])
+    assert r"A" in capsys.readouterr().out
+    Path("laws_of_mine.py").unlink()
+    sys.modules.pop("laws_of_mine")
+    main(["plan", "--laws", "runs.laws.json", "--compute", "1e20"])
+    printed = capsys.readouterr().out
+    assert "crossed" in printed and "N" in printed
+    assert "N taken without embeddings and head: the table does not say what it counts" in printed
+    main(["plan", "--laws", "runs.laws.json", "--n", "1B"])
+
+
+def test_a_formula_stands_beside_our_laws(with_formulas):
+    from laws_of_mine import Crossed
+
+    found = sl.analyse("runs.csv", resamples=10, forms=[Crossed, "laws_of_mine.Saturating"])
+    forms = [fit.form for fit in found.laws.of("all").fits]
+    assert forms[-2:] == ["crossed", "saturating"] and "chinchilla" in forms
+    assert found.fit("crossed").identified
+
+
+@pytest.mark.parametrize(
+    ("formula", "words"),
+    [
+        ("E + A*(", "is no formula"),
+        ("E + N.real", "N.real is no part"),
+        ("E + open(N)", "open is no part"),
+        ("E + A", "has no variable"),
+        ("E + N if A else D", "is no part of a formula"),
+        ("(" * 300 + "N" + ")" * 300, "signs; 400 are read"),
+        ("E + A/N^alpha", "the field 'b'"),
+        ("(lambda: N)()", "is no part of a formula"),
+    ],
+)
+def test_what_is_no_formula_is_refused(formula, words):
+    with pytest.raises(sl.InputError, match=words.replace("(", r"\(")):
+
+        class Wrong(sl.FormulaLaw, form="wrong", formula=formula):
+            E: float
+            A: float
+            alpha: float
+            b: float
+
+
+def test_a_laws_json_may_not_hold_code():
+    for formula in ("__import__('os')", "N.__class__", "N + '1'", "at/N", "loss*N", "optimum + N"):
+        with pytest.raises(sl.InputError):
+            Declaration(of=(), formula=formula)

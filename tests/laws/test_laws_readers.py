@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,9 @@ def test_unfinished_and_diverged_runs_of_the_trainer_are_left_out(tmp_path: Path
     assert any(
         "2 runs were left out (a: its State is unfinished; b: " in each for each in runs.attrs["notes"]
     )
+    assert "Those that did not finish stay with --with-unfinished." in runs.attrs["notes"]
+    kept = sl.read_runs(root, with_unfinished=True)
+    assert kept["run"].tolist() == ["a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -220,6 +225,51 @@ def test_mlflows_folder(tmp_path: Path) -> None:
     runs = sl.read_runs(root)
     assert found(root) == TRUE == found(root / "399395789987450700")
     assert runs.attrs["left_out"] == (("dead", "its State is failed"),)
+
+
+def mlflow_database(path: Path) -> Path:
+    """As MLflow 3 makes it at `sqlite:///mlflow.db`: the columns that are read."""
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(
+            "CREATE TABLE runs (run_uuid, name, status, lifecycle_stage, start_time);"
+            "CREATE TABLE metrics (key, value FLOAT, timestamp, run_uuid, step, is_nan);"
+            "CREATE TABLE params (key, value, run_uuid);"
+        )
+        for i, (run, N) in enumerate({**SIZES, "dead": 9e6, "gone": 9e6, "nan": 9e6}.items()):
+            state, stage = {"dead": ("FAILED", "active"), "gone": ("FINISHED", "deleted")}.get(
+                run, ("FINISHED", "active")
+            )
+            loss = final(run) if run in "abc" else 9.0
+            database.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (f"id{i}", run, state, stage, i))
+            database.execute("INSERT INTO params VALUES ('n_params', ?, ?)", (str(int(N)), f"id{i}"))
+            for step, tokens, value in ((50, 5e7, loss + 0.5), (100, 1e8, loss)):
+                point = [("tokens", tokens, 1, f"id{i}", step, 0)]
+                point += [("val/loss", value, 1, f"id{i}", step, run == "nan" and step == 100)]
+                database.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", point)
+        database.commit()
+    return path
+
+
+def test_mlflows_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = mlflow_database(tmp_path / "mlflow.db")
+    before = path.read_bytes()
+    runs = sl.read_runs(path)
+    assert found(path) == TRUE
+    assert runs.attrs["left_out"] == (("dead", "its State is failed"), ("nan", "its last loss is nan"))
+    assert len(sl.read_runs(f"sqlite:///{path}")) == 3
+    monkeypatch.chdir(tmp_path)
+    assert len(sl.read_runs("sqlite:///mlflow.db")) == 3
+    assert path.read_bytes() == before and [each.name for each in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_a_database_that_is_not_read_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(sl.InputError, match=r"mlflow experiments csv -x ID -o runs\.csv"):
+        sl.read_runs("postgresql://user@host/mlflow")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database:
+        database.execute("CREATE TABLE runs (x)")
+        database.commit()
+    with pytest.raises(sl.InputError, match="is no database of MLflow's runs"):
+        sl.read_runs(tmp_path / "other.db")
 
 
 TRACKER = {

@@ -13,7 +13,7 @@ import pytest
 
 from scaling_laws.cli import main
 from scaling_laws.commands import report as report_command
-from scaling_laws.report.two_studies import other_text
+from scaling_laws.report.two_studies import other_text, pairing
 
 
 def write_table(path: Path, *, beta: float) -> None:
@@ -92,3 +92,20 @@ def test_laws_write_figures_of_one_column(folder: Path, capsys: pytest.CaptureFi
     width, height = (float(size) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2])
     assert width == pytest.approx(3.4 * 72) and height > width
     assert (folder / "f" / "power_laws.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_runs_of_one_name_are_the_same_only_with_the_same_size_and_tokens() -> None:
+    """Rows without a name ("row 2") are the same run only where their loss is, too."""
+
+    def sides(*tables: dict[str, list[object]]) -> list[Any]:
+        return [SimpleNamespace(tables=SimpleNamespace(runs=pd.DataFrame(each))) for each in tables]
+
+    one = {"run": ["row 2", "row 3"], "N": [1e6, 2e6], "D": [1e9, 1e9], "loss": [3.0, 2.9]}
+    assert pairing(sides(one, one))[0]
+    assert pairing(sides(one, {**one, "loss": [3.1, 2.8]})) == (
+        False,
+        "No run is in both: the intervals of differences are those of independent runs.",
+    )
+    named = {**one, "run": ["a", "b"]}
+    assert pairing(sides(named, {**named, "loss": [3.1, 2.8]}))[0]
+    assert "1 run is in both" in pairing(sides(named, {**named, "D": [1e9, 2e9]}))[1]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scaling_laws.api.one_law import Runs, question
+from scaling_laws.api.one_law import Runs, checked_level, question
 from scaling_laws.laws import run_tables
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.level import LEVEL, at_level
+from scaling_laws.laws.forms.terms import Law
 from scaling_laws.laws.plan.planner import answer_from_laws
 from scaling_laws.laws.plan.question import TrainingPlan
+from scaling_laws.laws.readers import runs_path
 from scaling_laws.laws.readers.study_reader import StudyReader
 from scaling_laws.laws.results.study import fit_folder, fit_study, processes_for
 from scaling_laws.laws.results.types import FittedLaw, Laws
@@ -57,15 +61,19 @@ def analyse(
     delta: float = DEFAULT_DELTA,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
+    level: float = LEVEL,
+    forms: Sequence[str | type[Law]] = (),
 ) -> Analysis:
     """Every law that `scaling-laws laws` fits, with everything that is made of them.
 
     Args:
         runs: a study, its folder, a table from `read_runs`, or what that reads without further arguments.
         delta, resamples, seed: as `fit`.
+        level: of every interval, in the page and the figures, too.
+        forms: laws of your own, which stand beside ours in the page: classes, or "my_module.MyLaw".
 
     Raises:
-        InputError: whatever is wrong with the runs.
+        InputError: whatever is wrong with the runs, or a level that is no share.
 
     Examples:
         >>> import pandas as pd, scaling_laws as sl
@@ -77,14 +85,24 @@ def analyse(
         0.34
     """
     if isinstance(runs, str | Path):
-        is_study = StudyReader().recognises(Path(runs))
+        is_study = StudyReader().recognises(runs_path(runs))
         runs = load_study(runs) if is_study else run_tables.read_runs(runs)
+    checked_level(level)
     if isinstance(runs, Study):
-        return Analysis(study=runs, laws=fit_folder(runs, delta=delta, resamples=resamples, seed=seed))
-    return analysed_table(runs, delta=delta, resamples=resamples, seed=seed)
+        laws = fit_folder(runs, delta=delta, resamples=resamples, seed=seed, level=level, forms=forms)
+        return Analysis(study=runs, laws=laws)
+    return analysed_table(runs, delta=delta, resamples=resamples, seed=seed, level=level, forms=forms)
 
 
-def analysed_table(runs: pd.DataFrame, *, delta: float, resamples: int, seed: int) -> Analysis:
+def analysed_table(
+    runs: pd.DataFrame,
+    *,
+    delta: float,
+    resamples: int,
+    seed: int,
+    level: float = LEVEL,
+    forms: Sequence[str | type[Law]] = (),
+) -> Analysis:
     """`analyse` of a table from `read_runs`."""
     name = str(runs.attrs.get("name", "runs"))
     left_out = left_out_of_table(runs)
@@ -95,6 +113,8 @@ def analysed_table(runs: pd.DataFrame, *, delta: float, resamples: int, seed: in
         delta=delta,
         resamples=resamples,
         seed=seed,
+        level=level,
+        forms=forms,
         processes=processes_for(runs),
     )
     study = replace(study_of_table(name, runs), left_out=left_out)
@@ -109,8 +129,8 @@ class Analysis:
         study: the runs; `study.runs` is their table.
         laws: everything that was fitted, as `laws.json` holds it.
 
-    N is in parameters, D in tokens, C in FLOPs, losses in nats per token; intervals are of 90 %. What cannot
-    be said of these runs is an `InputError` with the reason.
+    N is in parameters, D in tokens, C in FLOPs, losses in nats per token; intervals are of `laws.level`. What
+    cannot be said of these runs is an `InputError` with the reason.
 
     Examples:
         >>> from scaling_laws.laws.results.types import read_laws
@@ -206,13 +226,15 @@ class Analysis:
         if columns not in (None, 1, 2):
             raise InputError(f"columns is {columns}: a figure is 1 or 2 columns wide")
         tables = StudyTables.read(self.study, self.laws)
-        files = printed_files(figures_of(figures), tables, self.laws, columns)
+        with at_level(self.laws.level):
+            files = printed_files(figures_of(figures), tables, self.laws, columns)
         write_own_files(Path(folder), dict(files), writer="figures", shared=True)
         return [Path(folder) / name for name in files]
 
     def report(self, page: str | Path) -> Path:
         """Write the page, which holds everything, the same in Markdown, and `figures/`; returns the page."""
-        return write_content(content_of(self.study, self.laws), Path(page))
+        with at_level(self.laws.level):
+            return write_content(content_of(self.study, self.laws), Path(page))
 
     def report_beside(self, other: Analysis, page: str | Path, *, force: bool = False) -> str:
         """Write one page of both: runs, laws, and differences of the laws' parameters with intervals.
@@ -223,9 +245,9 @@ class Analysis:
         Raises:
             InputError: no family is in both; the folder holds files that are not ours.
         """
-        sides = two_sides((self.study, self.laws), (other.study, other.laws))
-        compared = compared_page(sides)
         page = Path(page)
+        with at_level(self.laws.level):
+            compared = compared_page(two_sides((self.study, self.laws), (other.study, other.laws)))
         files = page_files(compared, page.stem)
         write_own_files(page.parent, files, writer=page.stem, shared=True, force=force)
         return summary(compared)
@@ -248,7 +270,9 @@ class Analysis:
 
     def summary(self) -> str:
         """The headline table and the warnings."""
-        what = "with 90 % intervals" if self.laws.manifest.resamples else "without intervals"
+        what = f"with {100 * self.laws.level:g} % intervals"
+        if not self.laws.manifest.resamples:
+            what = "without intervals"
         lines = [f"{self.laws.study}: scaling laws {what}", "", headline(self.laws).text()]
         return "\n".join([*lines, *(f"warning: {each}" for each in self.laws.warnings)])
 
@@ -284,7 +308,8 @@ def plot_isoflops(runs: Runs | Study | Analysis) -> Figure:
 
 
 def _drawn(chosen: StudyFigure[Any], tables: StudyTables, laws: Laws) -> Figure:
-    data = chosen.prepare(tables, laws)
-    if isinstance(data, str):
-        raise InputError(f"{chosen.name}: {data}")
-    return chosen.draw(data)
+    with at_level(laws.level):
+        data = chosen.prepare(tables, laws)
+        if isinstance(data, str):
+            raise InputError(f"{chosen.name}: {data}")
+        return chosen.draw(data)

@@ -18,7 +18,6 @@ from scaling_laws.laws import Keep, LossUnit, run_tables
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import (
-    LEVEL,
     Bootstrap,
     Interval,
     bootstrap,
@@ -26,22 +25,22 @@ from scaling_laws.laws.fit.intervals import (
     optimum_interval,
     parameter_intervals,
 )
+from scaling_laws.laws.fit.level import LEVEL, interval_percentiles
 from scaling_laws.laws.fit.moving_together import groups_of
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.pins import pinned_coordinates
 from scaling_laws.laws.forms.declared import declaration_of
-from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import FloatArray, Law
 from scaling_laws.laws.plan.compute_budget import parse_compute, parse_count
 from scaling_laws.laws.plan.planner import with_reach
 from scaling_laws.laws.plan.question import Question, TrainingPlan
 from scaling_laws.laws.plan.solve import answer
-from scaling_laws.laws.results.chosen_forms import law_called, require_columns, rows_of
+from scaling_laws.laws.results.chosen_forms import law_called, require_columns, rows_of, which_rows
 from scaling_laws.laws.results.fitted import Settings, fitted_law
 from scaling_laws.laws.results.types import FittedLaw, LawCertificate
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report import style as st
-from scaling_laws.report.formulas import LEVELS, in_columns, latex_with_values
+from scaling_laws.report.formulas import in_columns, latex_with_values
 from scaling_laws.report.text import Table, with_interval
 from scaling_laws.study.errors import InputError
 
@@ -69,6 +68,7 @@ def read_runs(
     keep: Keep | None = None,
     loss_unit: LossUnit = "nats",
     bytes_per_token: float | None = None,
+    with_unfinished: bool = False,
     **columns: str,
 ) -> pd.DataFrame:
     """Runs as the fits read them: a table with a row each.
@@ -85,6 +85,7 @@ def read_runs(
             runs), or the "best".
         loss_unit: of the column: "nats" (per token), "bits", "bits/byte" or "perplexity".
         bytes_per_token: for a loss in bits per byte.
+        with_unfinished: keep runs that did not finish; by default they are left out and named.
         columns: further columns, as `unique_tokens="uniq"`, `batch_tokens=...`, `steps=...`, `weight=...`.
 
     Returns:
@@ -119,6 +120,7 @@ def read_runs(
             keep=keep,
             loss_unit=loss_unit,
             bytes_per_token=bytes_per_token,
+            with_unfinished=with_unfinished,
             needs=None,
         )
         for each in sources
@@ -155,7 +157,8 @@ def fit(
     Args:
         runs: from `read_runs`, the `runs` of a study, or what `read_runs` reads without further arguments.
         form: a law's name (`chinchilla`, `kaplan_nd`, `power_n`, ...; a wrong one lists all), or a class of
-            your own: a `SumOfPowers`, or a `JointLaw` of N and D (or its name, "my_module.MyLaw").
+            your own: a `SumOfPowers`, a `JointLaw` of N and D, a `FormulaLaw`; or its name,
+            "my_module.MyLaw".
         family: which networks, where the table holds several families.
         weights: one a row, positive.
         pins: parameters that are known, as {"E": 1.69}: they are held, and the others fitted.
@@ -216,7 +219,7 @@ def fit(
     return LawFit(
         name=str(table.attrs.get("name", "runs")),
         fit=found,
-        result=fitted_law(found, "all rows", len(table), noise, settings),
+        result=fitted_law(found, which_rows(found), len(table), noise, settings),
         names=tuple(map(str, usable["run"])),
         noise=noise,
         settings=settings,
@@ -304,7 +307,7 @@ class LawFit:
         known = self.result.intervals  # those of LEVEL need no second bootstrap
         if name not in known:
             raise InputError(f"{self.result.form} has no parameter {name!r}; it has {', '.join(known)}")
-        if _checked_level(level) == LEVEL:
+        if checked_level(level) == LEVEL:
             return known[name]
         return parameter_intervals(self.draws, level)[name]
 
@@ -320,7 +323,7 @@ class LawFit:
     def predict_interval(self, level: float = LEVEL, **at: float) -> Interval:
         """The interval of the loss that one new run would reach there, its own noise included."""
         self._require_variables(at)
-        return loss_interval(self.draws, _checked_level(level), self.settings.seed, **at)
+        return loss_interval(self.draws, checked_level(level), self.settings.seed, **at)
 
     def optimum(self, C: ArrayLike | str) -> tuple[FloatArray, FloatArray]:
         """(N, D) of the lowest loss at C = 6 N D FLOPs.
@@ -334,7 +337,7 @@ class LawFit:
     def optimum_interval(self, C: float | str, level: float = LEVEL) -> tuple[Interval, Interval]:
         """The intervals of `optimum`."""
         self._joint  # noqa: B018 (refuses others)
-        return optimum_interval(self.draws.draws, flops(C), _checked_level(level))
+        return optimum_interval(self.draws.draws, flops(C), checked_level(level))
 
     def plan(
         self,
@@ -371,7 +374,7 @@ class LawFit:
     def table(self, level: float = LEVEL) -> Table:
         """Parameters with their intervals, where there are some."""
         intervals = self.result.intervals
-        if intervals and _checked_level(level) != LEVEL:
+        if intervals and checked_level(level) != LEVEL:
             intervals = parameter_intervals(self.draws, level)
         rows = tuple(
             (name, with_interval(value, intervals.get(name)), self.result.units.get(name, ""))
@@ -400,6 +403,8 @@ class LawFit:
             )
         if self.identified:
             lines.append(f"Intervals: {self.result.interval_method}.")
+        if self.result.rows != "all rows":
+            lines.append(f"Fitted to {self.result.rows}.")
         return "\n".join(lines)
 
     def plot(self) -> Figure:
@@ -413,8 +418,8 @@ class LawFit:
         return f"<pre>{html.escape(self.summary())}</pre>"
 
     @property
-    def _joint(self) -> JointLaw:
-        if not isinstance(self.law, JointLaw):
+    def _joint(self) -> Any:
+        if self.fit.form.variables != ("N", "D") or not hasattr(self.law, "optimum"):
             raise InputError(
                 f"{self.result.form} is a law of {', '.join(self.fit.form.variables)}; "
                 "an optimum needs one of N and D"
@@ -472,7 +477,7 @@ def _drawn(fitted: LawFit) -> Figure:
         if fitted.identified and fitted.settings.resamples:
             between = np.geomspace(low, high, LINE_POINTS)
             curves = in_columns(fitted.draws.draws).loss(between)
-            ends = np.nanpercentile(curves, LEVELS, axis=0)
+            ends = np.nanpercentile(curves, interval_percentiles(), axis=0)
             axes.fill_between(between, *ends, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
         st.legend_below(axes)
     else:
@@ -532,7 +537,7 @@ def counted(value: float | str, name: str) -> float:
     return parse_count(value, name) if isinstance(value, str) else float(value)
 
 
-def _checked_level(level: float) -> float:
+def checked_level(level: float) -> float:
     if not 0 < level < 1:
         raise InputError(f"the level is {level}: give a share between 0 and 1, as 0.9")
     return level

@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from scaling_laws.laws.fit import DEFAULT_DELTA
-from scaling_laws.laws.fit.intervals import LEVEL, Interval
+from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.readers.study_reader import StudyReader
 from scaling_laws.laws.readers.table_files import cells_of, read_cells
 from scaling_laws.laws.row_conditions import satisfying

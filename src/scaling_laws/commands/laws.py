@@ -22,6 +22,7 @@ from scaling_laws.commands.laws_schedule import (
 )
 from scaling_laws.laws import KEEP, LOSS_UNITS
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.laws.readers import runs_path
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import is_laws_file
 from scaling_laws.study.stages import silent_stages
@@ -44,7 +45,7 @@ CSV_COLUMNS = {
     "steps": "column of S, steps to the loss, for laws of time (default: steps)",
     "weight": "column of the row's weight in the objective, with --form (default: 1 each)",
 }
-TABLE_OPTIONS = ("where", "keep", "loss_unit", "bytes_per_token")
+TABLE_OPTIONS = ("where", "keep", "loss_unit", "bytes_per_token", "with_unfinished")
 FOLDER_COLUMNS = {"n", "c"}
 """Those that a study's folder has a choice of."""
 MORE_COLUMNS = {"unique": "U", "batch": "B", "steps": "S"}
@@ -56,7 +57,7 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the verb."""
     parser.add_argument(
         "runs",
-        type=Path,
+        type=runs_path,
         metavar="RUNS",
         help="a study's folder; a table with one row a run (CSV and its kin, JSON, Parquet, Excel); an export"
         " of W&B or MLflow; a folder of TensorBoard, Lightning, Hugging Face or MLflow runs",
@@ -79,7 +80,7 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
         help="resamples behind the intervals (default: 400; of --schedule 200); 0 for point estimates alone",
     )
     parser.add_argument(
-        "--level", type=float, metavar="SHARE", help="of the intervals, with --form (default: 0.9), as 0.95"
+        "--level", type=float, metavar="SHARE", help="of the intervals (default: 0.9), as 0.95"
     )
     parser.add_argument(
         "--pin",
@@ -165,6 +166,12 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bytes-per-token", type=float, metavar="B", help="of the evaluated text, for a loss in bits/byte"
     )
+    parser.add_argument(
+        "--with-unfinished",
+        action="store_true",
+        default=None,
+        help="keep runs that their State calls crashed, running or unfinished, with their last loss",
+    )
 
 
 def laws(options: argparse.Namespace) -> None:
@@ -173,7 +180,7 @@ def laws(options: argparse.Namespace) -> None:
     Raises:
         InputError: whatever is wrong with the arguments, with RUNS, or with where the output should go.
     """
-    from scaling_laws.laws.fit.intervals import LEVEL
+    from scaling_laws.laws.fit.level import LEVEL
     from scaling_laws.laws.results.fitted import Settings
     from scaling_laws.laws.results.types import Conventions
     from scaling_laws.study.records import write_atomically
@@ -261,8 +268,8 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 def _check_options(options: argparse.Namespace, is_study: bool) -> None:
     _check_numbers(options)
-    if options.level is not None and not options.form:
-        raise InputError("--level needs --form: the other analyses have intervals of 90 %")
+    if options.level is not None and options.compare is not None:
+        raise InputError("--level does not go with --compare, whose intervals are of 90 %")
     if options.form:
         from scaling_laws.laws.results.chosen_forms import law_called
 
@@ -373,7 +380,7 @@ def _check_output(output: Path, runs: Path) -> None:
 
 def _of_analysis(settings: Settings) -> dict[str, Any]:
     """The settings that the whole analysis takes."""
-    return {name: value for name, value in vars(settings).items() if name not in ("level", "pins", "cluster")}
+    return {name: value for name, value in vars(settings).items() if name not in ("pins", "cluster")}
 
 
 def _pins(given: Sequence[str]) -> tuple[tuple[str, float], ...]:

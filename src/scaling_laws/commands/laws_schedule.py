@@ -49,7 +49,7 @@ def schedule_laws(options: argparse.Namespace, is_study: bool, output: Path) -> 
         fit_schedule,
         predicted_branches,
     )
-    from scaling_laws.laws.fit.intervals import LEVEL
+    from scaling_laws.laws.fit.level import LEVEL
     from scaling_laws.laws.schedules.fitting import DEFAULT_SCHEDULE_RESAMPLES
     from scaling_laws.study.records import write_atomically
     from scaling_laws.study.runs import load_study

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaling_laws.laws.fit.intervals import LEVEL, Interval
+from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.results.types import FittedLaw, LawCertificate, Laws, PositionFit
 
 SHOWN_REASONS = 8
@@ -17,7 +17,9 @@ def study_text(laws: Laws, *, is_study: bool) -> str:
     """The headline table, what could not be fitted, and the warnings."""
     from scaling_laws.report.tables import headline
 
-    with_what = "with 90 % intervals" if laws.manifest.resamples != 0 else "without intervals (--bootstrap 0)"
+    with_what = f"with {100 * laws.level:g} % intervals"
+    if laws.manifest.resamples == 0:
+        with_what = "without intervals (--bootstrap 0)"
     lines = [
         f"{laws.study}: scaling laws {with_what}",
         "",
@@ -91,8 +93,7 @@ def _not_fitted(laws: Laws) -> list[str]:
 
 def forms_text(laws: Laws) -> str:
     """Every chosen fit as a table of its parameters, with how far it can be believed."""
-    level = next((fit.level for of in laws.by_family for fit in of.fits), LEVEL)
-    with_what = f"with {100 * level:g} % intervals" if laws.manifest.resamples else "without intervals"
+    with_what = f"with {100 * laws.level:g} % intervals" if laws.manifest.resamples else "without intervals"
     blocks = [f"{laws.study}: fits {with_what}"]
     blocks += [_fit_text(fit, of.family) for of in laws.by_family for fit in of.fits]
     blocks += [_position_text(entry) for entry in laws.positions]

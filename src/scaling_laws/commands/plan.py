@@ -221,7 +221,7 @@ def answer_options(options: argparse.Namespace) -> dict[str, Any]:
         "question": question.words(),
         "family": family,
         "budget": _priced(budget | _hours(options, found), options.price),
-        "shape": _shape(options, found, family),
+        "shape": _shape(options, found, family, laws),
         "published": [row.to_json() for row in published_rows(question)],
     }
     if options.served_tokens:
@@ -285,7 +285,9 @@ def _priced(budget: dict[str, Any], price: float | None) -> dict[str, Any]:
     return budget if price is None else {**budget, "price": price, "cost": price * budget["gpu_hours"]}
 
 
-def _shape(options: argparse.Namespace, found: TrainingPlan, family: str | None) -> dict[str, Any]:
+def _shape(
+    options: argparse.Namespace, found: TrainingPlan, family: str | None, laws: Laws | None
+) -> dict[str, Any]:
     """A Transformer of the plan's N, or why there is none."""
     from scaling_laws.models.solver import solve_shape
     from scaling_laws.study.conventions import COUNT_ONCE, NConvention
@@ -314,7 +316,16 @@ def _shape(options: argparse.Namespace, found: TrainingPlan, family: str | None)
         if asked:
             raise
         return {"reason": str(error)}
-    return _shape_json(shape, convention)
+    content = _shape_json(shape, convention)
+    return content | {"N_assumed": True} if laws is not None and _is_of_table(laws) else content
+
+
+def _is_of_table(laws: Laws) -> bool:
+    """Whether the laws are of a table, which does not say what its N counts."""
+    from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
+
+    known = laws.conventions.N in N_CONVENTIONS and laws.conventions.C in C_CONVENTIONS
+    return not known or bool(laws.manifest.columns) or bool(Path(laws.study).suffix)
 
 
 def _shape_json(shape: Shape, convention: str) -> dict[str, Any]:

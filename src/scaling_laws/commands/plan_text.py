@@ -97,6 +97,8 @@ def _shape(shape: Content) -> str:
         "N_with_head": f", the head of {shape['n_vocab']:,} tokens counted",
         "N_total": f", a vocabulary of {shape['n_vocab']:,} and {shape['n_ctx']:,} positions counted",
     }[shape["N_counts"]]
+    if shape.get("N_assumed"):
+        counted += ", N taken without embeddings and head: the table does not say what it counts"
     return (
         f"{label} n_layer {shape['n_layer']}, d_model {shape['d_model']}, n_heads {shape['n_heads']}, "
         f"d_ff {shape['d_ff']}: N {100 * shape['relative_error']:+.1f} %{counted}"

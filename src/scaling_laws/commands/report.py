@@ -23,6 +23,7 @@ from scaling_laws.commands.laws import (
     write_figures,
 )
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.laws.readers import runs_path
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import require_own_folder
 
@@ -39,7 +40,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """What `report` takes."""
     parser.add_argument(
         "runs",
-        type=Path,
+        type=runs_path,
         nargs="+",
         metavar="RUNS",
         help="a study's folder, or an exported one, or a table with one row a run; two of them are compared",
@@ -59,6 +60,14 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         help="copy the small results there, too: tables, laws, thinned curves, figures",
     )
     add_figure_arguments(parser)
+    parser.add_argument(
+        "--form",
+        action="append",
+        dest="own_forms",
+        default=[],
+        metavar="MODULE.CLASS",
+        help="a law of your own, which stands beside ours; its module is run; again: several",
+    )
     parser.add_argument("--force", action="store_true", help=FORCE)
     add_table_arguments(parser)
 
@@ -82,7 +91,12 @@ def report(options: argparse.Namespace) -> None:
     output = options.output or (study.folder / "report" if study.exported else study.folder)
     if options.export is not None:
         require_own_folder(options.export, earlier=EARLIER_EXPORT, force=options.force)
-    content = write_and_say(study, output, force=options.force)
+    laws = None
+    if options.own_forms:
+        from scaling_laws.laws.results.study import fit_folder
+
+        laws = fit_folder(study, forms=options.own_forms)
+    content = write_and_say(study, output, laws=laws, force=options.force)
     if options.figures is not None:
         write_figures(options, study, content.laws)
     if options.export is not None:
@@ -106,9 +120,11 @@ def _report_two(options: argparse.Namespace) -> None:
 
     def found(runs: Path) -> Analysis:
         if StudyReader().recognises(runs):
-            return analyse(load_study(runs))
+            return analyse(load_study(runs), forms=options.own_forms)
         table, _ = read_table(options, runs)
-        return analysed_table(table, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0)
+        return analysed_table(
+            table, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0, forms=options.own_forms
+        )
 
     first, second = (found(runs) for runs in options.runs)
     names = [runs.resolve().name if runs.is_dir() else runs.stem for runs in options.runs]
@@ -124,7 +140,9 @@ def _report_table(options: argparse.Namespace, table: Path) -> None:
     if options.export is not None:
         raise InputError("--export keeps a study's small results; a table is one already")
     runs, _ = read_table(options, table)
-    found = analysed_table(runs, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0)
+    found = analysed_table(
+        runs, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0, forms=options.own_forms
+    )
     output = options.output or beside(table, ".report")
     write_and_say(found.study, output, laws=found.laws, force=options.force)
     if options.figures is not None:

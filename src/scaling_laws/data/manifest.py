@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -22,6 +23,7 @@ from scaling_laws.study.bounds import Amount, Bounds, Share, Tokens, check_bound
 from scaling_laws.study.configurations import find_config
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import sha256_of, write_atomically
+from scaling_laws.study.stages import Stage
 
 SCHEMA = 2
 REPLACE = "build into another folder, or replace this one with --force"
@@ -178,7 +180,9 @@ def manifest_text(content: dict[str, Any]) -> str:
 
 def describe_files(files: list[Path]) -> dict[str, Any]:
     """Size and hash of each file, by name: what `check_files` compares with."""
-    return {file.name: {"n_bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files}
+    sizes = {file: file.stat().st_size for file in files}
+    with Stage("hashing the files", sum(sizes.values())) as hashing:
+        return {file.name: {"n_bytes": sizes[file], "sha256": sha256_of(file, hashing)} for file in files}
 
 
 def check_files(folder: Path, manifest: dict[str, Any], *, again: bool) -> None:
@@ -194,39 +198,55 @@ def check_files(folder: Path, manifest: dict[str, Any], *, again: bool) -> None:
     """
     now_ns = time.time_ns()
     stamp = _read_stamp(folder)
-    verified = {}
     n_vocab, tokens = manifest["n_vocab"], {f"{split}.bin" for split in manifest["splits"]}
+    verified, unread = {}, {}
     for name, expected in manifest["files"].items():
         path = folder / name
-        try:
+        with _of_file(path):
             status = path.stat()
-            entry = [expected["sha256"], *_identity(status), *([n_vocab] if name in tokens else [])]
-            if status.st_size != expected["n_bytes"]:
-                raise InputError(
-                    f"{path}: damaged (not {expected['n_bytes']} bytes long); build the corpus again"
-                )
-            is_new = again or stamp.get(name) != entry
-            if is_new and sha256_of(path) != expected["sha256"]:
-                raise InputError(
-                    f"{path}: damaged (its SHA-256 is not the manifest's); build the corpus again"
-                )
-            if is_new and name in tokens and (largest := largest_id(path, manifest["dtype"])) >= n_vocab:
-                raise InputError(
-                    f"{path}: holds the token {largest}, and the manifest's vocabulary has {n_vocab}; "
-                    "build the corpus again"
-                )
-        except OSError as error:
+        if status.st_size != expected["n_bytes"]:
             raise InputError(
-                f"{path}: missing or unreadable ({error.strerror}); build the corpus again"
-            ) from error
+                f"{path}: damaged (not {expected['n_bytes']} bytes long); build the corpus again"
+            )
+        entry = [expected["sha256"], *_identity(status), *([n_vocab] if name in tokens else [])]
+        if again or stamp.get(name) != entry:
+            unread[path] = expected
         if now_ns - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED_NS:
             verified[name] = entry
+    n_bytes = sum(
+        expected["n_bytes"] * (2 if path.name in tokens else 1) for path, expected in unread.items()
+    )
+    with Stage(f"checking the files of {folder}", n_bytes) as checking:
+        for path, expected in unread.items():
+            with _of_file(path):
+                if sha256_of(path, checking) != expected["sha256"]:
+                    raise InputError(
+                        f"{path}: damaged (its SHA-256 is not the manifest's); build the corpus again"
+                    )
+                if path.name not in tokens:
+                    continue
+                if (largest := largest_id(path, manifest["dtype"], checking)) >= n_vocab:
+                    raise InputError(
+                        f"{path}: holds the token {largest}, and the manifest's vocabulary has {n_vocab}; "
+                        "build the corpus again"
+                    )
     if verified != stamp:
         with suppress(OSError):  # a corpus that only others may write is hashed every time
             write_atomically(folder / STAMP_FILE, json.dumps(verified) + "\n")
 
 
-def largest_id(path: Path, dtype: str) -> int:
+@contextmanager
+def _of_file(path: Path) -> Iterator[None]:
+    """Raises InputError: the file cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: missing or unreadable ({error.strerror}); build the corpus again"
+        ) from error
+
+
+def largest_id(path: Path, dtype: str, progress: Stage) -> int:
     """The largest token id in a file, of which some megabytes are held at a time."""
     import numpy as np  # `make clean` reads manifests with the standard library alone
 
@@ -234,6 +254,7 @@ def largest_id(path: Path, dtype: str) -> int:
     with path.open("rb") as file:
         while len(ids := np.fromfile(file, dtype, IDS_AT_A_TIME)):
             largest = max(largest, int(ids.max()))
+            progress.done(ids.nbytes)
     return largest
 
 

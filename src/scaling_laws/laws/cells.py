@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # float() also takes "nan", "infinity" and the digits of other scripts, which no measurement means.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+PLAIN_NUMBERS = re.compile(rf"(?:{NUMBER.pattern}\n)*+{NUMBER.pattern}")
 NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 MISSING = {"", "na", "n/a", "none", "null", "<na>"}
 """A loss that was never measured, as programs write it."""
@@ -39,6 +40,15 @@ def number(name: str, line: Any, column: str, cell: str, *, count: bool = True) 
     if count and (value := counted(cell)) is not None:
         return value
     raise InputError(f"{name}, {place(line)}, column {column!r}: {_no_number(cell)}")
+
+
+def plain_numbers(cells: pd.Series[str]) -> list[float] | None:
+    """A column of plain numbers, all at once; None where a cell is anything else."""
+    written = cells.tolist()
+    text = "\n".join(written)
+    if text.count("\n") != len(written) - 1 or not PLAIN_NUMBERS.fullmatch(text):
+        return None
+    return [float(cell) for cell in written]
 
 
 def counted(cell: str) -> float | None:
@@ -70,6 +80,10 @@ def positive_numbers(
         bad: gains a sentence for every cell that is none; its number is NaN.
         scaled: gains an example for a column of counts that are not written as plain numbers.
     """
+    numbers = plain_numbers(cells) or []
+    least, most = LOSSES if role == "loss" else (0.0, math.inf)
+    if numbers and 0 < min(numbers) >= least and most >= max(numbers) < math.inf:
+        return numbers
     numbers = []
     for line, cell in cells.items():
         value = math.nan
@@ -96,7 +110,8 @@ def positive_numbers(
 
 def all_positive(cells: pd.Series) -> bool:
     """Whether every cell of a column is a positive number as a program writes it."""
-    return all(NUMBER.fullmatch(cell) and 0 < float(cell) < math.inf for cell in cells)
+    numbers = plain_numbers(cells)
+    return numbers is not None and min(numbers) > 0 and max(numbers) < math.inf
 
 
 def are_shares(cells: pd.Series) -> bool:

@@ -27,12 +27,13 @@ from scaling_laws.laws.cells import (
     is_missing,
     number,
     place,
+    plain_numbers,
     positive_numbers,
     short,
     truth,
 )
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
-from scaling_laws.laws.readers import reader_of
+from scaling_laws.laws.readers import reader_of, runs_path
 from scaling_laws.laws.readers.table_files import SHOWN_CHARACTERS, cells_of
 from scaling_laws.laws.readers.tracker_exports import run_column, why_no_runs
 from scaling_laws.laws.row_conditions import satisfying
@@ -106,6 +107,7 @@ def read_runs(
     keep: Keep | None = None,
     loss_unit: LossUnit = "nats",
     bytes_per_token: float | None = None,
+    with_unfinished: bool = False,
     needs: Collection[str] | None = ("N", "D", "C"),
 ) -> pd.DataFrame:
     """Read a table with one row a run, or a folder of runs.
@@ -130,6 +132,7 @@ def read_runs(
             number) or the best (lowest loss). By default all rows of a table, the last of a folder's runs.
         loss_unit: of the column: nats per token, bits per token, bits per byte, or perplexity.
         bytes_per_token: of the tokenizer on the evaluated text; needed for bits per byte.
+        with_unfinished: keep runs that their `State` calls crashed, running or unfinished.
         needs: which of N, D and C there must be; None takes what there is.
 
     Returns:
@@ -143,8 +146,11 @@ def read_runs(
     """
     import pandas as pd
 
-    name = "the table" if isinstance(source, pd.DataFrame) else str(source)
-    raw = source if isinstance(source, pd.DataFrame) else reader_of(Path(source)).read(Path(source))
+    if isinstance(source, pd.DataFrame):
+        name, raw = "the table", source
+    else:
+        path = runs_path(source)
+        name, raw = str(path), reader_of(path).read(path)
     about = {} if isinstance(source, pd.DataFrame) else raw.attrs
     to_nats = _to_nats(loss_unit, bytes_per_token)
     header = [str(column) for column in raw.columns]
@@ -172,9 +178,10 @@ def read_runs(
     for condition in [where] if isinstance(where, str) else where or ():
         cells = satisfying(name, cells, condition, read_cell)
     names = cells[run] if run else pd.Series([f"row {line}" for line in cells.index], index=cells.index)
-    order = _order(cells, d)
-    cells, left_out = _with_a_loss(name, cells, names, loss, order if keep == "last" else None)
-    cells = _kept(cells, names, order if keep == "last" else _worth(cells[loss]), keep)
+    order = _order(cells, d) if keep == "last" else None
+    cells, left_out = _with_a_loss(name, cells, names, loss, order, with_unfinished)
+    if keep != "all":
+        cells = _kept(cells, names, _worth(cells[loss]) if order is None else order)
     table = _who(name, cells, run)
     bad: list[str] = []
     scaled: dict[str, str] = {}
@@ -459,7 +466,12 @@ def _of_loss_unit(column: str, unit: LossUnit) -> list[str]:
 
 
 def _with_a_loss(
-    name: str, cells: pd.DataFrame, names: pd.Series[str], loss: str, order: pd.Series[float] | None
+    name: str,
+    cells: pd.DataFrame,
+    names: pd.Series[str],
+    loss: str,
+    order: pd.Series[float] | None,
+    with_unfinished: bool,
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """The rows that can be fitted, and run and reason of the others.
 
@@ -469,10 +481,12 @@ def _with_a_loss(
     """
     reasons = {}
     state = next((column for column in STATE_COLUMNS if column in cells), None)
-    if state is not None and set(cells[state].str.lower()) <= STATES:
+    if state is not None and not with_unfinished and set(cells[state].str.lower()) <= STATES:
         for line, cell in cells[state].items():
             if cell.lower() != "finished":
                 reasons[line] = f"its {state} is {cell}"
+    if not reasons and all_positive(cells[loss]):
+        return cells, []
     measured = cells[[not is_missing(cell) for cell in cells[loss]]]
     if order is not None and len(measured):
         for line in order[measured.index].groupby(names).idxmax():
@@ -499,17 +513,17 @@ def _left_out_note(left_out: Sequence[tuple[str, str]], keep: Keep) -> list[str]
     shown = "; ".join(f"{short(run, quote=False)}: {reason}" for run, reason in left_out[:SHOWN_CELLS])
     what = "row" if keep == "all" else "run"
     rows = f"1 {what} was" if len(left_out) == 1 else f"{len(left_out)} {what}s were"
-    return [f"{rows} left out ({shown}{'; ...' if len(left_out) > SHOWN_CELLS else ''})."]
+    note = f"{rows} left out ({shown}{'; ...' if len(left_out) > SHOWN_CELLS else ''})."
+    unfinished = any(re.match(rf"its ({'|'.join(STATE_COLUMNS)}) is ", reason) for _, reason in left_out)
+    return [note, "Those that did not finish stay with --with-unfinished."] if unfinished else [note]
 
 
-def _kept(cells: pd.DataFrame, names: pd.Series[str], by: pd.Series[float], keep: Keep) -> pd.DataFrame:
-    """One row a run, or all.
+def _kept(cells: pd.DataFrame, names: pd.Series[str], by: pd.Series[float]) -> pd.DataFrame:
+    """One row a run.
 
     Args:
         by: what the row that is kept has most of.
     """
-    if keep == "all":
-        return cells
     chosen = set(by[cells.index].groupby(names[cells.index]).idxmax())
     return cells[[line in chosen for line in cells.index]]
 
@@ -524,7 +538,7 @@ def _order(cells: pd.DataFrame, d: str | None) -> pd.Series[float]:
     import pandas as pd
 
     for column in (*STEPS, d):
-        if column in cells and all(NUMBER.fullmatch(cell) for cell in cells[column]):
+        if column in cells and plain_numbers(cells[column]):
             return cells[column].astype(float)
     counts = [counted(cell) for cell in cells[d]] if d in cells else [None]
     if None not in counts:
@@ -552,7 +566,9 @@ def _add_missing(name: str, table: pd.DataFrame, from_batches: bool) -> None:
         if "C" not in table and "D" in table:
             table["C"] = table["D"] * (FLOPS_PER_PARAMETER_TOKEN * table["N"])
     for role, formula in (("D", "D = B S" if from_batches else "D = C/(6 N)"), ("C", "C = 6 N D")):
-        for line, value in table[role].items() if role in table else ():
+        if role not in table or table[role].between(0, math.inf, inclusive="neither").all():
+            continue
+        for line, value in table[role].items():
             if not 0 < value < math.inf:
                 raise InputError(
                     f"{name}, {place(line)}: {formula} is {value:g}; check the units of its columns"

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.laws.fit.level import interval_percentiles
 from scaling_laws.laws.positions import PositionLosses
 from scaling_laws.laws.results.types import Laws, PositionFit
-from scaling_laws.report.formulas import LEVELS
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.records import MAIN_CORPUS
 
@@ -111,7 +111,7 @@ def exponents_of_N(study: StudyTables, runs: pd.DataFrame) -> pd.DataFrame:
     log_N = np.log([N for N, _ in measured])
     centred = log_N - log_N.mean()
     alpha = -np.tensordot(centred, log_loss, axes=1) / (centred @ centred)
-    low, high = np.percentile(alpha[1:], LEVELS, axis=0)
+    low, high = np.percentile(alpha[1:], interval_percentiles(), axis=0)
     return pd.DataFrame({"T": measured[0][1].T, "alpha": alpha[0], "low": low, "high": high})
 
 

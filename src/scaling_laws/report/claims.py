@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from scaling_laws.laws.fit.intervals import LEVEL, Interval
+from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.straight_line import chance_beyond
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report.text import NOTHING, Table, plain, with_interval

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from scaling_laws.laws.fit.level import at_level
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import figures, findings, tables
 from scaling_laws.report.figure import CHAPTERS, ChapterName, figures_of
@@ -112,6 +113,11 @@ class Content(Page):
 
 def content_of(study: Study, laws: Laws) -> Content:
     """Read the study's tables, draw its figures, say what they show."""
+    with at_level(laws.level):
+        return _content_of(study, laws)
+
+
+def _content_of(study: Study, laws: Laws) -> Content:
     study_tables = StudyTables.read(study, laws)
     pictures, missing = draw_pictures(figures_of(figures), study_tables, laws)
     by_question = (

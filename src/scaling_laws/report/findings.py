@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scaling_laws.laws.checks.holdout import Holdout
+from scaling_laws.laws.fit.level import interval_words
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.plan.choice import LABELS, best_joint_fit
 from scaling_laws.laws.plan.planner import plan_from_laws
@@ -171,7 +172,8 @@ def next_runs(tables: StudyTables, laws: Laws) -> NextRuns:
             caveats.append(f"{st.family_name(family)}{which}: {note}.")
     columns = ("family", "budget C, FLOPs", "N", "D, tokens", "loss, nats", "C with N/2", "C with 2N")
     caption = (
-        "Budgets are multiples of the family's largest single run. Brackets: 90 % intervals, for the loss "
+        "Budgets are multiples of the family's largest single run. "
+        f"Brackets: {interval_words()} intervals, for the loss "
         "with the noise of one run. Last columns: the compute that reaches the same loss at half and at "
         "twice the best size."
     )

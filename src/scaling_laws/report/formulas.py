@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling_laws.laws.fit.level import interval_percentiles
 from scaling_laws.laws.forms.terms import latex
 from scaling_laws.laws.plan.choice import LABELS
 from scaling_laws.laws.results.types import FittedLaw
 from scaling_laws.report.text import NOTHING, tex, with_interval
-
-LEVELS = (5.0, 95.0)
-"""Percentiles of the 90 % bands."""
 
 FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, D)"}
 """The two forms that every study is compared with."""
@@ -23,7 +21,7 @@ FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, 
 
 def form_name(form: str) -> str:
     """A law of N and D in words."""
-    return f"{LABELS[form]} L(N, D)"
+    return f"{LABELS.get(form, form)} L(N, D)"
 
 
 def in_columns(draws: Any) -> Any:
@@ -32,10 +30,12 @@ def in_columns(draws: Any) -> Any:
 
 
 def fitted_band(fit: FittedLaw, **points: Any) -> NDArray[Any] | None:
-    """5th and 95th percentile of the fitted loss over the draws at `N=`, `D=`, `C=`: shape (2, points)."""
+    """The interval of the fitted loss over the draws at `N=`, `D=`, `C=`: shape (2, points)."""
     if fit.draws is None:
         return None
-    band: NDArray[Any] = np.nanpercentile(in_columns(fit.draws).loss(**points), LEVELS, axis=0)
+    band: NDArray[Any] = np.nanpercentile(
+        in_columns(fit.draws).loss(**points), interval_percentiles(), axis=0
+    )
     return band
 
 

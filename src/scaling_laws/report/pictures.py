@@ -16,6 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
+from scaling_laws.laws.fit.level import use_level
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import ChapterName, Data, StudyFigure
@@ -126,6 +127,7 @@ _received: list[Any] = []
 
 def _receive(*received: Any) -> None:
     _received[:] = received
+    use_level(received[1].level)
 
 
 def _received_picture(figure: StudyFigure[Any]) -> Picture | MissingFigure:

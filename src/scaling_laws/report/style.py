@@ -383,8 +383,9 @@ def _log_ticks(axis: Axis, low: float, high: float) -> None:
         minor = [m * 10.0**e for e in range(exponents[0] - 1, exponents[-1] + 1) for m in range(2, 10)]
     else:
         ticks = _round_numbers(low, high, decades)
-        labels = [short(tick, 4) if 1e-4 <= tick < 1e10 else f"${tex(tick)}$" for tick in ticks]
-        if _sheet.get() is not None and len(ticks) > FEW_TICKS:
+        in_words = all(1e-4 <= tick < 1e10 for tick in ticks)  # one way of writing on one axis
+        labels = [short(tick, 4) if in_words else f"${tex(tick)}$" for tick in ticks]
+        if len(ticks) > FEW_TICKS and (not in_words or _sheet.get() is not None):
             labels = ["" if label.startswith(r"$2 \cdot") else label for label in labels]
         minor = []
     axis.set_major_locator(FixedLocator(ticks))

@@ -11,6 +11,7 @@ import numpy as np
 from scaling_laws.laws.checks import local_exponents as checks
 from scaling_laws.laws.checks.rollout_scores import Comparison, FormScore
 from scaling_laws.laws.checks.sensitivity import Sensitivity
+from scaling_laws.laws.fit.level import interval_words
 from scaling_laws.laws.fit.noise import noise_by_size_and_horizon
 from scaling_laws.laws.published import (
     HOFFMANN,
@@ -84,17 +85,17 @@ def headline(laws: Laws) -> Table:
     return Table(
         columns=columns,
         rows=rows,
-        caption="Brackets: 90 % intervals (Chinchilla 2022: 80 %). L(N) = (N_c/N)^α_N, L(D) and L(C) alike "
-        "(C at a fixed batch). L(N, D) = E + A/N^α + B/D^β. Chinchilla 2022: the last two a from its "
-        "approaches 2 and 1, all else from approach 3. Scales and E depend on the vocabulary and on what N "
-        "counts, exponents less so. Held-out error: mean |error| on the largest size, predicted from the "
-        "smaller ones; no fit: the lowest loss among those.",
+        caption=f"Brackets: {100 * laws.level:g} % intervals (Chinchilla 2022: 80 %). L(N) = (N_c/N)^α_N, "
+        "L(D) and L(C) alike (C at a fixed batch). L(N, D) = E + A/N^α + B/D^β. Chinchilla 2022: the last "
+        "two a from its approaches 2 and 1, all else from approach 3. Scales and E depend on the vocabulary "
+        "and on what N counts, exponents less so. Held-out error: mean |error| on the largest size, "
+        "predicted from the smaller ones; no fit: the lowest loss among those.",
     )
 
 
 def headline_text(laws: Laws) -> str:
     """The headline table for the terminal, with how many runs were left out and the fit's warnings."""
-    lines = [f"{laws.study}: scaling laws with 90 % intervals", "", headline(laws).text()]
+    lines = [f"{laws.study}: scaling laws with {100 * laws.level:g} % intervals", "", headline(laws).text()]
     if left_out := laws.left_out:
         lines += ["", f"left out of the fits: {len(left_out)} (reasons in the report)"]
     lines += [f"warning: {warning}" for warning in laws.warnings[:SHOWN_WARNINGS]]
@@ -262,7 +263,7 @@ def local_exponents(study: StudyTables, laws: Laws) -> Table:
                 cells = (number(joint.parameters[name]), interval_text(joint.intervals.get(name)))
                 rows.append((st.family_name(family), f"{symbol} of L(N, D)", f"{joint.n_rows} runs", *cells))
     return Table(
-        columns=("family", "exponent", "of", "value", "90 % interval"),
+        columns=("family", "exponent", "of", "value", f"{interval_words()} interval"),
         rows=tuple(rows),
         caption="L(N) is meant for unlimited data: where α_N grows with the horizon, that of one horizon is "
         "no property of the networks. Straight lines in logarithms; sizes are what is independent, and the "
@@ -330,7 +331,12 @@ def late_positions(laws: Laws) -> Table:
         for pair in late.pairs
     )
     caption = f"mean over positions from {late.position_from} on; above 0 the Transformer is better"
-    columns = ("N of the LSTM", "N of the Transformer", "LSTM less Transformer, nats", "90 % interval")
+    columns = (
+        "N of the LSTM",
+        "N of the Transformer",
+        "LSTM less Transformer, nats",
+        f"{interval_words()} interval",
+    )
     return Table(columns=columns, rows=rows, caption=caption)
 
 
@@ -409,7 +415,7 @@ def efficiencies(laws: Laws) -> Table:
     columns = ("worth of", "shared law", "one FLOP", "one parameter", "one token")
     caption = (
         "One law for all families, with shared exponents: with C FLOPs the first family reaches what the "
-        "second reaches with (one FLOP) x C, both at their best sizes. 90 % intervals."
+        f"second reaches with (one FLOP) x C, both at their best sizes. {interval_words()} intervals."
     )
     return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
+from scaling_laws.laws.fit.level import interval_percentiles, interval_words
 from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
 from scaling_laws.laws.plan.choice import LABELS, best_joint_fit
@@ -21,7 +22,7 @@ from scaling_laws.report import style as st
 from scaling_laws.report.content import Chapter, Page, Titled
 from scaling_laws.report.decisions import decision_table, decision_words
 from scaling_laws.report.findings import measured
-from scaling_laws.report.formulas import LEVELS, in_columns
+from scaling_laws.report.formulas import in_columns
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import Picture, picture
 from scaling_laws.report.study_tables import StudyTables, n_label
@@ -83,7 +84,7 @@ def common_families(sides: Sequence[Side]) -> list[tuple[str, str]]:
 
 def pairing(sides: Sequence[Side]) -> tuple[bool, str]:
     """Whether the draws of the two are of the same trainings, and the sentence that says so."""
-    ours, theirs = (set(side.tables.runs["run"]) if len(side.tables.runs) else set() for side in sides)
+    ours, theirs = (_identities(side.tables.runs) for side in sides)
     shared = len(ours & theirs)
     if ours and ours == theirs:
         return True, (
@@ -91,8 +92,9 @@ def pairing(sides: Sequence[Side]) -> tuple[bool, str]:
             "training alike in both."
         )
     if shared:
+        runs_are = "1 run is" if shared == 1 else f"{shared} runs are"
         return False, (
-            f"{shared} runs are in both; the intervals of differences take the two for independent, and are "
+            f"{runs_are} in both; the intervals of differences take the two for independent, and are "
             "too wide where those runs err alike."
         )
     return False, "No run is in both: the intervals of differences are those of independent runs."
@@ -116,6 +118,14 @@ def other_text(sides: Sequence[Side]) -> str:
     return words + (f" Lowest losses in bits per byte: {lowest}." if len(known) == len(sides) else "")
 
 
+def _identities(runs: pd.DataFrame) -> set[tuple[Any, ...]]:
+    """What makes a run the same in two tables: its name, N and D; of a row without a name its loss, too."""
+    columns = [name for name in ("run", "N", "D") if name in runs]
+    if len(runs) and runs["run"].str.fullmatch(r"(\d+: )?row \d+").all():
+        columns.append("loss")
+    return set(runs[columns].itertuples(index=False, name=None)) if len(runs) else set()
+
+
 def differences(sides: Sequence[Side]) -> Table:
     """Every parameter of laws that both identify, and the second less (or over) the first, 90 % intervals."""
     paired, sentence = pairing(sides)
@@ -132,7 +142,8 @@ def differences(sides: Sequence[Side]) -> Table:
     return Table(
         columns=("law", "quantity", a, b, "difference", "apart"),
         rows=tuple(rows),
-        caption=f"Difference: {b} less {a}; of scales (×) {b} over {a}. Brackets: 90 % intervals. "
+        caption=f"Difference: {b} less {a}; of scales (×) {b} over {a}. "
+        f"Brackets: {interval_words()} intervals. "
         f"{sentence}{chance * bool(rows)}{' ' * bool(elsewhere)}{elsewhere}",
     )
 
@@ -382,7 +393,7 @@ def _lines(
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             N, D = draws.optimum(inside)
             for panel, values in ((losses, draws.loss(N, D)), (sizes, N)):
-                low, high = np.nanpercentile(values, LEVELS, axis=0)
+                low, high = np.nanpercentile(values, interval_percentiles(), axis=0)
                 panel.fill_between(inside, low, high, color=colour, alpha=st.BAND_ALPHA, linewidth=0)
 
 

@@ -33,8 +33,10 @@ from scaling_laws.study.artefacts import read_json, typed
 from scaling_laws.study.bounds import Amount, Bounds, NotNegative, Seed, Tokens, check_bounds
 from scaling_laws.study.conventions import C_CONVENTIONS
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.stages import Stage
 
 SCHEMA = 1
+HASHED_AT_A_TIME = 2**18
 STATUSES = ("complete", "diverged", "pruned", "failed")
 MAIN_CORPUS = "test"
 """The corpus whose loss the laws describe: held-out files of the training distribution."""
@@ -331,10 +333,16 @@ def check_file(path: Path, record: RunRecord) -> None:
         )
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content."""
+def sha256_of(path: Path, progress: Stage | None = None) -> str:
+    """SHA-256 of a file's content; `progress` counts its bytes."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if progress is None:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while part := file.read(HASHED_AT_A_TIME):
+            digest.update(part)
+            progress.done(len(part))
+        return digest.hexdigest()
 
 
 def _record_text(content: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -73,7 +74,7 @@ KNOWN_SHAPE |= {"tied", "bias"}
 """Arguments of the built-in networks (`models/families.py`)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A study's runs as tables.
 
@@ -100,6 +101,15 @@ class Study:
     runs: pd.DataFrame
     left_out: pd.DataFrame
     exported: bool = False
+
+    def __repr__(self) -> str:
+        families = sorted(set(self.runs["family"])) if "family" in self.runs else []
+        counts = f"{len(self.runs)} runs{' of ' + ', '.join(families) if families else ''}"
+        lines = [f"{self.name}: {counts}, {len(self.left_out)} left out, in {self.folder}"]
+        return "\n".join([*lines, self.question] if self.question else lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def curves(self) -> pd.DataFrame:
         """Every run's `curve.csv` below one another, with a first column `run`.

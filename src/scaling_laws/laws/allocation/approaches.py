@@ -36,6 +36,7 @@ from scaling_laws.laws.fit.intervals import (
     run_noise_sd,
     why_uncertain,
 )
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.noise import SeedNoise
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _parametric(
     if not fit.identified or fit.law is None:
         return Approach(approach=3, method=fit.form.form, n_points=fit.rows.n, reason=fit.reason)
     result = bootstrap(fit, noise=noise, resamples=resamples, seed=seed)
-    if reason := why_uncertain(fit.form, parameter_intervals(result)):
+    if reason := why_uncertain(fit.form, parameter_intervals(result, LEVEL)):
         return Approach(approach=3, method=fit.form.form, n_points=fit.rows.n, reason=reason)
     draws = result.draws
     optima = []

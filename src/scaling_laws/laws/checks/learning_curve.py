@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import fit_law
-from scaling_laws.laws.fit.intervals import LEVEL, Interval, bootstrap, checked, loss_interval
+from scaling_laws.laws.fit.intervals import Interval, bootstrap, checked, loss_interval
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import KaplanD, PowerD
 from scaling_laws.laws.forms.terms import FloatArray

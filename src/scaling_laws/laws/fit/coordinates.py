@@ -9,10 +9,10 @@ each name once; last, for a raised law, ln(power).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -51,8 +51,12 @@ class Coordinates(Protocol):
     """How one law is fitted to one set of rows.
 
     Attributes:
+        rows: that it is fitted to.
         free: parameters that are themselves coordinates: index, and what makes the parameter of it.
     """
+
+    @property
+    def rows(self) -> Rows: ...
 
     @property
     def model(self) -> LogLossModel: ...
@@ -68,6 +72,14 @@ class Coordinates(Protocol):
 
     def on_bound(self, theta: FloatArray) -> dict[str, str]:
         """Parameters that ran to the end of their range at theta, (p,), and what that means."""
+
+
+@runtime_checkable
+class RowwiseCoordinates(Coordinates, Protocol):
+    """Those that do not need all rows at once."""
+
+    def some(self, rows: slice | Index) -> Self:
+        """The same coordinates, of some of the rows."""
 
 
 def make_problem(coordinates: Coordinates, rows: Rows, weights: FloatArray, delta: float) -> Problem:
@@ -96,6 +108,10 @@ class PowerSumCoordinates:
     form: type[Any]
     rows: Rows
     group: Index | None = None
+
+    def some(self, rows: slice | Index) -> Self:
+        group = None if self.group is None else self.group[rows]
+        return replace(self, rows=self.rows.some(rows), group=group)
 
     @property
     def n_groups(self) -> int:

@@ -7,9 +7,9 @@ differences of the exact gradient: the optimum is where the gradient vanishes, h
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class CurvedModel:
 
     def select(self, index: Index) -> CurvedModel:
         return self
+
+    def of_rows(self, rows: slice) -> CurvedModel:
+        return CurvedModel(self.coordinates.some(rows))
 
     def predict(self, theta: FloatArray) -> Prediction:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -74,6 +77,10 @@ class CurvedCoordinates:
     @property
     def model(self) -> CurvedModel:
         return CurvedModel(self)
+
+    def some(self, rows: slice | Index) -> Self:
+        """Of some of the rows."""
+        return replace(self, rows=self.rows.some(rows))
 
     @abstractmethod
     def evaluate(self, theta: FloatArray) -> Evaluation:

@@ -1,24 +1,33 @@
 """Fit a law to rows of losses, with a certificate.
 
 The objective is the sum over rows of Huber_delta(ln L_hat - ln L) (Hoffmann 2022). It is a sum, since a mean
-lets optimisers stop early (Besiroglu 2024). Every start is polished until the gradient vanishes.
+lets optimisers stop early (Besiroglu 2024). Every start is polished until the gradient vanishes. Of a large
+table the starts are those of a part of its rows; the best optima that they lead to are polished on all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from scaling_laws.laws.fit import DEFAULT_DELTA
-from scaling_laws.laws.fit.coordinates import Coordinates, PowerSumCoordinates, make_problem
+from scaling_laws.laws.fit.coordinates import (
+    Coordinates,
+    PowerSumCoordinates,
+    RowwiseCoordinates,
+    make_problem,
+)
+from scaling_laws.laws.fit.curved_formula import FormulaCoordinates
 from scaling_laws.laws.fit.curved_joint import GammaCoordinates, MuennighoffCoordinates
 from scaling_laws.laws.fit.curved_single import BrokenCoordinates, LogarithmicCoordinates
 from scaling_laws.laws.fit.huber import MAX_ITERATIONS, SAME_OBJECTIVE, Minimum, Problem, minimise
-from scaling_laws.laws.fit.rows import Rows
+from scaling_laws.laws.fit.rows import LARGE_ROWS, Rows
+from scaling_laws.laws.fit.thinned import thinned
+from scaling_laws.laws.forms.formula_law import FormulaLaw
 from scaling_laws.laws.forms.joint import ChinchillaGamma
 from scaling_laws.laws.forms.repeated import Muennighoff
 from scaling_laws.laws.forms.single import Broken, Logarithmic
@@ -95,6 +104,11 @@ class Fit(Generic[L]):
     certificate: Certificate | None = None
 
     @property
+    def is_rowwise(self) -> bool:
+        """Whether some of its rows can be fitted by themselves."""
+        return isinstance(self.coordinates, RowwiseCoordinates)
+
+    @property
     def problem(self) -> Problem:
         """What was minimised: the rows as they are."""
         return make_problem(self.coordinates, self.rows, self.weights, self.delta)
@@ -130,16 +144,31 @@ def fit_law(
             form=form, delta=delta, rows=rows, weights=row_weights, coordinates=coordinates, reason="no rows"
         )
     problem = make_problem(coordinates, rows, row_weights, delta)
-    too_few = _too_few(form, rows, problem.model.n_parameters)
-    starts = coordinates.starts(problem)
-    minimum = minimise(problem, starts, MAX_ITERATIONS_TOO_FEW_ROWS if too_few else MAX_ITERATIONS)
+    searched, part, too_few = problem, coordinates, ""
+    is_large = False
+    if rows.n > LARGE_ROWS and isinstance(coordinates, RowwiseCoordinates):
+        is_large = True
+        index, part_weights = thinned(rows, row_weights)
+        part = coordinates.some(index)
+        searched = make_problem(part, part.rows, part_weights, delta)
+        too_few = _too_few(form, part.rows, problem.model.n_parameters)
+    if not is_large or too_few:
+        too_few = _too_few(form, rows, problem.model.n_parameters)
+    starts = part.starts(searched)
+    minimum = minimise(searched, starts, MAX_ITERATIONS_TOO_FEW_ROWS if too_few else MAX_ITERATIONS)
     best = int(np.argmin(minimum.objective))
     moved = bool((minimum.theta[best] != starts[best]).any())
+    at_best = _at_best(searched, minimum)
+    if is_large:
+        minimum = minimise(problem, minimum.distinct(MOST_MINIMA, _eligible(minimum)))
+        best = int(np.argmin(minimum.objective))
     settled = minimum.solved[best] or too_few or coordinates.on_bound(minimum.theta[best])
     if not settled:  # a term on its way to zero takes its time
         minimum = _with_polished(problem, minimum, best)
+    if not is_large:
+        at_best = _at_best(problem, minimum)
     on_bound = coordinates.on_bound(minimum.theta[best])
-    certificate = _certificate(problem, minimum, best, tuple(on_bound))
+    certificate = _certificate(problem, minimum, best, tuple(on_bound), at_best)
     reason = too_few or _why_not_identified(form, rows, certificate, on_bound)
     if not np.isfinite(minimum.objective[best]):
         reason = "no start leads to a finite loss: the form cannot follow these rows"
@@ -147,7 +176,6 @@ def fit_law(
         reason = f"the optimiser did not converge (gradient norm {certificate.gradient_norm:.1e})"
     if not reason and not moved and certificate.rms_log_residual > EXACT:
         reason = "the optimiser did not move from its start"
-    eligible = minimum.solved & (minimum.objective <= MAX_OBJECTIVE_RATIO * minimum.objective[best])
     return Fit(
         form=form,
         law=coordinates.law(minimum.theta[best]),
@@ -156,11 +184,21 @@ def fit_law(
         rows=rows,
         weights=row_weights,
         coordinates=coordinates,
-        minima=minimum.distinct(MOST_MINIMA, eligible),
+        minima=minimum.distinct(MOST_MINIMA, _eligible(minimum)),
         identified=not reason,
         reason=reason,
         certificate=certificate,
     )
+
+
+def part_of(fit: Fit[L]) -> Fit[L]:
+    """The fit at its own optimum on a part of the rows."""
+    assert isinstance(fit.coordinates, RowwiseCoordinates)
+    index, weights = thinned(fit.rows, fit.weights)
+    part = replace(fit, rows=fit.rows.some(index), weights=weights, coordinates=fit.coordinates.some(index))
+    minimum = minimise(part.problem, fit.minima)
+    order = np.argsort(minimum.objective)
+    return replace(part, minima=minimum.theta[order], objective=float(minimum.objective[order[0]]))
 
 
 def _of_mean_one(weights: ArrayLike | None, n: int) -> FloatArray:
@@ -185,6 +223,8 @@ def coordinates_of(form: type[Any], rows: Rows) -> Coordinates:
         return LogarithmicCoordinates(form, rows)
     if issubclass(form, Broken):
         return BrokenCoordinates(form, rows)
+    if issubclass(form, FormulaLaw):
+        return FormulaCoordinates(form, rows)
     if form is ChinchillaGamma:
         return GammaCoordinates(form, rows)
     if form is Muennighoff:
@@ -204,11 +244,22 @@ def _with_polished(problem: Problem, minimum: Minimum, best: int) -> Minimum:
     )
 
 
-def _certificate(problem: Problem, minimum: Minimum, best: int, on_bound: tuple[str, ...]) -> Certificate:
-    objective = minimum.objective[best]
+def _eligible(minimum: Minimum) -> NDArray[np.bool_]:
+    """Which minima may be the best of a resample."""
+    return np.asarray(minimum.solved & (minimum.objective <= MAX_OBJECTIVE_RATIO * minimum.objective.min()))
+
+
+def _at_best(problem: Problem, minimum: Minimum) -> NDArray[np.bool_]:
+    """Which starts ended at the best objective."""
     # An exact law leaves an objective of rounding error, which no two starts share.
     rounding = 1e-12 * problem.delta * problem.weights.sum()
-    at_best = minimum.objective <= objective * (1 + SAME_OBJECTIVE) + rounding
+    return np.asarray(minimum.objective <= minimum.objective.min() * (1 + SAME_OBJECTIVE) + rounding)
+
+
+def _certificate(
+    problem: Problem, minimum: Minimum, best: int, on_bound: tuple[str, ...], at_best: NDArray[np.bool_]
+) -> Certificate:
+    """Of the optimum; `at_best` says of every start of the search whether it ended there."""
     prediction = problem.model.predict(minimum.theta[best : best + 1])
     jacobian = np.nan_to_num(prediction.jacobian[0])
     length = np.linalg.norm(jacobian, axis=0)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.laws.fit.power_sum import Index, LogLossModel, gram
+from scaling_laws.laws.fit.power_sum import Index, LogLossModel, Pinned, RowwiseModel, gram
+from scaling_laws.laws.fit.rows import LARGE_ROWS
 from scaling_laws.laws.forms.terms import FloatArray
 
 GRADIENT_TOLERANCE = 1e-10
@@ -52,6 +53,16 @@ class Problem:
             model=self.model.select(index),
             log_loss=self.log_loss if len(self.log_loss) == 1 else self.log_loss[index],
             weights=self.weights if len(self.weights) == 1 else self.weights[index],
+        )
+
+    def of_rows(self, rows: slice) -> Problem:
+        """The same problems, of some of the rows."""
+        assert isinstance(self.model, RowwiseModel)
+        return replace(
+            self,
+            model=self.model.of_rows(rows),
+            log_loss=self.log_loss[:, rows],
+            weights=self.weights[:, rows],
         )
 
 
@@ -162,6 +173,15 @@ def _derivatives(
     problem: Problem, theta: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Objective (S,), gradient (S, p), Hessian (S, p, p) and the majoriser's Hessian (S, p, p)."""
+    n = problem.weights.shape[1]
+    if n > LARGE_ROWS and _is_rowwise(problem.model):
+        parts = [slice(start, start + LARGE_ROWS) for start in range(0, n, LARGE_ROWS)]
+        value, gradient, hessian, majoriser = _derivatives(problem.of_rows(parts[0]), theta)
+        for part in parts[1:]:
+            of_part = _derivatives(problem.of_rows(part), theta)
+            value, gradient = value + of_part[0], gradient + of_part[1]
+            hessian, majoriser = hessian + of_part[2], majoriser + of_part[3]
+        return value, gradient, hessian, majoriser
     prediction = problem.model.predict(theta)
     J, delta, weights = prediction.jacobian, problem.delta, problem.weights
     residual = prediction.log_loss - problem.log_loss
@@ -175,6 +195,10 @@ def _derivatives(
     trace = np.trace(majoriser, axis1=1, axis2=2)[:, None, None]
     majoriser += 1e-9 * (trace + np.finfo(float).tiny) * np.eye(problem.model.n_parameters)
     return _huber_sum(problem, residual), gradient, hessian, majoriser
+
+
+def _is_rowwise(model: LogLossModel) -> bool:
+    return isinstance(model.model if isinstance(model, Pinned) else model, RowwiseModel)
 
 
 def _huber_sum(problem: Problem, residual: FloatArray) -> FloatArray:

@@ -15,14 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scaling_laws.laws.fit import DEFAULT_RESAMPLES
-from scaling_laws.laws.fit.fit import Fit, L
+from scaling_laws.laws.fit.fit import Fit, L, part_of
 from scaling_laws.laws.fit.huber import Problem, minimise
+from scaling_laws.laws.fit.level import LEVEL, interval_level
 from scaling_laws.laws.fit.noise import SeedNoise, components, share_within
+from scaling_laws.laws.fit.power_sum import gram
+from scaling_laws.laws.fit.rows import LARGE_ROWS
+from scaling_laws.laws.fit.thinned import MANY_TRAININGS
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.terms import UNITS, FloatArray, Law, Numbers
 from scaling_laws.study.errors import InputError
 
-LEVEL = 0.90
 FEWEST_CLUSTERS = 10
 AMPLITUDE = 0.5
 """Standard deviation of a training's random weight; by `make coverage`, 1 gives too wide intervals."""
@@ -121,6 +124,8 @@ def bootstrap_draws(
     n_clusters = fit.rows.n_clusters
     if resamples == 0:
         return np.empty((0, fit.minima.shape[1])), "no resamples", max(residual_sd(fit), seed_sd)
+    if fit.rows.n > LARGE_ROWS and fit.is_rowwise:
+        return _of_large_table(fit, noise, resamples, seed, strata)
     if n_clusters >= FEWEST_CLUSTERS:
         method = f"bootstrap over {n_clusters} trainings ({resamples} resamples)"
         most = max(LARGEST_WEIGHTS // fit.rows.n, 1)
@@ -143,6 +148,84 @@ def bootstrap_draws(
     trainings = "1 training" if n_clusters == 1 else f"{n_clusters} trainings"
     method = f"parametric bootstrap with the {name} ({trainings}; {resamples} resamples)"
     return refit(fit, problem, resamples), method, of_fit.sd
+
+
+def _of_large_table(
+    fit: Fit[L],
+    noise: SeedNoise | None,
+    resamples: int,
+    seed: int,
+    strata: NDArray[np.intp] | None,
+) -> tuple[FloatArray, str, float]:
+    """`bootstrap_draws` of a table of more rows than every refit could take.
+
+    Of many trainings the optimum is normal about the truth, with the sandwich covariance of its trainings'
+    pulls (White 1980, Liang & Zeger 1986): what random weights of the trainings would give, at once. Of
+    fewer, each resample is one Newton step from the optimum. Of too few to weigh, a part of each training's
+    rows gets noise: what its rows do not share makes such an interval wider than it is.
+    """
+    seed_sd = (noise.sd_log_loss if noise else None) or 0.0
+    n_clusters, random = fit.rows.n_clusters, np.random.default_rng(seed)
+    row_sd = max(residual_sd(fit), seed_sd)
+    if n_clusters > MANY_TRAININGS:
+        theta = random.multivariate_normal(
+            fit.minima[0], _sandwich(fit, strata), size=resamples, method="svd"
+        )
+        return theta, f"sandwich covariance of {n_clusters:,} trainings ({resamples} draws)", row_sd
+    if n_clusters >= FEWEST_CLUSTERS:
+        method = f"bootstrap over {n_clusters:,} trainings ({resamples} resamples, a Newton step each)"
+        return _newton_steps(fit, resamples, random, strata), method, row_sd
+    part = part_of(fit)
+    theta, method, of_part = bootstrap_draws(part, noise=noise, resamples=resamples, seed=seed)
+    theta = fit.minima[0] + (theta - part.minima[0])
+    return theta, f"{method}, of {part.rows.n:,} rows", max(row_sd, of_part)
+
+
+def _newton_steps(
+    fit: Fit[L], resamples: int, random: np.random.Generator, strata: NDArray[np.intp] | None
+) -> FloatArray:
+    """The optima of resampled trainings, (resamples, p), to first order."""
+    pulls, J, slope, training = _pulls(fit, strata)
+    information = np.stack(
+        [[np.bincount(training, slope * fit.weights * one * other) for other in J.T] for one in J.T]
+    )
+    drawn = random.exponential(size=(resamples, len(pulls)))
+    drawn /= drawn.mean(axis=1, keepdims=True)
+    weights = 1 + AMPLITUDE * (drawn - 1) / (1 - _absorbed(fit, training))
+    weights = np.maximum(weights, 0.0)
+    matrices = np.einsum("rc,pqc->rpq", weights, information)
+    step = np.einsum("rpq,rq->rp", np.linalg.pinv(matrices), (weights - 1) @ pulls)
+    return np.asarray(fit.minima[0] - step / AMPLITUDE)
+
+
+def _sandwich(fit: Fit[L], strata: NDArray[np.intp] | None) -> FloatArray:
+    """Covariance of the optimum's coordinates, (p, p), the trainings being independent in their strata."""
+    pulls, J, slope, _ = _pulls(fit, strata)
+    inverse = np.linalg.pinv(slope * gram(J[None], fit.weights[None])[0])
+    return np.asarray(inverse @ (pulls.T @ pulls) @ inverse)
+
+
+def _pulls(
+    fit: Fit[L], strata: NDArray[np.intp] | None
+) -> tuple[FloatArray, FloatArray, float, NDArray[np.intp]]:
+    """What each training adds to the gradient, (trainings, p), about the mean of its stratum.
+
+    Returns:
+        that, the Jacobian (n, p), the mean slope of Huber's psi, and each row's training (n,).
+    """
+    problem = fit.problem
+    prediction = problem.model.predict(fit.minima[:1])
+    residual = (prediction.log_loss - problem.log_loss)[0]
+    J = prediction.jacobian[0]
+    pull = fit.weights * np.clip(residual, -problem.delta, problem.delta)
+    _, training = np.unique(fit.rows.cluster, return_inverse=True)
+    by_column = [np.bincount(training, pull * column) for column in J.T]
+    pulls: FloatArray = np.stack(by_column, axis=1).astype(np.float64)
+    of_training = np.zeros(len(pulls), dtype=np.intp)
+    of_training[training] = 0 if strata is None else strata
+    for k in range(int(of_training.max()) + 1):
+        pulls[of_training == k] -= pulls[of_training == k].mean(axis=0)
+    return pulls, J, share_within(residual, problem.delta, J.shape[1]), training
 
 
 def refit(fit: Fit[L], problem: Problem, resamples: int) -> FloatArray:
@@ -189,8 +272,9 @@ def _absorbed(fit: Fit[L], cluster: NDArray[np.intp]) -> FloatArray:
     return np.asarray(np.minimum(within * np.linalg.eigvalsh(blocks)[:, -1], MOST_ABSORBED))
 
 
-def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> Interval:
-    """The central `level` of the draws; None for an end that is not a finite number."""
+def percentile_interval(draws: ArrayLike, level: float | None = None) -> Interval:
+    """The central `level` of the draws, by default `interval_level()`; None for an end that is no number."""
+    level = interval_level() if level is None else level
     values = np.asarray(draws, dtype=np.float64).ravel()
     values = values[~np.isnan(values)]
     if not len(values):
@@ -201,7 +285,7 @@ def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> Interval:
     return (float(low) if np.isfinite(low) else None), (float(high) if np.isfinite(high) else None)
 
 
-def parameter_intervals(result: Bootstrap[L], level: float = LEVEL) -> dict[str, Interval]:
+def parameter_intervals(result: Bootstrap[L], level: float | None = None) -> dict[str, Interval]:
     """Intervals of every parameter, and of a_opt and b_opt where the law has them."""
     quantities: dict[str, Numbers] = dict(vars(result.draws))
     if isinstance(result.draws, JointLaw):
@@ -255,11 +339,11 @@ def checked(fit: Fit[L], *, noise: SeedNoise | None = None) -> Fit[L]:
     reason = NO_SCALE
     if all(np.isfinite(value) for value in vars(fit.law).values()):
         result = bootstrap(fit, noise=noise, resamples=CHECK_RESAMPLES)
-        reason = why_uncertain(fit.form, parameter_intervals(result))
+        reason = why_uncertain(fit.form, parameter_intervals(result, LEVEL))
     return replace(fit, identified=not reason, reason=reason)
 
 
-def loss_interval(result: Bootstrap[L], level: float = LEVEL, seed: int = 0, **at: float) -> Interval:
+def loss_interval(result: Bootstrap[L], level: float | None = None, seed: int = 0, **at: float) -> Interval:
     """Interval of the loss a *new run* would reach, noise of one run included; `at` names the variables."""
     law: Any = result.draws
     with np.errstate(over="ignore", invalid="ignore"):
@@ -268,7 +352,7 @@ def loss_interval(result: Bootstrap[L], level: float = LEVEL, seed: int = 0, **a
     return percentile_interval(losses * np.exp(noise), level)
 
 
-def optimum_interval(draws: JointLaw, C: float, level: float = LEVEL) -> tuple[Interval, Interval]:
+def optimum_interval(draws: JointLaw, C: float, level: float | None = None) -> tuple[Interval, Interval]:
     """Intervals of N_opt(C) and D_opt(C), from a law whose parameters are draws."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a draw may have no optimum: NaN
         N, D = draws.optimum(C)

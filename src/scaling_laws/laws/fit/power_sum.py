@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,14 @@ class LogLossModel(Protocol):
         """The model of some of the batch's problems."""
 
 
+@runtime_checkable
+class RowwiseModel(LogLossModel, Protocol):
+    """One whose sums over rows may be taken in parts."""
+
+    def of_rows(self, rows: slice) -> Self:
+        """The model of some of the rows."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PowerSum:
     """ln y = m * ln(sum_k exp(u_k)).
@@ -78,6 +86,9 @@ class PowerSum:
 
     def select(self, index: Index) -> PowerSum:
         return self
+
+    def of_rows(self, rows: slice) -> PowerSum:
+        return replace(self, design=self.design[rows], offset=self.offset[rows])
 
     def predict(self, theta: FloatArray) -> Prediction:
         """ln y = m ln(sum_k exp(u_k)) and its derivatives."""
@@ -135,6 +146,10 @@ class Pinned:
     def select(self, index: Index) -> Pinned:
         values = self.values if len(self.values) == 1 else self.values[index]
         return replace(self, model=self.model.select(index), values=values)
+
+    def of_rows(self, rows: slice) -> Pinned:
+        assert isinstance(self.model, RowwiseModel)
+        return replace(self, model=self.model.of_rows(rows))
 
     def whole(self, theta: FloatArray) -> FloatArray:
         """The free parameters (S, p - 1) with the held one among them, (S, p)."""

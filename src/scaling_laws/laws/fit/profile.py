@@ -13,11 +13,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from scaling_laws.laws.fit.fit import Fit, L
+from scaling_laws.laws.fit.fit import Fit, L, part_of
 from scaling_laws.laws.fit.huber import Problem, minimise
-from scaling_laws.laws.fit.intervals import LEVEL, Interval
+from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.noise import share_within
 from scaling_laws.laws.fit.power_sum import Pinned, gram
+from scaling_laws.laws.fit.rows import LARGE_ROWS
 from scaling_laws.laws.forms.terms import FloatArray
 
 CHI_SQUARED = {0.90: 2.7055, 0.95: 3.8415}
@@ -35,26 +37,47 @@ def profile_intervals(fit: Fit[L], level: float = LEVEL) -> dict[str, Interval]:
     Args:
         fit: an identified fit.
         level: 0.90 or 0.95.
+
+    Of a large table the profiles are those of a part of its rows, which are as much wider as their number is
+    smaller; an end that they do not reach is looked for with all rows.
     """
+    if fit.rows.n <= LARGE_ROWS or not fit.is_rowwise:
+        return {name: _interval(fit, name, ends) for name, ends in _distances(fit, level).items()}
+    part = part_of(fit)
+    narrower = np.sqrt(part.rows.n / fit.rows.n)
+    intervals = {}
+    for name, ends in _distances(part, level).items():
+        ends = [None if distance is None else distance * narrower for distance in ends]
+        if None in ends:
+            ends = _distances(fit, level, only=name)[name]
+        intervals[name] = _interval(fit, name, ends)
+    return intervals
+
+
+def _interval(fit: Fit[L], name: str, distances: list[float | None]) -> Interval:
+    """The parameter where its coordinate is so far from the optimum."""
+    column, of_theta = fit.coordinates.free[name]
+    at = fit.minima[0, column : column + 1]
+    ends = [None if distance is None else float(of_theta(at + distance)[0]) for distance in distances]
+    rising = np.all(np.diff(of_theta(np.array([1.0, 2.0]))) > 0)
+    return (ends[0], ends[1]) if rising else (ends[1], ends[0])
+
+
+def _distances(fit: Fit[L], level: float, only: str = "") -> dict[str, list[float | None]]:
+    """How far each parameter's coordinate moves down, and up, until the profile has risen by the level's."""
     problem = fit.problem
-    optimum = fit.minima[:1]
     dispersion, covariance = curvature(fit)
     standard_error = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
     threshold = CHI_SQUARED[level] * dispersion / 2
     assert fit.objective is not None
-    intervals: dict[str, Interval] = {}
-    for name, (column, of_theta) in fit.coordinates.free.items():
-        ends = []
-        for sign in (-1.0, 1.0):
-            distance = _crossing(
-                problem, optimum[0], column, sign * standard_error[column], fit.objective, threshold
-            )
-            ends.append(
-                None if distance is None else float(of_theta(optimum[0, column : column + 1] + distance)[0])
-            )
-        rising = np.all(np.diff(of_theta(np.array([1.0, 2.0]))) > 0)
-        intervals[name] = (ends[0], ends[1]) if rising else (ends[1], ends[0])
-    return intervals
+    distances = {}
+    for name, (column, _) in fit.coordinates.free.items():
+        if only in ("", name):
+            steps = (-standard_error[column], standard_error[column])
+            distances[name] = [
+                _crossing(problem, fit.minima[0], column, step, fit.objective, threshold) for step in steps
+            ]
+    return distances
 
 
 def curvature(fit: Fit[L]) -> tuple[float, FloatArray]:

@@ -22,6 +22,7 @@ from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.coordinates import PowerSumCoordinates
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import Interval, bootstrap_draws, percentile_interval, why_uncertain
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied, JointLaw, KaplanND
@@ -147,7 +148,7 @@ def fit_groups(
     theta, method, _ = bootstrap_draws(fit, noise=noise, resamples=resamples, seed=seed, strata=group)
     for group_of, family in enumerate(order):
         draws = vars(coordinates.law(theta, group_of))
-        if reason := why_uncertain(form, {name: percentile_interval(draws[name]) for name in draws}):
+        if reason := why_uncertain(form, {name: percentile_interval(draws[name], LEVEL) for name in draws}):
             return _shared(form, reference, f"{family}: {reason}", fit)
     at_optimum, at_draws = _multipliers(coordinates, fit.minima[0]), _multipliers(coordinates, theta)
     with np.errstate(invalid="ignore", over="ignore"):  # a draw may have run away

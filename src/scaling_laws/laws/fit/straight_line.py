@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scaling_laws.laws.fit.intervals import LEVEL, Interval
+from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.level import interval_level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def mean_over_cells(means: ArrayLike, variances: ArrayLike, counts: ArrayLike) -
     value = float(np.mean(np.asarray(means, dtype=np.float64)))
     squares = max(float(np.sum(of_means**2 / (n - 1))), np.finfo(float).tiny)
     freedom = max(float(of_means.sum() ** 2 / squares), 1.0)
-    reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * float(np.sqrt(of_means.sum())) / len(n)
+    reach = float(stdtrit(freedom, (1 + interval_level()) / 2)) * float(np.sqrt(of_means.sum())) / len(n)
     return value, (value - reach, value + reach)
 
 
@@ -99,7 +100,8 @@ def deviation_ratio(squares: tuple[float, float], freedoms: tuple[int, int]) -> 
     from scipy.special import fdtri
 
     ratio = float(np.sqrt(squares[0] / freedoms[0] / (squares[1] / freedoms[1])))
-    low, high = (float(fdtri(*freedoms, quantile)) ** 0.5 for quantile in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    level = interval_level()
+    low, high = (float(fdtri(*freedoms, quantile)) ** 0.5 for quantile in ((1 - level) / 2, (1 + level) / 2))
     return ratio, (ratio / high, ratio / low)
 
 
@@ -110,7 +112,7 @@ def chance_beyond(value: float, end: float, bound: float) -> float:
     """
     from scipy.special import ndtr, ndtri
 
-    return float(ndtr(-ndtri((1 + LEVEL) / 2) * (bound - value) / (end - value)))
+    return float(ndtr(-ndtri((1 + interval_level()) / 2) * (bound - value) / (end - value)))
 
 
 def line_through(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Line:
@@ -143,5 +145,5 @@ def line_through(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) ->
 def _around(value: float, error: float, freedom: int) -> Interval:
     from scipy.special import stdtrit  # scipy.stats asks for torch
 
-    reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    reach = float(stdtrit(freedom, (1 + interval_level()) / 2)) * error
     return value - reach, value + reach

@@ -106,6 +106,11 @@ class JointLaw(SumOfPowers):
             D = np.exp((log_B - np.log(gap)) / b)
         return np.asarray(np.where(gap > 0, D, np.inf))
 
+    def log_smallest_size(self, loss: ArrayLike) -> FloatArray:
+        """ln N of the smallest model that reaches `loss` with unlimited tokens."""
+        log_A, a, _, _ = self.bracket()
+        return np.asarray((log_A - np.log(self.inverse(array(loss)))) / a)
+
     def overfitting(self, N: ArrayLike, D: ArrayLike) -> FloatArray:
         """Relative excess of the loss over unlimited data, L(N,D)/L(N,inf) - 1: Kaplan 2020, (4.2), (4.3)."""
         return np.asarray(self.loss(N, D) / self.loss(N, np.inf) - 1)

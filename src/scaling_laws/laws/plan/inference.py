@@ -62,8 +62,7 @@ def plan_served(law: JointLaw, loss_nats: float, served_tokens: float) -> Served
         raise InputError(f"a loss of {loss_nats:g} nats is never reached by the law; ask for a higher loss")
     optimal_N, optimal_D = (float(value) for value in law.optimum(least))
 
-    log_A, a, _, _ = law.bracket()
-    smallest = float((log_A - np.log(law.inverse(np.asarray(loss_nats)))) / a)
+    smallest = float(law.log_smallest_size(loss_nats))
     largest = float(np.log(optimal_N))
 
     def log_total(share: float) -> float:

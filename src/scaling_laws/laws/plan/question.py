@@ -100,7 +100,7 @@ class SizeCost:
     relative_excess: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TrainingPlan:
     """What to train. None where the law says nothing.
 
@@ -153,6 +153,9 @@ class TrainingPlan:
     def cost(self, price_per_hour: float, device: str = "h100", mfu: float = DEFAULT_MFU) -> float:
         """What those hours cost, in the currency of the price."""
         return price_per_hour * self.device_hours(device, mfu)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         """In lines; an end that the law does not bound is `?`."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaling_laws.laws.fit.intervals import LEVEL, Interval, percentile_interval
+from scaling_laws.laws.fit.intervals import Interval, percentile_interval
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.plan.question import TrainingPlan

@@ -6,6 +6,7 @@ studies, or its intervals are wider than what the rule asks for.
 
 from __future__ import annotations
 
+import html
 import math
 import time
 from collections import Counter
@@ -149,6 +150,9 @@ class Power:
 
     def __repr__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
 
 def _form(law: LawPower) -> str:

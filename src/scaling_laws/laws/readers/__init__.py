@@ -20,6 +20,7 @@ GROUP = "scaling_laws.readers"
 OWN = (
     "study_reader:StudyReader",
     "mlflow_reader:MlflowReader",
+    "mlflow_database:MlflowDatabaseReader",
     "hugging_face_reader:HuggingFaceReader",
     "lightning_csv_reader:LightningCsvReader",
     "tensorboard_reader:TensorBoardReader",
@@ -50,6 +51,14 @@ class Reader(Protocol):
         Raises:
             InputError: what is wrong, in one line that begins with the path.
         """
+
+
+def runs_path(source: str | Path) -> Path:
+    """The file or folder; of `sqlite:///mlflow.db` the file."""
+    text = str(source)
+    if not text.startswith("sqlite:/"):
+        return Path(source)
+    return Path(text.removeprefix("sqlite:///" if text.startswith("sqlite:///") else "sqlite:/"))
 
 
 def reader_of(path: Path) -> Reader:

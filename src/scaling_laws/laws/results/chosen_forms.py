@@ -18,14 +18,16 @@ from numpy.typing import ArrayLike
 from scaling_laws.laws.batch.batch_scan import LevelScan
 from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from_table
 from scaling_laws.laws.fit.coordinates import LEAST_SQUARES
-from scaling_laws.laws.fit.fit import fit_law
-from scaling_laws.laws.fit.intervals import LEVEL
+from scaling_laws.laws.fit.fit import Fit, fit_law
+from scaling_laws.laws.fit.level import at_level
 from scaling_laws.laws.fit.moving_together import MOST_ROWS, groups_of, moving_together
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.pins import pinned_coordinates
-from scaling_laws.laws.fit.rows import Rows, make_rows
+from scaling_laws.laws.fit.rows import LARGE_ROWS, Rows, make_rows
+from scaling_laws.laws.fit.thinned import MANY_TRAININGS, PART_ROWS
 from scaling_laws.laws.forms.catalogue import FORMS
-from scaling_laws.laws.forms.declared import own_law
+from scaling_laws.laws.forms.declared import declaration_of, own_law
+from scaling_laws.laws.forms.formula_law import FormulaLaw
 from scaling_laws.laws.forms.terms import Law
 from scaling_laws.laws.positions import losses_by_run
 from scaling_laws.laws.results.finished import finished_laws, left_out_of
@@ -52,19 +54,21 @@ TOGETHER = ("C", "N", "batch_tokens")
 """Columns within whose groups residuals may move together."""
 LARGE_WORK, RESAMPLES_OF_A_FIT = 3_000_000, 200
 """Rows times resamples that take more than some seconds; a fit itself takes as long as so many of them."""
+POLISHED_SHARE = 0.05
+"""Of a large table all rows polish a few optima; that is less work than so many starts by this share."""
 SAMPLE_ROWS, SAMPLE_RESAMPLES = 1_000, (1, 50)
 """What of a table is timed."""
 NO_NOISE = SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, shared=None, reason="not of losses")
 
 
-def more_variables(form: str) -> tuple[str, ...]:
+def more_variables(form: str | type[Any]) -> tuple[str, ...]:
     """Variables besides N, D, C and the loss that a form needs."""
     if form in SCANNED:
         return ("B", "S")
     return tuple(name for name in law_called(form).variables if name in COLUMNS.keys() - {"N", "D", "C"})
 
 
-def axes_of(forms: Iterable[str]) -> set[str]:
+def axes_of(forms: Iterable[str | type[Any]]) -> set[str]:
     """Which of N, D and C there must be for the forms; a law of time converts between them."""
     found: set[str] = set()
     for form in forms:
@@ -72,12 +76,15 @@ def axes_of(forms: Iterable[str]) -> set[str]:
     return found & {"N", "D", "C"}
 
 
-def law_called(form: str) -> type[Any]:
-    """A law by its name, or one of a user's own by `module.Class`, whose module is run.
+def law_called(form: str | type[Any]) -> type[Any]:
+    """A law by its name, or one of a user's own: the class, or `module.Class`, whose module is run.
 
     Raises:
         InputError: there is none.
     """
+    if not isinstance(form, str):
+        declaration_of(form)
+        return form
     if form in FORMS:
         return FORMS[form]
     if "." in form.strip("."):
@@ -91,7 +98,7 @@ def law_called(form: str) -> type[Any]:
 def fit_forms(
     name: str,
     runs: pd.DataFrame,
-    forms: Sequence[str],
+    forms: Sequence[str | type[Law]],
     positions: pd.DataFrame | None = None,
     left_out: pd.DataFrame | None = None,
     *,
@@ -125,7 +132,10 @@ def fit_forms(
     time = timed(runs, forms, settings)
     expected_s = None if time is None else time.fit_s + time.refits_s
     by_family = []
-    with Stage(what, len(families) * len(forms), expected_s=expected_s) as fitting:
+    with (
+        at_level(settings.level),
+        Stage(what, len(families) * len(forms), expected_s=expected_s) as fitting,
+    ):
         for family in families:
             of_family = usable[usable["family"] == family]
             n_runs = int((runs["family"] == family).sum())
@@ -181,7 +191,7 @@ class Timed(NamedTuple):
     refits_s: float
 
 
-def timed(runs: pd.DataFrame, forms: Sequence[str], settings: Settings) -> Timed | None:
+def timed(runs: pd.DataFrame, forms: Sequence[str | type[Any]], settings: Settings) -> Timed | None:
     """What the forms will take, by the time that some of the rows take; None where that is little."""
     if len(runs) * (settings.resamples + RESAMPLES_OF_A_FIT) < LARGE_WORK:
         return None
@@ -196,12 +206,16 @@ def timed(runs: pd.DataFrame, forms: Sequence[str], settings: Settings) -> Timed
             return None  # of the whole table it is said better
         taken_s.append(monotonic() - began_s)
     few, many = SAMPLE_RESAMPLES
-    times = len(runs) / len(sample)
+    times = min(len(runs), PART_ROWS) / len(sample) if len(runs) > LARGE_ROWS else len(runs) / len(sample)
     refits_s = max(taken_s[1] - taken_s[0], 0.0) / (many - few) * (settings.resamples - few)
-    return Timed(taken_s[0] * times, refits_s * times)
+    if len(runs) <= LARGE_ROWS:
+        return Timed(taken_s[0] * times, refits_s * times)
+    few_trainings = runs["trunk"].nunique() <= MANY_TRAININGS
+    fit_s = taken_s[0] * (times + POLISHED_SHARE * len(runs) / len(sample))
+    return Timed(fit_s, refits_s * times if few_trainings else 0.0)
 
 
-def _check_columns(form: str, runs: pd.DataFrame, positions: pd.DataFrame | None) -> None:
+def _check_columns(form: str | type[Any], runs: pd.DataFrame, positions: pd.DataFrame | None) -> None:
     if form == "position":
         if positions is None:
             raise InputError(
@@ -231,18 +245,16 @@ def require_columns(form: type[Law], runs: pd.DataFrame, of: Iterable[str] | Non
 
 
 def _fits(
-    form: str, runs: pd.DataFrame, n_runs: int, noise: SeedNoise, settings: Settings
+    form: str | type[Any], runs: pd.DataFrame, n_runs: int, noise: SeedNoise, settings: Settings
 ) -> list[FittedLaw]:
     """One form's fits for one family: several for a law of each model and loss."""
     if form == "position":
         return []
     delta, resamples, seed = settings.delta, settings.resamples, settings.seed
-    if form in SCANNED:
+    if isinstance(form, str) and form in SCANNED:
         batch_law = critical_batch_from_table(runs, batch="batch_tokens", resamples=resamples, seed=seed)
         if resamples == 0:
             raise InputError(f"the form {form} rests on resamples; leave --bootstrap 0 out")
-        if settings.level != LEVEL and form in ("time_data", "critical_batch"):
-            raise InputError(f"the form {form} has intervals of {100 * LEVEL:g} % alone")
         if form == "time_data":
             return [_of_level(level, settings) for level in batch_law.levels]
         if form == "critical_batch":
@@ -253,11 +265,21 @@ def _fits(
     rows = rows_of(kind, runs)
     coordinates = pinned_coordinates(kind, rows, dict(settings.pins)) if settings.pins else None
     fit: Any = fit_law(kind, rows, weights=weights, delta=delta, coordinates=coordinates)
-    sentence = "all rows" if weights is None else "all rows, weighted"
+    sentence = which_rows(fit, weighted=weights is not None)
     sentence += "".join(f", {name} pinned at {value:g}" for name, value in settings.pins)
     if settings.cluster:
         sentence += f", clustered by {settings.cluster}"
     return [fitted_law(fit, sentence, n_runs, noise, settings)]
+
+
+def which_rows(fit: Fit[Any], *, weighted: bool = False) -> str:
+    """What a chosen form was fitted to, and how its optimum was looked for where that is not as usual."""
+    sentence = "all rows, weighted" if weighted else "all rows"
+    if fit.rows.n > LARGE_ROWS:
+        sentence += f"; starts on {PART_ROWS:,} of them"
+    if issubclass(fit.form, FormulaLaw):
+        sentence += "; starts at random, as nothing is known of the formula: a lower optimum is not ruled out"
+    return sentence
 
 
 def _of_level(level: LevelScan, settings: Settings) -> FittedLaw:

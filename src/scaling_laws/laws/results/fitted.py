@@ -12,13 +12,13 @@ from scaling_laws.laws.batch.batch_scan import BatchLevel
 from scaling_laws.laws.batch.critical_batch import BatchLaw
 from scaling_laws.laws.fit.fit import Fit
 from scaling_laws.laws.fit.intervals import (
-    LEVEL,
     NO_SCALE,
     bootstrap,
     parameter_intervals,
     residual_sd,
     why_uncertain,
 )
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.profile import profile_intervals
 from scaling_laws.laws.forms.declared import declaration_of
@@ -102,7 +102,7 @@ def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings
         return replace(law, certificate=certificate, interval_method=NO_INTERVALS, row_sd=residual_sd(fit))
     result = bootstrap(fit, noise=noise, resamples=settings.resamples, seed=settings.seed)
     intervals = parameter_intervals(result, settings.level)
-    if reason := why_uncertain(fit.form, parameter_intervals(result), profile):
+    if reason := why_uncertain(fit.form, parameter_intervals(result, LEVEL), profile):
         return replace(law, identified=False, reason=reason, derived={})
     draws = {name: np.asarray(values) for name, values in vars(result.draws).items()}
     finite = np.all([_is_number(name, values) for name, values in draws.items()], axis=0)
@@ -118,7 +118,7 @@ def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings
 
 def _compute(fit: Fit[Any]) -> dict[str, Any]:
     """6 N D of the rows of a law of N and D."""
-    if not issubclass(fit.form, JointLaw):
+    if not {"N", "D"} <= {*fit.form.variables} or "C" in fit.form.variables:
         return {}
     return {"C": FLOPS_PER_PARAMETER_TOKEN * fit.rows.values["N"] * fit.rows.values["D"]}
 

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from scaling_laws.laws.checks.rollout_scores import Comparison
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.level import LEVEL, at_level, use_level
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
+from scaling_laws.laws.fit.rows import LARGE_ROWS
 from scaling_laws.laws.fit.shared_exponents import SHARED_FORMS, SharedLaw, fit_families
+from scaling_laws.laws.forms.catalogue import FITTED_JOINT_FORMS
+from scaling_laws.laws.forms.terms import Law
 from scaling_laws.laws.positions import PositionLosses, late_pairs, losses_by_run
-from scaling_laws.laws.results.chosen_forms import timed
+from scaling_laws.laws.results.chosen_forms import (
+    fit_forms,
+    law_called,
+    require_columns,
+    rows_of,
+    timed,
+    which_rows,
+)
 from scaling_laws.laws.results.family import AXES, FamilyTables, checks_of, laws_of, rolled_out
 from scaling_laws.laws.results.finished import finished_laws, left_out_of
-from scaling_laws.laws.results.fitted import POSITION_CORPUS, Settings, position_fits
+from scaling_laws.laws.results.fitted import POSITION_CORPUS, Settings, fitted_law, position_fits
 from scaling_laws.laws.results.types import (
     Conventions,
     FamilyLaws,
@@ -58,6 +70,8 @@ def fit_folder(
     delta: float = DEFAULT_DELTA,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
+    level: float = LEVEL,
+    forms: Sequence[str | type[Law]] = (),
 ) -> Laws:
     """Every law of a study: `fit_study` of its tables. One without a complete run has none, and says so."""
     if study.runs.empty:
@@ -74,6 +88,8 @@ def fit_folder(
         delta=delta,
         resamples=resamples,
         seed=seed,
+        level=level,
+        forms=forms,
         processes=processes_for(study.runs),
     )
     return replace(laws, warnings=(NOT_EXPORTED, *laws.warnings)) if study.exported else laws
@@ -110,6 +126,8 @@ def fit_study(
     delta: float = DEFAULT_DELTA,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
+    level: float = LEVEL,
+    forms: Sequence[str | type[Law]] = (),
     processes: int = 1,
 ) -> Laws:
     """Fit every law of `docs/laws-json.md`, family by family.
@@ -126,13 +144,36 @@ def fit_study(
         delta: of Huber's loss, in ln L.
         resamples: of each bootstrap.
         seed: of the bootstraps.
+        level: of every interval; whether a law is identified is judged by `LEVEL`.
+        forms: laws of a user's own, which stand beside ours.
         processes: that share the work out (`processes.clean_pool`); the result is the same.
 
     Raises:
         InputError: there are no runs, a column is missing, or a value is not a finite positive number.
     """
-    settings = Settings(n=n, c=c, delta=delta, resamples=resamples, seed=seed)
+    settings = Settings(n=n, c=c, delta=delta, resamples=resamples, seed=seed, level=level)
+    with at_level(level):
+        return _every_law(name, runs, positions, left_out, curves, classes, settings, forms, processes)
+
+
+def _every_law(
+    name: str,
+    runs: pd.DataFrame,
+    positions: pd.DataFrame | None,
+    left_out: pd.DataFrame | None,
+    curves: pd.DataFrame | None,
+    classes: pd.DataFrame | None,
+    settings: Settings,
+    forms: Sequence[str | type[Law]],
+    processes: int,
+) -> Laws:
+    n, c = settings.n, settings.c
     usable, unusable = usable_runs(runs, n=n, c=c)
+    if len(usable) > LARGE_ROWS:
+        return _of_large_table(name, runs, left_out, forms, settings)
+    own = [law_called(form) for form in forms]
+    for kind in own:
+        require_columns(kind, usable)
     noise = seed_noise(usable)
     losses = {} if positions is None else losses_by_run(positions, POSITION_CORPUS)
     expected_s = None
@@ -141,7 +182,7 @@ def fit_study(
     costs = usable["family"].value_counts() + RUNS_OF_A_START
     total = float(costs.sum()) * (len(AXES) + 2 * COST_OF_A_PART)
     with (
-        clean_pool(processes) if processes > 1 else nullcontext() as pool,
+        clean_pool(processes, use_level, settings.level) if processes > 1 else nullcontext() as pool,
         Stage(f"fitting every law to {len(usable):,} runs", total, expected_s=expected_s) as fitting,
     ):
 
@@ -192,6 +233,8 @@ def fit_study(
         by_family = [
             replace(laws, novel=novel[laws.family]()) if laws.family in novel else laws for laws in by_family
         ]
+        if own:  # here: a notebook's class is in no module that another process could import
+            by_family = [_with_own(each, own, usable, runs, noise, settings) for each in by_family]
         position_laws, late_positions = by_position()
         laws = Laws(
             study=name,
@@ -204,6 +247,40 @@ def fit_study(
             left_out=left_out_of(left_out, unusable),
         )
     return finished_laws(laws, usable, runs, positions, settings)
+
+
+def _of_large_table(
+    name: str,
+    runs: pd.DataFrame,
+    left_out: pd.DataFrame | None,
+    own: Sequence[str | type[Law]],
+    settings: Settings,
+) -> Laws:
+    """The laws of N and D; what compares runs with one another would take their number squared."""
+    forms = [*(form.form for form in FITTED_JOINT_FORMS), *own]
+    laws = fit_forms(name, runs, forms, left_out=left_out, settings=settings)
+    what = (
+        f"A table of more than {LARGE_ROWS:,} runs has laws of N and D alone: slices of equal compute, "
+        "roll-outs and checks are made of fewer; keep some with --where."
+    )
+    return replace(laws, warnings=(what, *laws.warnings))
+
+
+def _with_own(
+    laws: FamilyLaws,
+    own: Sequence[type[Law]],
+    usable: pd.DataFrame,
+    runs: pd.DataFrame,
+    noise: SeedNoise,
+    settings: Settings,
+) -> FamilyLaws:
+    """The family's laws with those of the user's own, fitted to all of its runs that a law may use."""
+    of_family, n_runs = usable[usable["family"] == laws.family], int((runs["family"] == laws.family).sum())
+    fits = []
+    for kind in own:
+        fit = fit_law(kind, rows_of(kind, of_family), delta=settings.delta)
+        fits.append(fitted_law(fit, which_rows(fit), n_runs, noise, settings))
+    return replace(laws, fits=(*laws.fits, *fits))
 
 
 def _together(rollouts: Sequence[tuple[Comparison, ...]], checks: FamilyLaws, laws: FamilyLaws) -> FamilyLaws:

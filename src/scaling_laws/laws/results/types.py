@@ -27,7 +27,8 @@ from scaling_laws.laws.checks.learning_curve import ShareScore, UnusedCurve
 from scaling_laws.laws.checks.outliers import Outliers
 from scaling_laws.laws.checks.rollout_scores import Comparison
 from scaling_laws.laws.checks.sensitivity import Sensitivity
-from scaling_laws.laws.fit.intervals import LEVEL, Interval
+from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.shared_exponents import SharedLaw
 from scaling_laws.laws.forms.catalogue import FORMS, JOINT_FORMS
@@ -365,6 +366,11 @@ class Laws:
     def families(self) -> tuple[str, ...]:
         return tuple(one.family for one in self.by_family)
 
+    @property
+    def level(self) -> float:
+        """Of the intervals."""
+        return next((fit.level for of in self.by_family for fit in of.fits), LEVEL)
+
     def of(self, family: str | None) -> FamilyLaws:
         """One family's; of a family that has none, and of None, an empty one with reasons."""
         found = (one for one in self.by_family if one.family == family)
@@ -439,7 +445,17 @@ def read_laws(path: Path) -> Laws:
     return Laws.from_json(read_json(path, kind="laws.json", remedy=REMEDY), path)
 
 
-OPTIONAL = {"level", "declared", "profile", "batch_tokens", "columns", "weights", "novel"}
+OPTIONAL = {
+    "level",
+    "declared",
+    "formula",
+    "signed",
+    "profile",
+    "batch_tokens",
+    "columns",
+    "weights",
+    "novel",
+}
 """Keys that older files leave out where there is nothing to say."""
 KEYS = {"shared": "families"}
 """Fields of `Laws` that the file calls otherwise."""

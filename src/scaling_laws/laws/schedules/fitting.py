@@ -22,12 +22,12 @@ from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.huber import minimise
 from scaling_laws.laws.fit.intervals import (
     FEWEST_CLUSTERS,
-    LEVEL,
     Interval,
     bootstrap_draws,
     percentile_interval,
     why_uncertain,
 )
+from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.profile import profile_intervals
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.terms import FloatArray

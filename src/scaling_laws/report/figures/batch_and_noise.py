@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.batch.constant_rate import constant_rate_part
+from scaling_laws.laws.fit.level import interval_percentiles
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.results.types import CriticalBatchLaw, Laws
@@ -23,7 +24,6 @@ from scaling_laws.report.batch_laws import (
     why_no_batches,
 )
 from scaling_laws.report.figure import figure
-from scaling_laws.report.formulas import LEVELS
 from scaling_laws.report.study_tables import StudyTables, n_label
 from scaling_laws.report.text import number, short, with_interval
 
@@ -91,7 +91,7 @@ def _draw_critical(data: CriticalBatches) -> Figure:
     if data.law.law is not None:
         axes.plot(loss, data.law.law.batch_tokens(loss), color=st.FIT, label=_law_label(data.law))
         if data.draws is not None:
-            low, high = np.percentile(data.draws.batch_tokens(loss), LEVELS, axis=0)
+            low, high = np.percentile(data.draws.batch_tokens(loss), interval_percentiles(), axis=0)
             axes.fill_between(loss, low, high, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
     shown = [*levels["B_crit"], *levels["noise_scale"]]
     if data.has_kaplans_tokens:

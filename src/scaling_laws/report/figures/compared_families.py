@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from scaling_laws.laws.fit.level import interval_percentiles
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.positions import LatePair
 from scaling_laws.laws.results.types import FittedLaw, LatePositions, Laws
@@ -19,7 +20,7 @@ from scaling_laws.laws.selection import SAME_HORIZON, at_common_horizon
 from scaling_laws.report import style as st
 from scaling_laws.report.by_position import POSITION_LABEL, binned, drawn_folds
 from scaling_laws.report.figure import figure
-from scaling_laws.report.formulas import LEVELS, fitted_band, value_with_interval
+from scaling_laws.report.formulas import fitted_band, value_with_interval
 from scaling_laws.report.study_tables import StudyTables, n_label
 from scaling_laws.report.text import interval_text, short
 
@@ -242,6 +243,6 @@ def _draw_positions(by_position: Axes, difference: Axes, data: ComparedFamilies)
 def _band(
     axes: Axes, at: NDArray[Any], draws: NDArray[Any], colour: Any, line: Any, label: str | None
 ) -> None:
-    low, high = np.percentile(draws[1:], LEVELS, axis=0)
+    low, high = np.percentile(draws[1:], interval_percentiles(), axis=0)
     axes.plot(at, draws[0], color=colour, linestyle=line, label=label)
     axes.fill_between(at, low, high, color=colour, alpha=st.BAND_ALPHA, linewidth=0)

@@ -14,12 +14,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scaling_laws.laws.fit.intervals import Interval
+from scaling_laws.laws.fit.level import interval_percentiles, interval_words
 from scaling_laws.laws.plan.choice import best_joint_fit
 from scaling_laws.laws.published import HOFFMANN, HOFFMANN_ISOFLOP, KAPLAN_TABLE_2, KAPLAN_TABLE_6
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
-from scaling_laws.report.formulas import LEVELS, form_name
+from scaling_laws.report.formulas import form_name
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.report.text import NIL, interval_text, short, with_interval
 
@@ -247,7 +248,7 @@ def _profiles(fit: FittedLaw) -> Mapping[str, Interval]:
 
 def _distribution(axes: Axes, name: str, values: NDArray[np.float64], fit: FittedLaw) -> None:
     estimate = fit.value(name) or 0.0
-    low, high = np.percentile(values, LEVELS)
+    low, high = np.percentile(values, interval_percentiles())
     logarithmic = values.min() > NIL and high > WIDE * low
     shown = np.log(values) if logarithmic else values
     edges = np.histogram_bin_edges(shown, N_BINS) if np.ptp(shown) > 0 else np.array([-0.5, 0.5]) + shown[0]
@@ -256,7 +257,12 @@ def _distribution(axes: Axes, name: str, values: NDArray[np.float64], fit: Fitte
     counts, _, _ = axes.hist(values, bins=list(edges), color=st.FAMILY_COLOURS[0], alpha=0.55, label="draws")
     top = 1.22 * float(np.max(counts))
     axes.axvspan(
-        low, high, color=st.FAMILY_COLOURS[0], alpha=st.BAND_ALPHA, linewidth=0, label="90 % of them"
+        low,
+        high,
+        color=st.FAMILY_COLOURS[0],
+        alpha=st.BAND_ALPHA,
+        linewidth=0,
+        label=f"{interval_words()} of them",
     )
     axes.axvline(estimate, color=st.FIT, linewidth=1.6, label="estimate")
     profile = _profiles(fit).get(name)

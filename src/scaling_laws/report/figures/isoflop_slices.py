@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.allocation.isoflop import Slice
 from scaling_laws.laws.allocation.power_lines import Allocation
+from scaling_laws.laws.fit.level import interval_words
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
@@ -67,7 +68,7 @@ def _draw(data: EqualCompute) -> Figure:
     colours = st.SizeColours([each.C for each in data.slices], "plasma")
     for each in data.slices:
         _draw_slice(valleys, each, colours(each.C))
-    valleys.plot([], [], "D", color=st.FIT, label="minimum, 90 % interval")
+    valleys.plot([], [], "D", color=st.FIT, label=f"minimum, {interval_words()} interval")
     if any(each.N_opt is None for each in data.slices):
         valleys.plot([], [], color=st.GREY, linestyle=":", linewidth=0.8, label="no minimum inside the slice")
     points = [point for each in data.slices for point in each.points]

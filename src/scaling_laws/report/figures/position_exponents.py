@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scaling_laws.laws.fit.level import interval_words
 from scaling_laws.laws.results.types import Laws, PositionFit
 from scaling_laws.laws.selection import at_common_horizon
 from scaling_laws.report import style as st
@@ -107,5 +108,5 @@ def _draw_exponents_c(axes: Axes, data: PositionExponents) -> None:
     st.log_x(axes, everywhere, data.N_label)
     axes.set_ylabel("exponent c")
     axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
-    axes.set_title(r"Exponent $c$ of $a + b\,T^{-c}$ with 90 % interval")
+    axes.set_title(rf"Exponent $c$ of $a + b\,T^{{-c}}$ with {interval_words()} interval")
     st.legend_below(axes, columns=2)

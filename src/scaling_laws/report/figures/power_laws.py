@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from scaling_laws.laws.fit.level import interval_words
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.laws.selection import at_common_horizon, of_largest_size
@@ -68,7 +69,7 @@ def _describe(data: PowerLaws) -> str:
     return (
         f"{st.family_name(data.family)}: over {len(data.runs)} runs the loss falls from "
         f"{data.runs['loss'].max():.2f} to {data.runs['loss'].min():.2f} nats per token. "
-        f"Fitted exponents: {exponents}. Bands and brackets are 90 % intervals."
+        f"Fitted exponents: {exponents}. Bands and brackets are {interval_words()} intervals."
     )
 
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.allocation.approaches import Approach
+from scaling_laws.laws.fit.level import interval_words
 from scaling_laws.laws.plan.choice import LABELS
 from scaling_laws.laws.published import (
     HOFFMANN_ENVELOPE,
@@ -93,7 +94,8 @@ def _draw(data: WaysToSize) -> Figure:
     names = [_name(row["approach"], row["method"]) for row in exponents]
     powers.set_yticks(range(len(names) + len(PUBLISHED)), [*names, *(name for name, _, _ in PUBLISHED)])
     powers.invert_yaxis()
-    powers.set_xlabel("exponent a of $N_{opt} \\propto C^a$, 90 % interval (Chinchilla 2022: 80 %)")
+    words = f"{interval_words()} interval (Chinchilla 2022: 80 %)"
+    powers.set_xlabel("exponent a of $N_{opt} \\propto C^a$, " + words)
     powers.set_title("How fast the best size grows")
     return figure
 

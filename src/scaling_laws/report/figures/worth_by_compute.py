@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from scaling_laws.laws.allocation.frontier import size_curves
 from scaling_laws.laws.allocation.worth import WorthCurve, worth_by_compute
+from scaling_laws.laws.fit.level import interval_words
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
@@ -67,7 +68,7 @@ def _draw(data: WorthByCompute) -> Figure:
     axes.axhline(1, color=st.INK, linewidth=0.9)
     st.log_x(axes, np.concatenate([curve.C for curve in data.curves.values()]), data.C_label)
     st.log_y(axes, values, f"FLOPs of a {st.family_name(data.reference)} that one is worth")
-    axes.set_title("What a FLOP is worth, with 90 % bands of the noise between seeds")
+    axes.set_title(f"What a FLOP is worth, with {interval_words()} bands of the noise between seeds")
     st.legend_below(axes)
     return figure
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.batch.constant_rate import constant_rate_part
+from scaling_laws.laws.fit.level import interval_percentiles
 from scaling_laws.laws.forms.steps import CriticalBatch, KaplanNS
 from scaling_laws.laws.published import KAPLAN_TABLE_2, KAPLAN_TABLE_3
 from scaling_laws.laws.results.types import Laws
@@ -18,7 +19,6 @@ from scaling_laws.papers.kaplan2020.evidence import DataLaw, KaplanTables, fit_d
 from scaling_laws.papers.kaplan2020.figures.overfitting import D_LABEL, NEEDS_DATA, draw_runs
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
-from scaling_laws.report.formulas import LEVELS
 from scaling_laws.report.text import interval_text, number
 
 NEEDS_BATCH = (
@@ -119,7 +119,7 @@ def _draw_data(axes: Axes, runs: pd.DataFrame, law: DataLaw, colours: st.SizeCol
     draw_runs(axes, runs, "D", "N", D, law, colours)
     if law.draws is not None:
         for N in np.unique(runs["N"]):
-            low, high = np.nanpercentile(law.draws.loss(N, D[None, :]), LEVELS, axis=0)
+            low, high = np.nanpercentile(law.draws.loss(N, D[None, :]), interval_percentiles(), axis=0)
             axes.fill_between(D, low, high, color=colours(N), alpha=st.BAND_ALPHA, linewidth=0)
     axes.set_title("Text of limited length, stopped early")
     st.legend_below(axes, columns=1)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from scaling_laws.laws.fit.level import interval_percentiles
 from scaling_laws.laws.forms.single import KaplanCMin
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
@@ -28,7 +29,6 @@ from scaling_laws.papers.kaplan2020.time_points import envelope_of, time_points
 from scaling_laws.report import style as st
 from scaling_laws.report.batch_laws import has_kaplans_tokens
 from scaling_laws.report.figure import figure
-from scaling_laws.report.formulas import LEVELS
 from scaling_laws.report.text import interval_text, number
 from scaling_laws.study.units import PF_DAY_FLOPS
 
@@ -291,7 +291,7 @@ def _draw_band(
 ) -> None:
     """90 % of what the draws say at each compute."""
     if draws is not None:
-        low, high = np.percentile(values(draws), LEVELS, axis=0)
+        low, high = np.percentile(values(draws), interval_percentiles(), axis=0)
         axes.fill_between(C / PF_DAY_FLOPS, low, high, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
 
 

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.batch.compute_efficient import ComputeEfficient
+from scaling_laws.laws.fit.level import interval_percentiles
 from scaling_laws.laws.published import KAPLAN_TABLE_3
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
-from scaling_laws.report.formulas import LEVELS
 from scaling_laws.report.text import number
 
 N_LEVELS = 8
@@ -143,7 +143,7 @@ def _draw_cost(
         axes.plot(RATIOS, getattr(data.law, name)(RATIOS), color=st.FIT, label="this study's $L(N, S_{min})$")
     if data.draws is not None:
         drawn = np.minimum(getattr(data.draws, name)(RATIOS), OFF_THE_AXIS)
-        band = np.percentile(drawn, LEVELS, axis=0)
+        band = np.percentile(drawn, interval_percentiles(), axis=0)
         axes.fill_between(RATIOS, *band, color=st.FIT, alpha=st.BAND_ALPHA, linewidth=0)
     if colours is not None:
         by_loss = [colours(loss) for loss in data.measured["loss"]]
