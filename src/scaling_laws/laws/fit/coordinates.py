@@ -51,12 +51,8 @@ class Coordinates(Protocol):
     """How one law is fitted to one set of rows.
 
     Attributes:
-        rows: that it is fitted to.
         free: parameters that are themselves coordinates: index, and what makes the parameter of it.
     """
-
-    @property
-    def rows(self) -> Rows: ...
 
     @property
     def model(self) -> LogLossModel: ...
@@ -77,6 +73,9 @@ class Coordinates(Protocol):
 @runtime_checkable
 class RowwiseCoordinates(Coordinates, Protocol):
     """Those that do not need all rows at once."""
+
+    @property
+    def rows(self) -> Rows: ...
 
     def some(self, rows: slice | Index) -> Self:
         """The same coordinates, of some of the rows."""

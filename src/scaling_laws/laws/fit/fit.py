@@ -149,9 +149,9 @@ def fit_law(
     if rows.n > LARGE_ROWS and isinstance(coordinates, RowwiseCoordinates):
         is_large = True
         index, part_weights = thinned(rows, row_weights)
-        part = coordinates.some(index)
-        searched = make_problem(part, part.rows, part_weights, delta)
-        too_few = _too_few(form, part.rows, problem.model.n_parameters)
+        of_part = coordinates.some(index)
+        part, searched = of_part, make_problem(of_part, of_part.rows, part_weights, delta)
+        too_few = _too_few(form, of_part.rows, problem.model.n_parameters)
     if not is_large or too_few:
         too_few = _too_few(form, rows, problem.model.n_parameters)
     starts = part.starts(searched)

@@ -160,7 +160,7 @@ def fit_forms(
     return replace(laws, manifest=replace(laws.manifest, weights=weights))
 
 
-def _moving(runs: pd.DataFrame, forms: Sequence[str], settings: Settings) -> list[str]:
+def _moving(runs: pd.DataFrame, forms: Sequence[str | type[Any]], settings: Settings) -> list[str]:
     """A sentence a form and column within whose groups residuals move together."""
     if settings.cluster or "weight" in runs:
         return []
