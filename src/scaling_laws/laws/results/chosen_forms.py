@@ -179,7 +179,7 @@ def _moving(runs: pd.DataFrame, forms: Sequence[str | type[Any]], settings: Sett
             for by in columns if len(kind.variables) > 1 else ():
                 together = moving_together(fit, groups_of(of_family, by), by, settings.seed)
                 if together is not None:
-                    named = form if family == "all" else f"{family}, {form}"
+                    named = kind.form if family == "all" else f"{family}, {kind.form}"
                     found.append(together.sentence(named))
     return found
 
