@@ -136,8 +136,9 @@ def test_a_study_that_was_begun_before_goes_on(
 
 
 def corpus_of(folder: Path, name: str, n_vocab: int, **more: Any) -> str:
-    """A corpus file of the repository's own sources."""
-    content = {"name": name, "source": "text", "paths": [str(ROOT / "src/scaling_laws/study")], **more}
+    """A corpus file of the repository's own sources, without what Python keeps beside them."""
+    sources = [str(path) for path in sorted((ROOT / "src/scaling_laws/study").glob("*.py"))]
+    content = {"name": name, "source": "text", "paths": sources, **more}
     content |= {"n_vocab": n_vocab, "val_share": 0.2, "test_share": 0.2}
     path = folder / f"{name}.{n_vocab}.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -370,7 +370,7 @@ def test_a_branch_of_one_experiment_leaves_the_trunk_of_another(sweep_file: Path
         ({"include": ["nowhere.yaml"], "ladders": []}, "nowhere.yaml: cannot be read"),
         ({"include": ["sweep.yaml"]}, "has ladders and include; leave one of them out"),
         ({"include": ["twice.yaml", "twice.yaml"], "ladders": []}, "two experiments are called 's'"),
-        ({"include": ["other.yaml"], "ladders": []}, "the runs of one study share one"),
+        ({"include": ["other.yaml"], "ladders": []}, "the experiments of one study share one"),
     ],
 )
 def test_wrong_includes_get_one_line(

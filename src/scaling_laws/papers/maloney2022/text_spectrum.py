@@ -14,9 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.data.corpus import split_documents
-from scaling_laws.data.corpus_file import load_config
-from scaling_laws.data.tokenizer import train_tokenizer
 from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.fit.straight_line import line_through
 from scaling_laws.laws.results.types import read_laws
@@ -64,6 +61,10 @@ def text_spectrum() -> TextSpectrum:
     Raises:
         InputError: the corpus cannot be built.
     """
+    from scaling_laws.data.corpus import split_documents
+    from scaling_laws.data.corpus_file import load_config
+    from scaling_laws.data.tokenizer import train_tokenizer
+
     config = replace(load_config(CORPUS), max_train_bytes=TEXT_BYTES, max_foreign_bytes=LEAST_BYTES)
     texts = [document.read() for document in split_documents(config)["train"]]
     assert config.n_vocab is not None

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.papers.shulgin2023.word_chain import WordChain
 from scaling_laws.study.records import read_record
 
 FloatArray = NDArray[np.float64]
@@ -86,6 +85,8 @@ class PieceRuns:
 
 def flops_per_token(pieces: int) -> float:
     """Forward FLOPs a token of one worker: all but the feed-forward blocks, and its share of those."""
+    from scaling_laws.papers.shulgin2023.word_chain import WordChain
+
     feed_forward = 2 * D_MODEL * D_FF * N_LAYER / pieces
     return 2.0 * (4 * D_MODEL**2 * N_LAYER + feed_forward + D_MODEL * WordChain.N_WORDS)
 
@@ -108,6 +109,7 @@ def network_runs(scale: str) -> PieceRuns:
 
 def train_pieces(chosen: NetworkScale, folder: Path, scale: str) -> PieceRuns:
     """Every training of a scale, into `folder`; those that are there are not trained again."""
+    from scaling_laws.papers.shulgin2023.word_chain import WordChain
     from scaling_laws.training.run import train_trunk, use_one_thread
 
     use_one_thread()
