@@ -12,7 +12,7 @@ from tests.support.small_sweep import arguments, edited
 
 from scaling_laws.cli import main
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.run.engines import EngineContext, read_options, slurm
+from scaling_laws.sweeps.run.engines import EngineContext, read_options, slurm_queue
 from scaling_laws.sweeps.run.engines.slurm import SlurmEngine
 
 CLUSTER = Path(__file__).parents[2] / "configs" / "cluster"
@@ -116,7 +116,7 @@ def test_slurm_that_does_not_answer_is_asked_again(
 def test_slurm_that_never_answers_is_one_line(
     tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(slurm_queue, "PATIENCE_S", 0.5)
     programs({"squeue": "echo 'squeue: error: no controller' >&2; exit 1"})
     with pytest.raises(InputError, match=r"squeue does not answer \(no controller\); run the same"):
         engine(tmp_path).status()
@@ -144,7 +144,7 @@ def test_status_says_what_waits_and_why(tmp_path: Path, programs: Programs) -> N
     assert engine(tmp_path).status() == [
         "SLURM: 1 task running on n1",
         "SLURM: 1 task queued: AssocGrpCpuLimit",
-        f"SLURM: 1 task queued (1 requeued): {slurm.REASONS['BeginTime']}",
+        f"SLURM: 1 task queued (1 requeued): {slurm_queue.REASONS['BeginTime']}",
         "scancel 7 saves and ends them",
     ]
 

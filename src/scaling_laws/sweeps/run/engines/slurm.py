@@ -15,13 +15,9 @@ Jobs that want as many nodes and devices are one array.
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
-import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from scaling_laws.study.errors import InputError
@@ -29,24 +25,23 @@ from scaling_laws.study.records import not_written, write_atomically
 from scaling_laws.sweeps.plan.experiments import Job
 from scaling_laws.sweeps.run.devices import GPU_ACCELERATORS
 from scaling_laws.sweeps.run.engines import Bundle, Ended, EngineContext
+from scaling_laws.sweeps.run.engines.slurm_queue import (
+    Task,
+    count_of,
+    failure_lines,
+    reason_of,
+    run_command,
+    task_lines,
+    tasks_of,
+)
 
 FOLDER = "slurm"
 """In a study's folder: scripts, and what tasks print."""
 MAX_JOBS = 16
 SAVE_S = 120
 """So long before the end of its time a task is warned; SLURM may do it a minute earlier."""
-ANSWER_S = PATIENCE_S = 60.0
-"""That one question may take; and that SLURM is asked again where it does not answer."""
 GPU_OPTIONS = ("--gres", "--gpus", "--gpus-per-node", "--gpus-per-task", "--gpus-per-socket", "-G")
 NEVER = "Requested node configuration is not available"
-TIME_OVER, CANCELLED = 138, 143
-REASONS = {
-    "None": "about to start",
-    "BeginTime": "SLURM waits two minutes before it starts a task again (BeginTime)",
-    "PartitionConfig": "no node of the partition can ever hold it (PartitionConfig); change --sbatch",
-    "Priority": "others come first (Priority)",
-    "Resources": "no node is free (Resources)",
-}
 SCRIPT = """\
 #!/bin/bash
 # Written by scaling-laws sweep --engine slurm: each task takes jobs from the study's folder. Submitted by
@@ -72,20 +67,6 @@ if [ "$status" -eq 138 ]; then  # 128 + USR1: saved, and not finished
 fi
 exit "$status"
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A task of an array that has not ended."""
-
-    id: str
-    """`48_0`."""
-    kind: str
-    """What its jobs want (`Job.kind`)."""
-    state: str
-    reason: str
-    restarts: int
-    node: str
 
 
 class SlurmEngine:
@@ -125,12 +106,12 @@ class SlurmEngine:
 
     def submit(self, bundles: Sequence[Bundle]) -> int:
         """As `Engine`: the tasks that these jobs want, minus those that are there already."""
-        tasks = self._tasks()
+        tasks = tasks_of(self._name, self._context.note)
         for kind, width in self._wanted([job for bundle in bundles for job in bundle], tasks):
             array = self._submit_array(kind, width)
-            self._context.note(f"array {array}: {_count(width)} of {_needs(kind)}, {self._path(kind)}")
+            self._context.note(f"array {array}: {count_of(width)} of {_needs(kind)}, {self._path(kind)}")
             self._context.note(f"  derived: {' '.join(self._derived(kind, width))}")
-        for line in self._lines(self._tasks()):
+        for line in task_lines(tasks_of(self._name, self._context.note)):
             self._context.note(line)
         return len(bundles)
 
@@ -151,8 +132,8 @@ class SlurmEngine:
 
     def status(self) -> list[str]:
         """As `Engine`: what waits and why, what runs, and what ended as it should not."""
-        tasks = self._tasks()
-        return self._lines(tasks) + self._failures({task.id for task in tasks})
+        tasks = tasks_of(self._name, self._context.note)
+        return task_lines(tasks) + failure_lines(self._folder / FOLDER, {task.id for task in tasks})
 
     # --- what is submitted ----------------------------------------------------------------------------
 
@@ -210,14 +191,14 @@ class SlurmEngine:
             write_atomically(path, self._script(kind, width))
         except OSError as error:
             raise not_written(path, error) from error
-        if NEVER in _run(["sbatch", "--test-only", *self._sbatch, str(path)]).stderr:
+        if NEVER in run_command(["sbatch", "--test-only", *self._sbatch, str(path)]).stderr:
             raise InputError(
                 f"no node of this cluster can hold what {path} asks for; change it with --sbatch"
             )
         # Asked once: where no answer comes, it may have been heard. The same command looks before it submits.
-        done = _run(["sbatch", "--parsable", *self._sbatch, str(path)])
+        done = run_command(["sbatch", "--parsable", *self._sbatch, str(path)])
         if done.returncode:
-            raise InputError(f"sbatch refuses {path}: {_reason(done)}; change it with --sbatch")
+            raise InputError(f"sbatch refuses {path}: {reason_of(done)}; change it with --sbatch")
         return done.stdout.strip().partition(";")[0]
 
     def _path(self, kind: str) -> Path:
@@ -234,70 +215,6 @@ class SlurmEngine:
         options = [word for word in self._sbatch if word.startswith("-")]
         return {word.partition("=")[0] if word.startswith("--") else word[:2] for word in options}
 
-    # --- what has become of it ------------------------------------------------------------------------
-
-    def _tasks(self) -> list[Task]:
-        """What SLURM has of this study, queued or running, whoever submitted it.
-
-        Raises:
-            InputError: SLURM does not answer.
-        """
-        fields = ("JobArrayID", "Name", "State", "Reason", "RestartCnt", "NodeList")
-        query = ["squeue", "--me", "--noheader", "--array", "-O", ",".join(f"{field}:|" for field in fields)]
-        tasks = []
-        for line in _patiently(query, self._context.note).splitlines():
-            job, name, state, reason, restarts, node, *_ = line.split("|")
-            study, _, kind = name.rpartition("-")
-            if study == self._name:
-                task = Task(
-                    id=job, kind=kind, state=state, reason=reason, restarts=int(restarts or 0), node=node
-                )
-                tasks.append(task)
-        return tasks
-
-    def _lines(self, tasks: Sequence[Task]) -> list[str]:
-        running = [task for task in tasks if task.state == "RUNNING"]
-        waiting = [task for task in tasks if task.state == "PENDING"]
-        lines = []
-        if running:
-            nodes = ", ".join(sorted({task.node for task in running}))
-            lines.append(f"SLURM: {_count(len(running))} running on {nodes}")
-        for reason in sorted({task.reason for task in waiting}):
-            those = [task for task in waiting if task.reason == reason]
-            n_back = sum(task.restarts > 0 for task in those)
-            back = f" ({n_back} requeued)" if n_back else ""
-            lines.append(f"SLURM: {_count(len(those))} queued{back}: {REASONS.get(reason, reason)}")
-        if n_ending := len(tasks) - len(running) - len(waiting):
-            lines.append(f"SLURM: {_count(n_ending)} ending")
-        if tasks:
-            arrays = sorted({task.id.partition("_")[0] for task in tasks}, key=int)
-            lines.append(f"scancel {' '.join(arrays)} saves and ends them")
-        return lines
-
-    def _failures(self, present: set[str]) -> list[str]:
-        """Tasks of the newest array that ended with an error, or without a word."""
-        logs = {path.stem: path for path in (self._folder / FOLDER).glob("*_*.out")}
-        newest = max((int(name.partition("_")[0]) for name in logs), default=0)
-        lines = []
-        for name, log in sorted(logs.items()):
-            if int(name.partition("_")[0]) != newest or name in present:
-                continue
-            lines_of_log = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            said = [line for line in lines_of_log if not line.startswith("slurmstepd")]
-            *before, last = ["", *said]
-            status = re.fullmatch(r"the task ended with status (\d+)", last)
-            if status is None:
-                lines.append(f"task {name} did not come to its end; last line of {log}: {last}")
-            elif int(status[1]) == TIME_OVER:
-                lines.append(f"task {name} saved at its time limit and is not queued any more")
-            elif int(status[1]) not in (0, CANCELLED):
-                lines.append(f"task {name} ended with status {status[1]}: {before[-1]} ({log})")
-        return lines
-
-
-def _count(n_tasks: int) -> str:
-    return "1 task" if n_tasks == 1 else f"{n_tasks} tasks"
-
 
 def _needs(kind: str) -> str:
     nodes, devices = map(int, kind.split("x"))
@@ -309,37 +226,3 @@ def _words(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise InputError(f"sbatch: {text!r} is no line of options ({error})") from error
-
-
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{command[0]} is not installed here; --engine slurm runs on a login node of a SLURM cluster"
-        ) from error
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"no answer within {ANSWER_S:.0f} s")
-
-
-def _patiently(command: Sequence[str], note: Callable[[str], None]) -> str:
-    """What a command prints that changes nothing; it is asked again while SLURM does not answer.
-
-    Raises:
-        InputError: SLURM never answers.
-    """
-    end_s, wait_s = time.monotonic() + PATIENCE_S, 0.2
-    while (done := _run(command)).returncode:
-        if time.monotonic() + wait_s > end_s:
-            raise InputError(f"{command[0]} does not answer ({_reason(done)}); run the same command later")
-        if wait_s == 0.2:
-            note(f"{command[0]} does not answer ({_reason(done)}); asking again")
-        time.sleep(wait_s)
-        wait_s = min(2 * wait_s, 10.0)
-    return done.stdout
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """What SLURM says is wrong, in one line."""
-    lines = [line.partition("error: ")[2] or line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"exit status {done.returncode}"
