@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from scaling_laws.study.records import RunRecord, check_file, read_record
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, final_checkpoint
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.snapshots import next_logits
-from scaling_laws.training.verbs import training_cli
+from scaling_laws.training.verbs import training_cli, without_greetings
 
 LOADER = '''"""Loads the network and its tokenizer: python load.py "text" prints the likeliest next tokens."""
 import importlib, json, pathlib, sys, tokenizers, torch
@@ -81,7 +78,7 @@ def read_trained(folder: Path) -> TrainedNetwork:
     except (KeyError, TypeError):
         raise InputError(f"{folder / 'config.yaml'}: is no run's configuration; restore it") from None
     trainer = {"default_root_dir": str(folder), "accelerator": "cpu", "devices": 1, "logger": False}
-    with _without_greetings():
+    with without_greetings():
         cli = training_cli({"seed_everything": 0, **sections, "trainer": trainer})
     state = AtomicCheckpointIO().load_checkpoint(weights)["state_dict"]
     try:
@@ -101,20 +98,6 @@ def read_trained(folder: Path) -> TrainedNetwork:
         record=record,
         data=cli.datamodule,
     )
-
-
-@contextmanager
-def _without_greetings() -> Iterator[None]:
-    """Without what Lightning says of seeds and devices: here nothing is trained."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 @torch.no_grad()

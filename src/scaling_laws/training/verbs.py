@@ -148,3 +148,17 @@ def _quieten() -> None:
         ".*`srun` command is available.*",  # most machines that have SLURM train here without it
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+@contextmanager
+def without_greetings() -> Iterator[None]:
+    """Without what Lightning says of seeds and devices, once a run."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +22,6 @@ from scaling_laws.papers.droppo2021.recordings import (
 )
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.records import read_record
 
 FloatArray = NDArray[np.float64]
 
@@ -109,18 +105,13 @@ def acoustic_runs(scale: str) -> AcousticRuns | str:
 
 def trained(sizes: AcousticScale, folder: Path, data: Path) -> AcousticRuns:
     """Every run of a scale, into `folder`; those that are there are not trained again."""
-    from scaling_laws.training.run import train_trunk, use_one_thread
+    from scaling_laws.training.lone_run import train_lone_run
 
-    use_one_thread()
-    for name in ("pytorch_lightning", "lightning_fabric"):  # each run would say which devices there are
-        logging.getLogger(name).setLevel(logging.WARNING)
     families, N, hours, losses = [], [], [], []
     for family, widths in sizes.widths.items():
         for d_model in widths:
             for halvings in sizes.halvings:
-                config = configuration(sizes, folder, data, family, d_model, halvings)
-                train_trunk([config])
-                record = read_record(Path(config["trainer"]["default_root_dir"]) / "record.json")
+                record = train_lone_run(configuration(sizes, folder, data, family, d_model, halvings))
                 if record.status != "complete":
                     continue
                 families.append(family)
@@ -141,51 +132,36 @@ def configuration(
     sizes: AcousticScale, folder: Path, data: Path, family: str, d_model: int, halvings: int
 ) -> dict[str, Any]:
     """What `scaling-laws fit` would read: data, networks and loss by class path."""
+    from scaling_laws.training.lone_run import lone_run
+
     name = f"{family}-{d_model}-halved{halvings}"
     frames = str(data / FRAMES)
     network: dict[str, Any] = {"frames": frames, "n_layer": 2, "d_model": d_model}
     if family == "transformer":
         network["n_heads"] = max(1, d_model // 16)
-    config: dict[str, Any] = {
-        "seed_everything": 1,
-        "model": {
+    return lone_run(
+        folder,
+        name,
+        tag="droppo2021",
+        seed=1,
+        model={
             "network": {"class_path": FAMILIES[family], "init_args": network},
             "objective": {"class_path": f"{HERE}.PredictAhead", "init_args": {"frames": frames}},
             "learning_rate": RATES[family],
             "schedule": {"decay": "constant", "warmup_steps": 20},
             "weight_decay": 0.0,
         },
-        "data": {
+        data={
             "source": {"class_path": f"{HERE}.SpeechFrames", "init_args": {"folder": str(data)}},
             "n_ctx": sizes.n_ctx,
             "batch_sequences": sizes.batch_sequences,
             "seed": 1,
             "train_halvings": halvings,
         },
-        "trainer": {
-            "accelerator": "cpu",
-            "devices": 1,
-            "max_steps": sizes.steps,
-            "gradient_clip_val": 1.0,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "default_root_dir": str(folder / name),
-            "logger": False,
-        },
-        "recorder": {
-            "study": folder.name,
-            "name": name,
-            "trunk": name,
-            "tags": ["droppo2021"],
+        trainer={"max_steps": sizes.steps, "gradient_clip_val": 1.0},
+        recorder={
             "evaluation_every_n_steps": max(1, sizes.steps // 20),
-            "evaluation_windows": 64,
             "final_windows": 256,
-            "probe_windows": 0,
             "patience": 4,
         },
-        "noise_scale": {"every_n_steps": 0},
-        "snapshots": {"histograms": False, "sample_tokens": 0},
-    }
-    run_id = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-    config["recorder"]["run_id"] = run_id
-    return config
+    )

@@ -8,7 +8,6 @@ torch is imported where networks are loaded: the list of papers needs none.
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +158,6 @@ def compress_runs(folders: Sequence[Path], N: Sequence[float]) -> Compressed:
     from scaling_laws.training.loss import token_losses
     from scaling_laws.training.trained import read_trained
 
-    for name in ("pytorch_lightning", "lightning_fabric"):  # each network would say which devices there are
-        logging.getLogger(name).setLevel(logging.WARNING)
     n_bytes, losses = [], []
     for folder in folders:
         trained = read_trained(folder)

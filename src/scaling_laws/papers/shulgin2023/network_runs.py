@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from scaling_laws.study.records import read_record
 
 FloatArray = NDArray[np.float64]
 
@@ -110,17 +105,12 @@ def network_runs(scale: str) -> PieceRuns:
 def train_pieces(chosen: NetworkScale, folder: Path, scale: str) -> PieceRuns:
     """Every training of a scale, into `folder`; those that are there are not trained again."""
     from scaling_laws.papers.shulgin2023.word_chain import WordChain
-    from scaling_laws.training.run import train_trunk, use_one_thread
+    from scaling_laws.training.lone_run import train_lone_run
 
-    use_one_thread()
-    for name in ("pytorch_lightning", "lightning_fabric"):  # each run would say which devices there are
-        logging.getLogger(name).setLevel(logging.WARNING)
     floor = WordChain().entropy_nats
     runs, excess = [], []
     for run in planned(chosen):
-        config = configuration(run, chosen.steps, folder)
-        train_trunk([config])
-        record = read_record(folder / run.name / "record.json")
+        record = train_lone_run(configuration(run, chosen.steps, folder))
         if record.status == "complete":
             runs.append(run)
             excess.append(record.losses["test"]["loss_nats"] - floor)
@@ -129,18 +119,18 @@ def train_pieces(chosen: NetworkScale, folder: Path, scale: str) -> PieceRuns:
 
 def configuration(run: PieceRun, steps: int, folder: Path) -> dict[str, Any]:
     """What `scaling-laws fit` would read: text and training step by class path."""
-    rounds = run.rounds(steps)
-    config: dict[str, Any] = {
-        "seed_everything": run.seed,
-        "model": {
+    from scaling_laws.training.lone_run import lone_run
+
+    network = {"n_layer": N_LAYER, "d_model": D_MODEL, "n_heads": 1, "d_ff": D_FF // run.part}
+    return lone_run(
+        folder,
+        run.name,
+        tag="shulgin2023",
+        seed=run.seed,
+        model={
             "network": {
                 "class_path": "scaling_laws.models.transformer.Transformer",
-                "init_args": {
-                    "n_layer": N_LAYER,
-                    "d_model": D_MODEL,
-                    "n_heads": 1,
-                    "d_ff": D_FF // run.part,
-                },
+                "init_args": network,
             },
             "objective": {
                 "class_path": f"{HERE}.subnetwork_steps.SubnetworkSteps",
@@ -150,33 +140,12 @@ def configuration(run: PieceRun, steps: int, folder: Path) -> dict[str, Any]:
             "schedule": {"decay": "constant", "warmup_steps": 0},
             "optimizer": {"class_path": "torch.optim.SGD"},
         },
-        "data": {
+        data={
             "source": {"class_path": f"{HERE}.word_chain.WordChain"},
             "n_ctx": N_CTX,
             "batch_sequences": WINDOWS * run.local_steps,
             "seed": run.seed,
         },
-        "trainer": {
-            "accelerator": "cpu",
-            "devices": 1,
-            "max_steps": rounds,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "default_root_dir": str(folder / run.name),
-            "logger": False,
-        },
-        "recorder": {
-            "study": folder.name,
-            "name": run.name,
-            "trunk": run.name,
-            "tags": ["shulgin2023"],
-            "evaluation_windows": 64,
-            "final_windows": 512,
-            "probe_windows": 0,
-        },
-        "noise_scale": {"every_n_steps": 0},
-        "snapshots": {"histograms": False, "sample_tokens": 0},
-    }
-    run_id = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-    config["recorder"]["run_id"] = run_id
-    return config
+        trainer={"max_steps": run.rounds(steps)},
+        recorder={"final_windows": 512},
+    )

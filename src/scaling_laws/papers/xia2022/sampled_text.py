@@ -6,7 +6,6 @@ likelier than the large one. torch is imported where networks are loaded: the li
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +33,6 @@ def losses_of_sampled_text(
     from scaling_laws.training.snapshots import next_logits
     from scaling_laws.training.trained import read_trained
 
-    for name in ("pytorch_lightning", "lightning_fabric"):  # each network would say which devices there are
-        logging.getLogger(name).setLevel(logging.WARNING)
     trained = [read_trained(folder) for folder in folders]
     small, large = trained[0], trained[-1]
     draws = torch.Generator().manual_seed(seed)
