@@ -25,12 +25,12 @@ FEWEST_COMPUTES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class WorthCurve:
-    """FLOPs of the reference that one FLOP of the other family is worth.
+    """FLOPs of the reference that one FLOP of the other, a family or a setting, is worth.
 
     Attributes:
-        C: (m,): compute of the other family, FLOPs.
+        C: (m,): compute of the other, FLOPs.
         worth: (m,).
-        low, high: (m,), 90 %: of noise from run to run alone; NaN without an estimate of it.
+        low, high: (m,), 90 %; NaN without an estimate.
         crossing: the compute at which the worth falls (or rises) through 1, the last such; None where it does
             not within the runs.
         crossing_interval: 90 %: over the draws that cross.
@@ -53,7 +53,8 @@ def worth_by_compute(
 
     Args:
         reference, other: from `frontier.size_curves`, in one convention of C.
-        noise_sd: of ln loss, from run to run. A size's runs are one training: they share their noise.
+        noise_sd: of ln loss, from run to run, from which alone the intervals are. A size's runs are one
+            training: they share their noise.
         seed: of the draws.
     """
     if not reference or not other:
@@ -69,24 +70,36 @@ def worth_by_compute(
         _log_worth(_noisy(reference, noise_sd, random), _noisy(other, noise_sd, random), log_C[known])
         for _ in range(N_DRAWS if noise_sd else 0)
     ]
-    log_C, worth = log_C[known], worth[known]
-    low = high = np.full(len(worth), np.nan)
-    if draws:
+    return worth_curve(log_C[known], worth[known], draws)
+
+
+def worth_curve(
+    log_C: FloatArray, log_worth: FloatArray, draws: Sequence[FloatArray] | FloatArray
+) -> WorthCurve:
+    """The curve with its interval and the compute at which it goes through 1.
+
+    Args:
+        log_C: (m,).
+        log_worth: (m,).
+        draws: of ln worth, (n_draws, m); none without an estimate of its interval.
+    """
+    low = high = np.full(len(log_worth), np.nan)
+    if len(draws):
         ends = [percentile_interval(column) for column in np.transpose(draws)]
         low, high = (
             np.exp(np.array([np.nan if end[side] is None else end[side] for end in ends], dtype=np.float64))
             for side in (0, 1)
         )
     crossings = [found for draw in draws if (found := _crossing(log_C, draw)) is not None]
-    at = _crossing(log_C, worth)
+    at = _crossing(log_C, log_worth)
     return WorthCurve(
         C=np.exp(log_C),
-        worth=np.exp(worth),
+        worth=np.exp(log_worth),
         low=low,
         high=high,
         crossing=None if at is None else float(np.exp(at)),
         crossing_interval=percentile_interval(np.exp(crossings)) if crossings else (None, None),
-        share_crossing=len(crossings) / len(draws) if draws else float(at is not None),
+        share_crossing=len(crossings) / len(draws) if len(draws) else float(at is not None),
     )
 
 

@@ -158,8 +158,8 @@ def fit_law(
     minimum = minimise(searched, starts, MAX_ITERATIONS_TOO_FEW_ROWS if too_few else MAX_ITERATIONS)
     best = int(np.argmin(minimum.objective))
     moved = bool((minimum.theta[best] != starts[best]).any())
-    at_best = _at_best(searched, minimum)
     if is_large:
+        at_best = _at_best(searched, minimum)
         minimum = minimise(problem, minimum.distinct(MOST_MINIMA, _eligible(minimum)))
         best = int(np.argmin(minimum.objective))
     settled = minimum.solved[best] or too_few or coordinates.on_bound(minimum.theta[best])

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scaling_laws.laws.allocation.frontier import SAME_COMPUTE, losses_at, size_curves
-from scaling_laws.laws.allocation.worth import WorthCurve, worth_by_compute
+from scaling_laws.laws.allocation.worth import WorthCurve, worth_by_compute, worth_curve
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.coordinates import PowerSumCoordinates
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.huber import minimise
 from scaling_laws.laws.fit.intervals import (
-    Interval,
     bootstrap,
     bootstrap_draws,
     parameter_intervals,
@@ -51,27 +50,6 @@ MOST_SEEDS = 1_000
 TWO_SIDED_90, POWER_80 = 1.6449, 0.8416
 HELD_OUT_SHARES = (0.3, 0.5, 0.7)
 """Of the range of ln C that is seen before the rest is held out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Worth:
-    """FLOPs of the reference that one of the other setting's is worth, by the laws at their best sizes.
-
-    Attributes:
-        C: (m,): compute of the other setting, FLOPs.
-        worth, low, high: (m,); 90 %.
-        crossing: the compute at which the worth goes through 1; None where it does not within `C`.
-        crossing_interval: 90 %, over the draws that cross.
-        share_crossing: of the draws.
-    """
-
-    C: FloatArray
-    worth: FloatArray
-    low: FloatArray
-    high: FloatArray
-    crossing: float | None
-    crossing_interval: Interval
-    share_crossing: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +111,7 @@ class Decision:
     seeds: int
     settling: tuple[float, int] | None
     settled: bool
-    worth: Worth
+    worth: WorthCurve
     measured: WorthCurve | None
 
 
@@ -413,23 +391,12 @@ def _settling(two: _Two, C: float, difference: FloatArray, smallest: float) -> t
     return None if not found else min(found)[1:]
 
 
-def _worth(two: _Two, low_C: float, high_C: float) -> Worth:
+def _worth(two: _Two, low_C: float, high_C: float) -> WorthCurve:
+    """By the laws at their best sizes."""
     C = np.geomspace(low_C, high_C, N_COMPUTES)
-    worth = _multiplier(two.laws[0], two.laws[1], C[None])[0]
-    draws = _multiplier(*two.draws, C[None])
-    crossings = [at for draw in draws if (at := _crossing(np.log(C), draw)) is not None]
-    at = _crossing(np.log(C), worth)
-    ends = [percentile_interval(column) for column in draws.T]
-    low, high = ([np.nan if end[side] is None else end[side] for end in ends] for side in (0, 1))
-    return Worth(
-        C=C,
-        worth=worth,
-        low=np.asarray(low, dtype=np.float64),
-        high=np.asarray(high, dtype=np.float64),
-        crossing=None if at is None else float(np.exp(at)),
-        crossing_interval=percentile_interval(np.exp(crossings)) if crossings else (None, None),
-        share_crossing=len(crossings) / len(draws),
-    )
+    (worth,) = _multiplier(two.laws[0], two.laws[1], C[None])
+    with np.errstate(divide="ignore"):
+        return worth_curve(np.log(C), np.log(worth), np.log(_multiplier(*two.draws, C[None])))
 
 
 def _multiplier(reference: JointLaw, other: JointLaw, C: FloatArray) -> FloatArray:
@@ -440,17 +407,6 @@ def _multiplier(reference: JointLaw, other: JointLaw, C: FloatArray) -> FloatArr
     )
     with np.errstate(all="ignore"):
         return np.asarray(ours.compute_to_reach(theirs.loss(*theirs.optimum(C))) / C)
-
-
-def _crossing(log_C: FloatArray, worth: FloatArray) -> float | None:
-    """The last ln C at which the worth goes through 1."""
-    with np.errstate(divide="ignore"):
-        y = np.log(worth)
-    turns = np.flatnonzero(np.isfinite(y[:-1]) & np.isfinite(y[1:]) & (np.sign(y[:-1]) * np.sign(y[1:]) < 0))
-    if not len(turns):
-        return None
-    i = int(turns[-1])
-    return float(log_C[i] - y[i] * (log_C[i + 1] - log_C[i]) / (y[i + 1] - y[i]))
 
 
 def _held_out(
