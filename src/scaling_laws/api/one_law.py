@@ -30,7 +30,7 @@ from scaling_laws.laws.fit.moving_together import groups_of
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.pins import pinned_coordinates
 from scaling_laws.laws.forms.declared import declaration_of
-from scaling_laws.laws.forms.terms import FloatArray, Law
+from scaling_laws.laws.forms.terms import FloatArray, Law, in_columns
 from scaling_laws.laws.plan.compute_budget import parse_compute, parse_count
 from scaling_laws.laws.plan.planner import with_reach
 from scaling_laws.laws.plan.question import Question, TrainingPlan
@@ -40,7 +40,7 @@ from scaling_laws.laws.results.fitted import Settings, fitted_law
 from scaling_laws.laws.results.types import FittedLaw, LawCertificate
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report import style as st
-from scaling_laws.report.formulas import in_columns, latex_with_values
+from scaling_laws.report.formulas import latex_with_values
 from scaling_laws.report.text import Table, with_interval
 from scaling_laws.study.errors import InputError
 

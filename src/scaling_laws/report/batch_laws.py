@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.laws.forms.steps import CriticalBatch
+from scaling_laws.laws.forms.terms import in_columns
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.report.formulas import in_columns
 from scaling_laws.report.study_tables import StudyTables
 from scaling_laws.study.records import MAIN_CORPUS, loss_column
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_laws.laws.fit.level import interval_percentiles
-from scaling_laws.laws.forms.terms import latex
+from scaling_laws.laws.forms.terms import in_columns, latex
 from scaling_laws.laws.plan.choice import LABELS
 from scaling_laws.laws.results.types import FittedLaw
 from scaling_laws.report.text import NOTHING, tex, with_interval
@@ -22,11 +22,6 @@ FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, 
 def form_name(form: str) -> str:
     """A law of N and D in words."""
     return f"{LABELS.get(form, form)} L(N, D)"
-
-
-def in_columns(draws: Any) -> Any:
-    """Draws of a law, each in a row of its own: at an array of points they give an array (draws, points)."""
-    return type(draws)(**{name: np.asarray(values)[:, None] for name, values in vars(draws).items()})
 
 
 def fitted_band(fit: FittedLaw, **points: Any) -> NDArray[Any] | None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.fit.level import interval_percentiles, interval_words
 from scaling_laws.laws.fit.noise import seed_noise
-from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
+from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray, in_columns
 from scaling_laws.laws.plan.choice import LABELS, best_joint_fit
 from scaling_laws.laws.results.decision import Decision, decide_between
 from scaling_laws.laws.results.types import FittedLaw, Laws
@@ -22,7 +22,6 @@ from scaling_laws.report import style as st
 from scaling_laws.report.content import Chapter, Page, Titled
 from scaling_laws.report.decisions import decision_table, decision_words
 from scaling_laws.report.findings import measured
-from scaling_laws.report.formulas import in_columns
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import Picture, picture
 from scaling_laws.report.study_tables import StudyTables, n_label

@@ -263,6 +263,12 @@ def array(value: ArrayLike) -> FloatArray:
     return np.asarray(value, dtype=np.float64)
 
 
+def in_columns(law: Any) -> Any:
+    """A law whose draws, (R,), or whose numbers are rows of their own: at an array of points it gives
+    (R, points)."""
+    return type(law)(**{name: np.atleast_1d(values)[:, None] for name, values in vars(law).items()})
+
+
 def power(scale: Numbers, x: ArrayLike, exponent: Numbers) -> FloatArray:
     """(scale/x)^exponent."""
     return np.asarray((scale / array(x)) ** np.asarray(exponent))

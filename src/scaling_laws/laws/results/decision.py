@@ -33,7 +33,7 @@ from scaling_laws.laws.fit.intervals import (
 from scaling_laws.laws.fit.noise import SeedNoise, components
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied, JointLaw, KaplanND
-from scaling_laws.laws.forms.terms import FloatArray
+from scaling_laws.laws.forms.terms import FloatArray, in_columns
 from scaling_laws.laws.results.compared_column import groups_to_compare
 from scaling_laws.study.errors import InputError
 
@@ -131,7 +131,7 @@ class _Two:
 
     @staticmethod
     def _log_best(law: JointLaw, C: Any) -> FloatArray:
-        columns = type(law)(**{name: np.asarray(value)[:, None] for name, value in vars(law).items()})
+        columns = in_columns(law)
         with np.errstate(all="ignore"):
             return np.asarray(np.log(columns.loss(*columns.optimum(np.atleast_1d(C)[None]))))
 
@@ -401,10 +401,7 @@ def _worth(two: _Two, low_C: float, high_C: float) -> WorthCurve:
 
 def _multiplier(reference: JointLaw, other: JointLaw, C: FloatArray) -> FloatArray:
     """FLOPs of the reference for the other's best loss at C, over C: (R, m); infinite below its floor."""
-    ours, theirs = (
-        type(law)(**{name: np.atleast_1d(np.asarray(value))[:, None] for name, value in vars(law).items()})
-        for law in (reference, other)
-    )
+    ours, theirs = in_columns(reference), in_columns(other)
     with np.errstate(all="ignore"):
         return np.asarray(ours.compute_to_reach(theirs.loss(*theirs.optimum(C))) / C)
 

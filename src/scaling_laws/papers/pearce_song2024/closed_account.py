@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from scaling_laws.laws.allocation.optimal_path import optimal_path, slopes
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval
 from scaling_laws.laws.forms.joint import Chinchilla, JointLaw
-from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
+from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray, in_columns
 from scaling_laws.study.errors import InputError
 
 CHINCHILLA_VOCABULARY_WEIGHT = 47_491.0
@@ -264,5 +264,4 @@ def kaplan_counting(
 
 def _drawn_exponents(draws: JointLaw, weight: float, growth: float, ends: FloatArray) -> FloatArray:
     """The apparent exponent of each draw, (R,)."""
-    columns = {name: np.asarray(values)[:, None] for name, values in vars(draws).items()}
-    return _fitted(PearceSong(law=type(draws)(**columns), weight=weight, growth=growth), np.log(ends))[0]
+    return _fitted(PearceSong(law=in_columns(draws), weight=weight, growth=growth), np.log(ends))[0]

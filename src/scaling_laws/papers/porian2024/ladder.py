@@ -21,7 +21,7 @@ from scaling_laws.laws.fit.intervals import Interval, bootstrap, checked, percen
 from scaling_laws.laws.fit.noise import seed_noise
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, JointLaw, KaplanND
-from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray
+from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray, in_columns
 from scaling_laws.laws.selection import usable_runs
 from scaling_laws.papers.porian2024.published_exponents import (
     KAPLAN_SETUP,
@@ -290,7 +290,7 @@ def _measure(counted: _Counted, noise_sd: float | None, resamples: int, seed: in
         log_N = np.log(cost.index.to_numpy(dtype=np.float64))
         log_cost = np.log(cost.to_numpy(dtype=np.float64))
         draws = bootstrap(fit, noise=noise, resamples=resamples, seed=seed).draws
-        drawn = type(draws)(**{name: np.asarray(values)[:, None] for name, values in vars(draws).items()})
+        drawn = in_columns(draws)
         with np.errstate(all="ignore"):  # a draw may have no optimum: NaN
             a, interval = _path_exponent(fit.law, log_N, log_cost), _path_exponent(drawn, log_N, log_cost)
         parametric = MeasuredExponent(a=float(a), interval=percentile_interval(interval), reason="")

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scaling_laws.laws.fit.level import interval_percentiles
 from scaling_laws.laws.published import KAPLAN_SINGLE
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.laws.selection import at_common_horizon
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
+from scaling_laws.report.formulas import fitted_band
 from scaling_laws.report.text import with_interval
 
 NEEDS_SIZES = "Needs several sizes: runs of `scaling-laws sweep configs/sweeps/size.yaml`."
@@ -64,9 +64,8 @@ def draw(data: Rivals) -> Figure:
         loss, look = fit.law.loss(N), looks[form]
         fitted.plot(N, loss, **look | {"marker": ""}, label=f"{RIVALS[form]}, {_parameter(fit)}")
         lowest.append(loss[-1])
-        if fit.draws is not None:
-            columns = {name: values[:, None] for name, values in vars(fit.draws).items()}
-            band = np.nanpercentile(type(fit.draws)(**columns).loss(N), interval_percentiles(), axis=0)
+        band = fitted_band(fit, N=N)
+        if band is not None:
             fitted.fill_between(N, *band, color=look["color"], alpha=st.BAND_ALPHA, linewidth=0)
         of_form = data.residuals[data.residuals["form"] == form]
         label = f"{RIVALS[form]}: rms {data.rms_percent(form):.2f} %"
