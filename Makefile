@@ -23,8 +23,8 @@ study: $(VENV)/.installed  ## the main job: corpus, training, laws, report (SWEE
 paper: $(VENV)/.installed  ## Kaplan et al. 2020, every experiment: claims, figures, page (SCALE=smoke, cpu or gpu; again = go on)
 	$(BIN)/scaling-laws paper kaplan2020 --scale $(SCALE)
 
-papers: $(VENV)/.installed  ## the papers that need little or no training: claims, figures, pages (minutes) -> results/papers
-	for name in $(PAPERS); do $(BIN)/scaling-laws paper $$name --scale smoke --export || exit 1; done
+papers: $(VENV)/.installed  ## the papers that need little or no training, at smoke scale: claims, figures, pages (minutes) -> lightning_logs/papers
+	for name in $(PAPERS); do $(BIN)/scaling-laws paper $$name --scale smoke || exit 1; done
 
 # With bytecode, whatever the shell says: every process of a test would compile the project again.
 test: export PYTHONDONTWRITEBYTECODE =

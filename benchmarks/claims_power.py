@@ -1,6 +1,6 @@
 """What the rules of a paper's claims can tell: verdicts on simulated studies of the plan that is trained.
 
-Every run of `scaling-laws paper kaplan2020 --scale cpu` is simulated in three worlds: the paper's, one of
+Every run of `scaling-laws paper kaplan2020 --scale english` is simulated in three worlds: the paper's, one of
 networks that learn otherwise (an irreducible loss, sizes that learn at their own pace, text of another kind
 that costs more the better a network is), and one in which nothing scales. Seeds differ by 0.5 %, losses on
 text of another kind by 0.4 % more (its sampling error). A rule that is confirmed as often in another world
@@ -8,6 +8,7 @@ as in the paper's cannot fail; one that is confirmed in none cannot pass. The tr
 `configs/sweeps/copying.yaml` are simulated as they were on source code, and with heads that change nothing.
 
     python benchmarks/claims_power.py --studies 10      -> results/papers/{kaplan2020,olsson2022}/power.*
+    python benchmarks/claims_power.py --studies 2 --worlds kaplan --experiments size seeds batch
 
 An interrupted run goes on where it was; the numbers do not depend on how the work is shared out.
 """
@@ -15,6 +16,7 @@ An interrupted run goes on where it was; the numbers do not depend on how the wo
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -40,15 +42,15 @@ COPYING_WORLDS = {
 }
 COPYING_STUDIES = 100
 NOISE, CORPUS_NOISE = 0.005, 0.004
-N_REFERENCE = 3.55e5
+N_REFERENCE = 1e6
 """Parameters of the largest size that the plan has on two cores."""
 RESAMPLES = 100
 DECIDES = 0.2
 """Share of the paper's world's studies that a rule must decide; below it is marked in its text."""
 
 
-def verdicts(world: str, seed: int) -> dict[str, str]:
-    """By the slug of each claim, on one simulated study."""
+def verdicts(world: str, seed: int, experiments: tuple[str, ...] = ()) -> dict[str, str]:
+    """By the slug of each claim, on one simulated study of these experiments; all of the paper by default."""
     from tests.support.synthetic_paper import write_synthetic_paper
 
     from scaling_laws.laws.fit import DEFAULT_DELTA
@@ -66,7 +68,14 @@ def verdicts(world: str, seed: int) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "paper"
         write_synthetic_paper(
-            path, law=world, seed=seed, noise=NOISE, corpus_noise=CORPUS_NOISE, N_ref=N_REFERENCE
+            path,
+            law=world,
+            seed=seed,
+            noise=NOISE,
+            corpus_noise=CORPUS_NOISE,
+            N_ref=N_REFERENCE,
+            scale="english",
+            experiments=experiments,
         )
         study = load_study(path)
         settings = Settings(n="N", c="C", delta=DEFAULT_DELTA, resamples=RESAMPLES, seed=seed)
@@ -175,22 +184,37 @@ def table(
     )
 
 
+def _plan_hash() -> str:
+    """Of what is simulated: parts of another plan are not gone on with."""
+    files = sorted(ROOT.glob("configs/[sp]*/*.yaml"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--studies", type=int, default=10, help="simulated in each world")
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), help="simulate these alone")
+    parser.add_argument("--experiments", nargs="+", help="simulate these alone, and write nothing")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
+    if options.experiments:
+        for seed in range(options.studies):
+            for world in options.worlds:
+                decided = verdicts(world, seed, tuple(options.experiments))
+                for slug in (slug for slug, verdict in decided.items() if verdict != "not measured"):
+                    print(f"{world}, study {seed}: {slug} {decided[slug]}", flush=True)
+        return
     PARTS.mkdir(parents=True, exist_ok=True)
+    plan = _plan_hash()
     for seed in range(options.studies):
         for world in options.worlds:
-            part = PARTS / f"{world}-{seed}.json"
+            part = PARTS / f"{world}-{seed}-{plan}.json"
             if not part.exists():
                 part.write_text(json.dumps(verdicts(world, seed)), encoding="utf-8")
                 print(part.name, flush=True)
     found: dict[str, list[dict[str, str]]] = {}
     for world in WORLDS:
-        parts = [PARTS / f"{world}-{seed}.json" for seed in range(options.studies)]
+        parts = [PARTS / f"{world}-{seed}-{plan}.json" for seed in range(options.studies)]
         if missing := [part.name for part in parts if not part.exists()]:
             sys.exit(f"{missing[0]} is missing: simulate the world {world}, too")
         found[world] = [json.loads(part.read_text(encoding="utf-8")) for part in parts]
@@ -199,7 +223,7 @@ def main() -> None:
         found,
         WORLDS,
         f"Made by `python benchmarks/claims_power.py --studies {options.studies}` from the plan of "
-        f"`scaling-laws paper kaplan2020 --scale cpu`; seeds differ by {100 * NOISE:g} %. The worlds are "
+        f"`scaling-laws paper kaplan2020 --scale english`; seeds differ by {100 * NOISE:g} %. The worlds are "
         "those of tests/support/paper_truth.py.",
     )
     write(

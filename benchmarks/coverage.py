@@ -30,6 +30,7 @@ from scaling_laws.laws.fit.intervals import (
     parameter_intervals,
 )
 from scaling_laws.laws.fit.noise import seed_noise
+from scaling_laws.laws.fit.predictive import profile_prediction
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.papers.bordelon2024.dynamics import task
@@ -66,6 +67,7 @@ class Design:
         delta: of the fit's Huber loss, in ln L.
         slices: six slices of equal compute with nine runs each instead of the grid; `shared` is of a slice.
         cluster: whether slices are resampled instead of runs.
+        profile: the loss is predicted by a profile instead of the bootstrap; nothing else is then measured.
     """
 
     name: str
@@ -75,6 +77,11 @@ class Design:
     delta: float = DEFAULT_DELTA
     slices: bool = False
     cluster: bool = False
+    profile: bool = False
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        return ("loss",) if self.profile else QUANTITIES
 
 
 DESIGNS = (
@@ -95,6 +102,19 @@ DESIGNS = (
         shared=1 / 3,
         slices=True,
         cluster=True,
+    ),
+    Design(
+        name="8 trainings of 6 runs, 70 % of the noise shared, no replicated seed, by profile prediction",
+        shared=0.7,
+        profile=True,
+    ),
+    Design(name="48 trainings, one run each, by profile prediction", profile=True),
+    Design(
+        name="6 isoFLOP slices of 9 runs, a third of the noise shared, by profile prediction of slices",
+        shared=1 / 3,
+        slices=True,
+        cluster=True,
+        profile=True,
     ),
 )
 SLICES, RUNS_A_SLICE, SPREAD = (1e17, 1e20), 9, 5.0
@@ -209,6 +229,12 @@ def trials(design: Design, noise: float, *, truths: int, resamples: int, seed: i
         if not fit.identified:
             yield None
             continue
+        true = {**vars(truth), "a_opt": float(truth.a_opt), "N_opt": N, "loss": new_loss}
+        if design.profile:
+            low, high = profile_prediction(fit, noise=seed_noise(runs), level=LEVEL, N=N, D=D)
+            ends = {"loss": (-math.inf if low is None else low, math.inf if high is None else high)}
+            yield Trial(true=true, intervals=ends, method="profile prediction")
+            continue
         result = bootstrap(fit, noise=seed_noise(runs), resamples=resamples, seed=i)
         intervals = parameter_intervals(result, LEVEL)
         intervals["N_opt"], _ = optimum_interval(result.draws, C, LEVEL)
@@ -220,14 +246,13 @@ def trials(design: Design, noise: float, *, truths: int, resamples: int, seed: i
             )
             for name in QUANTITIES
         }
-        true = {**vars(truth), "a_opt": float(truth.a_opt), "N_opt": N, "loss": new_loss}
         yield Trial(true=true, intervals=ends, method=result.method)
 
 
 def measure(design: Design, noise: float, *, truths: int, resamples: int, seed: int) -> Coverage:
     """Count the hits of all trials of one design at one noise."""
-    hits, open_ends = dict.fromkeys(QUANTITIES, 0), dict.fromkeys(QUANTITIES, 0)
-    widths: dict[str, list[float]] = {name: [] for name in QUANTITIES}
+    hits, open_ends = dict.fromkeys(design.quantities, 0), dict.fromkeys(design.quantities, 0)
+    widths: dict[str, list[float]] = {name: [] for name in design.quantities}
     methods: dict[str, int] = {}
     for trial in trials(design, noise, truths=truths, resamples=resamples, seed=seed):
         if trial is None:
@@ -296,7 +321,8 @@ def markdown(results: Iterable[Coverage], truths: int, resamples: int) -> str:
         f"Target: {100 * BAND[0]:.0f} to {100 * BAND[1]:.0f} %; a cell outside is bold. With "
         f"{truths} truths a cell of a perfect interval has a standard error of "
         f"{100 * math.sqrt(LEVEL * (1 - LEVEL) / truths):.1f} points. Fits that are not identified have no "
-        "interval, and are counted in the column `fits` alone.",
+        "interval, and are counted in the column `fits` alone. Rows `by profile prediction` are of the loss "
+        'alone (`LawFit.predict_interval(..., method="profile")`).',
         "",
         "The last row is a truth that no law here can follow: networks of random features under gradient "
         "flow (Bordelon et al. 2024, arXiv 2402.01092). Their losses belong together within a training and "
@@ -333,13 +359,19 @@ def _earlier(kept: Mapping[str, Any]) -> dict[str, list[Coverage]]:
     return found
 
 
-def _measured(kind: Kind, *, truths: int, resamples: int, seed: int) -> Iterator[Coverage]:
+def _measured(
+    kind: Kind, *, truths: int, resamples: int, seed: int, known: Iterable[Coverage] = ()
+) -> Iterator[Coverage]:
+    """Of each design and noise; those that are `known` stand as they are."""
     if kind == "features":
         yield measure_features(truths=truths, resamples=resamples, seed=seed)
         return
+    kept = {(each.design, each.noise): each for each in known}
     for design in DESIGNS:
         for noise in NOISES:
-            yield measure(design, noise, truths=truths, resamples=resamples, seed=seed)
+            yield kept.get((design.name, noise)) or measure(
+                design, noise, truths=truths, resamples=resamples, seed=seed
+            )
 
 
 def main() -> None:
@@ -349,21 +381,38 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, default=Path("results/coverage"))
     parser.add_argument("--only", choices=get_args(Kind), help="this kind of truth; the others' rows stay")
+    parser.add_argument("--missing", action="store_true", help="only designs that the file lacks")
     options = parser.parse_args()
     file = options.output / "coverage.json"
     how = {"truths": options.truths, "resamples": options.resamples, "seed": options.seed}
-    kept = json.loads(file.read_text(encoding="utf-8")) if options.only and file.exists() else {}
+    goes_on = (options.only or options.missing) and file.exists()
+    kept = json.loads(file.read_text(encoding="utf-8")) if goes_on else {}
     results, elapsed_s = _earlier(kept), dict(kept.get("elapsed_s", {}))
     for kind in (options.only,) if options.only else get_args(Kind):
-        started, found = time.perf_counter(), []
-        for each in _measured(kind, **how):
+        known = results.get(kind, []) if options.missing else []
+        if kind == "features" and known:
+            continue
+        before_s, started_s = (elapsed_s.get(kind, 0.0) if known else 0.0), time.perf_counter()
+        found: list[Coverage] = []
+        for each in _measured(kind, **how, known=known):
             found.append(each)
             shares = "  ".join(f"{name} {100 * each.share(name):.1f}" for name in each.hits)
             print(f"{each.design}, noise {each.noise}: {shares}", file=sys.stderr, flush=True)
-        results[kind] = found
-        elapsed_s[kind] = round(time.perf_counter() - started, 1)
+            results[kind] = found + [one for one in known if one not in found]
+            elapsed_s[kind] = round(before_s + time.perf_counter() - started_s, 1)
+            _write(file, results, elapsed_s, options)
+    print(_write(file, results, elapsed_s, options))
+
+
+def _write(
+    file: Path,
+    results: Mapping[str, list[Coverage]],
+    elapsed_s: Mapping[str, float],
+    options: argparse.Namespace,
+) -> str:
+    """The numbers and the table, after every row: a run that was ended goes on with --missing."""
     rows = [each for kind in get_args(Kind) for each in results.get(kind, [])]
-    options.output.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "command": "make coverage",
         "level": LEVEL,
@@ -378,8 +427,8 @@ def main() -> None:
     }
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     table = markdown(rows, rows[0].truths, options.resamples)
-    (options.output / "README.md").write_text(table, encoding="utf-8")
-    print(table)
+    (file.parent / "README.md").write_text(table, encoding="utf-8")
+    return table
 
 
 if __name__ == "__main__":

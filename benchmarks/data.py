@@ -105,15 +105,15 @@ def _timed_encoding(folder: Path, *, threads: int) -> float:
 
 
 def _encoding(folder: Path) -> float:
-    """Megabytes a second: `_write_split`'s own pieces of text, through the corpus's tokenizer."""
+    """Megabytes a second: `build_corpus`'s own pieces of text, through the corpus's tokenizer."""
     from scaling_laws.data.corpus import split_documents
     from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokenizer import load_tokenizer
-    from scaling_laws.data.tokens import _chunks
+    from scaling_laws.data.tokens import _batches
 
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     documents = split_documents(load_config(ROOT / "configs/data/embedded.yaml"))["train"]
-    pieces = [[document.read() for document in chunk] for chunk in _chunks(documents)]
+    pieces = [[text for _, _, text in batch] for batch in _batches(documents, tokenizer)]
     started = time.perf_counter()
     for texts in pieces:
         for _ids in tokenizer.encode(texts):

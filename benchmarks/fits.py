@@ -3,6 +3,10 @@
 Run from the repository's root: `make bench`. It writes results/bench/fits.json. Both fit Chinchilla's law to
 the same rows by the same objective, sum Huber_0.001(ln L_hat - ln L). Times are CPU seconds of this process,
 on one core; the two fit in turn, so that whatever else the machine does hits both.
+
+    python benchmarks/fits.py --rows 1000000    -> results/bench/large_table.json
+
+runs the command `laws` on a table of so many runs instead: seconds, CPU seconds and memory of all of it.
 """
 
 from __future__ import annotations
@@ -13,12 +17,16 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -139,11 +147,51 @@ def against_scipy(rows: Rows, starts: tuple[tuple[float, ...], ...]) -> dict[str
     }
 
 
+def of_large_table(n_rows: int) -> dict[str, Any]:
+    """The command `laws` on a CSV of synthetic runs, ten of each training: one law after the other."""
+    rows = synthetic_rows(-(-n_rows // 10), 10, 0.01)
+    columns = {**rows.values, "loss": rows.loss, "trunk": rows.cluster}
+    table = pd.DataFrame(columns).iloc[:n_rows].assign(run=range(n_rows))
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "runs.csv"
+        table.to_csv(path, index=False)
+        for form in ("kaplan_n", "chinchilla"):
+            command = [sys.executable, "-m", "scaling_laws", "laws", str(path), "--form", form]
+            started = time.perf_counter()
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"{form}: the command failed")
+            found[form] = {
+                "wall_s": round(time.perf_counter() - started, 1),
+                "cpu_s": round(used.ru_utime + used.ru_stime, 1),
+                "peak_bytes": used.ru_maxrss * 1024,
+            }
+            print(f"{form}: {found[form]}")
+        size = path.stat().st_size
+    return {
+        "command": f"python benchmarks/fits.py --rows {n_rows}",
+        "rows": n_rows,
+        "trainings": -(-n_rows // 10),
+        "file_bytes": size,
+        "laws": found,
+        "machine": platform.processor() or platform.machine(),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--starts", type=int, default=len(STARTS), help="of SciPy's (default: all 4,500)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/bench/fits.json"))
+    parser.add_argument("--rows", type=int, help="time the command laws on a table of so many runs instead")
+    parser.add_argument("-o", "--output", type=Path, help="default: as above")
     options = parser.parse_args()
+    if options.rows:
+        target = options.output or Path("results/bench/large_table.json")
+        target.write_text(json.dumps(of_large_table(options.rows), indent=1) + "\n", encoding="utf-8")
+        return
+    target = options.output or Path("results/bench/fits.json")
     rows, name = table_of_240()
     chosen = np.linspace(0, len(STARTS) - 1, options.starts).round().astype(int)
     result = against_scipy(rows, tuple(STARTS[i] for i in chosen))
@@ -171,8 +219,8 @@ def main() -> None:
         "scipy": scipy.__version__,
         "processor": platform.processor() or platform.machine(),
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(f"{name}; CPU seconds on one core")
     for key, value in result.items():
         target = content["targets"].get(key, "")

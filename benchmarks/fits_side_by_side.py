@@ -2,7 +2,7 @@
 
 Run from the repository's root: `python benchmarks/fits_side_by_side.py`. It writes
 results/bench/fits_side_by_side.json. All fit Chinchilla's law to every golden table that is there
-(`../shared/data`), or to a synthetic one:
+(`../shared/data`; those that are not are named with the reason), or to a synthetic one:
 
 - `certified`: ours, sum Huber_0.001(ln L_hat - ln L);
 - `curve_fit`: least squares of L from the start that Choshen et al. 2024 took of Muennighoff et al. 2023;
@@ -11,7 +11,9 @@ results/bench/fits_side_by_side.json. All fit Chinchilla's law to every golden t
 
 Each fails where it raises, or ends at more than 1.05 times what the best of the three reaches in its own
 objective. Each also fits 40 tables redrawn from the best law with the scatter of its residuals: the share of
-failures is over these.
+failures is over these. Where a table has larger models than those that were fitted (the 13B target of OLMo's
+ladder below 3B, the last checkpoints of OPT 175B), each method's mean absolute relative error there stands
+beside.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit, nnls
 
@@ -52,23 +56,75 @@ TABLES: dict[str, dict[str, Any]] = {
     "gadre_overtraining": {"loss": "loss_c4_val", "where": "dataset_name == rpj"},
 }
 """Golden tables of N, D and loss, and how each is read."""
+LAST_EVALUATIONS = 5
+OLMO_TARGET = ("peteish13_eval_final", 5e12)
+"""The run that the ladder is for, and its tokens: the mean of its last evaluations is its loss."""
+OLMO_RUNGS = ("1xC", "2xC", "5xC", "10xC")
+OPT_TARGET, OPT_SHARE = 175e9, 0.7
+"""The largest size, of whose tokens so many must be behind a checkpoint that tests a law."""
+UNITS = {"M": 1e6, "B": 1e9}
 
 
-def tables() -> dict[str, Rows]:
-    """Those that are there; synthetic ones where none is."""
-    found = {}
-    for name, how in TABLES.items():
-        if (path := DATA / f"{name}.csv").exists():
-            table = read_runs(path, **how)
-            found[name] = make_rows({"N": table["N"], "D": table["D"]}, table["loss"])
+@dataclass(frozen=True)
+class Table:
+    """What is fitted, and larger runs that test it; None where a table has none."""
+
+    fitted: Rows
+    larger: Rows | None = None
+
+
+def _rows(table: pd.DataFrame) -> Rows:
+    return make_rows({"N": table["N"], "D": table["D"]}, table["loss"])
+
+
+def olmo_ladder(path: Path) -> Table:
+    """A point a run, the mean of its last evaluations: sizes below 3B, 1 to 10 times Chinchilla's tokens."""
+    curves = pd.read_csv(path)
+    points = []
+    for name, curve in curves.groupby("run"):
+        last = curve.sort_values("step").tail(LAST_EVALUATIONS)
+        points.append((name, last["N"].iloc[-1], last["tokens"].iloc[-1], last["c4_loss"].mean()))
+    runs = pd.DataFrame(points, columns=["run", "N", "D", "loss"])
+    rungs = runs["run"].map(lambda name: name.partition("-")[2] in OLMO_RUNGS) & (runs["N"] < 3e9)
+    target, tokens = OLMO_TARGET
+    return Table(_rows(runs[rungs]), _rows(runs[runs["run"] == target].assign(D=tokens)))
+
+
+def opt_trajectories(path: Path) -> Table:
+    """Every checkpoint of the five smaller sizes; the last ones of the largest test it."""
+    raw = pd.read_csv(path)
+    N = [float(size[:-1]) * UNITS[size[-1].upper()] for size in raw["model_size"]]
+    runs = pd.DataFrame({"N": N, "D": 10 ** raw["num_token"], "loss": np.log(raw["ppl"])})
+    largest = runs[runs["N"] == OPT_TARGET]
+    late = largest["D"] >= OPT_SHARE * largest["D"].max()
+    return Table(_rows(runs[runs["N"] < OPT_TARGET]), _rows(largest[late]))
+
+
+CHECKPOINTS: dict[str, Callable[[Path], Table]] = {
+    "olmo_ladder_c4_curves": olmo_ladder,
+    "opt_trajectories": opt_trajectories,
+}
+"""Golden tables of learning curves."""
+
+
+def tables() -> tuple[dict[str, Table], dict[str, str]]:
+    """Those that are there, a synthetic one where none is; and why others are not."""
+    found, missing = {}, {}
+    for name in (*TABLES, *CHECKPOINTS):
+        path = DATA / f"{name}.csv"
+        if not path.exists():
+            missing[name] = f"there is no {path.name} in the folder of golden tables ($SCALING_LAWS_DATA)"
+        elif name in TABLES:
+            found[name] = Table(_rows(read_runs(path, **TABLES[name])))
+        else:
+            found[name] = CHECKPOINTS[name](path)
     if found:
-        return found
+        return found, missing
     truth = Chinchilla(E=1.82, A=482.0, B=2085.0, alpha=0.348, beta=0.366)
     random = np.random.default_rng(0)
     N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e10, 8), np.geomspace(1e9, 3e11, 8)))
-    return {
-        "synthetic": make_rows({"N": N, "D": D}, truth.loss(N, D) * np.exp(0.005 * random.normal(size=64)))
-    }
+    noisy = truth.loss(N, D) * np.exp(0.005 * random.normal(size=64))
+    return {"synthetic": Table(make_rows({"N": N, "D": D}, noisy))}, missing
 
 
 def objectives(law: Chinchilla, rows: Rows) -> dict[str, float]:
@@ -153,13 +209,17 @@ METHODS: dict[str, tuple[Callable[[Rows], Chinchilla], str]] = {
 """With each one's own objective."""
 
 
-def fitted(rows: Rows) -> dict[str, dict[str, float]]:
-    """Both objectives and CPU seconds of each method."""
+def fitted(rows: Rows, larger: Rows | None = None) -> dict[str, dict[str, float]]:
+    """Both objectives and CPU seconds of each method, and its error at larger runs."""
     result = {}
     for name, (method, _) in METHODS.items():
         started = time.process_time()
         try:
-            found = objectives(method(rows), rows)
+            law = method(rows)
+            found = objectives(law, rows)
+            if larger is not None:
+                predicted = law.loss(larger.values["N"], larger.values["D"])
+                found["larger_error"] = float(np.mean(np.abs(predicted / larger.loss - 1)))
         except RuntimeError:
             found = {"huber": NOTHING, "squares": NOTHING}
         result[name] = found | {"seconds": time.process_time() - started}
@@ -174,9 +234,11 @@ def failed(of_table: dict[str, dict[str, float]]) -> dict[str, bool]:
     }
 
 
-def side_by_side(rows: Rows, redrawn: int, seed: int = 0) -> dict[str, dict[str, float]]:
+def side_by_side(
+    rows: Rows, redrawn: int, seed: int = 0, larger: Rows | None = None
+) -> dict[str, dict[str, float]]:
     """Of the table itself, and the share of failures over tables redrawn from its best law."""
-    result = fitted(rows)
+    result = fitted(rows, larger)
     smooth = by_certified(rows).loss(rows.values["N"], rows.values["D"])
     residual = np.log(rows.loss / smooth)
     random, failures = np.random.default_rng(seed), dict.fromkeys(METHODS, 0)
@@ -195,13 +257,18 @@ def main() -> None:
     parser.add_argument("--redrawn", type=int, default=REDRAWN)
     parser.add_argument("-o", "--output", type=Path, default=Path("results/bench/fits_side_by_side.json"))
     options = parser.parse_args()
-    found = {name: side_by_side(rows, options.redrawn) for name, rows in tables().items()}
+    there, missing = tables()
+    found = {
+        name: side_by_side(table.fitted, options.redrawn, larger=table.larger)
+        for name, table in there.items()
+    }
     content = {
         "command": "python benchmarks/fits_side_by_side.py",
         "delta": DELTA,
         "failed_above": FAILED,
         "redrawn": options.redrawn,
         "tables": found,
+        "skipped": missing,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -210,7 +277,10 @@ def main() -> None:
         for method, each in methods.items():
             share = f"{100 * each['share_failed']:.0f} % failed"
             both = f"Huber {each['huber']:.7g}, squares {each['squares']:.5g}"
-            print(f"  {method:<10} {both}, {each['seconds']:.2f} s, {share}")
+            error = f", larger runs {100 * each['larger_error']:.2f} %" if "larger_error" in each else ""
+            print(f"  {method:<10} {both}, {each['seconds']:.2f} s, {share}{error}")
+    for name, reason in missing.items():
+        print(f"{name}: skipped, {reason}")
 
 
 if __name__ == "__main__":

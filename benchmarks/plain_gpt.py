@@ -77,7 +77,7 @@ def plain_steps(
     *,
     n_ctx: int,
     batch_sequences: int,
-    autocast: bool,
+    autocast: torch.dtype | None,
     compiled: bool = False,
     device: str = "cpu",
 ) -> Callable[[int], float]:
@@ -86,7 +86,7 @@ def plain_steps(
     Args:
         network: token ids (B, T) to logits (B, T, V); it is moved to `device`.
         tokens: all of the training split.
-        autocast: to bfloat16, as nanoGPT does where it can.
+        autocast: to this type, as nanoGPT does where it can. (float16 is left unscaled: its speed is meant.)
         compiled: network and loss in one, as in nanoGPT, whose network returns its loss.
     """
     network.to(device)
@@ -111,7 +111,7 @@ def plain_steps(
     def steps(n_steps: int) -> float:
         for _ in range(n_steps):
             inputs, targets = batch()
-            with torch.autocast(device, torch.bfloat16, enabled=autocast):
+            with torch.autocast(device, autocast, enabled=autocast is not None):
                 loss = loss_of(inputs, targets)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

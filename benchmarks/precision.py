@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/precision.py [--steps 200] [--d-model 64] [--n-layer 2]
 
 needs `data/embedded` (scaling-laws data build configs/data/embedded.yaml) and writes
-results/bench/precision.json. Each cell is a run of its own in a process of its own. Speed is that of the
-curve's median interval: what a compilation takes at the start is told apart.
+results/bench/precision.json, after each of its rows. Each is a run of its own in a process of its own; one
+that fails says so in its row. Speed is that of the curve's median interval: what a compilation takes at the
+start is a column of its own. Without --only, every family, precision and way.
 """
 
 from __future__ import annotations
@@ -14,20 +15,23 @@ import csv
 import itertools
 import json
 import multiprocessing
-import platform
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from device import half_type, machine
 
-from scaling_laws.study.records import read_record
+from scaling_laws.study.records import read_record, write_atomically
 from scaling_laws.training.run import train_trunk
 from scaling_laws.training.run_record import versions
 
 FAMILIES = {"transformer": "transformer.Transformer", "lstm": "lstm.LSTM"}
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+WITHOUT_BFLOAT16 = ("32-true", "16-mixed")
+WAYS = {"eager": False, "compiled": True}
 TARGET = Path(__file__).parents[1] / "results" / "bench" / "precision.json"
 
 
@@ -53,7 +57,7 @@ def plan(
             "seed": 1,
         },
         "trainer": {
-            "accelerator": "auto",
+            "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
             "devices": 1,
             "precision": precision,
             "max_steps": options.steps,
@@ -95,32 +99,62 @@ def main() -> None:
     parser.add_argument("--d-model", type=int, default=64)
     parser.add_argument("--n-ctx", type=int, default=128)
     parser.add_argument("--batch", type=int, default=16, help="windows a step")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="FAMILY:PRECISION:WAY",
+        help="transformer:bf16-mixed:compiled ...; half: the precision in two bytes that the device has",
+    )
+    parser.add_argument("--target", type=Path, default=TARGET, help="default: %(default)s")
     options = parser.parse_args()
-    rows = []
-    # Spawned, not forked: CUDA does not survive a fork, and the peak of a process's memory is its own.
-    context = multiprocessing.get_context("spawn")
-    for family, precision, compiled in itertools.product(FAMILIES, PRECISIONS, (False, True)):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "run"
-            run = context.Process(
-                target=train_trunk, args=([plan(options, folder, family, precision, compiled)],)
-            )
-            run.start()
-            run.join()
-            rows.append(measured(folder))
-        print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
-    cuda = torch.cuda.is_available()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    has_bfloat16 = half_type(device) == torch.bfloat16
+    precisions = PRECISIONS if has_bfloat16 else WITHOUT_BFLOAT16
+    cells: list[tuple[str, ...]] = list(itertools.product(FAMILIES, precisions, WAYS))
+    if options.only:
+        half = "bf16-mixed" if has_bfloat16 else "16-mixed"
+        cells = [tuple(each.replace(":half:", f":{half}:").split(":")) for each in options.only]
+    rows: list[dict[str, Any]] = []
+    chosen = {name: value for name, value in vars(options).items() if name not in ("only", "target")}
     result = {
         "command": "python benchmarks/precision.py",
-        "device": torch.cuda.get_device_name()
-        if cuda
-        else f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
-        "options": {**vars(options), "corpus": options.corpus.name},
+        **machine(device),
+        "options": {**chosen, "corpus": options.corpus.name},
         "versions": versions(),
         "rows": rows,
     }
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    TARGET.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    # Spawned, not forked: CUDA does not survive a fork, and the peak of a process's memory is its own.
+    context = multiprocessing.get_context("spawn")
+    for family, precision, way in cells:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "run"
+            run = context.Process(
+                target=train_trunk, args=([plan(options, folder, family, precision, WAYS[way])],)
+            )
+            run.start()
+            run.join()
+            if run.exitcode == 0:
+                rows.append(measured(folder))
+            else:
+                failed = f"ended with exit status {run.exitcode}"
+                asked = {"family": family, "precision": precision, "compiled": WAYS[way]}
+                rows.append({**asked, "failed": failed})
+        print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
+        write_atomically(options.target, json.dumps(result, indent=1) + "\n")
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Thousand tokens per second, memory and loss of every row."""
+    head = ("family", "precision", "", "thousand tokens/s", "start, s", "memory, MB", "test loss, nats")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in result["rows"]:
+        way = "compiled" if row["compiled"] else "eager"
+        cells: tuple[str, ...] = (row.get("failed", ""), "", "", "")
+        if "failed" not in row:
+            numbers = (row["start_s"], row["peak_memory_MB"], row["test_loss_nats"])
+            cells = (f"{row['tokens_per_s'] / 1e3:.1f}", *map(str, numbers))
+        lines.append("| " + " | ".join([row["family"], row["precision"], way, *cells]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from scaling_laws.sweeps.search.pruner import (
     FORECASTS,
     HORIZON,
     CurvePruner,
-    foretell,
+    predict_end,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -157,7 +157,7 @@ def _run(study: optuna.Study, recorded: Recorded) -> int | None:
 
 
 def _judged(share: float, result: dict[str, Any], trials: list[Recorded]) -> dict[str, Any]:
-    """How well each forecast does from a share of the tokens, every trial being foretold from the others."""
+    """How well each forecast does from a share of the tokens, every trial being predicted from the others."""
     study, seen = _study(result), round(share * result["tokens"])
     frozen = [
         optuna.trial.create_trial(value=trial.loss, intermediate_values=trial.reports) for trial in trials
@@ -167,10 +167,10 @@ def _judged(share: float, result: dict[str, Any], trials: list[Recorded]) -> dic
         errors, n_held = [], 0
         for k, trial in enumerate(frozen):
             others = frozen[:k] + frozen[k + 1 :]
-            foretold = foretell(study, trial, others, seen, LEVEL, (forecast,))
-            if foretold is not None and trial.value is not None:
-                errors.append(float(np.log(trial.value / foretold.loss)))
-                n_held += foretold.low <= trial.value <= foretold.high
+            predicted = predict_end(study, trial, others, seen, LEVEL, (forecast,))
+            if predicted is not None and trial.value is not None:
+                errors.append(float(np.log(trial.value / predicted.loss)))
+                n_held += predicted.low <= trial.value <= predicted.high
         judged[forecast] = {
             "n": len(errors),
             "error_sd": statistics.stdev(errors),

@@ -35,11 +35,11 @@ from turns import Steps, Turns, quartiles_tokens_per_s
 from scaling_laws.data.batches import training_batch
 from scaling_laws.data.corpus_file import load_config
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
+from scaling_laws.models.families import family_named
 from scaling_laws.models.optimizer_parts import make_optimizer
 from scaling_laws.models.own import load_class
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.records import read_record, write_atomically
-from scaling_laws.sweeps.plan.networks import CLASS_PATHS
 from scaling_laws.training.gradients import clip_gradients, gradient_norm
 from scaling_laws.training.loss import mean_loss
 from scaling_laws.training.run import reuse_freed_memory, train_trunk, use_one_thread
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def _markdown(rows: list[dict[str, Any]]) -> str:
-    """The table of docs/performance.md: thousand tokens a second, and ratios."""
+    """The table of docs/performance.md: thousand tokens per second, and ratios."""
     plain = [name for name in rows[0]["tokens_per_s"] if name.startswith("plain")]
     ours = ["trainer fp32", "trainer bf16"]
     head = ["network", "N", *plain, *ours, "× eager fp32", "× its best", "of a bare loop, fp32", "bf16"]
@@ -133,7 +133,7 @@ def _row(corpus: TokenCorpus, folder: Path, family: str, shape: Shape, *, compil
             measured_run(
                 corpus,
                 folder / folder_name,
-                CLASS_PATHS[family],
+                family_named(family).network_path,
                 shape,
                 steps=STEPS * (TURNS + WARM_UP_TURNS),
                 precision=precision,
@@ -176,7 +176,7 @@ def _compare_losses(name: str) -> None:
                     config = measured_run(
                         corpus,
                         Path(temporary) / "run",
-                        CLASS_PATHS[family],
+                        family_named(family).network_path,
                         shape,
                         steps=LOSS_STEPS - 1,
                         precision=precision,
@@ -216,7 +216,7 @@ def plain_contestants(
     # One code object serves all shapes, and after eight versions of it torch.compile goes back to eager.
     torch._dynamo.reset()
     for way in ("eager", "compiled") if compiled else ("eager",):
-        for short, autocast in (("fp32", False), ("bf16", True)):
+        for short, autocast in (("fp32", None), ("bf16", torch.bfloat16)):
             network: nn.Module
             if family == "transformer":
                 network = PlainGPT(n_vocab, N_CTX, **shape)
@@ -235,7 +235,7 @@ def plain_contestants(
 
 def bare_steps(corpus: TokenCorpus, family: str, shape: Shape, precision: str, tokens: np.ndarray) -> Steps:
     """Our network, loss and optimiser in a loop without a trainer; the batches are those of a run."""
-    network = load_class(CLASS_PATHS[family])(n_vocab=corpus.n_vocab, n_ctx=N_CTX, **shape)
+    network = load_class(family_named(family).network_path)(n_vocab=corpus.n_vocab, n_ctx=N_CTX, **shape)
     optimizer = make_optimizer("adamw", network, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     weights = list(network.parameters())
     taken = 0

@@ -123,7 +123,7 @@ def _starts() -> dict[str, float]:
 
     from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokens import build_corpus
-    from scaling_laws.sweeps.plan.networks import CLASS_PATHS
+    from scaling_laws.models.families import family_named
     from scaling_laws.training.run import train_trunk, use_one_thread
 
     use_one_thread()
@@ -133,7 +133,11 @@ def _starts() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as temporary:
         for number in range(1 + STARTS):
             config = measured_run(
-                corpus, Path(temporary) / str(number), CLASS_PATHS["transformer"], shape, steps=1
+                corpus,
+                Path(temporary) / str(number),
+                family_named("transformer").network_path,
+                shape,
+                steps=1,
             )
             config["recorder"]["run_id"] = str(number)
             started = time.perf_counter()
@@ -151,6 +155,7 @@ def _train_plainly(path: Path) -> float:
     from scaling_laws.data.batches import held_out_windows
     from scaling_laws.data.corpus_file import load_config
     from scaling_laws.data.tokens import build_corpus
+    from scaling_laws.study.records import MAIN_CORPUS
     from scaling_laws.study.schedule import evaluation_steps
     from scaling_laws.sweeps.plan.experiments import plan
     from scaling_laws.sweeps.plan.reading import load_sweep
@@ -163,9 +168,15 @@ def _train_plainly(path: Path) -> float:
     tokens = corpus.tokens("train")
 
     @torch.no_grad()
-    def evaluate(network: nn.Module, n_windows: int) -> list[float]:
+    def evaluate(network: nn.Module, *, final: bool) -> list[float]:
+        """What the recorder measures: the test text on the way, and every corpus at the end."""
         losses = []
-        for name in corpus.held_out:
+        for name in corpus.held_out if final else (MAIN_CORPUS,):
+            n_windows = sweep.evaluation_windows
+            if final:
+                wanted = sweep.final_windows if name == MAIN_CORPUS else sweep.other_windows
+                assert wanted != "all"
+                n_windows = wanted
             windows, _ = held_out_windows(
                 corpus.tokens(name), corpus.documents(name), n_windows=n_windows, n_ctx=sweep.n_ctx
             )
@@ -184,13 +195,13 @@ def _train_plainly(path: Path) -> float:
         else:
             network = PlainLSTM(corpus.n_vocab, **shape)
         steps = plain_steps(
-            network, tokens, n_ctx=sweep.n_ctx, batch_sequences=sweep.batch_sequences, autocast=False
+            network, tokens, n_ctx=sweep.n_ctx, batch_sequences=sweep.batch_sequences, autocast=None
         )
         taken = 0
         for step in sorted(evaluation_steps(run.batch_tokens, run.steps, sweep.evaluations_per_doubling)):
             steps(step - taken)
             taken = step
-            evaluate(network, sweep.final_windows if step == run.steps else sweep.evaluation_windows)
+            evaluate(network, final=step == run.steps)
     return time.perf_counter() - started
 
 

@@ -54,7 +54,7 @@ class Turns(pl.Callback):
 
 
 def quartiles_tokens_per_s(tokens: int, seconds: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """Lower and upper quartile of tokens a second, by name, of turns of `tokens`."""
+    """Lower and upper quartile of tokens per second, by name, of turns of `tokens`."""
     return {
         name: [tokens / each for each in statistics.quantiles(found, n=4)[::-2]]
         for name, found in seconds.items()

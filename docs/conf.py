@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 GENERATED = Path(__file__).parent / "generated"
 RECORDED = (ROOT / "results" / "quick" / "figures", ROOT / "results" / "cpu" / "figures")
 """Where the pictures of the page of figures come from: studies that are recorded in the repository."""
+HEIGHT_OF_NOTES = 170
+"""Pixels."""
 
 project = "scaling_laws"
 author = "the scaling_laws developers"
@@ -28,10 +30,13 @@ html_title = "scaling_laws"
 html_theme_options = {
     "navbar_center": [],
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc"],
+    # Pages of wide tables have none.
+    "secondary_sidebar_items": {"**": ["page-toc"], "papers": [], "results": [], "kaplan2020": []},
 }
 html_sidebars = {"**": ["globaltoc.html"]}
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["manual.css"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -78,7 +83,8 @@ def figure_lines() -> Iterator[str]:
 def one_figure(figure: StudyFigure[Any]) -> Iterable[str]:
     """Its title, the picture, what its module says it shows, and the call that draws it."""
     yield f"### {figure.title}\n"
-    picture = next((path for folder in RECORDED if (path := folder / f"{figure.name}.png").exists()), None)
+    pictures = (folder / f"{figure.name}.png" for folder in RECORDED)
+    picture = next((path for path in pictures if path.exists() and is_drawn(path)), None)
     if picture is not None:
         study = picture.parents[1].name
         yield f"![{figure.title}](../{picture.relative_to(ROOT)})\n"
@@ -87,6 +93,12 @@ def one_figure(figure: StudyFigure[Any]) -> Iterable[str]:
         call = f'sl.analyse("lightning_logs/STUDY").figure("{figure.name}")'
     yield paragraphs(inspect.getdoc(inspect.getmodule(figure.prepare)) or "")
     yield f"{paragraphs(inspect.getdoc(figure.prepare) or '').strip()} `{call}`\n"
+
+
+def is_drawn(picture: Path) -> bool:
+    """Whether a PNG is more than a note of what its study lacks; such notes are low."""
+    height = int.from_bytes(picture.read_bytes()[20:24], "big")
+    return height > HEIGHT_OF_NOTES
 
 
 def paragraphs(docstring: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import email
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,17 +18,25 @@ from scaling_laws.data.tokens import TokenCorpus, build_corpus
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("email", "http", "json", "logging")
+SHARED = {
+    "tiny study": {"tiny_study"},
+    "papers": {"paper", "flat"},
+    "synthetic studies": {"synthetic", "one_run"},
+}
+"""Group -> its fixtures. Three groups: one would keep one of two workers busy for longer than all else."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files go to workers whole; those that share a trained or a fitted study to one, which makes it once."""
-    sharing = {
-        item.path
-        for item in items
-        if item.path.parent.name in ("reports", "papers") or "tiny_study" in getattr(item, "fixturenames", ())
-    }
+    """Files go to workers whole; those that share what is long in the making to one, which makes it once."""
+    needed: dict[Path, set[str]] = {}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("studies" if item.path in sharing else str(item.path)))
+        needed.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
+    for item in items:
+        names = needed[item.path]
+        if item.path.parent.name not in ("reports", "papers"):
+            names = names & {"tiny_study"}  # other folders have fixtures of these names of their own
+        group = next((name for name, shared in SHARED.items() if names & shared), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -73,28 +84,50 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def without_torch() -> Callable[..., str]:
+    """Run a command in a process where importing torch fails; what it prints. It must end well."""
+    code = "import sys; sys.modules['torch'] = None\nfrom scaling_laws.cli import main\nmain(sys.argv[1:])"
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_export(
+    tiny_study: Path, without_torch: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """The tiny study, reported and exported without torch: the folder, and what was printed."""
+    folder = tmp_path_factory.mktemp("export") / "results"
+    study = tiny_study / "lightning_logs" / "tiny"
+    return folder, without_torch("report", str(study), "--export", str(folder))
+
+
 # --- synthetic studies, fitted once ---------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
-def synthetic(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
+def synthetic(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> FittedStudy:
     """Both families, all sizes and horizons, one diverged run."""
-    return fitted_study(tmp_path_factory.mktemp("reports") / "synthetic")
+    return fitted_study(tmp_path_factory.mktemp("reports") / "synthetic", pytestconfig)
 
 
 @pytest.fixture(scope="session")
-def one_run(tmp_path_factory: pytest.TempPathFactory) -> FittedStudy:
+def one_run(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> FittedStudy:
     """One transformer and nothing that a law needs."""
     folder = tmp_path_factory.mktemp("reports") / "one_run"
-    return fitted_study(
-        folder, families=("transformer",), max_sizes=1, horizons=(1e6,), seeds_of_small_sizes=1, diverged=0
-    )
+    few = {"families": ("transformer",), "max_sizes": 1, "horizons": (1e6,), "seeds_of_small_sizes": 1}
+    return fitted_study(folder, pytestconfig, **few, diverged=0)
 
 
 @pytest.fixture(scope="session")
-def fitted() -> Callable[..., FittedStudy]:
+def fitted(pytestconfig: pytest.Config) -> Callable[..., FittedStudy]:
     """Write a synthetic study with given options into a folder, read it back, fit it with few resamples."""
-    return fitted_study
+    return partial(fitted_study, config=pytestconfig)
 
 
 @pytest.fixture(scope="session")

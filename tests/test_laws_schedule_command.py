@@ -56,7 +56,7 @@ def test_a_studys_branches_are_predicted(tmp_path, capsys):
         (["--schedule", "--n", "size"], "--n does not go with --schedule"),
         (["--schedule", "--rate", "eta"], "has no column 'eta'"),
         (["--schedule"], "a law of the schedule needs the columns step, learning_rate and loss"),
-        (["--schedule", "-o", "curves.csv"], "is no file of --schedule"),
+        (["--schedule", "-o", "curves.csv"], "is not a file of --schedule"),
     ],
 )
 def test_refusals_are_one_line(curves, capsys, monkeypatch, arguments, said):

@@ -35,6 +35,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"training", "models", "data", "study"},
         {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "numpy", "yaml"},
     ),
+    "training.event_log": (
+        {"training", "study"},
+        {"pytorch_lightning", "tensorboard"},
+    ),
     "training.position_figure": (set(), {"numpy", "matplotlib"}),
     "training.logged_media": (set(), {"pytorch_lightning", "torch", "numpy", "matplotlib", "wandb"}),
     "sweeps.plan.networks": (
@@ -70,7 +74,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         | {"training", "study"},
         set(),
     ),
-    "sweeps.run.ranks": ({"sweeps.run.lease", "training", "study"}, set()),
+    "sweeps.run.ranks": ({"sweeps.run.lease", "training", "study"}, {"lightning_fabric"}),
     "sweeps.run.engines": ({"sweeps.run", "sweeps.plan", "study"}, {"yaml", "ray"}),
     "sweeps.run": ({"sweeps.run", "sweeps.plan", "study"}, {"rich"}),
     "sweeps.search": (
@@ -80,14 +84,17 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "sweeps": (set(), set()),
     "report": (
         {"report", "laws", "models.families", "study"},
-        {"numpy", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe", "tensorboard", "rich"},
+        {"numpy", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe", "tensorboard"},
     ),
     "api": ({"api", "report", "laws", "study"}, {"numpy", "pandas", "matplotlib"}),
     "papers": (
         {"papers", "report", "laws", "training", "models", "data", "study"},
-        {"numpy", "pandas", "matplotlib", "torch"},
+        {"numpy", "scipy", "pandas", "matplotlib", "torch"},
     ),
-    "commands.sweep": ({"commands.shape", "sweeps", "data", "study"}, {"rich"}),
+    "commands.sweep": (
+        {"commands.shape", "commands.screen", "report.text", "sweeps", "data", "study"},
+        {"rich"},
+    ),
     "commands.check_scaling": (
         {"report.coordinate_figure", "sweeps.plan", "training.coordinate_check", "study"},
         set(),
@@ -97,11 +104,11 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "commands.shape": ({"sweeps", "data", "report", "study"}, {"rich"}),
     "commands": (
         {"commands", "api", "report", "laws", "models.solver", "study"},
-        {"pandas"},
+        {"pandas", "rich"},
     ),
     "cli": ({""}, {"rich"}),
     "__main__": ({"cli"}, set()),
-    "": ({"api", "laws", "study"}, set()),
+    "": ({"api", "laws", "study", "sweeps.plan.power"}, set()),
 }
 NO_TORCH = ("--help", "plan", "laws", "report", "paper", "sweep")
 

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from scaling_laws.cli import LIGHTNING_VERBS, main, parser
+from scaling_laws.cli import EXAMPLES, LIGHTNING_VERBS, main, parser
+from scaling_laws.models.optimizer_parts import require_resumable
 from scaling_laws.report.pictures import LARGEST_KEPT_BYTES
 from scaling_laws.report.text import with_interval
 from scaling_laws.study.configurations import config_files
+from scaling_laws.sweeps.plan.experiments import plan
+from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.training.module import LanguageModel
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +74,26 @@ def test_commands_of_the_manual_are_understood(page: Path) -> None:
             assert_understood(words[: words.index(">")] if ">" in words else words)
 
 
+@pytest.mark.parametrize("verb", EXAMPLES)
+def test_help_ends_with_an_example_that_is_understood(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They run, in test_wheel.py."""
+    with pytest.raises(SystemExit):
+        main([*verb.split(), "--help"])
+    example = capsys.readouterr().out.rstrip().splitlines()[-1]
+    assert example == f"  scaling-laws {EXAMPLES[verb]}"
+    words = shlex.split(example)[1:]
+    assert words[: len(verb.split())] == verb.split()
+    if verb in LIGHTNING_VERBS:  # their configurations are of a run that is not here
+        assert words[1] == "transformer" or "/config.yaml" in words[1]
+    else:
+        assert_understood(words)
+
+
+def test_every_verb_has_an_example() -> None:
+    (verbs,) = (action.choices for action in parser()._actions if isinstance(action.choices, dict))
+    assert set(verbs) == {verb for verb in EXAMPLES if " " not in verb}
+
+
 def assert_understood(words: list[str]) -> None:
     """Only read: Lightning's verbs print their configuration, ours have their arguments."""
     if words[0] in LIGHTNING_VERBS:
@@ -101,6 +125,23 @@ def test_the_example_network_is_one() -> None:
     network = namespace["Bigram"](n_vocab=11, n_ctx=4)  # type: ignore[operator]
     module = LanguageModel(network)
     assert module(torch.zeros(2, 4, dtype=torch.int64)).shape == (2, 4, 11)
+
+
+def test_the_example_optimizer_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "own-optimizer.md").read_text(encoding="utf-8")
+    (module,) = (block for language, block in blocks(page) if language == "python")
+    sweep, parts = (block for language, block in blocks(page) if language == "yaml")
+    (tmp_path / "my_optimizers.py").write_text(module, encoding="utf-8")
+    (tmp_path / "my_optimizers.yaml").write_text(sweep, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    planned = plan(load_sweep(Path("my_optimizers.yaml")))
+    settings = {
+        str(run.config["model"]["optimizer"]): run.config["model"]["optimizer"] for run in planned.runs
+    }
+    assert len(planned.runs) == 2 * 3 * 3 * 3 and "adamw" in settings
+    for setting in (*settings.values(), yaml.safe_load(parts)["optimizer"]):
+        require_resumable(setting)
 
 
 def test_links_lead_somewhere() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from scaling_laws.cli import main
+from scaling_laws.commands.sweep import TimeSpent
 from scaling_laws.study.runs import load_study
 
 
@@ -24,6 +26,20 @@ def test_every_run_is_there(study_folder: Path) -> None:
     assert len(study.runs) == 15 and study.left_out.empty
     assert study.runs.groupby(["family", "N"]).size().tolist() == [3, 3, 3, 3, 3]
     assert study.runs["after_cooldown"].all()
+
+
+def test_where_the_time_went(study_folder: Path) -> None:
+    records = load_study(study_folder).records
+    for record in records:
+        assert record.evaluation_s is not None and 0 < record.evaluation_s < record.elapsed_s
+    spent = TimeSpent()
+    for part in ("training", "laws"):
+        with spent.on(part):
+            pass
+    total, of_runs = spent.text(records).splitlines()
+    assert total.endswith("s: training 0.0 s, laws 0.0 s")
+    assert re.fullmatch(r"  15 runs, added up: .*, of which .* \(\d+ %\) on held-out text", of_runs)
+    assert len(spent.text(replace(each, evaluation_s=None) for each in records).splitlines()) == 1
 
 
 def test_laws_and_report_are_there(study_folder: Path) -> None:
@@ -41,17 +57,15 @@ def test_laws_and_report_are_there(study_folder: Path) -> None:
     assert names and names == {path.stem for path in (study_folder / "figures").glob("*.png")}
 
 
-def test_the_readers_of_a_study_need_no_torch(study_folder: Path) -> None:
+def test_the_readers_of_a_study_need_no_torch(
+    study_folder: Path, tiny_export: tuple[Path, str], without_torch: Callable[..., str]
+) -> None:
     """`laws`, `report` and `plan` on a real study, in a process where importing torch fails."""
-    code = "import sys; sys.modules['torch'] = None\nfrom scaling_laws.cli import main\nmain(sys.argv[1:])"
-    laws = study_folder / "again.json"
-    for arguments in (
-        ["laws", str(study_folder), "-o", str(laws), "--bootstrap", "50"],
-        ["report", str(study_folder)],
-        ["plan", "--compute", "1e12", "--published", "chinchilla"],
-    ):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    exported, said = tiny_export
+    assert (exported / "laws.json").is_file() and "report.html" in said
+    without_torch("laws", str(study_folder), "-o", str(study_folder / "again.json"), "--bootstrap", "50")
+    assert (study_folder / "again.json").is_file()
+    without_torch("plan", "--compute", "1e12", "--published", "chinchilla")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.test_installs import TABLE
 from tests.test_readme import command_lines
 
 from scaling_laws import __version__
+from scaling_laws.cli import EXAMPLES
 from scaling_laws.study.configurations import config_files
 from scaling_laws.study.records import read_record
 
@@ -116,7 +117,11 @@ def test_readmes_commands_run_outside_the_clone(site: Path, tmp_path: Path) -> N
     lines = command_lines("scaling-laws")
     assert len(lines) >= 3
     for line in lines:
-        printed += scaling_laws(*shlex.split(line)[1:])
+        command, _, file = line.partition(" > ")
+        output = scaling_laws(*shlex.split(command)[1:])
+        if file:
+            (tmp_path / file).write_text(output, encoding="utf-8")
+        printed += output
     logs = tmp_path / "lightning_logs"
     again = read_record(logs / "again" / "record.json")
     first = read_record(logs / "tiny" / again.name / "record.json")
@@ -124,7 +129,10 @@ def test_readmes_commands_run_outside_the_clone(site: Path, tmp_path: Path) -> N
     assert "test/loss_nats" in printed and "tokens, mean loss" in printed
     scaling_laws("sweep", "tiny", "--status")
     scaling_laws("sweep", "own_network", "--dry-run")  # its network is in the wheel
-    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "data", "lightning_logs"}
+    copies = {"my_text.yaml", "mine.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "data", "lightning_logs"} | copies
+    for example in set(EXAMPLES.values()):
+        scaling_laws(*shlex.split(example))
 
 
 def test_without_torch(wheel: Path, environment: Path, tmp_path: Path) -> None:

@@ -4,10 +4,10 @@
 # how the environment is entered. ROOT lies on a file system that all nodes share, and is this run's own.
 # Submitted again, it goes on from the newest checkpoint, whatever ended it: a time limit, scancel, a dead node.
 #SBATCH --job-name=fit               # not "bash" or "interactive": Lightning would not look for SLURM
-##SBATCH --partition=gpu             # remove one # of what your site wants
+##SBATCH --partition=gpu             # remove one # if your site needs this line
 ##SBATCH --account=name
 #SBATCH --nodes=2
-#SBATCH --ntasks-per-node=4          # one task a GPU; with --ntasks alone Lightning refuses to start
+#SBATCH --ntasks-per-node=4          # one task per GPU; with --ntasks alone Lightning refuses to start
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=8
 #SBATCH --time=12:00:00
@@ -33,8 +33,8 @@ srun --kill-on-bad-exit=0 --wait=60 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" 
     --ckpt_path newest
 status=$?
 
-# 138 = 128 + SIGUSR1: the time was over, the run is saved and not finished. Who cancels a job (SIGTERM, 143)
-# means it.
+# 138 = 128 + SIGUSR1: the time was over, the run is saved and not finished. A cancelled job (SIGTERM, 143) is not
+# requeued.
 if [ "$status" -eq 138 ]; then
     scontrol requeue "$SLURM_JOB_ID"
 elif [ "$status" -ne 0 ]; then

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scaling_laws.api.analysis import Analysis, analyse, load_study, plot_isoflops
-    from scaling_laws.api.column_comparison import ColumnComparison, compare
+    from scaling_laws.api.column_comparison import ColumnComparison, compare, shared_floor
     from scaling_laws.api.one_law import LawFit, fit, plot_fit, read_runs
-    from scaling_laws.api.planned import plan
+    from scaling_laws.api.planned import plan, plan_rounds
     from scaling_laws.api.schedule_laws import ScheduleFit, fit_schedule
     from scaling_laws.laws.forms.formula_law import FormulaLaw
     from scaling_laws.laws.forms.joint import JointLaw
     from scaling_laws.laws.forms.terms import SumOfPowers, Term
     from scaling_laws.laws.plan.simulated import Power, power, simulate
     from scaling_laws.study.errors import InputError
+    from scaling_laws.sweeps.plan.power import SweepPower, sweep_power
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 _OWNERS = {
     "Analysis": "scaling_laws.api.analysis",
     "ColumnComparison": "scaling_laws.api.column_comparison",
@@ -37,6 +38,7 @@ _OWNERS = {
     "Power": "scaling_laws.laws.plan.simulated",
     "ScheduleFit": "scaling_laws.api.schedule_laws",
     "SumOfPowers": "scaling_laws.laws.forms.terms",
+    "SweepPower": "scaling_laws.sweeps.plan.power",
     "Term": "scaling_laws.laws.forms.terms",
     "analyse": "scaling_laws.api.analysis",
     "compare": "scaling_laws.api.column_comparison",
@@ -44,11 +46,14 @@ _OWNERS = {
     "fit_schedule": "scaling_laws.api.schedule_laws",
     "load_study": "scaling_laws.api.analysis",
     "plan": "scaling_laws.api.planned",
+    "plan_rounds": "scaling_laws.api.planned",
     "plot_fit": "scaling_laws.api.one_law",
     "plot_isoflops": "scaling_laws.api.analysis",
     "power": "scaling_laws.laws.plan.simulated",
     "read_runs": "scaling_laws.api.one_law",
+    "shared_floor": "scaling_laws.api.column_comparison",
     "simulate": "scaling_laws.laws.plan.simulated",
+    "sweep_power": "scaling_laws.sweeps.plan.power",
 }
 __all__ = [
     "Analysis",
@@ -60,6 +65,7 @@ __all__ = [
     "Power",
     "ScheduleFit",
     "SumOfPowers",
+    "SweepPower",
     "Term",
     "analyse",
     "compare",
@@ -67,11 +73,14 @@ __all__ = [
     "fit_schedule",
     "load_study",
     "plan",
+    "plan_rounds",
     "plot_fit",
     "plot_isoflops",
     "power",
     "read_runs",
+    "shared_floor",
     "simulate",
+    "sweep_power",
 ]
 
 

@@ -24,15 +24,36 @@ from scaling_laws.commands.use import add_export_arguments, add_generate_argumen
 from scaling_laws.study.configurations import SHIPPED
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.interrupts import Interrupted
-from scaling_laws.study.names import plain_output, printable, spell_out_what_cannot_be_printed
+from scaling_laws.study.names import plain_output, spell_out_what_cannot_be_printed
 from scaling_laws.study.records import DISK_ERRORS, not_written
 
 LIGHTNING_VERBS = {
     "fit": "train one network (LightningCLI): configs/train/transformer.yaml",
-    "validate": "its loss on the validation split: RUN/config.yaml [--ckpt_path ...]",
-    "test": "its loss on the test split and the foreign corpora",
-    "predict": "the loss of every token of a text: --data.predict_file FILE",
+    "validate": "measure its loss on the validation split: RUN/config.yaml [--ckpt_path ...]",
+    "test": "measure its loss on the test split and the foreign corpora",
+    "predict": "measure the loss of every token of a text: --data.predict_file FILE",
 }
+A_RUN = "lightning_logs/tiny/transformer-1x16h1-s1-0.262M"
+EXAMPLES = {
+    "study": "study tiny",
+    "sweep": "sweep tiny --dry-run",
+    "laws": "laws lightning_logs/tiny --form kaplan_d",
+    "plan": "plan --compute 1e22 --published besiroglu",
+    "report": "report lightning_logs/tiny --export kept",
+    "paper": "paper pearce_song2024",
+    "check-scaling": "check-scaling mup --steps 2",
+    "config": "config sweeps/quick",
+    "data": "data show data/tiny",
+    "data build": "data build tiny",
+    "data show": "data show data/tiny",
+    "generate": f'generate {A_RUN} "def main" --n 50',
+    "export": f"export {A_RUN} -o network",
+    "fit": "fit transformer --data.corpus data/tiny --trainer.max_steps 50",
+    "validate": f"validate {A_RUN}/config.yaml",
+    "test": f"test {A_RUN}/config.yaml",
+    "predict": f"predict {A_RUN}/config.yaml --data.predict_file README.md",
+}
+"""What `--help` of each verb ends with."""
 LEFT_AT_ONCE = 130
 FOR_TRAINING = {
     *("torch", "pytorch_lightning", "lightning_fabric", "lightning_utilities", "torchmetrics"),
@@ -55,18 +76,18 @@ def main(arguments: list[str] | None = None) -> None:
         if arguments and arguments[0] in LIGHTNING_VERBS:
             from scaling_laws.training.verbs import main as lightning
 
-            lightning(arguments)
+            lightning(arguments, ending=_example(arguments[0]))
             return
         options = parser().parse_args(_joined(arguments))
         with plain_output():
             options.verb(options)
     except InputError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        _show_error(str(error))
         raise SystemExit(2) from None
     except ModuleNotFoundError as missing:
         if (why := _not_here(missing.name or "", arguments)) is None:
             raise
-        print(f"error: {why}", file=sys.stderr)
+        _show_error(why)
         raise SystemExit(2) from None
     except Interrupted as interrupted:
         print(interrupted.message, file=sys.stderr)
@@ -80,8 +101,14 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        print(f"error: {not_written(Path(error.filename or 'the output'), error)}", file=sys.stderr)
+        _show_error(str(not_written(Path(error.filename or "the output"), error)))
         raise SystemExit(2) from None
+
+
+def _show_error(sentence: str) -> None:
+    from scaling_laws.commands.screen import show_error
+
+    show_error(sentence)
 
 
 def _not_here(module: str, arguments: list[str]) -> str | None:
@@ -100,6 +127,13 @@ def _not_here(module: str, arguments: list[str]) -> str | None:
     return None
 
 
+def _example(verb: str) -> str:
+    """The end of a verb's help: a command that can be pasted."""
+    example = EXAMPLES[verb]
+    first = ", after `scaling-laws study tiny`" if "/tiny" in example else ""
+    return f"example{first}:\n  scaling-laws {example}"
+
+
 def _joined(arguments: list[str]) -> list[str]:
     """`--sbatch --time=8:00` as `--sbatch=--time=8:00`: argparse takes the value for an option."""
     words: list[str] = []
@@ -115,7 +149,8 @@ class _OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage; takes no option for the beginning of another."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **settings})
+        as_written = argparse.RawDescriptionHelpFormatter
+        super().__init__(**{"allow_abbrev": False, "formatter_class": as_written, **settings})
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
@@ -131,41 +166,46 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"scaling-laws {__version__}")
     verbs = whole.add_subparsers(title="verbs", metavar="VERB", required=True)
 
-    study = verbs.add_parser("study", help="the whole path: corpus, sweep, laws, report")
+    def add(verb: str, explanation: str, to: Any = verbs) -> argparse.ArgumentParser:
+        name = verb.rpartition(" ")[2]
+        found: argparse.ArgumentParser = to.add_parser(name, help=explanation, epilog=_example(verb))
+        return found
+
+    study = add("study", "the whole path: corpus, sweep, laws, report")
     add_study_arguments(study)
     study.set_defaults(verb=_study)
 
-    sweep = verbs.add_parser("sweep", help="train every network that a sweep file plans; again = resume")
+    sweep = add("sweep", "train every network that a sweep file plans; run it again to resume")
     add_sweep_arguments(sweep)
     sweep.set_defaults(verb=_sweep)
 
-    laws = verbs.add_parser("laws", help="fit the laws to a study, a table, or runs that others logged")
+    laws = add("laws", "fit the laws to a study, a table, or runs that others logged")
     add_laws_arguments(laws)
     laws.set_defaults(verb=_laws)
 
-    plan = verbs.add_parser("plan", help="a compute budget, or a target loss -> what to train")
+    plan = add("plan", "plan what to train with a compute budget, or for a target loss")
     add_plan_arguments(plan)
     plan.set_defaults(verb=_plan)
 
-    report = verbs.add_parser("report", help="figures and one self-contained report.html of a study")
+    report = add("report", "figures and one self-contained report.html of a study")
     add_report_arguments(report)
     report.set_defaults(verb=_report)
 
-    paper = verbs.add_parser("paper", help="the list of papers, or one of them reproduced by runs")
+    paper = add("paper", "list the papers, or reproduce one")
     add_paper_arguments(paper)
     paper.set_defaults(verb=_paper)
 
-    scaling = verbs.add_parser("check-scaling", help="whether activations grow with the width of networks")
+    scaling = add("check-scaling", "check whether activations grow with the width")
     add_check_scaling_arguments(scaling)
     scaling.set_defaults(verb=_check_scaling)
 
-    config = verbs.add_parser("config", help="list the configurations, or print one: quick > mine.yaml")
+    config = add("config", "list the configurations, or print one: quick > mine.yaml")
     add_config_arguments(config)
     config.set_defaults(verb=_config)
 
-    data = verbs.add_parser("data", help="build or inspect a corpus")
+    data = add("data", "build or inspect a corpus")
     data_verbs = data.add_subparsers(metavar="VERB", required=True)
-    build = data_verbs.add_parser("build", help="texts -> token shards with a manifest")
+    build = add("data build", "turn texts into token shards with a manifest", data_verbs)
     build.add_argument("config", type=Path, help="a file, or a name in configs/data/")
     build.add_argument("-o", "--output", type=Path, help="folder (default: data/<name>)")
     build.add_argument(
@@ -174,16 +214,16 @@ def parser() -> argparse.ArgumentParser:
         help="replace what is there: another corpus, or files that no build wrote",
     )
     build.set_defaults(verb=_data_build)
-    show = data_verbs.add_parser("show", help="what a corpus holds")
+    show = add("data show", "show what a corpus holds", data_verbs)
     show.add_argument("folder", type=Path)
     show.add_argument("--verify", action="store_true", help="hash every file, though it has not changed")
     show.set_defaults(verb=_data_show)
 
-    generate = verbs.add_parser("generate", help="text that a run's network writes")
+    generate = add("generate", "write text with a trained network")
     add_generate_arguments(generate)
     generate.set_defaults(verb=_generate)
 
-    export = verbs.add_parser("export", help="a run's network as a folder: weights, config, tokenizer")
+    export = add("export", "save a trained network: weights, config, tokenizer")
     add_export_arguments(export)
     export.set_defaults(verb=_export)
 
@@ -194,12 +234,20 @@ def parser() -> argparse.ArgumentParser:
 
 def _study(options: argparse.Namespace) -> None:
     from scaling_laws.commands.report import write_and_say
-    from scaling_laws.commands.sweep import plan_of, refuse, train
+    from scaling_laws.commands.sweep import TimeSpent, plan_of, refuse, train
+    from scaling_laws.laws.results.study import fit_folder
     from scaling_laws.study.runs import load_study
 
-    plan = plan_of(options)
-    failed = train(plan, options)
-    write_and_say(load_study(plan.folder), plan.folder)
+    spent = TimeSpent()
+    with spent.on("plan"):
+        plan = plan_of(options)
+    failed = train(plan, options, spent)
+    with spent.on("laws"):
+        study = load_study(plan.folder)
+        laws = fit_folder(study)
+    with spent.on("page"):
+        write_and_say(study, plan.folder, laws=laws)
+    print(spent.text(study.records))
     refuse(failed)
 
 

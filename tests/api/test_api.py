@@ -179,6 +179,31 @@ def test_several_tables_are_put_below_one_another() -> None:
     assert both.attrs["name"] == "the table and the table"
 
 
+def test_plans_show_themselves_in_a_notebook(analysis: sl.Analysis, tmp_path: Path) -> None:
+    plan = analysis.plan(compute="1e22 FLOPs")
+    shown = plan._repr_html_()
+    assert shown.count("<tr>") == 5 and f"<td>{plan.N:.4g}</td><td>parameters</td>" in shown
+    assert "<li>extrapolation: of the fitted runs, N = " in shown and "<pre>" not in shown
+    assert "&lt;b&gt;" in replace(plan, source="<b>")._repr_html_()
+    (tmp_path / "laws.json").write_text(json.dumps(analysis.to_json()), encoding="utf-8")
+    again = sl.plan(tmp_path / "laws.json", compute="1e22 FLOPs")
+    assert pytest.approx(plan.N) == again.N and again.intervals["N"] == pytest.approx(plan.intervals["N"])
+    for asked in ({"n": "7B"}, {"d": "140B"}, {"loss": 2.1}, {"n": "7B", "d": "1T"}):
+        for of in (sl.plan(analysis, **asked), sl.plan(published="besiroglu", **asked)):
+            assert of.N > 0 and of.D > 0 and of.loss_nats > 1.8 and of._repr_html_().count("<tr>") == 5
+
+
+def test_a_study_is_simulated_before_it_is_trained(fitted: sl.LawFit) -> None:
+    design = pd.DataFrame({"N": [1e7, 1e8, 1e9] * 4, "D": [1e9] * 3 + [4e9] * 3 + [2e10] * 3 + [1e11] * 3})
+    planned = sl.simulate(fitted.law, design, noise=0.002, seeds=2)
+    alpha = sl.fit(planned, "kaplan_nd", resamples=20).interval("alpha_N")
+    found = sl.power(fitted.law, design, noise=0.002, seeds=2, studies=2, resamples=20)
+    known = {each.name: each for each in found.of("chinchilla").parameters}
+    assert alpha[0] is not None and known["alpha"].true == pytest.approx(fitted.parameters["alpha"])
+    shown = found._repr_html_()
+    assert shown.startswith("<p>2 simulated studies of these 24 runs") and "<pre>law " in shown
+
+
 def test_an_analysis_of_a_table(analysis: sl.Analysis, tmp_path: Path) -> None:
     assert analysis.fit("chinchilla").identified
     assert pytest.approx(8.8e9, rel=0.1) == analysis.plan(compute=1e22).N

@@ -135,7 +135,7 @@ def test_bad_paths(tmp_path, folder):
     with pytest.raises(InputError, match="no document is left for 'train'"):
         split_documents(text_config(tmp_path / "empty"))
     write_files(tmp_path / "other", {"texts/a.txt": "a"})
-    with pytest.raises(InputError, match=r"other/texts: called like .*texts"):
+    with pytest.raises(InputError, match=r"other/texts: named like .*texts"):
         split_documents(text_config(folder, tmp_path / "other" / "texts"))
     (folder / "latin.txt").write_bytes("übel".encode("latin-1"))
     with pytest.raises(InputError, match=r"texts/latin\.txt: not UTF-8 at byte 0"):

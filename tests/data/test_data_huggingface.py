@@ -165,7 +165,7 @@ def test_the_hub_out_of_reach_is_one_line(datasets, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://localhost:9")
     monkeypatch.setenv("HF_ENDPOINT", "http://localhost:9")
     with pytest.raises(
-        InputError, match="org/none: not on this disk, and the hub does not give it"
+        InputError, match="org/none: not on this disk, and the hub does not have it"
     ) as caught:
         build_corpus(config("org/none"), tmp_path / "c")
     assert "\n" not in str(caught.value) and "save_to_disk" in str(caught.value)
@@ -179,7 +179,7 @@ def test_the_hub_out_of_reach_is_one_line(datasets, tmp_path, monkeypatch):
     [
         ("jsonl", "?split=none", "cannot be opened"),
         ("jsonl", "?configuration=none", "cannot be opened"),
-        ("jsonl", "?revision=main", "leave that out"),
+        ("jsonl", "?revision=main", "leave the revision out"),
         ("jsonl", "?text_field=none", "none"),
         ("parquet", "?text_field=number", "row 0: 'number' is not text"),
         ("dict", "?split=none", "its splits are train, other"),

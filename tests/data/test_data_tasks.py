@@ -95,8 +95,8 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("[1]", "line 1: is no item"),
-        ('{"task": "a"}', "line 1: is no item"),
+        ("[1]", "line 1: is not an item"),
+        ('{"task": "a"}', "line 1: is not an item"),
         ('{"task": "a b", "context": "", "choices": ["x", "y"], "answer": 0}', "cannot name a task"),
         ('{"task": "a", "context": "", "choices": ["x", "x"], "answer": 0}', "two or more that differ"),
         ('{"task": "a", "context": "", "choices": ["x", "y"], "answer": 2}', "answer: is 2"),

@@ -323,7 +323,7 @@ def test_a_new_split_does_not_replace_a_file_of_ones_own(config, tmp_path):
     build_corpus(change(config, foreign={}), folder)
     (folder / "news.bin").write_bytes(b"mine")
     (folder / "manifest.json").unlink()
-    with pytest.raises(InputError, match=r"news.bin: is there already, and is not what scaling-laws wrote"):
+    with pytest.raises(InputError, match=r"news.bin: already exists, and scaling-laws did not write it"):
         build_corpus(config, folder)
     assert (folder / "news.bin").read_bytes() == b"mine"
 

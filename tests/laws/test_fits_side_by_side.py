@@ -33,6 +33,34 @@ def test_each_method_reaches_its_own_objective(found):
     assert all(each["share_failed"] == 0 for each in found.values())
 
 
+def test_tables_that_are_not_there_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(side, "DATA", tmp_path)
+    there, missing = side.tables()
+    assert set(there) == {"synthetic"} and set(missing) == {*side.TABLES, *side.CHECKPOINTS}
+    assert "there is no opt_trajectories.csv" in missing["opt_trajectories"]
+
+
+needs_tables = pytest.mark.skipif(
+    not (side.DATA / "opt_trajectories.csv").exists(), reason="the golden tables are not here"
+)
+
+
+@needs_tables
+def test_olmo_and_opt_are_read_as_their_golden_numbers_say():
+    there, missing = side.tables()
+    assert missing == {}
+    olmo, opt = there["olmo_ladder_c4_curves"], there["opt_trajectories"]
+    law = side.by_certified(olmo.fitted)
+    assert olmo.fitted.n == 16 and side.objectives(law, olmo.fitted)["huber"] == pytest.approx(
+        3.29986e-5, 1e-4
+    )
+    error = law.loss(olmo.larger.values["N"], olmo.larger.values["D"]) / olmo.larger.loss - 1
+    assert float(error[0]) == pytest.approx(-0.0383, abs=2e-4)
+    assert opt.fitted.n == 112
+    found = side.fitted(opt.fitted, opt.larger)
+    assert found["curve_fit"]["larger_error"] == pytest.approx(0.0504, abs=3e-4)
+
+
 def test_a_method_that_finds_nothing_has_failed(found):
     nothing = {"huber": side.NOTHING, "squares": side.NOTHING}
     assert side.failed({**found, "curve_fit": nothing}) == {

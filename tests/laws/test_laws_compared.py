@@ -92,7 +92,7 @@ def test_a_number_is_a_value_too() -> None:
     [
         ("optimiser", None, "no column 'optimiser'; did you mean optimizer?"),
         ("dropout", None, "no column 'dropout'; columns with several values: optimizer"),
-        ("loss", None, "loss is no setting that runs could be compared by"),
+        ("loss", None, "loss is not a setting that runs can be compared by"),
         ("seed", None, "no column 'seed'"),
         ("family", None, "no family has runs of two of its values"),
         ("n_layer", None, "two of its values (4)"),

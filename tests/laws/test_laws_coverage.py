@@ -76,7 +76,7 @@ def test_the_laws_differ(trials):
 def test_resampling_slices_mends_the_intervals_of_runs_that_share_noise_in_them():
     """alpha, beta and E of six isoFLOP slices, 40 laws: of 120 honest intervals 100 or more cover."""
     covered = {}
-    for design in coverage.DESIGNS[-2:]:
+    for design in (each for each in coverage.DESIGNS if each.slices and not each.profile):
         of_design = [
             trial for trial in coverage.trials(design, NOISE, truths=40, resamples=60, seed=2) if trial
         ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,8 @@ import scaling_laws as sl
 from scaling_laws.cli import main
 from scaling_laws.laws.forms.joint import Chinchilla
 from scaling_laws.laws.results.decision import decide
+from scaling_laws.laws.results.types import Laws, read_laws, with_asked
+from scaling_laws.report.content import _decisions
 from scaling_laws.study.errors import InputError
 
 PLAIN = Chinchilla(E=1.7, A=40.0, B=60.0, alpha=0.3, beta=0.28)
@@ -78,6 +83,36 @@ def test_the_test_of_shared_exponents_keeps_its_size():
     assert rejected <= 2
 
 
+def test_a_decision_is_put_into_laws_json(tmp_path, capsys):
+    table, output = tmp_path / "runs.csv", tmp_path / "runs.laws.json"
+    runs(STEEP)[["run", "recipe", "N", "D", "loss"]].to_csv(table, index=False)
+    command = ["laws", str(table), "--bootstrap", "20", "-o", str(output)]
+    compare = [*command, "--compare", "recipe", "--reference", "plain"]
+    main([*command, "--form", "chinchilla"])
+    for C in ("1e24", "1e16", "1e24"):
+        main([*compare, "--at", C])
+    laws = read_laws(output)
+    assert sorted(each.C for each in laws.decisions) == [1e16, 1e24]  # asked again, it takes its place
+    (first,) = (each for each in laws.decisions if each.C == 1e24)
+    assert (first.value, first.reference, first.better) == ("other", "plain", "other")
+    assert first.worth.points[-1].worth > 1 and first.seeds >= 1
+    (choices,) = laws.held_out_choices
+    assert choices.by == "recipe" and choices.n >= choices.laws_right
+    assert laws.of("all").fits  # what the file held stays
+    assert Laws.from_json(json.loads(json.dumps(laws.to_json())), "again") == laws
+    fresh = with_asked(replace(laws, decisions=(), held_out_choices=()), output)
+    assert fresh.decisions == laws.decisions  # a new fit of the same runs keeps what was asked
+    (first_table, second) = _decisions(fresh)
+    assert first_table.heading == "Which recipe to take" and "judged at the largest" in second.table.caption
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(compare)
+    assert "needs --at" in capsys.readouterr().err
+    alone = tmp_path / "alone.json"
+    main([*compare, "--at", "1e24", "-o", str(alone)])
+    assert read_laws(alone).decisions[0].key == first.key and read_laws(alone).by_family == ()
+
+
 def test_a_decision_is_printed_and_drawn(tmp_path, capsys):
     table = tmp_path / "runs.csv"
     frame = runs(STEEP)[["run", "recipe", "N", "D", "loss"]]
@@ -101,8 +136,8 @@ def test_a_decision_is_printed_and_drawn(tmp_path, capsys):
     said = capsys.readouterr().out
     assert (
         "seeds to see 0.5 %" in said
-        and "it goes through 1 at" in said
-        and "have exponents of their own" in said
+        and "both are worth the same at" in said
+        and "have different exponents" in said
     )
     assert "judged at the largest" in said and (figures / "worth_at_compute.svg").exists()
     for arguments, why in (

@@ -168,6 +168,35 @@ def test_a_batch_solves_each_problem_as_alone():
     assert together.solved.all()
 
 
+def test_a_search_that_is_kept_is_that_of_the_same_rows_alone():
+    """A law fitted again is not searched again; one of other rows, weights, delta or starts is."""
+    N, D = np.array(np.meshgrid([1e4, 1e5, 1e6], [1e6, 1e7, 1e8])).reshape(2, -1)
+    rows = make_rows({"N": N, "D": D}, 1.7 + 400 / N**0.34 + 410 / D**0.28 + 0.01 * np.cos(N + D))
+    coordinates = coordinates_of(Chinchilla, rows)
+    problem = make_problem(coordinates, rows, np.ones(rows.n), 1e-3)
+    starts = coordinates.starts(problem)
+    first = minimise(problem, starts)
+    assert minimise(make_problem(coordinates, rows, np.ones(rows.n), 1e-3), starts.copy()) is first
+    weights = np.ones(rows.n)
+    weights[0] = 2
+    others = {
+        "loss": replace(problem, log_loss=1.01 * problem.log_loss),
+        "weights": replace(problem, weights=weights[None]),
+        "delta": replace(problem, delta=2e-3),
+        "above": replace(problem, above=0.5),
+        "rows": make_problem(
+            coordinates_of(Chinchilla, rows.some(slice(1, None))),
+            rows.some(slice(1, None)),
+            weights[1:],
+            1e-3,
+        ),
+    }
+    for name, other in others.items():
+        assert minimise(other, starts).objective.min() != first.objective.min(), name
+    assert len(minimise(problem, starts[:3]).theta) == 3
+    assert not np.array_equal(minimise(problem, starts, 2).theta, first.theta)
+
+
 def test_units_of_N_D_and_loss_do_not_matter():
     rows = exact_rows(TRUTHS[-1])
     noisy = rows.loss * np.exp(np.random.default_rng(0).normal(scale=0.01, size=rows.n))

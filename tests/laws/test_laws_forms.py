@@ -126,7 +126,7 @@ def test_exponents_of_the_optimum(law):
 
 
 def test_hoffmanns_allocation_as_published():
-    """N_opt ~ C^0.46 by approach 3, and about 20 tokens a parameter at Chinchilla's budget by approach 1."""
+    """N_opt ~ C^0.46 by approach 3, about 20 tokens per parameter at Chinchilla's budget by approach 1."""
     assert HOFFMANN.a_opt == pytest.approx(0.45, abs=0.01)
     assert BESIROGLU.a_opt == pytest.approx(0.513, abs=0.001)
     N, D = BESIROGLU.optimum(5.76e23)

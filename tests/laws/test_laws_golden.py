@@ -182,7 +182,7 @@ def test_hoffmanns_own_constants_are_rejected():
 
 
 def last_evaluations() -> pd.DataFrame:
-    """One row a run of the OLMo ladder: the mean of its last five evaluations."""
+    """One row per run of the OLMo ladder: the mean of its last five evaluations."""
     curves = pd.read_csv(DATA / "olmo_ladder_c4_curves.csv").sort_values("step")
     runs = curves.groupby("run").agg(
         size=("size", "first"),

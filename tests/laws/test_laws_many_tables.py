@@ -392,7 +392,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "a loss with an interval": (with_loss("3.0±0.1"), {}, "row 2, column 'loss'"),
     "a loss in per cent": (with_loss("35%"), {}, "has a unit"),
     "a negative loss": (with_loss("-3"), {}, "row 2, column 'loss': -3 is not a finite positive number"),
-    "a loss beyond measure": (with_loss("1e300"), {}, "is no loss in nats per token, nor a perplexity"),
+    "a loss beyond measure": (with_loss("1e300"), {}, "is neither a loss in nats per token nor a perplexity"),
     "all bad cells at once": (
         "N,D,loss\nx,2e10,3\n1e9,y,3\n1e9,2e10,z\n",
         {},

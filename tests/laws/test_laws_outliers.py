@@ -95,7 +95,7 @@ def test_a_form_that_does_not_follow_the_runs_flags_the_form_not_the_runs():
     runs.loc[runs["D"] == runs["D"].max(), "loss"] *= 1.2
     result = find_outliers(runs)
     assert not flagged(result, RESIDUAL)
-    assert "the form does not follow them" in result.not_applied[RESIDUAL]
+    assert "the form does not describe them" in result.not_applied[RESIDUAL]
 
 
 def test_other_forms_have_their_own_exponents():
@@ -121,4 +121,4 @@ def test_the_five_points_that_move_beta_are_flagged():
 def test_of_a_great_many_runs_none_is_left_out_in_turn():
     runs = pd.concat([table(seed=seed, sizes=20, horizons=20) for seed in range(6)], ignore_index=True)
     assert len(runs) > 2000
-    assert "left out in turn" in find_outliers(runs).not_applied[HIGHEST_LEVERAGE]
+    assert "leave each out in turn" in find_outliers(runs).not_applied[HIGHEST_LEVERAGE]

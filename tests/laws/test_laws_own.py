@@ -14,6 +14,7 @@ import scaling_laws as sl
 from scaling_laws.cli import main
 from scaling_laws.laws.forms.declared import Declaration, declaration_of
 from scaling_laws.laws.results.types import read_laws
+from scaling_laws.report.tables import own_laws
 
 MODULE = """
 import scaling_laws as sl
@@ -227,7 +228,7 @@ def test_the_file_of_laws_is_put_beside_the_table_and_spares_others(
     chosen = ["laws", "my.runs.tsv", "--form", "power_n", "--bootstrap", "0", "--quiet"]
     with pytest.raises(SystemExit):
         main(chosen)
-    assert "is there already, and is no laws.json" in capsys.readouterr().err
+    assert "already exists and is not a laws.json" in capsys.readouterr().err
     assert place.read_text() == "notes of mine\n"
     place.unlink()
     main(chosen)
@@ -293,19 +294,28 @@ def test_a_formula_stands_beside_our_laws(with_formulas):
     forms = [fit.form for fit in found.laws.of("all").fits]
     assert forms[-2:] == ["crossed", "saturating"] and "chinchilla" in forms
     assert found.fit("crossed").identified
+    for figure, n_panels in (("predicted_and_measured", 3), ("residuals", 9)):
+        panels = found.figure(figure).axes
+        assert len(panels) == n_panels and all(panel.lines for panel in panels)
+        assert "crossed L(N, D)" in {panel.get_title() for panel in panels} | {
+            panel.get_ylabel().partition("\n")[0] for panel in panels
+        }
+    rows = own_laws(found.laws).rows
+    assert [row[0] for row in rows[:3]] == ["crossed", "saturating", "Kaplan's"]
+    assert rows[0][2].startswith("L(N,D) = E + ") and rows[0][5] == "yes"
 
 
 @pytest.mark.parametrize(
     ("formula", "words"),
     [
-        ("E + A*(", "is no formula"),
-        ("E + N.real", "N.real is no part"),
-        ("E + open(N)", "open is no part"),
+        ("E + A*(", "is not a formula"),
+        ("E + N.real", "N.real is not part"),
+        ("E + open(N)", "open is not part"),
         ("E + A", "has no variable"),
-        ("E + N if A else D", "is no part of a formula"),
+        ("E + N if A else D", "is not part of a formula"),
         ("(" * 300 + "N" + ")" * 300, "signs; 400 are read"),
         ("E + A/N^alpha", "the field 'b'"),
-        ("(lambda: N)()", "is no part of a formula"),
+        ("(lambda: N)()", "is not part of a formula"),
     ],
 )
 def test_what_is_no_formula_is_refused(formula, words):

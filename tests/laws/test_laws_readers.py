@@ -178,7 +178,7 @@ def test_unfinished_and_diverged_runs_of_the_trainer_are_left_out(tmp_path: Path
     assert any(
         "2 runs were left out (a: its State is unfinished; b: " in each for each in runs.attrs["notes"]
     )
-    assert "Those that did not finish stay with --with-unfinished." in runs.attrs["notes"]
+    assert "--with-unfinished keeps those that did not finish." in runs.attrs["notes"]
     kept = sl.read_runs(root, with_unfinished=True)
     assert kept["run"].tolist() == ["a", "c"]
 
@@ -268,7 +268,7 @@ def test_a_database_that_is_not_read_says_what_to_do(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
         database.execute("CREATE TABLE runs (x)")
         database.commit()
-    with pytest.raises(sl.InputError, match="is no database of MLflow's runs"):
+    with pytest.raises(sl.InputError, match="is not a database of MLflow's runs"):
         sl.read_runs(tmp_path / "other.db")
 
 

@@ -137,7 +137,7 @@ def test_gaps_are_filled_linearly_and_said():
     assert curve.rates[4] == pytest.approx(5e-4) and curve.rates[24] == pytest.approx(5e-4)
     assert curve.filled_share == pytest.approx(0.9) and curve.peak_step == 10
     for step, rate, said in (
-        ([1.5], [1e-3], "no whole number"),
+        ([1.5], [1e-3], "not a whole number"),
         ([1, 1], [1e-3, 1e-3], "has step 1 twice"),
         ([1, 2], [1e-3, -1.0], "learning rate of step 2 is -1"),
         ([1, 2], [0.0, 0.0], "always 0"),
@@ -220,7 +220,7 @@ def test_both_laws_in_python_and_what_one_says_of_the_other():
     found = sl.fit_schedule(rows, resamples=0)
     assert {law.form.form for law in found.laws} == {"tissue", "multi_power"}
     assert "are filled linearly" in found.summary() and found.to_json()["kind"] == "schedules"
-    with pytest.raises(InputError, match="no law of the schedule; there are tissue, multi_power"):
+    with pytest.raises(InputError, match="not a law of the schedule; there are tissue, multi_power"):
         sl.fit_schedule(rows, "annealing")
     with pytest.raises(InputError, match="no curve is called 'b'; there are curve"):
         sl.fit_schedule(rows, held_out=["b"])

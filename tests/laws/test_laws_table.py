@@ -118,7 +118,7 @@ def test_bad_files_are_refused(tmp_path, content, message):
     [
         ({"n": "size"}, "no column 'size' for N"),
         ({"run": "name"}, "no column 'name' for the run"),
-        ({"where": "loss"}, "'loss' is no comparison"),
+        ({"where": "loss"}, "'loss' is not a comparison"),
         ({"where": "__import__('os').system('true') < 1"}, "has no column"),
         ({"where": "size < 3"}, "has no column 'size'"),
         ({"where": "loss < low"}, "'low' is not a number"),

@@ -1,5 +1,6 @@
 """Laws of tasks: what was put in comes out, and a law that is not the world's predicts worse."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,9 @@ import scaling_laws as sl
 from scaling_laws.laws import task_laws
 from scaling_laws.laws.fit.fit import fit_law
 from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
-from scaling_laws.laws.results.study import no_laws
+from scaling_laws.laws.results.study import fit_study, no_laws
+from scaling_laws.laws.results.types import Laws
+from scaling_laws.laws.run_tables import doubts
 from scaling_laws.laws.task_laws import fit_tasks, scored_of, scored_runs
 from scaling_laws.report.figures.task_accuracy import NEEDS_SCORES, TaskAccuracy, task_accuracy, task_table
 from scaling_laws.report.study_tables import StudyTables
@@ -77,14 +80,39 @@ def test_where_tasks_do_not_follow_the_loss_the_direct_law_is_better():
     assert law.direct < 0.02 < law.two_steps
 
 
+@pytest.mark.parametrize(("axis", "best"), [("C", "direct_C"), ("N", "direct_N")])
+def test_a_world_of_one_axis_is_predicted_by_the_law_of_that_axis(axis, best):
+    runs = world()
+    known = 1 / (1 + np.exp(-0.7 * np.log(runs[axis] / runs[axis].median())))
+    (law,) = fit_tasks(runs.assign(accuracy=0.25 + 0.75 * known))
+    errors = {name: getattr(law, name) for name in ("direct_C", "direct_N", "two_steps")}
+    assert min(errors, key=errors.get) == best and errors[best] < 1e-3 < 10 * errors["two_steps"]
+    if axis == "C":
+        assert law.of_C == pytest.approx(0.7, rel=0.01)
+    assert f"{errors['two_steps']:.3f}" in task_table((law,)).text()
+
+
+def test_laws_of_tasks_are_in_laws_json():
+    runs = world()
+    laws = fit_study("made", runs, scores=scores_of(runs), resamples=0)
+    assert [law.task for law in laws.tasks] == ["copying", "last_word"]
+    plain = json.loads(json.dumps(laws.to_json()))
+    assert Laws.from_json(plain, "laws.json").tasks == laws.tasks
+    del plain["tasks"]  # as files of before have none
+    assert Laws.from_json(plain, "laws.json").tasks == ()
+
+
 def test_a_table_with_a_column_of_accuracy(tmp_path):
     world().drop(columns=["trunk", "family"]).to_csv(tmp_path / "runs.csv", index=False)
-    study = study_of_table("runs", sl.read_runs(tmp_path / "runs.csv"))
+    runs = sl.read_runs(tmp_path / "runs.csv")
+    assert not any("accuracy" in doubt for doubt in doubts(runs))  # a result, no part of the recipe
+    study = study_of_table("runs", runs)
     (law,) = fit_tasks(scored_of(study))
     assert law.task == "accuracy" and law.chance == 0.25 and law.noise is None
     assert law.two_steps < 1e-3
     assert "0.25 to" in task_table((law,)).text()
-    data = task_accuracy.prepare(StudyTables.read(study, no_laws(study)), no_laws(study))
+    laws = replace(no_laws(study), tasks=(law,))
+    data = task_accuracy.prepare(StudyTables.read(study, laws), laws)
     assert isinstance(data, TaskAccuracy) and len(data.laws) == 1
     assert "guessing 0.25" in task_accuracy.describe(data)
     assert task_accuracy.draw(data).axes

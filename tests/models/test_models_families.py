@@ -31,7 +31,7 @@ def test_a_family_is_counted_solved_and_built(family: Family) -> None:
 
 
 def test_an_unknown_family_is_refused() -> None:
-    with pytest.raises(InputError, match=r"family 'mamba': is none of transformer, lstm"):
+    with pytest.raises(InputError, match=r"family 'mamba': is not one of transformer, lstm"):
         Ladder(family="mamba", learning_rate=0.1, models=())
 
 
@@ -58,7 +58,7 @@ def test_an_optimiser_keeps_what_is_counted(name: str) -> None:
 
 def test_an_unknown_optimiser_is_refused() -> None:
     """64 x 64 of Muon were once counted as Adafactor's 516 bytes."""
-    with pytest.raises(InputError, match=r"'muon': is none of adamw, adafactor; any other is named by"):
+    with pytest.raises(InputError, match=r"'muon': is not one of adamw, adafactor; any other is named by"):
         memory_of([(64, 64)], activations=0, loss=0, precision="32-true", optimizer="muon")
     assert OPTIMIZERS.keys() == BUILT.keys()
     assert optimizer_named("adafactor").state_bytes((64, 64), 4) == 516

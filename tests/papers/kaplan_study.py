@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.batch_study import batch_study
 from tests.support.by_hand import laws_with, study_of, tables_of
+from tests.support.fitted_studies import FittedStudy
 
 from scaling_laws.laws.results.types import FamilyLaws, FittedLaw, Laws
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
@@ -18,6 +19,16 @@ from scaling_laws.report.study_tables import StudyTables
 def kaplan(tables: StudyTables, laws: Laws) -> KaplanTables:
     """Tables and laws made by hand."""
     return KaplanTables(**vars(tables), laws=laws)
+
+
+_kept: dict[int, KaplanTables] = {}
+
+
+def kaplan_of(fitted: FittedStudy) -> KaplanTables:
+    """A study of the whole session: what its figures and claims compute of it is computed once."""
+    if id(fitted.laws) not in _kept:
+        _kept[id(fitted.laws)] = kaplan(fitted.tables, fitted.laws)  # which holds on to the laws
+    return _kept[id(fitted.laws)]
 
 
 def by_hand(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from scaling_laws.laws.results.study import no_laws
-from scaling_laws.papers.boopathy2024 import PAPER, slopes_table
+from scaling_laws.papers.boopathy2024 import PAPER, extent, slopes_table, small_networks
 from scaling_laws.papers.boopathy2024.equivalence import best_exponents, peak_along, slopes
 from scaling_laws.papers.boopathy2024.small_networks import (
     Curves,
     Training,
     WidthExperiment,
+    kept_width,
     parameters_of,
     train_width,
 )
+from scaling_laws.report.reproduction import ExperimentSettings
 from scaling_laws.study.runs import nothing
 
 CLAIMS = {claim.slug: claim for claim in PAPER.claims}
@@ -110,5 +115,39 @@ def test_a_width_learns_and_counts_its_parameters() -> None:
     assert sum(each.numel() for each in layers.parameters()) == found.P
 
 
+def test_a_width_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(optimizer="sgd", rate=0.05, steps=5, n_train=50, batch=10, n_seeds=2, n_evaluations=3)
+    first = kept_width(4, training, tmp_path)
+    trained: list[int] = []
+
+    def again(width: int, training: Training) -> Curves:
+        trained.append(training.steps)
+        return train_width(width, training)
+
+    monkeypatch.setattr(small_networks, "train_width", again)
+    assert (kept_width(4, training, tmp_path).test == first.test).all()
+    assert not trained
+    kept_width(4, replace(training, steps=6), tmp_path)  # another training of this width
+    (file,) = tmp_path.glob("*.npz")
+    file.write_bytes(file.read_bytes()[:100])  # and a file that is not whole
+    kept_width(4, replace(training, steps=6), tmp_path)
+    assert trained == [6, 6]
+
+
 def test_the_table_has_every_level() -> None:
     assert len(slopes_table(world(), no_laws(nothing("none"))).rows) == 6
+
+
+def test_the_extent_is_scale_widths_steps_and_seeds() -> None:
+    assert extent(world()) == (
+        "Scale made: 5 widths by 2 optimisers for 4,000 steps, 7 widths with label noise for 4,000, "
+        "4 seeds of each."
+    )
+
+
+def test_trainings_go_where_the_command_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(small_networks.STEPS, "smoke", (3, 3, 2))
+    settings = ExperimentSettings(scale="smoke", logs=tmp_path / "elsewhere", data=tmp_path)
+    found = small_networks.train_all(settings, widths=(4,), noisy=(2,))
+    assert found.scale == "smoke"
+    assert len(list((tmp_path / "elsewhere" / "boopathy2024-smoke").iterdir())) >= 3

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import shutil
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,14 @@ import pytest
 import torch
 
 from scaling_laws.laws.results.study import no_laws
-from scaling_laws.papers.droppo2021 import PAPER, laws_table, recordings, runs_table
+from scaling_laws.papers.droppo2021 import (
+    PAPER,
+    extent,
+    laws_table,
+    recordings,
+    runs_table,
+    spoken_text,
+)
 from scaling_laws.papers.droppo2021.acoustic import (
     AcousticLSTM,
     AcousticTransformer,
@@ -73,6 +83,42 @@ def test_a_tone_lies_in_its_band() -> None:
     assert recordings.log_mel(np.zeros(10), RATE).shape == (0, recordings.N_MELS)
 
 
+def test_any_rate_becomes_that_of_the_recordings() -> None:
+    t = {rate: np.arange(rate) / rate for rate in (RATE, 22_050)}
+    ours, other = (recordings.at_rate(np.sin(2 * np.pi * 500 * t[rate]), rate) for rate in t)
+    assert len(other) == len(ours)
+    assert other[100:-100] == pytest.approx(ours[100:-100], abs=0.02)
+
+
+def test_text_is_spoken_until_there_is_enough(tmp_path: Path) -> None:
+    if shutil.which(spoken_text.PROGRAM) is None:
+        pytest.skip(f"{spoken_text.PROGRAM} is not installed")
+    texts = spoken_text.paragraphs()
+    assert len(texts) > 200 and not any("*" in text or "  " in text for text in texts)
+    spoken = spoken_text.speak(texts, tmp_path, 15 / 3600)
+    lengths = [spoken_text.seconds_of(path) for path in spoken]
+    assert sum(lengths) >= 15 > sum(lengths[:-1])
+    samples, _ = recordings.samples_of(spoken[0])
+    assert 0.01 < np.abs(samples).max() <= 1
+    made = spoken[0].stat().st_mtime_ns
+    assert spoken_text.speak(texts, tmp_path, 15 / 3600) == spoken  # not a second time
+    assert spoken[0].stat().st_mtime_ns == made
+
+
+def test_without_a_voice_there_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="install Debian's package espeak-ng"):
+        spoken_text.speak(["Some words."], tmp_path / "spoken", 1.0)
+    assert "espeak-ng is missing" in extent("espeak-ng is missing")
+
+
+def test_the_extent_is_scale_runs_and_hours() -> None:
+    text = extent(replace(world(), scale="cpu", spoken_share=0.7))
+    assert text == (
+        "Scale cpu: 84 runs of N = 1k to 10M, on 0.01 to 10 hours of speech, 70% of it spoken by a program."
+    )
+
+
 def test_frames_are_split_by_recording(data: Path) -> None:
     source = SpeechFrames(data)
     numbers = [set(source.tokens(split).tolist()) for split in ("train", "val", "test")]
@@ -112,11 +158,17 @@ def test_networks_count_themselves(data: Path, network: type) -> None:
     assert made(torch.zeros(2, 8, dtype=torch.int64)).shape == (2, 8, recordings.N_MELS)
 
 
+def n_objectives() -> int:
+    return sum(type(each) is PredictAhead for each in gc.get_objects())
+
+
 def test_trainings_by_class_path(data: Path, tmp_path: Path) -> None:
     few = AcousticScale(
         widths={"lstm": (8,), "transformer": (8,)}, halvings=(0,), steps=30, n_ctx=16, batch_sequences=4
     )
+    n_before = n_objectives()
     runs = trained(few, tmp_path / "study", data)
+    assert n_objectives() == n_before  # each holds the table of all frames
     assert runs.family == ("lstm", "transformer")
     table = np.load(data / recordings.FRAMES)
     mean_error = float(np.abs(table[SpeechFrames(data).tokens("test")]).mean())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.papers.kaplan_study import kaplan
+from tests.papers.kaplan_study import kaplan_of
 from tests.support.fitted_studies import FittedStudy
 
 from scaling_laws.laws.results.study import no_laws
@@ -23,25 +23,26 @@ from scaling_laws.report.figures import rate_and_batch
 CLAIMS = PAPER.claims
 POWER = Path(__file__).parents[2] / "results" / "papers" / "kaplan2020"
 
-TOO_WIDE = {
-    "one-exponent-in-steps": "0 is true, and the interval reaches beyond 0.25",
-    "critical-batch-by-loss-alone": "0 is true, and the interval reaches beyond 0.25",
-    "best-size-grows-with-compute": "0.68 is true, and the interval reaches below 0.63",
-    "steps-hardly-grow-with-compute": "0.07 is true, and the interval reaches beyond 0.2",
-}
-"""Claims that hold in the synthetic paper, and that its runs cannot confirm."""
+
+TOO_WIDE = {"best-size-grows-with-compute"}
+"""It holds in the synthetic paper (0.68); at the scale of these tests its interval may reach below 0.63."""
 
 
 def by_slug(fitted: FittedStudy) -> dict[str, Finding]:
-    evidence = kaplan(fitted.tables, fitted.laws)
+    evidence = kaplan_of(fitted)
     return {claim.slug: finding for claim, finding in findings(CLAIMS, evidence, fitted.laws)}
 
 
-def test_what_is_true_of_the_synthetic_paper_is_confirmed(paper: FittedStudy) -> None:
-    found = by_slug(paper)
-    assert {slug for slug, finding in found.items() if finding.verdict != "confirmed"} <= TOO_WIDE.keys()
-    for slug in TOO_WIDE:
-        assert found[slug].verdict in ("confirmed", "inconclusive"), found[slug]
+@pytest.fixture(scope="module")
+def in_paper(paper: FittedStudy) -> dict[str, Finding]:
+    return by_slug(paper)
+
+
+def test_what_is_true_of_the_synthetic_paper_is_confirmed(in_paper: dict[str, Finding]) -> None:
+    others = {slug: finding for slug, finding in in_paper.items() if finding.verdict != "confirmed"}
+    assert others.keys() <= TOO_WIDE and all(each.verdict == "inconclusive" for each in others.values()), (
+        others
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,8 +58,10 @@ def test_what_is_true_of_the_synthetic_paper_is_confirmed(paper: FittedStudy) ->
         ("larger-want-lower-rates", -0.3, 0.06),
     ],
 )
-def test_numbers_are_those_of_the_truth(paper: FittedStudy, slug: str, true: float, within: float) -> None:
-    finding = by_slug(paper)[slug]
+def test_numbers_are_those_of_the_truth(
+    in_paper: dict[str, Finding], slug: str, true: float, within: float
+) -> None:
+    finding = in_paper[slug]
     assert finding.value == pytest.approx(true, abs=within)
 
 
@@ -108,7 +111,8 @@ def test_without_a_run_nothing_was_measured(paper: FittedStudy) -> None:
 
 
 def test_a_small_study_says_little(synthetic: FittedStudy, one_run: FittedStudy) -> None:
-    bent = by_slug(synthetic)["loss-falls-with-size"]  # by its irreducible loss
+    found = by_slug(synthetic)
+    bent = found["loss-falls-with-size"]  # by its irreducible loss
     assert bent.verdict == "inconclusive"
     for slug in (
         "loss-falls-with-data",
@@ -119,7 +123,7 @@ def test_a_small_study_says_little(synthetic: FittedStudy, one_run: FittedStudy)
         "schedule-hardly-matters",
         "larger-want-lower-rates",
     ):
-        finding = by_slug(synthetic)[slug]
+        finding = found[slug]
         assert finding.verdict == "not measured" and finding.value is None
     alone = by_slug(one_run)
     assert {slug for slug, finding in alone.items() if finding.verdict == "confirmed"} <= {"loss-by-position"}

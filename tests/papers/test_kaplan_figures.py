@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from tests.papers.kaplan_study import by_hand, kaplan, timed_study
+from tests.papers.kaplan_study import by_hand, kaplan_of, timed_study
 
 import scaling_laws.papers.kaplan2020.figures as package
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
@@ -22,12 +22,17 @@ FROM_CONSTANTS = {"fig03_growth", "fig12_cost_of_a_wrong_size", "fig15_crossing"
 
 @pytest.fixture(scope="module")
 def of_paper(paper: Any) -> KaplanTables:
-    return kaplan(paper.tables, paper.laws)
+    return kaplan_of(paper)
 
 
 @pytest.fixture(scope="module")
 def of_one_run(one_run: Any) -> KaplanTables:
-    return kaplan(one_run.tables, one_run.laws)
+    return kaplan_of(one_run)
+
+
+@pytest.fixture(scope="module")
+def of_batches() -> KaplanTables:
+    return timed_study()
 
 
 def test_a_figure_has_the_number_of_the_paper_s() -> None:
@@ -72,11 +77,11 @@ def _is_inside(axes: Axes, width: float, height: float) -> None:
 
 @pytest.mark.parametrize("each", FIGURES, ids=lambda each: each.name)
 def test_studies_that_lack_something_are_drawn_or_say_what(
-    of_one_run: KaplanTables, synthetic: Any, flat: Any, each: StudyFigure[Any]
+    of_one_run: KaplanTables, of_batches: KaplanTables, synthetic: Any, flat: Any, each: StudyFigure[Any]
 ) -> None:
     """One run, none, sizes without batches, batches alone, and a world in which nothing scales."""
     nothing = by_hand()
-    others = (timed_study(), *(kaplan(study.tables, study.laws) for study in (synthetic, flat)))
+    others = (of_batches, kaplan_of(synthetic), kaplan_of(flat))
     for study in (nothing, of_one_run, *others):
         data = each.prepare(study, study.laws)
         if isinstance(data, str):

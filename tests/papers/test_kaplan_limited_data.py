@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.papers.kaplan_study import by_hand, kaplan
+from tests.papers.kaplan_study import by_hand, kaplan, kaplan_of
 from tests.support.by_hand import laws_with, study_of, tables_of
 
 from scaling_laws.laws.batch.constant_rate import curves_of_study
@@ -191,7 +191,7 @@ def test_a_study_without_the_experiment_says_which_sweep_has_it() -> None:
 
 def test_the_papers_own_laws_come_back(paper: Any) -> None:
     """The study of the whole paper, with noise between runs."""
-    study = kaplan(paper.tables, paper.laws)
+    study = kaplan_of(paper)
     data = prepared(fig16_early_stopping, study)
     assert len(data.runs) == 24 and data.law is not None
     assert data.law.alpha_N == pytest.approx(0.076, abs=0.004)

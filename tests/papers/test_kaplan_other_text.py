@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.papers.kaplan_study import by_hand, kaplan
+from tests.papers.kaplan_study import by_hand, kaplan_of
 from tests.support.synthetic_study import FOREIGN_LOSSES
 
+from scaling_laws.papers.kaplan2020.claims.of_shape import CLAIMS
 from scaling_laws.papers.kaplan2020.evidence import KaplanTables
 from scaling_laws.papers.kaplan2020.figures.other_text import (
     TRAINING_TEXT,
@@ -30,7 +31,7 @@ def prepared(figure: Any, study: KaplanTables) -> Any:
 
 
 def test_transfer_shows_the_known_offsets(synthetic: Any) -> None:
-    data = prepared(fig08_transfer, kaplan(synthetic.tables, synthetic.laws))
+    data = prepared(fig08_transfer, kaplan_of(synthetic))
     assert list(data.by_size.columns) == ["test", "packages", "prose"]  # `val` is no other text
     assert len(data.at_end) == (synthetic.study.runs["family"] == "transformer").sum()
     for corpus in ("prose", "packages"):
@@ -60,6 +61,27 @@ def test_losses_in_training_are_compared_at_equal_test_loss(penalty: float) -> N
     # Three of the four evaluations lie among the ends.
     assert during_less_end(data) == {"prose": pytest.approx(0.75 * penalty)}
     assert f"prose {0.75 * penalty:+.3f}" in fig08_transfer.describe(data)
+
+
+def test_the_sampling_error_of_the_text_is_in_the_interval(
+    synthetic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folds of documents that differ by 5 % move the slope of one corpus on another."""
+    tables = kaplan_of(synthetic)
+    positions = tables.study.positions()
+    of_fold = np.random.default_rng(0).lognormal(sigma=0.05, size=(2, 1 + int(positions["fold"].max())))
+    foreign = (positions["corpus"] != "test").to_numpy(int)
+    noisy = positions.assign(loss_sum_nats=positions["loss_sum_nats"] * of_fold[foreign, positions["fold"]])
+    found = {}
+    for name, table in (("none", positions.iloc[:0]), ("noisy", noisy)):
+        monkeypatch.setattr(type(tables.study), "positions", lambda *_, table=table: table)
+        (claim,) = (each for each in CLAIMS if each.slug == "other-text-costs-an-offset")
+        found[name] = claim.measure(tables, synthetic.laws)
+    assert found["none"].value == found["noisy"].value
+    widths = {name: high - low for name, each in found.items() for low, high in [each.interval]}
+    assert widths["noisy"] > widths["none"] + 0.005
+    assert "the held-out text is taken as it is" in found["none"].context
+    assert "other documents alone would move it by" in found["noisy"].context
 
 
 def test_a_corpus_that_no_run_knows_is_not_drawn() -> None:
@@ -110,14 +132,14 @@ def test_studies_without_them_say_which_sweep_has_them(one_run: Any) -> None:
     for study in (by_hand(), alone):
         assert "besides the test corpus" in str(fig08_transfer.prepare(study, study.laws))
         assert "configs/sweeps/size.yaml" in str(fig08_transfer.prepare(study, study.laws))
-    for study in (by_hand(), by_hand(depth_rows()[:1]), kaplan(one_run.tables, one_run.laws)):
+    for study in (by_hand(), by_hand(depth_rows()[:1]), kaplan_of(one_run)):
         assert "configs/sweeps/depth.yaml" in str(fig24_depth.prepare(study, study.laws))
 
 
 def test_depth_and_training_do_not_matter_in_the_paper_but_may_elsewhere(paper: Any, flat: Any) -> None:
     """The offsets are the truth's; in a world where depth transfers worse, the figure shows it."""
-    losses = prepared(fig24_depth, kaplan(paper.tables, paper.laws))
+    losses = prepared(fig24_depth, kaplan_of(paper))
     assert list(losses.index) == [1, 2, 4, 8, 16, 32]
     np.testing.assert_allclose(losses["prose"] - losses["test"], 0.55, atol=1e-6)
-    differing = prepared(fig24_depth, kaplan(flat.tables, flat.laws))
+    differing = prepared(fig24_depth, kaplan_of(flat))
     assert np.ptp(differing["prose"] - differing["test"]) > 0.5

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from tests.papers.kaplan_study import by_hand, kaplan
+from tests.papers.kaplan_study import by_hand, kaplan, kaplan_of
 from tests.support.by_hand import laws_with, searched, study_of, tables_of
 
 from scaling_laws.laws.fit.noise import SeedNoise
@@ -159,7 +159,7 @@ def test_figure_5_is_drawn_from_a_search_and_from_depths(tmp_path: Path, where: 
 
 def test_the_paper_study_gives_back_its_truth(paper: Any) -> None:
     """Blocks used r times are worth r^0.4 in N there, of which limited data leave a part."""
-    study = kaplan(paper.tables, paper.laws)
+    study = kaplan_of(paper)
     gains = reuse_gains(prepared(fig17_reuse, study)).set_index(["n_reuse", "counted"])["percent"]
     for n_reuse in (2, 4, 8):
         assert 100 * (n_reuse**-0.0304 - 1) - 0.5 < gains[n_reuse, "N"] < 0
@@ -217,7 +217,7 @@ def test_networks_without_a_layer_have_no_place_among_non_embedding_parameters()
 
 def test_the_paper_is_recognised(paper: Any) -> None:
     """In a study of all experiments the losses of all depths collapse on N, and on nothing else."""
-    sizes = prepared(fig06_parameter_counts, kaplan(paper.tables, paper.laws))
+    sizes = prepared(fig06_parameter_counts, kaplan_of(paper))
     assert {0, 1, 2, 3, 6} == set(sizes["n_layer"])
     deep = sizes[sizes["n_layer"] >= 2]
     assert scatter_percent(deep["N"], deep["loss"]) < scatter_percent(deep["N_total"], deep["loss"])
@@ -249,7 +249,7 @@ def test_predictions_are_compared_where_both_made_them() -> None:
 
 
 def test_figure_23_says_how_far_each_form_misses(synthetic: Any) -> None:
-    data = prepared(fig23_power_law_or_logarithm, kaplan(synthetic.tables, synthetic.laws))
+    data = prepared(fig23_power_law_or_logarithm, kaplan_of(synthetic))
     sentence = fig23_power_law_or_logarithm.describe(data)
     for form, name in RIVALS.items():
         of_form = data.residuals[data.residuals["form"] == form]
@@ -302,5 +302,5 @@ def test_a_short_context_is_compared_at_equal_size_and_tokens() -> None:
 
 def test_the_paper_study_improves_where_its_truth_does(paper: Any) -> None:
     """An LSTM's truth no longer improves after 16 tokens, a short context's is better at its own."""
-    data = prepared(fig21_size_at_positions, kaplan(paper.tables, paper.laws))
+    data = prepared(fig21_size_at_positions, kaplan_of(paper))
     assert "n_ctx = 8" in fig21_size_at_positions.describe(data)

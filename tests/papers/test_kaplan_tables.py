@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests.papers.kaplan_study import by_hand, kaplan, timed_study
+from tests.papers.kaplan_study import by_hand, kaplan_of, timed_study
 
 from scaling_laws.models.lstm_config import LSTMConfig
 from scaling_laws.models.transformer_config import TransformerConfig
@@ -163,7 +163,7 @@ TABLE_6 = {
 def test_the_papers_columns_are_as_printed(
     synthetic: Any, timed: Any, table: Any, printed: dict[str, float]
 ) -> None:
-    for study in (timed, kaplan(synthetic.tables, synthetic.laws)):
+    for study in (timed, kaplan_of(synthetic)):
         values = table(study)
         for _, of_family in values.groupby("family"):
             found = dict(zip(of_family["quantity"], of_family["paper"], strict=True))
@@ -203,7 +203,7 @@ def test_our_columns_are_the_laws(timed: KaplanTables) -> None:
 
 def test_what_is_not_fitted_says_why(synthetic: Any) -> None:
     """That study has no batch scan: nothing is known of training time, and the cells are dashes."""
-    study = kaplan(synthetic.tables, synthetic.laws)
+    study = kaplan_of(synthetic)
     for table, values in (
         (paper_tables.table_3, paper_tables.joint_of_steps),
         (paper_tables.table_6, paper_tables.efficient_training),
@@ -233,7 +233,7 @@ def test_table_4_has_the_six_laws(timed: KaplanTables) -> None:
 
 
 def test_every_table_of_every_study(synthetic: Any, one_run: Any, timed: KaplanTables) -> None:
-    others = (kaplan(study.tables, study.laws) for study in (synthetic, one_run))
+    others = (kaplan_of(study) for study in (synthetic, one_run))
     for study in (timed, by_hand(), *others):
         tables = paper_tables.all_tables(study, study.laws)
         assert list(tables) == [f"Table {number}" for number in range(1, 7)]

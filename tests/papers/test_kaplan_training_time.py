@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.papers.kaplan_study import kaplan, timed_study
+from tests.papers.kaplan_study import kaplan_of, timed_study
 from tests.support.batch_study import BATCH_TOKENS, LAW, SCANNED_SIZES, SIZES, STEPS, best_of
 from tests.support.drawn import points_named
 
@@ -304,7 +304,7 @@ def test_figure_22_without_curves_has_the_losses(synthetic: Any, timed: KaplanTa
 
 def test_figure_22_of_a_whole_study(paper: Any) -> None:
     """Seven schedules at three peaks; the areas under the rates are the sums."""
-    study = kaplan(paper.tables, paper.laws)
+    study = kaplan_of(paper)
     data = prepared(fig22_schedules, study)
     means = data.means
     assert len(means) == 21 and (means["n_seeds"] == 3).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -87,12 +88,17 @@ def test_rungs_of_every_family(synthetic: FittedStudy) -> None:
     assert PORIAN.claims == ()
 
 
-def test_the_simulation_shows_kaplans_exponent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_simulation_shows_kaplans_exponent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("laws.results.study", "report.pictures"):  # starting processes takes longer here
+        monkeypatch.setattr(f"scaling_laws.{module}.n_cores", lambda: 1)
     assert len(simulated_runs()) == 100
     main(["paper", "pearce_song2024", "-o", str(tmp_path)])
     assert "claims: 1 confirmed" in capsys.readouterr().out
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "| Besiroglu 2024 | 0.51 | 0.78 | 0.069 |" in text
+    assert re.search(r"Their networks have \S+ to \S+ parameters and saw \S+ to \S+ tokens each\.", text)
 
 
 def test_a_study_that_moved_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

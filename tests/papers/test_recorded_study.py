@@ -79,7 +79,7 @@ def test_the_critical_batch_of_one_size(recorded: KaplanTables) -> None:
 def test_other_text_is_compared_in_bits_per_byte(recorded: KaplanTables) -> None:
     found = finding(recorded, "other-text-costs-an-offset")
     assert found.verdict == "inconclusive" and found.value == pytest.approx(0.938, abs=0.001)
-    assert "in nats a token the slope is 0.916" in found.why
+    assert "in nats per token the slope is 0.916" in found.why
 
 
 def test_slices_and_held_out_size(recorded: KaplanTables) -> None:

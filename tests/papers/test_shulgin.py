@@ -105,3 +105,13 @@ def test_a_simulation_judges_no_runs(tmp_path: Path, capsys: pytest.CaptureFixtu
         main(["paper", "shulgin2023", "--runs", str(tmp_path), "-o", str(tmp_path / "page")])
     assert "is a simulation, which judges no runs; leave --runs out" in capsys.readouterr().err
     assert not (tmp_path / "page").exists()
+
+
+@pytest.mark.parametrize("option", ["--workers=1", "--stop-after=1h", "--retry-failed", "--engine=ray"])
+def test_options_of_sweeps_mean_nothing_to_an_experiment(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["paper", "shulgin2023", option])
+    said = capsys.readouterr().err
+    assert f"leave {option.partition('=')[0]} out" in said and "goes on when it is run again" in said

@@ -12,7 +12,7 @@ import torch
 
 from scaling_laws.laws.results.study import no_laws
 from scaling_laws.models.transformer import Transformer
-from scaling_laws.papers.shulgin2023 import PAPER, pieces_table
+from scaling_laws.papers.shulgin2023 import PAPER, extent, pieces_table
 from scaling_laws.papers.shulgin2023.network_runs import (
     FULL,
     NetworkScale,
@@ -140,7 +140,7 @@ def test_pieces_are_trained_by_class_path(tmp_path: Path) -> None:
 def world(loss: Callable[[PieceRun], float]) -> PieceRuns:
     random, runs = np.random.default_rng(0), tuple(planned(FULL))
     noise = np.exp(0.02 * random.normal(size=len(runs)))
-    return PieceRuns(runs=runs, excess=np.array([loss(run) for run in runs]) * noise, scale="made")
+    return PieceRuns(runs=runs, excess=np.array([loss(run) for run in runs]) * noise, scale="made", steps=100)
 
 
 def verdict(slug: str, simulation: SubnetworkSimulation, data: PieceRuns | str) -> str:
@@ -155,5 +155,7 @@ def test_claims_of_pieces(simulation: SubnetworkSimulation) -> None:
         assert verdict(slug, simulation, cheap) == "contradicted"
         assert verdict(slug, simulation, "none") == "not measured"
     assert len(pieces_table(replace(simulation, network=dear)).rows) == 1 + 3 + 9
+    assert "scale made: 39 trainings of a network, 3 seeds" in extent(replace(simulation, network=dear))
+    assert extent(replace(simulation, network="none")).endswith("of the network: none.")
     labels = draw_pieces(dear).axes[0].get_legend_handles_labels()[1]
     assert labels == ["1 local step", "4 local steps", "16 local steps", "one worker's part alone"]

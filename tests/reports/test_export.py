@@ -19,6 +19,7 @@ from scaling_laws.cli import main
 from scaling_laws.laws.results.study import fit_folder
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.laws.selection import usable_runs
+from scaling_laws.laws.task_laws import fit_tasks, scored_of
 from scaling_laws.report import export as exports
 from scaling_laws.report.export import POINTS_A_CURVE, export, thinned
 from scaling_laws.report.pictures import (
@@ -51,6 +52,26 @@ def test_small_results_are_copied_and_old_figures_removed(synthetic: FittedStudy
     assert set(curves["run"]) == set(study.runs["run"])
     export(study, laws, [picture("one")], folder)
     assert (folder / "curves.csv.gz").read_bytes() == before
+
+
+def test_scores_of_tasks_and_their_laws_are_those_of_the_study(
+    synthetic: FittedStudy, tmp_path: Path
+) -> None:
+    study = load_study(shutil.copytree(synthetic.study.folder, tmp_path / "study"))
+    for place, (run, loss) in enumerate(zip(study.runs["run"], study.runs["loss"], strict=True)):
+        right = [round(100 / (1 + np.exp(2 * (loss - 4)))), place % 10]
+        lines = [f"8,sums,16,{right[1]},8.0,-9.5", f"16,sums,100,{right[0]},50.0,-60.25"]
+        header = "step,task,n_items,n_correct,chance_sum,answer_log_p_sum_nats"
+        (study.folder / run / "task_scores.csv").write_text("\n".join([header, *lines, ""]))
+    export(study, synthetic.laws, [], tmp_path / "results")
+    kept = load_study(tmp_path / "results")
+    for final_only in (True, False):
+        pd.testing.assert_frame_equal(kept.task_scores(final_only), study.task_scores(final_only))
+    scored = scored_of(study)
+    assert scored is not None
+    laws = fit_tasks(scored)
+    assert fit_tasks(scored_of(kept)) == laws  # type: ignore[arg-type]
+    assert all(law.two_steps is not None for law in laws if law.n_sizes > 3)
 
 
 def test_an_export_carries_nothing_that_lay_in_the_study(synthetic: FittedStudy, tmp_path: Path) -> None:
@@ -89,15 +110,14 @@ def test_curves_keep_their_ends() -> None:
     assert thinned(long.drop(columns="test_loss_nats")).empty
 
 
-def test_the_command(tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tiny_study: Path, tiny_export: tuple[Path, str]) -> None:
     folder = next((tiny_study / "lightning_logs").glob("*"))
-    main(["report", str(folder), "--export", str(tmp_path / "results")])
-    said = capsys.readouterr().out
-    assert f"in {tmp_path / 'results'}" in said
-    names = {path.name for path in (tmp_path / "results").iterdir()}
+    results, said = tiny_export
+    assert f"in {results}" in said
+    names = {path.name for path in results.iterdir()}
     assert {"runs.csv", "laws.json", "headline.md", "curves.csv.gz"} <= names
-    assert len(load_study(folder).runs) == len(pd.read_csv(tmp_path / "results" / "runs.csv"))
-    for path in (tmp_path / "results" / "figures").glob("*.png"):
+    assert len(load_study(folder).runs) == len(pd.read_csv(results / "runs.csv"))
+    for path in (results / "figures").glob("*.png"):
         original = folder / "figures" / path.name
         with Image.open(path) as kept, Image.open(original) as drawn:
             assert kept.width <= round(drawn.width * KEPT_DPI / PNG_DPI)
@@ -105,7 +125,7 @@ def test_the_command(tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFix
             difference = ImageChops.difference(kept.convert("RGB"), same_size)
         assert max(high for _, high in difference.getextrema()) <= KEPT_STEP / 2
         assert path.stat().st_size < min(original.stat().st_size, LARGEST_KEPT_BYTES)
-    assert not list((tmp_path / "results").rglob("*.svg"))
+    assert not list(results.rglob("*.svg"))
 
 
 def test_a_large_picture_is_exported_with_fewer_pixels() -> None:
@@ -128,7 +148,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def laws(study: Study) -> Laws:
-    return fit_folder(study, resamples=20)
+    return fitted_here(study)
+
+
+def fitted_here(study: Study) -> Laws:
+    """In this process: of so few resamples, starting others takes longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scaling_laws.laws.results.study.n_cores", lambda: 1)
+        return fit_folder(study, resamples=20)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +182,7 @@ def test_an_export_is_read_as_the_study(study: Study, exported: Path) -> None:
 def test_laws_of_an_export_are_the_studys(laws: Laws, exported: Path) -> None:
     """All but what needs losses by position; the note says so."""
     of_study = laws.to_json()
-    of_export = fit_folder(load_study(exported), resamples=20).to_json()
+    of_export = fitted_here(load_study(exported)).to_json()
     assert of_export["warnings"][0] == NOT_EXPORTED and NOT_EXPORTED not in of_study["warnings"]
     for content in (of_study, of_export):
         for key in ("positions", "late_positions", "warnings", "manifest"):

@@ -1,4 +1,4 @@
-"""Residuals and held-out runs: what is left over is what the known laws leave over."""
+"""Residuals and held-out runs: what is left is what the known laws do not explain."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_trend_in_the_residuals_is_found(trend: float) -> None:
     slopes = prepared(fit_quality.residuals, grid(trend), laws).slopes.iloc[0]
     assert slopes["N"] == pytest.approx(trend, abs=1e-9) and slopes["D"] == pytest.approx(0, abs=1e-9)
     assert slopes["C"] == pytest.approx(trend * 2 / (2 + 0.75), rel=0.2, abs=1e-9)
-    assert f"{trend:+.2f} % a decade of N, +0.00 % of D" in said(fit_quality.residuals, grid(trend), laws)
+    assert f"{trend:+.2f} % per decade of N, +0.00 % of D" in said(fit_quality.residuals, grid(trend), laws)
 
 
 def test_residuals_stand_against_size_data_and_compute(synthetic: Any) -> None:
@@ -87,7 +87,7 @@ def test_held_out_predictions_stand_beside_the_truth(synthetic: Any) -> None:
         np.testing.assert_allclose(lines["lowest loss that was fitted"].get_ydata(), entry.baseline)
         if family == "transformer":
             assert f"Chinchilla's L(N, D) {100 * entry.mean_absolute_error:.1f} %" in sentence
-            assert f"errs by {100 * entry.baseline_mean_absolute_error:.1f} %" in sentence
+            assert f"is off by {100 * entry.baseline_mean_absolute_error:.1f} %" in sentence
 
 
 def test_studies_without_a_law_say_what_it_takes(one_run: Any) -> None:

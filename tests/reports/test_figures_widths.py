@@ -67,6 +67,9 @@ def test_recipes_are_not_mixed_and_one_parametrisation_is_none() -> None:
     table = pd.concat([runs({"standard": -0.5, "mup": 0.0}, weight_decay=0.1), decayed])
     _, (standard, _) = rate_transfers(table)
     assert standard.exponent == pytest.approx(-0.5, abs=1e-6)
+    with_gaps = runs({"standard": -0.5, "mup": 0.0}, **{"shape.width": float("nan"), "own": None})
+    _, (standard, _) = rate_transfers(with_gaps)  # columns that other families have
+    assert standard.exponent == pytest.approx(-0.5, abs=1e-6)
     assert rate_transfers(runs({"standard": 0.0})) == (0, ())
     assert rate_transfers(runs({"standard": 0.0, "mup": 0.0}).drop(columns="parametrization")) == (0, ())
 

@@ -74,6 +74,6 @@ def test_the_figure_says_where_the_worth_goes_through_one() -> None:
     conventions = SimpleNamespace(N="N", C="C")
     laws = SimpleNamespace(conventions=conventions, noise=SimpleNamespace(sd_log_loss=0.002))
     both = tables(runs(ALPHA_REFERENCE, "transformer"), runs(ALPHA_OTHER, "lstm"))
-    assert "it goes through 1 at" in said(worth_curves, both, laws)
+    assert "both are worth the same at" in said(worth_curves, both, laws)
     assert len(shown(worth_curves, both, laws).axes) == 1
     assert prepared(worth_curves, tables(runs(ALPHA_REFERENCE, "transformer")), laws) == NEEDS_TWO

@@ -119,7 +119,7 @@ def test_figures_that_could_not_be_drawn_are_one_list_at_the_end(page: Path, con
     assert content.missing  # this study ran no scan of batches
     listed = text[text.index('<section id="missing">') : text.index('<section id="manifest">')]
     for each in content.missing:
-        assert f"{escape(each.title)}: {notation(each.reason)}</li>" in listed
+        assert f"{notation(each.said)}</li>" in listed and "?:" not in each.said
         assert f'<figure id="{each.name}"' not in text
         assert not list((page.parent / "figures").glob(f"{each.name}.*"))
         assert "configs/sweeps/" in each.reason or "Needs" in each.reason
@@ -242,7 +242,7 @@ def test_users_text_is_escaped(tmp_path: Path) -> None:
         record = read_record(path)
         changed: dict[str, Any] = {
             "name": f"<img src=x onerror=alert({number})>",
-            "family": hostile + steering,
+            "family": hostile + "\r\n| x |" + steering,
             "host": hostile + steering,
             "tags": (hostile + steering, "size"),
             "reason": hostile if record.reason else "",
@@ -260,8 +260,8 @@ def test_users_text_is_escaped(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)" in without_scripts(text)
     (embedded_json,) = re.findall(r'id="study-data">(.*?)</script>', text, flags=re.DOTALL)
     data = json.loads(embedded_json)
-    assert data["families"] == [hostile + "��" + "�]0;owned�"]
-    assert data["experiments"] == sorted([*data["families"], "size"])
+    assert data["families"] == [hostile + " | x |" + "��" + "�]0;owned�"]
+    assert data["experiments"] == sorted([hostile + "��" + "�]0;owned�", "size"])
     assert sorted(data["runs"]["run"]) == sorted(study.runs["run"])
     marked = (folder / "report.md").read_text(encoding="utf-8")
     assert not re.search(r"<(script|img|!--)", marked)

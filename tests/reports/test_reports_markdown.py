@@ -33,7 +33,7 @@ def test_chapters_in_order_with_every_sentence(content: Content) -> None:
     for picture in content.pictures:
         assert plain(picture.description) in text
     for each in content.missing:
-        assert f"- {plain(each.title)}: {plain(each.reason)}" in text
+        assert f"- {plain(each.said)}" in text
     for warning in content.laws.warnings:
         assert f"- {plain(warning)}\n" in text
     assert f": {content.laws.manifest.input_sha256}\n" in text

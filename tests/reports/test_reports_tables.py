@@ -58,12 +58,6 @@ def test_text_is_aligned_and_markdown_is_escaped() -> None:
     assert table.markdown().splitlines()[0] == r"|  | a\|b |"
 
 
-def test_headline_text_counts_what_was_left_out(synthetic: Any) -> None:
-    text = tables.headline_text(synthetic.laws)
-    assert "left out of the fits: 1" in text
-    assert max(map(len, text.splitlines()[2:15])) <= 120
-
-
 def test_runs_and_left_out(synthetic: Any) -> None:
     table = tables.runs(synthetic.tables, synthetic.laws)
     assert len(table.rows) == len(synthetic.study.runs)

@@ -56,13 +56,37 @@ def test_two_tables_are_compared_on_one_page(folder: Path, capsys: pytest.Captur
     main(["report", "a.csv", "b.csv"])  # its own files may be written again
 
 
+def test_runs_in_both_are_paired_where_the_others_differ(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fifteen of sixteen runs are the same: the laws differ by what the other one says."""
+    table = pd.read_csv("a.csv")
+    other = table.copy()
+    other.loc[15, "loss"] *= np.exp(0.001)
+    other.loc[15, "run"] = "other"
+    other.to_csv("c.csv", index=False)
+    other.assign(run=[f"c {n}" for n in range(16)]).to_csv("d.csv", index=False)
+    widths = {}
+    for name, words in (("c", "15 runs are in both: each resample gives"), ("d", "No run is in both")):
+        main(["report", "a.csv", f"{name}.csv"])
+        marked = (folder / f"a-and-{name}.report" / "report.md").read_text(encoding="utf-8")
+        assert words in marked
+        (line,) = [line for line in marked.splitlines() if "A/N^alpha + B/D^beta | alpha |" in line]
+        *_, difference, _ = (cell.strip() for cell in line.strip("| ").split("|"))
+        low, high = (float(end) for end in re.findall(r"\[(.+), (.+)\]", difference)[0])
+        assert low < float(difference.split()[0]) < high
+        widths[name] = high - low
+    assert 0 < widths["c"] < 0.75 * widths["d"]
+    capsys.readouterr()
+
+
 def test_losses_of_different_text_are_not_compared() -> None:
     def side(name: str, text: str, bits: float) -> Any:
         runs = pd.DataFrame({"manifest_hash": [text], "bits_per_byte_test": [bits]})
         return SimpleNamespace(name=name, study=SimpleNamespace(runs=runs))
 
     words = other_text((side("code", "0a", 1.25), side("english", "0b", 2.5)))
-    assert "losses in nats a token do not compare, exponents do." in words
+    assert "losses in nats per token cannot be compared, exponents can." in words
     assert "Lowest losses in bits per byte: code 1.250 and english 2.500." in words
     assert not other_text((side("code", "0a", 1.25), side("more code", "0a", 1.2)))
 

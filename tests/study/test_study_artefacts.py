@@ -90,7 +90,7 @@ def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("a: !!set {b}", "the tag 'tag:yaml.org,2002:set'"),
         (b"a: \xff", "utf-8"),
         ("- 1", "holds no keys"),
-        ("1: 2", "the key 1 is no name"),
+        ("1: 2", "the key 1 is not a name"),
     ],
 )
 def test_yaml_that_cannot_be_read_is_one_line(tmp_path: Path, content: str | bytes, says: str) -> None:

@@ -66,7 +66,7 @@ def test_it_is_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
         ("config tiny", "there are data/tiny and sweeps/tiny"),
         ("config qick", "did you mean sweeps/quick?"),
         ("sweep qick --status", "did you mean sweeps/quick?"),
-        ("sweep quick --scale cpuu --status", "in configs/scales there are: cpu, gpu, smoke"),
+        ("sweep quick --scale cpuu --status", "in configs/scales there are: cpu, english, gpu, smoke"),
         ("data build tinny", "did you mean data/tiny?"),
         ("fit --config transformr", "did you mean train/transformer?"),
     ],

@@ -38,6 +38,15 @@ def test_two_verbs_share_a_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a.md", "c.md"}
 
 
+def test_a_folder_that_takes_nothing_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_files.os, "access", lambda path, mode: mode != os.W_OK)  # a read-only disk
+    with pytest.raises(InputError, match="cannot be written in"):
+        require_own_folder(tmp_path)
+    require_own_folder(tmp_path / "new")
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, force: bool) -> None:
     (tmp_path / "a.md").write_text("mine", encoding="utf-8")
@@ -51,7 +60,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, force: bool) -> No
 def test_a_file_that_was_changed_is_somebodys_own(tmp_path: Path) -> None:
     write_own_files(tmp_path, {"a.md": "1", "b.md": "1"}, writer="export")
     (tmp_path / "b.md").write_text("1, and a thought", encoding="utf-8")
-    with pytest.raises(InputError, match=r"b.md: is there already, and is not what scaling-laws wrote"):
+    with pytest.raises(InputError, match=r"b.md: already exists, and scaling-laws did not write it"):
         write_own_files(tmp_path, {"a.md": "2", "b.md": "2"}, writer="export")
     assert (tmp_path / "a.md").read_text(encoding="utf-8") == "1"  # nothing was written
     write_own_files(tmp_path, {"a.md": "2"}, writer="export")
@@ -61,7 +70,7 @@ def test_a_file_that_was_changed_is_somebodys_own(tmp_path: Path) -> None:
 def test_a_name_that_came_later_is_not_ours(tmp_path: Path) -> None:
     write_own_files(tmp_path, {"a.md": "1"}, writer="export")
     (tmp_path / "b.md").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match=r"b\.md: is there already"):
+    with pytest.raises(InputError, match=r"b\.md: already exists"):
         write_own_files(tmp_path, {"a.md": "1", "b.md": "2"}, writer="export")
 
 
@@ -86,7 +95,7 @@ def test_what_an_older_version_left_without_a_list_is_replaced_once(tmp_path: Pa
     write_own_files(tmp_path, {"runs.csv": "new"}, writer="export", earlier=("runs.csv", "laws.json"))
     assert names(tmp_path) == {"runs.csv", "laws.json", "holiday.png"}
     (tmp_path / "runs.csv").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match=r"runs\.csv: is there"):
+    with pytest.raises(InputError, match=r"runs\.csv: already exists"):
         write_own_files(tmp_path, {"runs.csv": "1"}, writer="export", earlier=("runs.csv", "laws.json"))
 
 

@@ -59,7 +59,7 @@ def table(*more: dict[str, Any]) -> pd.DataFrame:
         ("decay", "cosine", "with another schedule"),
         ("cooldown_share", 0.5, "with another cooldown"),
         ("n_reuse", 4, "with blocks used more often or less"),
-        ("n_layer", 1, "networks of less than two layers lie off"),
+        ("n_layer", 1, "networks of fewer than two layers lie off"),
         ("n_layer", 32, "less than 3.5 times as wide as deep lie off"),
     ],
 )

@@ -62,4 +62,4 @@ def test_links_of_a_users_logger_do_no_harm(folder: Path) -> None:
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
     (folder / "pipe").mkdir()
     os.mkfifo(folder / "pipe" / "record.json")
-    assert reasons(folder)["pipe"].endswith("record.json: is no file")
+    assert reasons(folder)["pipe"].endswith("record.json: is not a file")

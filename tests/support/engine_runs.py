@@ -107,6 +107,14 @@ class SweepRun:
             for path in sorted(self.folder.glob(f"*/{attempts.FILE}"))
         }
 
+    def reasons(self) -> list[str]:
+        """Why attempts ended as they did, for a test's own message."""
+        return [
+            f"{path.parent.name}: {attempt.outcome}, {attempt.reason}"
+            for path in sorted(self.folder.glob(f"*/{attempts.FILE}"))
+            for attempt in attempts.read(path.parent).attempts
+        ]
+
     def kill_one(self, limit_s: float = DONE_S) -> str:
         """Kill the process of a job, as the kernel does that is short of memory."""
         self.until_trained(1, limit_s)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,12 @@ class Training:
     @property
     def rate_factors(self) -> FloatArray:
         """Share of the peak rate after each step, (steps,)."""
-        return np.array([self.schedule.factor(step, self.steps) for step in range(self.steps)])
+        return _rate_factors(self.schedule, self.steps)
+
+
+@cache
+def _rate_factors(schedule: Schedule, steps: int) -> FloatArray:
+    return np.array([schedule.factor(step, steps) for step in range(steps)])
 
 
 class KaplanTruth:

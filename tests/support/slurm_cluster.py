@@ -140,6 +140,8 @@ class SlurmCluster:
         controller, *ports = self._ports
         lines = [
             "ClusterName=tests",
+            # Ranks meet at a port that Lightning derives from the id of their job: no two clusters share one.
+            f"FirstJobId={1 + 1000 * int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}",
             f"SlurmctldHost={host}(127.0.0.1)",
             f"SlurmctldPort={controller}",
             f"SlurmUser={user}",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,21 @@ def test_a_rank_is_started_for_each_device_of_each_node(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["asked"]  # what was handed over is gone
 
 
+def test_ranks_meet_at_a_port_that_is_free_or_the_users_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    srun(folder, f'echo "$MASTER_PORT" >> {folder}/ports')
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    with socket.socket() as taken:  # by somebody, where Lightning would have them meet: 15000 + the job's id
+        with suppress(OSError):
+            taken.bind(("", 15001))
+        train(folder)
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    train(folder)
+    free, own = map(int, (folder / "ports").read_text(encoding="utf-8").split())
+    assert free not in (15001, 29500) and free > 1023 and own == 29500
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "says"),
     [(1, InputError, "the corpus is gone"), (12, MemoryError, "the corpus is gone"), (7, InputError, "gone")],
@@ -89,7 +106,7 @@ def test_a_job_dies_as_its_rank_does(folder: Path) -> None:
 
 def test_several_nodes_want_slurm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID")
-    with pytest.raises(InputError, match="wants 2 nodes; --engine slurm trains it"):
+    with pytest.raises(InputError, match="needs 2 nodes; --engine slurm trains it"):
         train(folder)
 
 

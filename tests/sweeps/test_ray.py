@@ -66,7 +66,7 @@ def test_a_job_that_no_node_can_hold_is_refused(
     assert run.wait() == 2
     last = run.output.splitlines()[-1]
     assert (
-        last.startswith("error: ") and "wants 4 CPUs on one node, and no node of the cluster has more" in last
+        last.startswith("error: ") and "needs 4 CPUs on one node, and no node of the cluster has more" in last
     )
 
 
@@ -152,10 +152,10 @@ def test_what_a_job_asks_for(
 def test_more_than_any_node_has_is_refused_unless_nodes_come(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes: list[dict[str, float]] = [{"CPU": 64}, {"CPU": 8, "GPU": 2}]
     engine(monkeypatch, nodes).require(job(2))
-    with pytest.raises(InputError, match=r"wants 4 GPUs on one node, and no node .* more than 2"):
+    with pytest.raises(InputError, match=r"needs 4 GPUs on one node, and no node .* more than 2"):
         engine(monkeypatch, nodes).require(job(4))
     engine(monkeypatch, nodes, elastic=True).require(job(4))
-    with pytest.raises(InputError, match="wants 2 nodes; --engine slurm trains it"):
+    with pytest.raises(InputError, match="needs 2 nodes; --engine slurm trains it"):
         engine(monkeypatch, nodes, elastic=True).require(job(4, nodes=2))
 
 

@@ -59,9 +59,9 @@ def test_four_trials_from_the_command_to_the_result(
     assert json.loads((folder / "shape.json").read_text(encoding="utf-8")) == result
 
     # No law is fitted to them: the report says why.
-    capsys.readouterr()
     main(["report", str(folder)])
     assert "shape study" in (folder / "report.html").read_text(encoding="utf-8")
+    capsys.readouterr()  # with the line of a slow machine: how long drawing will take
     with pytest.raises(SystemExit):
         main(["laws", str(folder)])
     error = capsys.readouterr().err

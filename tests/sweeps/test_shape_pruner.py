@@ -16,7 +16,7 @@ from scaling_laws.sweeps.search.pruner import (
     HORIZON,
     LAST_LOSS,
     CurvePruner,
-    foretell,
+    predict_end,
 )
 
 TOKENS = 1_000_000
@@ -87,7 +87,7 @@ def test_the_best_is_hardly_ever_stopped() -> None:
 
 
 def test_the_cooldown_is_learnt_from_finished_trials() -> None:
-    """Without noise the final loss is foretold to a tenth of a per cent, five per cent below the curve."""
+    """Without noise the final loss is predicted to a tenth of a per cent, five per cent below the curve."""
     random = np.random.default_rng(0)
     study = finished_study(0.0, random)
     trial = study.ask()
@@ -96,10 +96,10 @@ def test_the_cooldown_is_learnt_from_finished_trials() -> None:
             trial.report(loss, step=tokens)
     (asked,) = study.get_trials(states=(TrialState.RUNNING,))
     finished = study.get_trials(states=(TrialState.COMPLETE,))
-    foretold = foretell(study, asked, finished, 350_000, 0.9)
-    assert foretold is not None
-    assert foretold.loss == pytest.approx(4.0, rel=1e-3)
-    assert foretold.low <= 4.0 * 1.001 and foretold.high >= 4.0 * 0.999
+    predicted = predict_end(study, asked, finished, 350_000, 0.9)
+    assert predicted is not None
+    assert predicted.loss == pytest.approx(4.0, rel=1e-3)
+    assert predicted.low <= 4.0 * 1.001 and predicted.high >= 4.0 * 0.999
     assert list(asked.intermediate_values.values())[-1] > 4.0 / GAIN  # what is seen lies far above
 
 
@@ -110,9 +110,9 @@ def test_intervals_hold_as_often_as_they_say() -> None:
     study, n_held = new_study(CurvePruner()), 0
     for _ in range(300):
         (trial, *finished) = [recorded(3.5 * (1 + 0.1 * random.random()), 0.01, random) for _ in range(11)]
-        foretold = foretell(study, trial, finished, 250_000, 0.9, (LAST_LOSS,))
-        assert foretold is not None and trial.value is not None
-        n_held += foretold.low <= trial.value <= foretold.high
+        predicted = predict_end(study, trial, finished, 250_000, 0.9, (LAST_LOSS,))
+        assert predicted is not None and trial.value is not None
+        n_held += predicted.low <= trial.value <= predicted.high
     assert abs(n_held - 270) <= 16
 
 
@@ -144,7 +144,7 @@ def test_the_forecast_of_less_error_is_used() -> None:
     random = np.random.default_rng(2)
     parallel = finished_study(0.003, random)
     (trial, *finished) = parallel.get_trials()
-    chosen = foretell(parallel, trial, finished, 250_000, 0.9)
+    chosen = predict_end(parallel, trial, finished, 250_000, 0.9)
     assert chosen is not None and chosen.forecast == LAST_LOSS
 
     def crossing(final_loss: float) -> optuna.trial.FrozenTrial:
@@ -154,6 +154,6 @@ def test_the_forecast_of_less_error_is_used() -> None:
         }
         return optuna.trial.create_trial(value=final_loss, intermediate_values=values)
 
-    chosen = foretell(parallel, crossing(3.55), [crossing(3.4 + 0.1 * k) for k in range(4)], 250_000, 0.9)
+    chosen = predict_end(parallel, crossing(3.55), [crossing(3.4 + 0.1 * k) for k in range(4)], 250_000, 0.9)
     assert chosen is not None and chosen.forecast == EXTRAPOLATION
     assert chosen.loss == pytest.approx(3.55, rel=0.01)

@@ -181,7 +181,7 @@ def test_a_job_of_two_nodes_requeues_and_goes_on(scenario: Scenario) -> None:
 
 def test_a_job_of_two_devices_is_trained_by_two_ranks(scenario: Scenario) -> None:
     (name,) = scenario.on_two_devices.outcomes()
-    assert scenario.on_two_devices.outcomes()[name] == ["done"]
+    assert scenario.on_two_devices.outcomes()[name] == ["done"], scenario.on_two_devices.reasons()
     record = read_record(scenario.on_two_devices.folder / name / "record.json")
     assert record.devices == 2 and record.status == "complete"
 
@@ -237,7 +237,7 @@ def test_what_is_there_is_not_submitted_again(
     assert "2 tasks running on n1" in run.output and "1 waiting" in run.output
     run.end()
     run.begin("--status")
-    assert "SLURM:" not in run.output and "did not come to its end" not in run.output
+    assert "SLURM:" not in run.output and "did not finish" not in run.output
     assert {task for task, *_ in run.tasks()} == set()
 
 
@@ -247,7 +247,7 @@ def test_what_is_there_is_not_submitted_again(
         (["--sbatch", "--cpus-per-task=99"], "no node of this cluster can hold what .*1x1.sh asks for"),
         (["--sbatch", "--partition=nowhere"], "sbatch refuses .*: .*[Ii]nvalid partition"),
         (["--sbatch", "--job-name=mine"], "by their --job-name; leave it out"),
-        (["--sbatch", "'"], "is no line of options"),
+        (["--sbatch", "'"], "is not a line of options"),
     ],
 )
 def test_what_slurm_refuses_is_one_line(
@@ -268,4 +268,4 @@ def test_a_task_that_does_not_begin_says_why(
     run.begin()
     run.wait()
     run.begin("--status")
-    assert re.search(r"task \d+_0 did not come to its end; .*: no module cuda", run.output), run.output
+    assert re.search(r"task \d+_0 did not finish; .*: no module cuda", run.output), run.output

@@ -77,7 +77,7 @@ def test_who_asks_for_gpus_is_not_asked_again(given: str) -> None:
     [
         ({"sbatch": "--job-name=mine"}, "--job-name"),
         ({"sbatch": "-J mine"}, "--job-name"),
-        ({"sbatch": "--time='4"}, "no line of options"),
+        ({"sbatch": "--time='4"}, "not a line of options"),
         ({"max_jobs": -1}, "max_jobs is -1"),
     ],
 )
@@ -191,9 +191,7 @@ def test_status_says_what_ended_as_it_should_not(tmp_path: Path, programs: Progr
         (tmp_path / "slurm" / f"{name}.out").write_text(text + "\n", encoding="utf-8")
     two, three, four = engine(tmp_path).status()
     assert two.startswith("task 8_2 ended with status 2: error: the disk is full (")
-    assert three.startswith("task 8_3 did not come to its end; last line of ") and three.endswith(
-        ": no module cuda"
-    )
+    assert three.startswith("task 8_3 did not finish; last line of ") and three.endswith(": no module cuda")
     assert four == "task 8_4 saved at its time limit and is not queued any more"
 
 

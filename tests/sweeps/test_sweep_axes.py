@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.recipe import recipe_columns
 from scaling_laws.study.runs import load_study
 from scaling_laws.sweeps.plan.experiments import Plan, begun, plan
-from scaling_laws.sweeps.plan.planning import _fingerprint
+from scaling_laws.sweeps.plan.planning import _fingerprint, write_plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.training.run import train_trunk
 
@@ -83,7 +84,7 @@ def test_a_path_leads_into_an_optimiser(sweep_file: Path) -> None:
     model = {**MODEL, "optimizer": SGD, "vary": {"optimizer.init_args.momentum": [0.5, 0.9]}}
     names = {run.name for run in planned(sweep_file, model).runs}
     assert names == {f"transformer-1x8-SGD_momentum_{share}-s1-0.00128M" for share in (0.5, 0.9)}
-    with pytest.raises(InputError, match="is no path into optimizer: 'adamw'"):
+    with pytest.raises(InputError, match="is not a path into optimizer: 'adamw'"):
         planned(sweep_file, {**model, "optimizer": "adamw"})
 
 
@@ -94,7 +95,7 @@ def test_another_optimiser_does_not_take_the_sweeps_settings(sweep_file: Path) -
         for optimizer in ("adafactor", SGD)
     )
     assert by_name["weight_decay"] == 0.3 and not {"beta1", "weight_decay"} & by_class.keys()
-    with pytest.raises(InputError, match="weight_decay is no setting of optimizer: SGD"):
+    with pytest.raises(InputError, match="weight_decay is not a setting of optimizer: SGD"):
         planned(sweep_file, {**MODEL, "optimizer": SGD, "weight_decay": 0.2})
 
 
@@ -123,16 +124,38 @@ def test_what_varies_is_a_column_of_the_recipe(sweep_file: Path) -> None:
     assert set(table["optimizer"]) == {"adamw", "SGD(momentum=0.9)"}
 
 
-@pytest.mark.parametrize(("name", "begun_with"), [("quick", "8c817647eb040b02"), ("lr", "211b1fbdee12019f")])
+@pytest.mark.parametrize(("name", "begun_with"), [("quick", "fbf6635556a5ebc6"), ("lr", "226b0983288cafff")])
 def test_a_study_that_was_begun_before_goes_on(
-    monkeypatch: pytest.MonkeyPatch, name: str, begun_with: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, begun_with: str
 ) -> None:
     """Keys that are new since count for nothing where they are not used: what it is known by is as before.
 
     (A change of the sweep file itself changes it, too.)
     """
     monkeypatch.chdir(ROOT)
-    assert _fingerprint(begun(load_sweep(Path(f"configs/sweeps/{name}.yaml")))) == begun_with
+    sweep = load_sweep(Path(f"configs/sweeps/{name}.yaml"))
+    (tmp_path / sweep.study).mkdir()
+    (tmp_path / sweep.study / "plan.json").write_text('{"schema": 1, "shape_rule": 2}')
+    assert _fingerprint(begun(sweep, logs=tmp_path)) == begun_with
+
+
+def test_a_study_that_was_begun_before_measures_every_corpus_on(sweep_file: Path) -> None:
+    """Its plan does not say what is measured; a new study measures the test text on the way."""
+    folders = {"logs": sweep_file.parent / "logs", "data": sweep_file.parent / "data"}
+    sweep = load_sweep(sweep_file)
+    new = plan(sweep, **folders)
+    assert {tuple(run.config["recorder"]["evaluation_corpora"]) for run in new.runs} == {("test",)}
+    (folders["logs"] / sweep.study).mkdir(parents=True)
+    file = folders["logs"] / sweep.study / "plan.json"
+    file.write_text('{"schema": 1, "shape_rule": 2}')
+    begun_before = plan(sweep, **folders)
+    assert {tuple(run.config["recorder"]["evaluation_corpora"]) for run in begun_before.runs} == {("all",)}
+    # What is new says nothing then: run ids are those of the version before.
+    others = plan(load_sweep(edited(sweep_file, other_windows=7)), **folders)
+    assert [run.run_id for run in begun_before.runs] == [run.run_id for run in others.runs]
+    assert not {run.run_id for run in begun_before.runs} & {run.run_id for run in new.runs}
+    write_plan(replace(new, folder=file.parent))
+    assert [run.run_id for run in plan(sweep, **folders).runs] == [run.run_id for run in new.runs]
 
 
 def corpus_of(folder: Path, name: str, n_vocab: int, **more: Any) -> str:
@@ -185,13 +208,13 @@ def test_two_corpora_of_one_name_are_refused(sweep_file: Path) -> None:
             {"horizon_tokens": [1280]},
             r"ladders\[0\].models\[0\]: no key 'horizon_tokens'; did you mean horizons_tokens\?",
         ),
-        ({"dropout": 0.1}, {}, {}, "no key 'dropout'; it belongs into the shape of a model"),
-        ({"warmup_steps": 3}, {}, {}, "no key 'warmup_steps'; it belongs into schedule"),
-        ({"seeds": [1]}, {}, {}, "no key 'seeds'; it belongs into a ladder or a model"),
+        ({"dropout": 0.1}, {}, {}, "no key 'dropout'; it belongs in the shape of a model"),
+        ({"warmup_steps": 3}, {}, {}, "no key 'warmup_steps'; it belongs in schedule"),
+        ({"seeds": [1]}, {}, {}, "no key 'seeds'; it belongs in a ladder or a model"),
         ({"studdy": "x"}, {}, {}, r"no key 'studdy'; did you mean study\?"),
         ({}, {"evaluation_windows": 3}, {}, "it is the whole study's: write it at the top"),
-        ({}, {}, {"n_layer": 3}, r"models\[0\]: no key 'n_layer'; it belongs into the shape"),
-        ({}, {}, {"learning_rate_factors": [1]}, "it belongs into a ladder"),
+        ({}, {}, {"n_layer": 3}, r"models\[0\]: no key 'n_layer'; it belongs in the shape"),
+        ({}, {}, {"learning_rate_factors": [1]}, "it belongs in a ladder"),
         ({}, {"learning_rate": {"at1e5": 1}}, {}, r"learning_rate: no key 'at1e5'; did you mean at_1e5\?"),
         ({}, {}, {"schedule": {"decey": "cosine"}}, r"models\[0\].schedule: no key 'decey'; did you mean d"),
         ({"n_ctx": "long"}, {}, {}, "n_ctx is 'long'; it must be a whole number"),

@@ -44,9 +44,9 @@ def test_small_trainings_share_gpus_and_large_ones_have_theirs_alone() -> None:
 
 
 def test_a_training_larger_than_the_machine_is_refused() -> None:
-    with pytest.raises(InputError, match="big wants 4 GPUs, and this machine has 2"):
+    with pytest.raises(InputError, match="big needs 4 GPUs, and this machine has 2"):
         Slots(workers=8, gpus=("0", "1")).require("big", 4)
-    with pytest.raises(InputError, match="big wants 4 devices, and this machine has 2 workers; give --work"):
+    with pytest.raises(InputError, match="big needs 4 devices, and this machine has 2 workers; give --work"):
         Slots(workers=2).require("big", 4)
     Slots(workers=1, gpus=("0", "1")).require("big", 2)
 

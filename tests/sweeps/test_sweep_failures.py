@@ -227,7 +227,7 @@ def test_a_record_is_written_by_the_holder_alone(tmp_path: Path, byte_corpus: To
 def test_trainings_of_several_devices_take_turns(sweep_file: Path) -> None:
     planned = stubs(sweep_file, 6, devices=(1, 2))
     assert len(run(planned, train_nothing, gpus=("a", "b")).done) == 6
-    with pytest.raises(InputError, match=r"stub-.* wants 3 GPUs, and this machine has 2"):
+    with pytest.raises(InputError, match=r"stub-.* needs 3 GPUs, and this machine has 2"):
         run(stubs(edited(sweep_file, study="t"), 1, devices=(3,)), train_nothing, gpus=("a", "b"))
 
 

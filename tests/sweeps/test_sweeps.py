@@ -181,7 +181,15 @@ def test_a_sweep_trains_all_and_again_trains_nothing(
     # Twice with one seed: the same records, wall-clock fields aside.
     shutil.move(folder, sweep_file.parent / "first")
     main(arguments(sweep_file, "--workers", "1"))
-    aside = ("elapsed_s", "tokens_per_s", "model_flops_utilisation", "peak_memory_bytes", "files", "checksum")
+    aside = (
+        "elapsed_s",
+        "evaluation_s",
+        "tokens_per_s",
+        "model_flops_utilisation",
+        "peak_memory_bytes",
+        "files",
+        "checksum",
+    )
     for path in folder.glob("*/record.json"):
         first = json.loads((sweep_file.parent / "first" / path.parent.name / "record.json").read_text())
         second = json.loads(path.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ from scaling_laws.study.artefacts import typed
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.budget import Budget, parse_budget
 from scaling_laws.sweeps.plan.budgeting import SIZES, find_references, spent
-from scaling_laws.sweeps.plan.experiments import Plan, begun, filled, rough_seconds, study_specs
+from scaling_laws.sweeps.plan.experiments import (
+    Plan,
+    begun,
+    filled,
+    points_left_out,
+    rough_seconds,
+    study_specs,
+)
+from scaling_laws.sweeps.plan.plan_table import totals
 from scaling_laws.sweeps.plan.planning import read_kept, write_plan
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.plan.reference import Reference, reference_of_size
@@ -25,16 +34,17 @@ from scaling_laws.sweeps.plan.run_specs import RunSpec
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = [
     "size",
-    "data",
-    "batch",
+    "seeds",
+    "lr",
     "isoflop",
+    "families",
+    "largest",
+    "batch",
+    "data",
     "reuse",
     "context",
     "schedule",
     "depth",
-    "seeds",
-    "lr",
-    "families",
 ]  # those of kaplan2020.yaml
 
 # --- amounts ----------------------------------------------------------------------------------------
@@ -105,7 +115,7 @@ def test_a_models_schedule_is_laid_over_the_sweeps(sweep_file: Path) -> None:
     [
         ({"vary": {"size": 3}, "horizons": [1]}, "vary: .* is not a mapping of names to lists"),
         ({"vary": {"size": [1]}, "size": 1, "horizons": [1]}, "vary: size is given beside it"),
-        ({"vary": {"net.depth": [1]}, "horizons": [1]}, "'net.depth' is no key of a model"),
+        ({"vary": {"net.depth": [1]}, "horizons": [1]}, "'net.depth' is not a key of a model"),
         ({"vary": {"sise": [1]}, "horizons": [1]}, "sise"),
         ({"size": 1, "reused_size": 1, "horizons": [1]}, "size and reused_size are two sizes"),
         ({"of_optimum": 1, "horizons": [1]}, "of_optimum is of one compute"),
@@ -191,6 +201,20 @@ def test_the_largest_reference_that_the_budget_pays_for(sweep_file: Path) -> Non
         assert any(abs(run.D - share * 20 * N) <= run.batch_tokens for share in (0.25, 1))
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param("kaplan2020", marks=pytest.mark.systems), "hoffmann2022", "porian2024"]
+)
+def test_the_scale_of_a_gpu_has_room_for_a_paper(name: str) -> None:
+    """At some size each horizon is longer than the warm-up and within the corpus. To plan it needs no GPU."""
+    study = begun(load_sweep(Path(name), scale="gpu", budget="1e17 FLOPs"))
+    references = {
+        experiment.study: reference_of_size(study.sweep, experiment, 1e6)
+        for experiment in study.experiments
+        if experiment.needs_reference
+    }
+    assert len(study_specs(replace(study, references=references))) > 80
+
+
 def test_a_budget_of_time_uses_the_measured_cost(sweep_file: Path) -> None:
     study = study_of(with_models(sweep_file, MODEL, budget="2 core-minutes"))
     slow, fast = (
@@ -214,7 +238,7 @@ def test_most_tokens_bound_the_reference(sweep_file: Path) -> None:
         ),
         ({"budget": "1 GPU-hour"}, "its budget is 1 GPU-hours, and its runs are trained on CPU cores"),
         ({"budget": "much"}, "is not an amount of compute"),
-        ({}, "is none; add budget:"),
+        ({}, "is given; add budget:"),
     ],
 )
 def test_budgets_that_cannot_be_met(sweep_file: Path, changes: dict[str, Any], says: str) -> None:
@@ -257,7 +281,7 @@ def test_slices_are_centred_by_the_last_fit(sweep_file: Path, tmp_path: Path) ->
     with_models(sweep_file, slices, budget="1e13 FLOPs", laws=str(tmp_path / "laws.json"))
     reference = find_references(study_of(sweep_file), None)["s"]
     C = reference.C
-    assert reference.optima["transformer"].N(C) == pytest.approx(reference.N)  # 20 tokens a parameter
+    assert reference.optima["transformer"].N(C) == pytest.approx(reference.N)  # 20 tokens per parameter
     entry = {"family": "transformer", "method": "isoflop", "coefficient": 3.0, "exponent": 0.3}
     unknown = {**entry, "method": "envelope", "exponent": None}
     (tmp_path / "laws.json").write_text(json.dumps({"allocation": [unknown, entry]}), encoding="utf-8")
@@ -270,6 +294,32 @@ def test_slices_are_centred_by_the_last_fit(sweep_file: Path, tmp_path: Path) ->
     (tmp_path / "laws.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"laws\.json: allocation: Expected"):
         find_references(study, None)
+
+
+def test_points_that_a_slice_cannot_have_are_left_out(sweep_file: Path) -> None:
+    """Longer than the text, or mostly warm-up: the others are planned, and the plan says how many are not."""
+    slices = {"shape": {"n_layer": 2}, "vary": {"compute": [1], "of_optimum": ["1/4", 1, 4]}}
+    study = study_of(with_models(sweep_file, slices, budget="1e12 FLOPs"))
+    reference = find_references(study, None)["s"]
+    whole = filled(replace(study, references={"s": reference}), None)
+    longest, middle, shortest = sorted((run.D for run in whole.runs), reverse=True)
+    assert points_left_out(whole) == {"s": []}
+
+    def left(**keys: Any) -> Plan:
+        shorter = study_of(with_models(sweep_file, slices, budget="1e12 FLOPs", **keys))
+        return filled(replace(shorter, references={"s": reference}), None)
+
+    planned = left(most_tokens=longest - 1)
+    assert sorted(run.D for run in planned.runs) == [shortest, middle]
+    ((reason,),) = points_left_out(planned).values()
+    assert "longer than most_tokens" in str(reason)
+    lines = "\n".join(totals(planned, workers=1, timed=False))
+    assert "s: points of slices that are left out: 1; the first: " in lines
+    warmup_steps = shortest // whole.runs[0].batch_tokens
+    planned = left(most_tokens=None, schedule={"warmup_steps": warmup_steps})
+    assert sorted(run.D for run in planned.runs) == [middle, longest]
+    ((reason,),) = points_left_out(planned).values()
+    assert "is all warm-up" in str(reason)
 
 
 def test_a_shorter_context_has_equal_tokens_a_step(sweep_file: Path) -> None:
@@ -309,13 +359,14 @@ def test_a_study_goes_on_with_the_sizes_it_began_with(sweep_file: Path) -> None:
 # --- several experiments as one study ---------------------------------------------------------------
 
 
-@pytest.fixture
-def paper(monkeypatch: pytest.MonkeyPatch) -> Plan:
+@pytest.fixture(scope="module")
+def paper() -> Iterator[Plan]:
     """The paper's experiments, planned for a budget."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(str(ROOT))
-    study = begun(load_sweep(Path("configs/papers/kaplan2020.yaml"), scale="smoke"))
-    return filled(replace(study, references=find_references(study, rough_seconds)), rough_seconds)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.syspath_prepend(str(ROOT))
+        study = begun(load_sweep(Path("configs/papers/kaplan2020.yaml"), scale="smoke"))
+        yield filled(replace(study, references=find_references(study, rough_seconds)), rough_seconds)
 
 
 def test_the_paper_is_all_experiments_with_every_run_once(paper: Plan) -> None:
@@ -329,6 +380,8 @@ def test_the_paper_is_all_experiments_with_every_run_once(paper: Plan) -> None:
     assert any(set(run.tags) >= {"size", "context", "reuse", "families"} for run in paper.runs)
     cost_s = sum(trunk.expected_s for trunk in paper.jobs)
     assert 0 < cost_s <= 25 * 60
+    first = [min(EXPERIMENTS.index(tag) for run in trunk.runs for tag in run.tags) for trunk in paper.jobs]
+    assert first == sorted(first)  # what stands first in the file is whole first
     for trunk in paper.jobs:
         assert {run.config["recorder"]["trunk"] for run in trunk.runs} == {trunk.name}
         assert [run.steps for run in trunk.runs] == sorted((run.steps for run in trunk.runs), reverse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import torch
 import yaml
 from tests.support.small_sweep import arguments, edited
 
+import scaling_laws as sl
 from scaling_laws.cli import main
-from scaling_laws.laws.plan.simulated import power
 from scaling_laws.laws.published import BESIROGLU
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
@@ -26,7 +25,7 @@ from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.budgeting import find_references
 from scaling_laws.sweeps.plan.experiments import begun, filled, plan, rough_seconds
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
-from scaling_laws.sweeps.plan.power import design_of, power_lines, truth_of
+from scaling_laws.sweeps.plan.power import design_of, truth_of
 from scaling_laws.sweeps.plan.reading import load_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +133,7 @@ def test_the_quick_study_covers_what_it_must(monkeypatch: pytest.MonkeyPatch) ->
         ({"schedule": {"warmup_steps": 20}}, "has 20 steps, and the warm-up takes 20"),
         ({"warmup_steps": 3}, "warmup_steps"),
         ({"optimizer": "sgd"}, "sgd"),
-        ({"optimizer": "adafactor", "beta1": 0.8}, "beta1 is no setting of optimizer: adafactor"),
+        ({"optimizer": "adafactor", "beta1": 0.8}, "beta1 is not a setting of optimizer: adafactor"),
         ({"beta2": 1.0}, "beta2 is 1.0"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),
         ({"batch_sequences": 0}, "batch_sequences is 0"),
@@ -311,8 +310,8 @@ def test_models_override_the_context_the_batch_and_the_data(sweep_file: Path) ->
     base = {"shape": {"n_layer": 1, "d_model": 8}, "horizons_tokens": [2560]}
     overrides: list[dict[str, int]] = [{}, {"batch_sequences": 8}, {"train_halvings": 2}]
     overrides += [{"n_ctx": 8, "batch_sequences": 8}]
-    ladder = {"models": [base | override for override in overrides]}
-    runs = {run.name: run for run in plan(load_sweep(with_ladder(sweep_file, **ladder))).runs}
+    varied = with_ladder(sweep_file, models=[base | override for override in overrides])
+    runs = {run.name: run for run in plan(load_sweep(varied)).runs}
     assert sorted(runs) == [
         "transformer-1x8-batch8-s1-0.00256M",
         "transformer-1x8-ctx8-batch8-s1-0.00256M",
@@ -481,20 +480,36 @@ def test_power_of_a_plan_is_that_of_the_runs_that_laws_may_use(sweep_file: Path,
     scan = design_of(plan(load_sweep(edited(sweep_file, ladders=ladders))))
     assert len(scan) == len(design)  # of three rates one wins
     assert truth_of("chinchilla", tmp_path, "transformer").law == BESIROGLU
-    for wrong, message in (("droppo", "nobody published"), ("law", "is a laws.json, or one of")):
+    for wrong, message in (("droppo", "were never published"), ("law", "must be a laws.json, or one of")):
         with pytest.raises(InputError, match=message):
             truth_of(wrong, tmp_path, "transformer")
 
 
-def test_power_says_what_was_simulated(
-    sweep_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_power_of_a_sweep_file_from_python_and_by_the_command(
+    sweep_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scaling_laws.sweeps.plan.power.power", partial(power, studies=2, resamples=10))
-    monkeypatch.setattr("scaling_laws.sweeps.plan.power.STUDIES", 2)
+    found = sl.sweep_power(sweep_file, noise=0.01, studies=2, resamples=10, processes=1, logs=tmp_path)
+    assert [each.family for each in found.families] == ["transformer"]  # two runs of the other
+    assert found.of("transformer").noise == 0.01 and found.of("transformer").n_runs == 4
+    assert "Power of transformer's runs, truth: Kaplan et al. 2020, Table 2; noise: as asked for" in str(
+        found
+    )
+    with pytest.raises(InputError, match="no runs of 'lstm' were simulated; there are transformer"):
+        found.of("lstm")
+    given = sl.sweep_power(sweep_file, truth=BESIROGLU, studies=1, resamples=5, processes=1, logs=tmp_path)
+    assert "truth: chinchilla, as given; noise: that of most small studies" in given.summary()
+
     planned = plan(load_sweep(sweep_file))
-    text = "\n".join(power_lines(planned, None))
-    assert "Power of transformer's runs, truth: Kaplan et al. 2020, Table 2" in text
-    assert "4 runs in 2 trainings" in text and "kaplan_nd" in text and "lstm" not in text
+    monkeypatch.setattr("scaling_laws.commands.sweep.plan_of", lambda options, **others: planned)
+    monkeypatch.setattr("scaling_laws.sweeps.plan.power.power", lambda *_, **__: found.of("transformer"))
+    main(arguments(sweep_file, "--dry-run", "--power", "--truth", "chinchilla"))
+    output = capsys.readouterr().out
+    assert "truth: Besiroglu et al. 2024" in output and found.of("transformer").summary() in output
     with pytest.raises(SystemExit, match="2"):
         main(arguments(sweep_file, "--power"))
     assert "--power belongs to --dry-run" in capsys.readouterr().err
+
+
+def test_a_search_has_no_power(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a search, whose runs feed no law"):
+        sl.sweep_power("shape", logs=tmp_path)

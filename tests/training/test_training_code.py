@@ -14,8 +14,9 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from scaling_laws.study.errors import InputError
+from scaling_laws.training import checkpoint_folder
 from scaling_laws.training.checkpoint import AtomicCheckpointIO, holds_code, is_whole, newest_whole
-from scaling_laws.training.checkpoint_folder import LAYOUT_FILE, META, seal
+from scaling_laws.training.checkpoint_folder import LAYOUT_FILE, META, folder_holds_code, seal
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 REFUSED = "holds something other than weights, which would be run; do not open it"
@@ -108,3 +109,13 @@ def test_a_folder_with_code(sharded: Path, tmp_path: Path, where: str) -> None:
     with pytest.raises(InputError, match=REFUSED):
         AtomicCheckpointIO().load_checkpoint(target)
     assert not (tmp_path / "made").exists()
+
+
+def test_a_layout_of_another_version_of_python_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_folder, "LAYOUT", {("pathlib_of_tomorrow", "PosixPath")})
+    torch.save({}, tmp_path / META)
+    (tmp_path / LAYOUT_FILE).write_bytes(b"cpathlib_of_tomorrow\nPosixPath\n.")
+    with pytest.raises(InputError, match="another version of Python wrote it"):
+        folder_holds_code(tmp_path)

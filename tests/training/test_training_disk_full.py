@@ -102,13 +102,13 @@ def undisturbed(
     return folder
 
 
-@pytest.mark.parametrize(("of_events", "stride"), [(False, 1), (True, 7)], ids=["files", "events"])
+@pytest.mark.parametrize(("of_events", "stride"), [(False, 1), (True, 4)], ids=["files", "events"])
 def test_the_nth_write_fails(
     undisturbed: Path, byte_corpus: TokenCorpus, tmp_path: Path, of_events: bool, stride: int
 ) -> None:
     """For n = 1 to the number of writes of a whole run: configuration, rows, checkpoints, record.
 
-    Of a hundred events, which are alike, every seventh: each kind's turn comes, there are more than seven.
+    Of fifty events, which are alike, every fourth: each kind's turn comes, there are more than four.
     """
     named = set()
     for n_free in itertools.count(step=stride):

@@ -18,6 +18,7 @@ from tests.support.tiny_runs import assert_same_run, config, fail_in_step, refus
 from scaling_laws.cli import main
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.study.records import VOUCHED_FILES, RunRecord, read_record
+from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk
 
 Printed = pytest.CaptureFixture[str]
@@ -237,6 +238,7 @@ def test_early_stopping_and_model_checkpoint_follow_the_held_out_loss(
     undisturbed: dict[str, Path], byte_corpus: TokenCorpus, tmp_path: Path
 ) -> None:
     planned = config(byte_corpus, tmp_path / "run")
+    planned["recorder"]["evaluation_corpora"] = ["test"]  # and what is monitored
     planned = with_callback(planned, "EarlyStopping", monitor="val/loss_nats", patience=1, min_delta=100.0)
     planned = with_callback(planned, "ModelCheckpoint", monitor="val/loss_nats", save_top_k=1)
     train_trunk([planned])
@@ -245,6 +247,24 @@ def test_early_stopping_and_model_checkpoint_follow_the_held_out_loss(
     curve = pd.read_csv(tmp_path / "run" / "curve.csv").set_index("step")["val_loss_nats"].dropna()
     (best,) = (tmp_path / "run" / "model_checkpoints").iterdir()
     assert f"step={curve.idxmin()}" in best.name
+
+
+def test_where_nobody_listens_the_end_alone_is_logged(
+    byte_corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning's log costs as much as all else at a row of the curve."""
+    logged: dict[str, list[int]] = {}
+
+    def seen(module: LanguageModel, name: str, *_: Any, **__: Any) -> None:
+        logged.setdefault(name, []).append(module.trainer.global_step)
+
+    monkeypatch.setattr(LanguageModel, "log", seen)
+    train_trunk([config(byte_corpus, tmp_path / "alone")])
+    assert logged["val/loss_nats"] == logged["train/loss_nats"] == [30]
+    logged.clear()
+    planned = config(byte_corpus, tmp_path / "run")
+    train_trunk([with_callback(planned, "EarlyStopping", monitor="val/loss_nats", patience=9, strict=False)])
+    assert {4, 8, 16, 30} <= set(logged["val/loss_nats"])
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")

@@ -20,6 +20,7 @@ from scaling_laws.study.records import RunRecord, read_record
 from scaling_laws.study.schedule import evaluation_steps
 from scaling_laws.training.device_peak import matrix_dtype, matrix_peak_flops
 from scaling_laws.training.kept_weights import BestWeights, DivergenceGuard
+from scaling_laws.training.metrics import PositionLoss
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.noise_scale import SMALL_PART, NoiseScale, estimates
 from scaling_laws.training.probe import FILE_NAME, ProbeLosses
@@ -179,6 +180,52 @@ def test_averages_are_kept_apart_and_resumed() -> None:
     for wrong in ({"every_n_steps": -1}, {"decay": 1.0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             NoiseScale(**wrong)
+
+
+# --- held-out text --------------------------------------------------------------------------------
+
+
+def test_other_corpora_are_measured_at_the_end_alone(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
+    """Fewer of their windows, and `all` of a corpus where that is asked for; test losses stay as they are."""
+    both = [
+        trained(changed(config(byte_corpus, tmp_path / name), recorder=recorder))
+        for name, recorder in {
+            "all": {"final_windows": "all"},
+            "test": {"final_windows": "all", "evaluation_corpora": ["test"], "other_windows": 5},
+        }.items()
+    ]
+    curves = [pd.read_csv(tmp_path / name / "curve.csv") for name in ("all", "test")]
+    evaluated = [curve.dropna(subset=["test_loss_nats"]) for curve in curves]
+    pd.testing.assert_series_equal(*(rows["test_loss_nats"] for rows in evaluated))
+    assert len(evaluated[1]) > 2
+    others = [corpus for corpus in byte_corpus.held_out if corpus != "test"]
+    for corpus in others:
+        assert evaluated[0][f"{corpus}_loss_nats"].notna().all()
+        assert curves[1][f"{corpus}_loss_nats"].notna().sum() == 1
+        assert both[1].losses[corpus]["tokens"] == 5 * 32
+        assert list(both[1].best_losses) == list(both[0].best_losses)
+    assert both[0].losses["test"] == both[1].losses["test"]
+    assert both[0].losses["test"]["tokens"] == (len(byte_corpus.tokens("test")) - 1) // 32 * 32
+    positions = pd.read_csv(tmp_path / "test" / "position_losses.csv")
+    before_the_end = positions[positions["step"] < positions["step"].max()]
+    assert set(before_the_end["corpus"]) == {"test"} and set(positions["corpus"]) == set(byte_corpus.held_out)
+
+
+def test_a_corpus_to_be_measured_must_be_held_out(byte_corpus: TokenCorpus, tmp_path: Path) -> None:
+    planned = changed(config(byte_corpus, tmp_path / "run"), recorder={"evaluation_corpora": ["tset"]})
+    with pytest.raises(InputError, match=r"evaluation_corpora names 'tset'; the corpus holds out val"):
+        trained(planned)
+
+
+def test_the_sampling_error_of_text_is_between_its_parts() -> None:
+    """By hand: of two folds of 2 and 1 windows, means 1 and 4 nats, and of one fold, which says nothing."""
+    metric = PositionLoss(2, n_folds=16)
+    metric.update(torch.tensor([[1.0, 1.0], [1.0, 1.0], [4.0, 4.0]]), torch.tensor([0, 0, 3]))
+    # The mean is 2; the folds' sums lie -4 and +4 from what it would have them be.
+    assert metric.standard_error() == pytest.approx(math.sqrt(2 / 1 * (16 + 16)) / 6)
+    one_fold = PositionLoss(2, n_folds=16)
+    one_fold.update(torch.tensor([[1.0, 3.0]]), torch.tensor([5]))
+    assert one_fold.standard_error() is None
 
 
 # --- the probe ------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ HERE = "tests.training.test_training_optimizers"
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("sgd", "is none of adamw, adafactor; any other is named by its class"),
+        ("sgd", "is not one of adamw, adafactor; any other is named by its class"),
         (
             {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}},
             "has lr, but the rate is the sche",
@@ -184,7 +184,7 @@ HERE = "tests.training.test_training_optimizers"
         ({"class_path": f"{HERE}.TwoWeights"}, "other weights for training than for evaluation"),
         ({"class_path": "torch.optim.SGD", "momentum": 0.9}, "no key 'momentum'"),
         ({"name": "adamw", "init_args": {"eps": 1.0}}, "takes no init_args"),
-        ({"class_path": "torch.optim.SGD", "parameters": "("}, "no regular expression"),
+        ({"class_path": "torch.optim.SGD", "parameters": "("}, "not a regular expression"),
         ({"class_path": "torch.optim.SGD", "learning_rate_factor": 0}, "learning_rate_factor is 0"),
         ([], "the list is empty"),
         (["adamw", "adafactor"], "both take the rest"),
@@ -224,7 +224,7 @@ def test_a_setting_of_the_short_names_is_refused_beside_a_class(
 ) -> None:
     plan = planned(byte_corpus, tmp_path / "run", "sgd")
     plan["model"][name] = 0.5
-    with pytest.raises(InputError, match=f"{name} is no setting of optimizer: SGD.*init_args"):
+    with pytest.raises(InputError, match=f"{name} is not a setting of optimizer: SGD.*init_args"):
         train_trunk([plan])
 
 

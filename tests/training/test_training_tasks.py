@@ -8,18 +8,19 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tests.support.ranks import on_ranks
 from tests.support.tiny_runs import assert_equal, assert_same_run, config, fail_in_step, weights
 
 from scaling_laws.data.corpus_file import CorpusConfig
-from scaling_laws.data.tasks import MADE
+from scaling_laws.data.tasks import EVALUATION_ITEMS, MADE, expected_tokens
 from scaling_laws.data.tokens import TokenCorpus, build_corpus
 from scaling_laws.study.records import read_record
 from scaling_laws.study.runs import load_study
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.module import LanguageModel
 from scaling_laws.training.run import train_trunk
-from scaling_laws.training.task_scores import EVALUATION_ITEMS, TaskQuestions
+from scaling_laws.training.task_scores import TaskQuestions
 from scaling_laws.training.trained import read_trained
 
 CODE = """def total(values, start):
@@ -134,6 +135,10 @@ def test_what_it_costs_in_tokens(
     assert seen["asked"] - seen["plain"] == cost
     n_choices = [len(task.items[0].choices) for task in questions.tasks]
     assert questions.tokens(final=False) <= 32 * EVALUATION_ITEMS * sum(n_choices)
+    for final in (False, True):  # what a plan expects before the items are made
+        assert expected_tokens(MADE, 32, 1.0, final=final) == pytest.approx(
+            questions.tokens(final=final), rel=0.35
+        )
 
 
 def test_an_interrupted_run_has_the_scores_of_an_undisturbed_one(
@@ -144,6 +149,21 @@ def test_an_interrupted_run_has_the_scores_of_an_undisturbed_one(
     train_trunk([config(corpora["asked"], folder)])
     assert (folder / FILE).read_bytes() == (runs["asked"] / FILE).read_bytes()
     assert_same_run(folder, runs["asked"])
+
+
+def test_loggers_have_scores_as_metrics(runs: dict[str, Path]) -> None:
+    events = EventAccumulator(str(runs["asked"]))
+    events.Reload()
+    table = pd.read_csv(runs["asked"] / FILE)
+    for task in MADE:
+        of_task = table[table["task"] == task]
+        points = events.Scalars(f"task_accuracy/{task}")
+        assert [point.step for point in points] == of_task["step"].tolist()
+        accuracy = of_task["n_correct"] / of_task["n_items"]
+        assert [point.value for point in points] == pytest.approx(accuracy.tolist())
+        log_p = of_task["answer_log_p_sum_nats"] / of_task["n_items"]
+        points = events.Scalars(f"task_answer_log_p_nats/{task}")
+        assert [point.value for point in points] == pytest.approx(log_p.tolist())
 
 
 @pytest.mark.systems

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -197,18 +198,18 @@ def test_compute_axes_are_distinct_integers() -> None:
 
 
 def test_compute_beyond_64_bits_is_left_out() -> None:
-    class Writer:
-        steps: dict[str, int] = {}  # noqa: RUF012
+    steps: dict[str, int] = {}
 
-        def add_scalar(self, tag: str, value: float, step: int, walltime: float | None) -> None:
-            self.steps[tag] = step
+    def add_summary(summary: Any, step: int, walltime: float | None) -> None:
+        steps.update({value.tag: step for value in summary.value})
 
+    writer = SimpleNamespace(file_writer=SimpleNamespace(add_summary=add_summary))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(event_log, "event_writer", lambda trainer: Writer())
+        patch.setattr(event_log, "event_writer", lambda trainer: writer)
         trainer = pl.Trainer(logger=False, enable_checkpointing=False, plugins=[LightningEnvironment()])
         log = event_log.EventLog(trainer, [], [])
         log.write_row({"step": 1000, "tokens": 5 * 10**12, "C": 2e25, "train_loss_nats": 1.7})
-    assert Writer.steps == {
+    assert steps == {
         "loss_nats/train": 1000,
         "loss_nats_by_tokens/train": 5 * 10**12,
         "loss_nats_by_gflop/train": 2 * 10**16,

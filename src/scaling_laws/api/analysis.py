@@ -22,7 +22,6 @@ from scaling_laws.laws.readers.study_reader import StudyReader
 from scaling_laws.laws.results.study import fit_folder, fit_study, processes_for
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.laws.run_tables import doubts, left_out_of_table
-from scaling_laws.laws.task_laws import fit_tasks, scored_of
 from scaling_laws.report import figures
 from scaling_laws.report.content import content_of
 from scaling_laws.report.figure import StudyFigure, figures_of
@@ -70,7 +69,7 @@ def analyse(
         runs: a study, its folder, a table from `read_runs`, or what that reads without further arguments.
         delta, resamples, seed: as `fit`.
         level: of every interval, in the page and the figures, too.
-        forms: laws of your own, which stand beside ours in the page: classes, or "my_module.MyLaw".
+        forms: laws of your own, which the page shows beside ours: classes, or "my_module.MyLaw".
 
     Raises:
         InputError: whatever is wrong with the runs, or a level that is no share.
@@ -161,7 +160,7 @@ class Analysis:
         return found
 
     def tasks(self) -> pd.DataFrame:
-        """Do tasks follow the loss? A row a family and task, with the columns of `TaskLaw`.
+        """Do tasks follow the loss? A row per family and task, with the columns of `TaskLaw`.
 
         Raises:
             InputError: the runs have no scores of tasks, and the table no column `accuracy`.
@@ -177,12 +176,11 @@ class Analysis:
             >>> float(found["loss_half"][0].round(2)), float(found["two_steps"][0].round(3))
             (4.0, 0.0)
         """
-        scored = scored_of(self.study)
-        if scored is None:
+        if not self.laws.tasks:
             raise InputError(
                 "these runs have no scores of tasks (tasks: in the corpus file), nor a column accuracy"
             )
-        return pd.DataFrame([vars(law) for law in fit_tasks(scored)])
+        return pd.DataFrame([vars(law) for law in self.laws.tasks])
 
     def plan(
         self,

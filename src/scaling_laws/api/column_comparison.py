@@ -1,4 +1,4 @@
-"""What the values of a column are worth in one another, for notebooks: `compare`."""
+"""What the values of a column are worth in one another, and what they share: `compare`, `shared_floor`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from scaling_laws.api.analysis import load_study
 from scaling_laws.api.one_law import Runs, flops
 from scaling_laws.laws import run_tables
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
+from scaling_laws.laws.fit.shared_floor import SharedFloor
+from scaling_laws.laws.fit.shared_floor import shared_floor as tested_floor
 from scaling_laws.laws.readers.study_reader import StudyReader
+from scaling_laws.laws.results.chosen_forms import law_called
 from scaling_laws.laws.results.compared_column import ComparedColumn, compare_column
 from scaling_laws.laws.results.decision import Decision, HeldOutScore, decide
+from scaling_laws.laws.selection import usable_runs
 from scaling_laws.report import style as st
 from scaling_laws.report import tables
 from scaling_laws.report.decisions import decision_table, decision_words, drawn_worth
@@ -69,7 +73,7 @@ class ColumnComparison:
         return figure
 
     def table(self) -> pd.DataFrame:
-        """A row a family, form and value, with m_C, m_N and m_D and their intervals."""
+        """A row per family, form and value, with m_C, m_N and m_D and their intervals."""
         rows = []
         for found in self.families:
             for law in found.laws:
@@ -110,7 +114,7 @@ def compare(
         runs: a study, its folder, a table from `read_runs`, or a table's file with columns N, D (or C), loss
             and `by`.
         by: the column: `optimizer`, `weight_decay`, `family`, ...
-        reference: the value that the others are measured in; by default that of most sizes and horizons.
+        reference: the value to which the others are compared; by default that of most sizes and horizons.
         at: FLOPs, or a text such as "1e21": adds which value to take there (`ColumnComparison.decisions`).
         percent: the difference that a decision's number of seeds is for.
         delta, resamples, seed: as `fit`.
@@ -130,6 +134,53 @@ def compare(
     return compared(
         table, by, reference=reference, at=at, percent=percent, delta=delta, resamples=resamples, seed=seed
     )
+
+
+def shared_floor(
+    runs: Runs | Study,
+    by: str,
+    form: str = "chinchilla",
+    *,
+    delta: float = DEFAULT_DELTA,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> SharedFloor:
+    """Whether the values of a column, such as data sets, may share one irreducible loss: a test and its fits.
+
+    The test is a likelihood ratio whose distribution is simulated: `p`, and `sentence()` says it in words.
+
+    Args:
+        runs: as `compare`.
+        by: the column that tells the data sets apart.
+        form: a law with an irreducible loss.
+        delta, resamples, seed: as `fit`.
+
+    Raises:
+        InputError: whatever is wrong with the runs, no such column, one value alone, or another form.
+
+    Examples:
+        >>> import numpy as np, pandas as pd
+        >>> N, D = np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 5))
+        >>> N, D = N.ravel(), D.ravel()
+        >>> loss = [E + 400 / N**0.34 + 1800 / D**0.36 for E in (1.6, 1.9)]
+        >>> noise = np.random.default_rng(0).normal(scale=0.004, size=(2, 25))
+        >>> tables = [
+        ...     pd.DataFrame({"data": name, "N": N, "D": D, "loss": losses + scatter})
+        ...     for name, losses, scatter in zip(("web", "code"), loss, noise, strict=True)
+        ... ]
+        >>> shared_floor(pd.concat(tables), "data", resamples=0).rejected
+        True
+    """
+    if isinstance(runs, str | Path):
+        is_study = StudyReader().recognises(Path(runs))
+        runs = load_study(runs) if is_study else run_tables.read_runs(runs, labels=(by,))
+    table = runs.runs if isinstance(runs, Study) else runs
+    if "trunk" not in table and by in table:
+        table = run_tables.read_runs(table, labels=(by,))
+    if by not in table:
+        raise InputError(f"the runs have no column {by!r} to tell data sets apart")
+    usable, _ = usable_runs(table, by=by)
+    return tested_floor(usable, by, law_called(form), delta=delta, resamples=resamples, seed=seed)
 
 
 def compared(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from scaling_laws.laws import Keep, LossUnit, run_tables
+from scaling_laws.laws.checks.token_cut import choose_cut
 from scaling_laws.laws.fit import DEFAULT_DELTA, DEFAULT_RESAMPLES
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import (
@@ -29,6 +30,7 @@ from scaling_laws.laws.fit.level import LEVEL, interval_percentiles
 from scaling_laws.laws.fit.moving_together import groups_of
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.pins import pinned_coordinates
+from scaling_laws.laws.fit.predictive import profile_prediction
 from scaling_laws.laws.forms.declared import declaration_of
 from scaling_laws.laws.forms.terms import FloatArray, Law, in_columns
 from scaling_laws.laws.plan.compute_budget import parse_compute, parse_count
@@ -74,7 +76,7 @@ def read_runs(
     """Runs as the fits read them: a table with a row each.
 
     Args:
-        source: a file (CSV and its kin, JSON, Parquet, Excel; gzipped or not); a folder of runs (a study,
+        source: a file (CSV or similar, JSON, Parquet, Excel; gzipped or not); a folder of runs (a study,
             TensorBoard events, Lightning's metrics.csv, Hugging Face's trainer_state.json, MLflow's mlruns,
             or what another package reads); a DataFrame; or several, whose rows are put below one another.
         N, D, C, loss, run: the names of its columns: parameters, tokens, training FLOPs, loss, name of the
@@ -148,6 +150,8 @@ def fit(
     weights: ArrayLike | None = None,
     pins: Mapping[str, float] | None = None,
     cluster: str = "",
+    above: float = 1.0,
+    cut_tokens: bool = False,
     delta: float = DEFAULT_DELTA,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
@@ -164,6 +168,10 @@ def fit(
         pins: parameters that are known, as {"E": 1.69}: they are held, and the others fitted.
         cluster: the column whose groups the bootstrap resamples instead of trainings; "C" are slices of
             equal compute.
+        above: how many times rows count that lie above the law, at most 1: where some runs were under-tuned,
+            which only raises a loss, 0.3 keeps them from lifting the law.
+        cut_tokens: leave out rows of few tokens, such as early checkpoints; from where on is chosen by the
+            error at larger sizes (`result.token_cut`).
         delta: where Huber's loss turns from quadratic to linear, in ln L (Hoffmann 2022: 1e-3).
         resamples: of the bootstrap behind every interval; 0 for the law alone.
         seed: of its random numbers.
@@ -202,11 +210,16 @@ def fit(
             raise InputError(f"weights have shape {given.shape}; give one a row of the {len(table)} runs")
         weights = pd.Series(given, index=table.index)[table.index.isin(usable.index)].to_numpy()
     noise = seed_noise(usable)
+    cut = choose_cut(usable, kind, delta) if cut_tokens else None  # type: ignore[arg-type]
+    if cut is not None:
+        kept = (usable["D"] >= cut.tokens).to_numpy()
+        weights = None if weights is None else np.asarray(weights)[kept]
+        usable = usable[kept]
     if cluster:
         usable = usable.assign(trunk=groups_of(usable, cluster))
     rows = rows_of(kind, usable)
     coordinates = pinned_coordinates(kind, rows, pins) if pins else None
-    found: Fit[Any] = fit_law(kind, rows, weights=weights, delta=delta, coordinates=coordinates)
+    found: Fit[Any] = fit_law(kind, rows, weights=weights, delta=delta, coordinates=coordinates, above=above)
     settings = Settings(
         n="N",
         c="C",
@@ -215,11 +228,15 @@ def fit(
         seed=seed,
         pins=tuple((pins or {}).items()),
         cluster=cluster,
+        above=above,
+        cut_tokens=cut_tokens,
     )
+    sentence = which_rows(found) + (f"; {cut.sentence()}" if cut is not None else "")
+    result = fitted_law(found, sentence, len(table), noise, settings)
     return LawFit(
         name=str(table.attrs.get("name", "runs")),
         fit=found,
-        result=fitted_law(found, which_rows(found), len(table), noise, settings),
+        result=replace(result, token_cut=cut),
         names=tuple(map(str, usable["run"])),
         noise=noise,
         settings=settings,
@@ -320,9 +337,28 @@ class LawFit:
         self._require_variables(at)
         return np.asarray(self.law.loss(**at))
 
-    def predict_interval(self, level: float = LEVEL, **at: float) -> Interval:
-        """The interval of the loss that one new run would reach there, its own noise included."""
+    def predict_interval(
+        self,
+        level: float = LEVEL,
+        method: Literal["bootstrap", "profile"] = "bootstrap",
+        **at: float,
+    ) -> Interval:
+        """The interval of the loss that one new run would reach there, its own noise included.
+
+        Args:
+            level: of it.
+            method: "profile" refits the law with each candidate loss (`laws.fit.predictive`), for few runs;
+                an end that it does not reach is None.
+            at: the law's variables.
+
+        Raises:
+            InputError: other variables, no such method, or the law is not identified.
+        """
         self._require_variables(at)
+        if method not in ("bootstrap", "profile"):
+            raise InputError(f"method is {method!r}; there are bootstrap and profile")
+        if method == "profile":
+            return profile_prediction(self.fit, noise=self.noise, level=checked_level(level), **at)
         return loss_interval(self.draws, checked_level(level), self.settings.seed, **at)
 
     def optimum(self, C: ArrayLike | str) -> tuple[FloatArray, FloatArray]:

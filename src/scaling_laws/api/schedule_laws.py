@@ -367,7 +367,7 @@ def _number(row: Any, column: str, cell: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise InputError(f"row {row}: {column} is {cell!r}, which is no number") from None
+        raise InputError(f"row {row}: {column} is {cell!r}, which is not a number") from None
 
 
 def _law_text(law: FittedSchedule, name: str) -> str:

@@ -27,7 +27,7 @@ WIDTH = 110
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """What `config` takes."""
     parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="print this one (> mine.yaml); without a name all are listed"
+        "name", nargs="?", metavar="NAME", help="print this one (> mine.yaml); without a name, all are listed"
     )
 
 

@@ -30,6 +30,7 @@ from scaling_laws.study.stages import silent_stages
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scaling_laws.api.column_comparison import ColumnComparison
     from scaling_laws.laws.results.fitted import Settings
     from scaling_laws.laws.results.types import Conventions, Laws
     from scaling_laws.study.runs import Study
@@ -41,7 +42,7 @@ CSV_COLUMNS = {
     "loss": "column of the loss, nats per token, or tag of it in logged runs (default: loss)",
     "run": "column of the run's name: rows of one name are one training (default: run, or the line)",
     "unique": "column of U, unique tokens, for the form muennighoff (default: unique_tokens)",
-    "batch": "column of B, tokens a step, for laws of time (default: batch_tokens)",
+    "batch": "column of B, tokens per step, for laws of time (default: batch_tokens)",
     "steps": "column of S, steps to the loss, for laws of time (default: steps)",
     "weight": "column of the row's weight in the objective, with --form (default: 1 each)",
 }
@@ -59,7 +60,7 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
         "runs",
         type=runs_path,
         metavar="RUNS",
-        help="a study's folder; a table with one row a run (CSV and its kin, JSON, Parquet, Excel); an export"
+        help="a study's folder; a table, one row per run (CSV or similar, JSON, Parquet, Excel); an export"
         " of W&B or MLflow; a folder of TensorBoard, Lightning, Hugging Face or MLflow runs",
     )
     parser.add_argument("-o", "--output", type=Path, help="where to write laws.json (default: beside RUNS)")
@@ -67,7 +68,7 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
         "--form",
         action="append",
         metavar="NAME",
-        help="fit only this form, to all rows; again for several (chinchilla, kaplan_nd, power_n, ...;"
+        help="fit only this form, to all rows; repeat for several (chinchilla, kaplan_nd, power_n, ...;"
         " an unknown name lists all)",
     )
     add_table_arguments(parser)
@@ -80,35 +81,61 @@ def add_laws_arguments(parser: argparse.ArgumentParser) -> None:
         help="resamples behind the intervals (default: 400; of --schedule 200); 0 for point estimates alone",
     )
     parser.add_argument(
-        "--level", type=float, metavar="SHARE", help="of the intervals (default: 0.9), as 0.95"
+        "--level", type=float, metavar="SHARE", help="level of the intervals, as 0.95 (default: 0.9)"
     )
     parser.add_argument(
         "--pin",
         action="append",
         metavar="NAME=VALUE",
-        help="with --form: hold a parameter, as E=1.69, and fit the others; again for several",
+        help="with --form: hold a parameter, as E=1.69, and fit the others; repeat for several",
     )
     parser.add_argument(
         "--cluster",
         metavar="COLUMN",
         help="with --form: resample the groups of a column (C: slices of equal compute) instead of trainings",
     )
+    parser.add_argument(
+        "--above",
+        type=float,
+        metavar="W",
+        help="with --form: rows above the law count W times (0 to 1), where some runs were under-tuned",
+    )
+    parser.add_argument(
+        "--predict",
+        action="append",
+        metavar="N=..,D=..",
+        help="with --form: the loss of a new run, as N=7B,D=1.4T; again for several",
+    )
+    parser.add_argument(
+        "--cut-tokens",
+        action="store_true",
+        default=None,
+        help="with --form: leave out rows of few tokens, from where on chosen by out-of-sample error",
+    )
+    parser.add_argument(
+        "--share-floor",
+        metavar="COLUMN",
+        help="with --form: test whether the values of a column (data sets) may share the irreducible loss",
+    )
     parser.add_argument("--latex", action="store_true", help="print the identified laws for a paper, too")
     parser.add_argument(
         "--compare",
         metavar="COLUMN",
-        help="instead: what each value of a column (optimizer, weight_decay, ...) is worth in compute",
+        help=(
+            "instead of laws: what each value of a column (optimizer, weight_decay, ...) is worth in compute"
+        ),
     )
     parser.add_argument(
-        "--reference", metavar="VALUE", help="of --compare: the value that the others are measured in"
+        "--reference", metavar="VALUE", help="for --compare: the value to which the others are compared"
     )
     parser.add_argument(
         "--at",
         metavar="FLOPS",
-        help="of --compare: which value to take at this compute, with its chance and regret, as 1e21",
+        help="for --compare: which value to take at this compute, with its chance and regret, as 1e21; -o"
+        " FILE puts it into a laws.json",
     )
     parser.add_argument(
-        "--percent", type=float, metavar="X", help="of --at: seeds needed to see X %% (default: 1)"
+        "--percent", type=float, metavar="X", help="for --at: seeds needed to see X %% (default: 1)"
     )
     add_schedule_arguments(parser)
     add_figure_arguments(parser)
@@ -124,7 +151,7 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
         "--figure-width",
         type=int,
         choices=(1, 2),
-        help="of --figures: one (3.4 inches) or two (7 inches) columns of a journal (default: the page)",
+        help="for --figures: one (3.4 inches) or two (7 inches) columns of a journal (default: the page)",
     )
 
 
@@ -153,18 +180,22 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         "--where",
         action="append",
         metavar="CONDITION",
-        help='rows to use: "loss < 3.44", "State == finished", "n_ctx in [64, 128] or N > 1e9"; again: all',
+        help='rows to use: "loss < 3.44", "State == finished", "n_ctx in [64, 128] or N > 1e9"; repeat to'
+        " require all",
     )
     parser.add_argument(
         "--keep",
         choices=KEEP,
-        help="of several rows of one run: all (default of a table), the last (of a folder), or the best",
+        help="which rows of a run to keep: all (default for a table), last (default for a folder), or best",
     )
     parser.add_argument(
-        "--loss-unit", choices=LOSS_UNITS, help="of the loss in the table (default: nats per token)"
+        "--loss-unit", choices=LOSS_UNITS, help="unit of the loss in the table (default: nats per token)"
     )
     parser.add_argument(
-        "--bytes-per-token", type=float, metavar="B", help="of the evaluated text, for a loss in bits/byte"
+        "--bytes-per-token",
+        type=float,
+        metavar="B",
+        help="bytes per token of the evaluated text, for a loss in bits/byte",
     )
     parser.add_argument(
         "--with-unfinished",
@@ -182,7 +213,7 @@ def laws(options: argparse.Namespace) -> None:
     """
     from scaling_laws.laws.fit.level import LEVEL
     from scaling_laws.laws.results.fitted import Settings
-    from scaling_laws.laws.results.types import Conventions
+    from scaling_laws.laws.results.types import Conventions, with_asked
     from scaling_laws.study.records import write_atomically
 
     is_study = _is_study(options.runs)
@@ -210,22 +241,31 @@ def laws(options: argparse.Namespace) -> None:
         level=LEVEL if options.level is None else options.level,
         pins=_pins(options.pin or ()),
         cluster=options.cluster or "",
+        above=1.0 if options.above is None else options.above,
+        predict=tuple(map(_new_run, options.predict or ())),
+        cut_tokens=bool(options.cut_tokens),
+        share_floor=options.share_floor or "",
     )
     with silent_stages() if options.quiet else nullcontext():
-        found, study = _laws_of_study(options, settings) if is_study else _laws_of_table(options, settings)
+        if is_study:
+            found, study = _laws_of_study(options, settings)
+            doubted: tuple[str, ...] = ()
+        else:
+            found, study, doubted = _laws_of_table(options, settings)
+    found = with_asked(found, output)
     write_atomically(output, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     if not options.quiet:
         from scaling_laws.commands.laws_text import forms_text, latex_text, study_text
-        from scaling_laws.laws.task_laws import fit_tasks, scored_of
+        from scaling_laws.commands.screen import show
         from scaling_laws.report.figures.task_accuracy import task_table
 
-        print(forms_text(found) if options.form else study_text(found, is_study=is_study))
-        if not options.form and (scored := scored_of(study)) is not None:
-            table = task_table(fit_tasks(scored))
-            print(f"\nDo tasks follow the loss?\n\n{table.text()}\n\n{table.caption}\n")
+        show(*(forms_text(found) if options.form else study_text(found, is_study=is_study, doubts=doubted)))
+        if found.tasks:
+            table = task_table(found.tasks)
+            show("\nDo tasks follow the loss?\n", table, f"\n{table.caption}\n")
         if options.latex:
-            print(latex_text(found))
-        print(f"laws: {output}")
+            show(latex_text(found))
+        show(f"laws: {output}")
     if options.figures is not None:
         # The columns' names in a table are the user's; a study's are those of its runs.
         columns = found.conventions if is_study else Conventions(N="N", C="C", loss="loss")
@@ -275,9 +315,12 @@ def _check_options(options: argparse.Namespace, is_study: bool) -> None:
 
         for form in options.form:
             law_called(form)
-    for name in ("pin", "cluster"):
+    for name in ("pin", "cluster", "above", "predict", "cut_tokens", "share_floor"):
         if getattr(options, name) is not None and not options.form:
-            raise InputError(f"--{name} needs --form: the other analyses fit every law as it is")
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} needs --form: the other analyses fit every law as it is")
+    if options.above is not None and not 0 < options.above <= 1:
+        raise InputError(f"--above is {options.above:g}; it must be above 0 and at most 1, as 0.3")
     check_figures(options)
     if options.figures is not None and options.form:
         raise InputError("--figures draws what all laws say; leave --form out")
@@ -292,9 +335,10 @@ def _check_options(options: argparse.Namespace, is_study: bool) -> None:
         refuse_table_options(options, options.runs, but=FOLDER_COLUMNS)
     if options.compare is None and options.reference is not None:
         raise InputError("--reference needs --compare: it says what the others are measured in")
-    if options.compare is not None and (options.form or options.output):
-        given = "--form" if options.form else "-o"
-        raise InputError(f"{given} does not go with --compare, which fits its own laws and prints them")
+    if options.compare is not None and options.form:
+        raise InputError("--form does not go with --compare, which fits its own laws and prints them")
+    if options.compare is not None and options.output is not None and options.at is None:
+        raise InputError("-o of --compare needs --at: what is written is which value to take there")
 
 
 def _compared(options: argparse.Namespace, is_study: bool) -> str:
@@ -309,6 +353,8 @@ def _compared(options: argparse.Namespace, is_study: bool) -> str:
     percent = 1.0 if options.percent is None else options.percent
     if not 0 < percent <= 100:
         raise InputError(f"--percent is {percent:g}; it must be a difference of losses, as 1")
+    if options.output is not None:
+        _check_output(options.output, options.runs)
     found = compared(
         runs,
         options.compare,
@@ -320,14 +366,49 @@ def _compared(options: argparse.Namespace, is_study: bool) -> str:
         delta=options.delta,
         resamples=options.bootstrap,
     )
+    said = [found.summary()]
+    if options.output is not None:
+        _write_decisions(options.output, options.runs, found)
+        said.append(f"laws: {options.output}")
     if options.figures is None:
-        return found.summary()
+        return "\n\n".join(said)
     from scaling_laws.report.pictures import drawn_files
     from scaling_laws.study.own_files import write_own_files
 
     files = drawn_files("worth_at_compute", found.plot, options.figure_width)
     write_own_files(options.figures, files, writer="compared", shared=True)
-    return f"{found.summary()}\n\nfigures: {len(files)} files in {options.figures}"
+    said.append(f"figures: {len(files)} files in {options.figures}")
+    return "\n\n".join(said)
+
+
+def _write_decisions(output: Path, runs: Path, found: ColumnComparison) -> None:
+    """Put the decisions into a laws.json that is there, or into one of their own."""
+    from scaling_laws.laws.fit.noise import SeedNoise
+    from scaling_laws.laws.results.types import Conventions, LatePositions, Laws, read_laws
+    from scaling_laws.laws.results.written_decisions import HeldOutChoices, written
+    from scaling_laws.study.records import write_atomically
+
+    if output.exists():
+        laws = read_laws(output)
+    else:
+        reason = "only a comparison was made"
+        laws = Laws(
+            study=runs.name,
+            conventions=Conventions(N="N", C="C", loss="loss"),
+            noise=SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, reason=reason),
+            late_positions=LatePositions(reason=reason),
+        )
+    new = written(found.decisions)
+    kept = [each for each in laws.decisions if each.key not in {one.key for one in new}]
+    choices = list(laws.held_out_choices)
+    if (score := found.held_out) is not None and new:
+        by = new[0].by
+        choices = [each for each in choices if each.by != by]
+        choices.append(
+            HeldOutChoices(by=by, n=score.n, laws_right=score.laws_right, ranking_right=score.ranking_right)
+        )
+    laws = replace(laws, decisions=(*kept, *new), held_out_choices=tuple(choices))
+    write_atomically(output, json.dumps(laws.to_json(), indent=1, allow_nan=False) + "\n")
 
 
 def refuse_table_options(options: argparse.Namespace, folder: Path, but: Collection[str] = ()) -> None:
@@ -358,6 +439,9 @@ def read_table(
     cluster = getattr(options, "cluster", None)
     if cluster is not None and cluster not in ("N", "D", "C", *more):
         labels = (*labels, cluster)
+    share_floor = getattr(options, "share_floor", None)
+    if share_floor is not None and share_floor not in (*labels, "family"):
+        labels = (*labels, share_floor)
     runs = read_runs(path, **columns, **how, more=more, labels=labels, needs=needs)
     chosen = {name: " and ".join(value) if name == "where" else str(value) for name, value in how.items()}
     return runs, {**runs.attrs["columns"], **chosen, **more}
@@ -373,14 +457,15 @@ def _check_output(output: Path, runs: Path) -> None:
     if output.exists() and runs.exists() and output.samefile(runs):
         raise InputError(f"{output}: that is the table itself; give another name with -o")
     if output.exists() and not is_laws_file(output):
-        raise InputError(f"{output}: is there already, and is no laws.json; give another name with -o")
+        raise InputError(f"{output}: already exists and is not a laws.json; give another name with -o")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{output}: no permission to write in {folder}; give another place with -o")
 
 
 def _of_analysis(settings: Settings) -> dict[str, Any]:
     """The settings that the whole analysis takes."""
-    return {name: value for name, value in vars(settings).items() if name not in ("pins", "cluster")}
+    of_forms = ("pins", "cluster", "above", "predict", "cut_tokens", "share_floor")
+    return {name: value for name, value in vars(settings).items() if name not in of_forms}
 
 
 def _pins(given: Sequence[str]) -> tuple[tuple[str, float], ...]:
@@ -397,6 +482,23 @@ def _pins(given: Sequence[str]) -> tuple[tuple[str, float], ...]:
         except ValueError:
             raise InputError(f"--pin {pin}: write a parameter and its value, as E=1.69") from None
     return tuple(pins.items())
+
+
+def _new_run(text: str) -> tuple[tuple[str, float], ...]:
+    """Variables and values of --predict.
+
+    Raises:
+        InputError: it is not NAME=VALUE, with commas.
+    """
+    from scaling_laws.laws.plan.compute_budget import parse_count
+
+    found = []
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"--predict {text}: write the law's variables, as N=7B,D=1.4T")
+        found.append((name.strip(), parse_count(value, f"{name.strip()} of --predict")))
+    return tuple(found)
 
 
 def _laws_of_study(options: argparse.Namespace, settings: Settings) -> tuple[Laws, Study]:
@@ -422,7 +524,8 @@ def _laws_of_study(options: argparse.Namespace, settings: Settings) -> tuple[Law
     return found, study
 
 
-def _laws_of_table(options: argparse.Namespace, settings: Settings) -> tuple[Laws, Study]:
+def _laws_of_table(options: argparse.Namespace, settings: Settings) -> tuple[Laws, Study, tuple[str, ...]]:
+    """The laws, the table as a study, and what its reader should look at: the first of the warnings."""
     from scaling_laws.laws.run_tables import doubts, left_out_of_table
     from scaling_laws.study.runs import study_of_table
 
@@ -443,13 +546,14 @@ def _laws_of_table(options: argparse.Namespace, settings: Settings) -> tuple[Law
             processes=processes_for(runs),
         )
     conventions = _conventions(columns, runs)
-    warnings = (*doubts(runs), *laws.warnings)
+    doubted = tuple(doubts(runs))
     if "token" not in (batch := columns.get("batch_tokens", "token")):
         unit = f"The batch is in the unit of {batch}: so are E_min, B_crit and B_star."
-        warnings = (unit, *warnings)
+        doubted = (unit, *doubted)
     manifest = replace(laws.manifest, conventions=conventions, columns=columns)
     study = replace(study_of_table(options.runs.name, runs), left_out=left_out)
-    return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest), study
+    warnings = (*doubted, *laws.warnings)
+    return replace(laws, conventions=conventions, warnings=warnings, manifest=manifest), study, doubted
 
 
 def _more_columns(options: argparse.Namespace) -> dict[str, str]:

@@ -17,20 +17,21 @@ def add_schedule_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schedule",
         action="store_true",
-        help="instead: laws of the learning rate, fitted to curves with the columns run, step, learning_rate"
-        " and loss (of a study: its own); writes RUNS.schedules.json; --form tissue or multi_power for one",
+        help="instead of laws of size: laws of the learning rate, fitted to curves with the columns run,"
+        " step, learning_rate and loss (a study has its own); writes RUNS.schedules.json;"
+        " --form tissue or multi_power for one of them",
     )
     parser.add_argument(
-        "--rate", metavar="COLUMN", help="of --schedule: the learning rate (default: learning_rate)"
+        "--rate", metavar="COLUMN", help="for --schedule: the learning rate (default: learning_rate)"
     )
     parser.add_argument(
         "--held-out",
         action="append",
         metavar="RUN",
-        help="of --schedule: predict this run; again for several",
+        help="for --schedule: predict this run; repeat for several",
     )
     parser.add_argument(
-        "--horizon", type=int, metavar="STEPS", help="of --schedule: the best schedule of so many steps"
+        "--horizon", type=int, metavar="STEPS", help="for --schedule: the best schedule of so many steps"
     )
 
 
@@ -119,4 +120,4 @@ def _check_own(output: Path) -> None:
     except (ValueError, AttributeError, OSError):
         kind = None
     if kind not in ("schedules", "branches"):
-        raise InputError(f"{output}: is there already, and is no file of --schedule; give another with -o")
+        raise InputError(f"{output}: already exists and is not a file of --schedule; give another with -o")

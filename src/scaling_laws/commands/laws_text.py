@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from scaling_laws.laws.fit.intervals import Interval
-from scaling_laws.laws.results.types import FittedLaw, LawCertificate, Laws, PositionFit
+from scaling_laws.laws.fit.shared_floor import SharedFloor
+from scaling_laws.laws.results.types import FittedLaw, LawCertificate, Laws, PositionFit, PredictedRun
+
+if TYPE_CHECKING:
+    from scaling_laws.report.text import Table
 
 SHOWN_REASONS = 8
-SHOWN_WARNINGS = 5
 DERIVED = {"a_opt": "of N_opt ~ C^a_opt", "b_opt": "of D_opt ~ C^b_opt", "B_crit": "E_min / S_min"}
 """What follows from the parameters, in the place of a unit."""
 NIL = 1e-10
 """Below this a parameter has gone to zero."""
 
 
-def study_text(laws: Laws, *, is_study: bool) -> str:
-    """The headline table, what could not be fitted, and the warnings."""
+def study_text(laws: Laws, *, is_study: bool, doubts: Sequence[str] = ()) -> list[str | Table]:
+    """The headline table, what could not be fitted, and what the table's reader should look at."""
     from scaling_laws.report.tables import headline
 
     with_what = f"with {100 * laws.level:g} % intervals"
     if laws.manifest.resamples == 0:
         with_what = "without intervals (--bootstrap 0)"
-    lines = [
+    lines: list[str | Table] = [
         f"{laws.study}: scaling laws {with_what}",
         "",
-        headline(laws).text(),
+        headline(laws),
         "",
         _counts(laws, is_study=is_study),
     ]
@@ -35,9 +41,7 @@ def study_text(laws: Laws, *, is_study: bool) -> str:
             lines.append(f"  and {more} more (`reason` in laws.json)")
     if left_out := laws.left_out:
         lines += ["", f"Left out of the fits: {len(left_out)} runs (`left_out` in laws.json)"]
-    warnings = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
-    lines += [""] * bool(warnings) + _warnings_text(warnings)
-    return "\n".join(lines)
+    return [*lines, *_warnings_text(laws, doubts)]
 
 
 def _counts(laws: Laws, *, is_study: bool) -> str:
@@ -91,16 +95,19 @@ def _not_fitted(laws: Laws) -> list[str]:
     ]
 
 
-def forms_text(laws: Laws) -> str:
+def forms_text(laws: Laws) -> list[str | Table]:
     """Every chosen fit as a table of its parameters, with how far it can be believed."""
     with_what = f"with {100 * laws.level:g} % intervals" if laws.manifest.resamples else "without intervals"
-    blocks = [f"{laws.study}: fits {with_what}"]
-    blocks += [_fit_text(fit, of.family) for of in laws.by_family for fit in of.fits]
-    blocks += [_position_text(entry) for entry in laws.positions]
-    warnings = [sentence for sentence in laws.warnings if ": not identified: " not in sentence]
-    if warnings:
-        blocks.append("\n".join(_warnings_text(warnings)))
-    return "\n\n".join(blocks)
+    parts: list[str | Table] = [f"{laws.study}: fits {with_what}"]
+    for of in laws.by_family:
+        for fit in of.fits:
+            parts += ["", *_fit_text(fit, of.family)]
+    for floor in laws.shared_floors:
+        parts += ["", *_floor_text(floor)]
+    for entry in laws.positions:
+        parts += ["", _position_text(entry)]
+    warnings = [f"warning: {each}" for each in laws.warnings if ": not identified: " not in each]
+    return [*parts, *([""] if warnings else []), *warnings]
 
 
 def latex_text(laws: Laws) -> str:
@@ -122,11 +129,11 @@ def known_numbers(fit: FittedLaw) -> dict[str, float]:
     return {name: value for name, value in fit.parameters.items() if value is not None}
 
 
-def _fit_text(fit: FittedLaw, of: str) -> str:
+def _fit_text(fit: FittedLaw, of: str) -> list[str | Table]:
     from scaling_laws.report.text import Table
 
     family = "" if of == "all" else f", {of}"
-    lines = [f"{fit.form}{family}: {fit.formula}"]
+    lines: list[str | Table] = [f"{fit.form}{family}: {fit.formula}"]
     if fit.identified:
         rows = [
             (
@@ -142,10 +149,10 @@ def _fit_text(fit: FittedLaw, of: str) -> str:
         if not fit.intervals:
             shown = [(name, value, "", unit) for name, value, _, unit in shown]
         columns, *cells = [tuple(cell for cell in row if cell) for row in shown]
-        table = Table(columns=columns, rows=tuple(cells))
-        lines += ["  " + line for line in table.text().splitlines()]
+        lines.append(Table(columns=columns, rows=tuple(cells)))
         method = f"intervals by {fit.interval_method}" if fit.intervals else "no intervals: --bootstrap 0"
         lines.append(f"identified; {method}")
+        lines += [_prediction(each, fit.level) for each in fit.predictions]
     else:
         lines.append(f"not identified: {fit.reason}")
     trainings = "1 training" if fit.n_clusters == 1 else f"{fit.n_clusters} trainings"
@@ -154,7 +161,25 @@ def _fit_text(fit: FittedLaw, of: str) -> str:
         lines.append(f"objective {fit.objective:.7g}: sum of Huber(ln L_hat - ln L), delta {fit.delta:g}")
     if fit.certificate:
         lines.append(f"certificate: {_certificate(fit.certificate)}")
-    return "\n".join(lines)
+    return lines
+
+
+def _prediction(each: PredictedRun, level: float) -> str:
+    """The loss of a new run, with both intervals."""
+    at = ", ".join(f"{name} = {_number(value)}" for name, value in each.at.items())
+    profile = f"none ({each.no_profile})" if each.no_profile else _interval(each.profile_interval)
+    return (
+        f"a new run at {at}: {each.loss_nats:.4f} nats per token, {100 * level:g} % interval "
+        f"{_interval(each.interval)} by resamples, {profile} by profile"
+    )
+
+
+def _floor_text(found: SharedFloor) -> list[str | Table]:
+    """A row a data set: its own E, and its law with the shared one."""
+    from scaling_laws.report.tables import shared_floors
+
+    table = shared_floors(found)
+    return [table.caption, table]
 
 
 def _certificate(certificate: LawCertificate) -> str:
@@ -200,8 +225,9 @@ def _interval(interval: Interval | None) -> str:
     return f"[{low}, {high}]"
 
 
-def _warnings_text(sentences: list[str]) -> list[str]:
-    lines = [f"warning: {sentence}" for sentence in sentences[:SHOWN_WARNINGS]]
-    if (more := len(sentences) - SHOWN_WARNINGS) > 0:
-        lines.append(f"and {more} more (`warnings` in laws.json)")
-    return lines
+def _warnings_text(laws: Laws, doubts: Sequence[str]) -> list[str]:
+    """What the reader of a table should look at; the others are counted."""
+    more = len(laws.warnings) - len(doubts)
+    lines = [f"warning: {sentence}" for sentence in doubts]
+    lines += [f"{more} {'warning is' if more == 1 else 'warnings are'} in laws.json"] * (more > 0)
+    return ["", *lines] if lines else []

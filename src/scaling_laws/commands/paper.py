@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,19 @@ from scaling_laws.study.own_files import require_own_folder, write_own_files
 
 if TYPE_CHECKING:
     from scaling_laws.report.reproduction import Paper
+    from scaling_laws.report.text import Table
     from scaling_laws.study.runs import Study
 
 KEPT_FILES = ("claims.json", "claims.csv", "claims.md", "page.md")
+OF_EXPERIMENTS = ("logs", "data", "scale", "quiet")
+"""Options for training that mean something to a paper without a sweep."""
 EARLIER_PAGE, EARLIER_EXPORT = ("claims.json", "page.html"), ("claims.json", "claims.md")
 """What versions without a list of their files left, all of it."""
 
 
 def add_paper_arguments(parser: argparse.ArgumentParser) -> None:
     """What `paper` takes."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="the paper; without a name they are listed")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the paper; without a name, all are listed")
     parser.add_argument(
         "--runs", type=Path, metavar="STUDY|TABLE", help="judge these runs: a study's folder, or a table"
     )
@@ -38,7 +42,7 @@ def add_paper_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="FOLDER",
-        help="copy what is small there, too (default: results/papers/NAME)",
+        help="also copy the small files there (default: results/papers/NAME)",
     )
     parser.add_argument("--force", action="store_true", help=FORCE)
     parser.add_argument("--from", dest="module", metavar="MODULE", help="a module of your own with a PAPER")
@@ -51,8 +55,10 @@ def paper(options: argparse.Namespace) -> None:
     Raises:
         InputError: there is no such paper, its runs cannot be had, or some of its trainings failed.
     """
+    from scaling_laws.commands.screen import show
+
     if options.name is None:
-        print(_list(options.module))
+        show(_list(options.module))
         return
     from scaling_laws.report.reproduction import find_paper
 
@@ -71,16 +77,18 @@ def paper(options: argparse.Namespace) -> None:
         refuse(failed)
 
 
-def _list(module: str | None) -> str:
+def _list(module: str | None) -> Table:
     from scaling_laws.report.reproduction import all_papers
     from scaling_laws.report.text import Table
 
     rows = [(each.name, each.title, *_needs(each)) for _, each in sorted(all_papers(module).items())]
-    return Table(columns=("name", "title", "runs", "cost"), rows=tuple(rows)).text()
+    return Table(columns=("name", "title", "runs", "cost"), rows=tuple(rows))
 
 
 def _needs(chosen: Paper) -> tuple[str, str]:
     """What makes a paper's runs, and what that costs at each scale."""
+    if chosen.budget:
+        return "trained", _costs(chosen.budget)
     if chosen.simulate is not None or chosen.experiment is not None:
         return "simulated", "minutes" if chosen.experiment else "seconds"
     if chosen.kept_runs:
@@ -91,8 +99,11 @@ def _needs(chosen: Paper) -> tuple[str, str]:
         budget = read_yaml(find_config(chosen.sweep, "papers", "sweeps")).get("budget")
     except InputError:
         budget = None
-    costs = budget.items() if isinstance(budget, dict) else ()
-    return chosen.sweep, ", ".join(f"{scale}: {cost}" for scale, cost in costs)
+    return chosen.sweep, _costs(budget if isinstance(budget, dict) else {})
+
+
+def _costs(budget: Mapping[str, str]) -> str:
+    return ", ".join(f"{scale}: {cost}" for scale, cost in budget.items())
 
 
 def _preview(chosen: Paper, options: argparse.Namespace) -> None:
@@ -112,6 +123,7 @@ def _runs(chosen: Paper, options: argparse.Namespace) -> tuple[Study, dict[str, 
     if chosen.experiment is not None:
         if options.runs is not None:
             raise InputError(f"{chosen.name}: is a simulation, which judges no runs; leave --runs out")
+        _refuse_sweep_options(chosen, options)
         return nothing(chosen.name), {}
     if options.runs is not None:
         return _study_of(options.runs), {}
@@ -134,6 +146,19 @@ def _runs(chosen: Paper, options: argparse.Namespace) -> tuple[Study, dict[str, 
     return load_study(plan.folder), failed
 
 
+def _refuse_sweep_options(chosen: Paper, options: argparse.Namespace) -> None:
+    """Raises InputError where an option is given that means nothing to a paper without a sweep."""
+    parser = argparse.ArgumentParser()
+    add_training_arguments(parser)
+    for name, default in vars(parser.parse_args([])).items():
+        if name not in OF_EXPERIMENTS and getattr(options, name, default) != default:
+            option = "--stop-after" if name == "stop_at_s" else f"--{name.replace('_', '-')}"
+            raise InputError(
+                f"{chosen.name}: trains in this process, one network after another, and goes on when it is "
+                f"run again; leave {option} out"
+            )
+
+
 def _study_of(runs: Path) -> Study:
     """A study's folder, or anybody's table."""
     from scaling_laws.study.runs import load_study, study_of_table
@@ -146,19 +171,21 @@ def _study_of(runs: Path) -> Study:
 
 
 def _write(chosen: Paper, study: Study, options: argparse.Namespace) -> None:
+    from scaling_laws.commands.screen import show
     from scaling_laws.laws.results.study import fit_folder, no_laws
     from scaling_laws.report.claims import counted
-    from scaling_laws.report.reproduction import DEFAULT_SCALE, reproduced
+    from scaling_laws.report.reproduction import DEFAULT_SCALE, ExperimentSettings, reproduced
     from scaling_laws.report.study_report import laws_text
 
     laws = fit_folder(study) if chosen.fitted else no_laws(study, "this paper's claims need none")
-    result = reproduced(chosen, study, laws, options.scale or DEFAULT_SCALE)
+    settings = ExperimentSettings(scale=options.scale or DEFAULT_SCALE, logs=options.logs, data=options.data)
+    result = reproduced(chosen, study, laws, settings)
     folder, force = _folder(chosen, options), options.force
     files = {**result.files, **({"laws.json": laws_text(laws)} if chosen.fitted else {})}
     write_own_files(folder, files, writer="paper", earlier=EARLIER_PAGE, force=force)
     if result.found:
-        print(f"claims: {counted(result.found)}")
-    print(f"page: {(folder / 'page.html').resolve()}")
+        show(f"claims: {counted(result.found)}")
+    show(f"page: {(folder / 'page.html').resolve()}")
     if (to := _export_folder(chosen, options)) is not None:
         from scaling_laws.report.export import export_files, figures_to_keep
 

@@ -25,11 +25,15 @@ CHINCHILLA_TOKENIZER = {"n_vocab": 32_000, "n_ctx": 2048}
 """Hoffmann et al. 2022: a 32,000-token vocabulary, contexts of 2048."""
 GPT2_TOKENIZER = {"n_vocab": 50_257, "n_ctx": 1024}
 NEEDS = (
-    ("family", ("laws",), "--family is of a laws.json: a published law has none"),
+    ("family", ("laws",), "--family chooses a family of a laws.json; a published law has no families"),
     ("run", ("score",), "--run belongs to --score FILE"),
     ("loss", ("score",), "--loss belongs to --score FILE"),
     ("cost", ("next_rung",), "--cost belongs to --next-rung"),
     ("target", ("next_rung",), "--target belongs to --next-rung"),
+    *(
+        (name, ("rounds",), f"--{name.replace('_', '-')} belongs to --rounds R")
+        for name in ("ledger", "learning_rate", "batch", "beta2", "epsilon", "screen", "smallest_n")
+    ),
     ("next_rung", ("laws",), "--next-rung needs --laws FILE: a published law has no draws to narrow"),
     ("mfu", ("device", "peak_tflops"), "--mfu is a share of a peak; give --device NAME or --peak-tflops P"),
     (
@@ -63,47 +67,74 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_number(budget, "--gpu-hours", "H", "budget: device-hours of --device")
     _add_number(question, "--target-loss", "L", "the loss to reach, nats per token")
-    _add_number(question, "--n", "N", "parameters, as in 7B; alone: for which it is the best size")
-    _add_number(question, "--d", "D", "training tokens, as in 1.4T; alone: of which they are the best number")
+    _add_number(question, "--n", "N", "parameters, as in 7B; alone: the compute at which it is the best size")
+    _add_number(
+        question,
+        "--d",
+        "D",
+        "training tokens, as in 1.4T; alone: the compute at which they are the best number",
+    )
     device = parser.add_argument_group("device")
     peak = device.add_mutually_exclusive_group()
     peak.add_argument(
         "--device", metavar="NAME", type=_device, help="h100, h200, a100, ...: its peak, dense bf16"
     )
     _add_number(peak, "--peak-tflops", "P", "peak of any other device, TFLOP/s")
-    _add_number(peak, "--tokens-per-second", "T", "measured at --n on one device, instead")
+    _add_number(
+        peak, "--tokens-per-second", "T", "measured tokens per second at --n on one device, instead of a peak"
+    )
     device.add_argument(
         "--mfu",
         metavar="SHARE",
         type=_utilisation,
-        help="share of the peak that 6 N D makes use of (default: 0.4)",
+        help="share of the peak that 6 N D uses (default: 0.4)",
     )
-    _add_number(device, "--price", "P", "of one device-hour, as in 2.5: adds what the plan costs")
+    _add_number(device, "--price", "P", "price of one device-hour, as in 2.5: adds the cost of the plan")
     law = parser.add_argument_group("law")
     source = law.add_mutually_exclusive_group()
     source.add_argument("--laws", type=Path, metavar="FILE", help="a laws.json")
     source.add_argument("--published", metavar="NAME", type=_source, help="kaplan, chinchilla or besiroglu")
-    law.add_argument("--family", help="whose law of the laws.json; needed where it holds several")
+    law.add_argument("--family", help="the family whose law to use; needed if laws.json holds several")
     shape = parser.add_argument_group("shape")
-    _add_number(shape, "--n-vocab", "V", "vocabulary; it counts where N holds embeddings", whole=True)
+    _add_number(shape, "--n-vocab", "V", "vocabulary size; matters where N includes embeddings", whole=True)
     _add_number(shape, "--n-ctx", "T", "context, tokens", whole=True)
     _add_number(shape, "--aspect-ratio", "R", "d_model / n_layer (default: 64, 128 from 10B)")
     _add_number(shape, "--head-width", "W", "d_model / n_heads", whole=True)
     _add_number(shape, "--d-ff-ratio", "R", "d_ff / d_model (default: 4)")
     more = parser.add_argument_group("further answers")
-    _add_number(more, "--served-tokens", "T", "tokens to serve: least compute in all")
-    _add_number(more, "--unique-tokens", "U", "data there is: how large, how many epochs")
+    _add_number(more, "--served-tokens", "T", "tokens to serve: minimise training plus inference compute")
+    _add_number(more, "--unique-tokens", "U", "unique tokens available: how large a network, how many epochs")
     more.add_argument(
-        "--next-rung", action="store_true", help="which one further run would narrow the answer most"
+        "--next-rung", action="store_true", help="find the one further run that would narrow the answer most"
     )
-    more.add_argument("--target", metavar="WHAT", help="of --next-rung: loss (default) or a_opt")
-    _add_number(more, "--cost", "FLOPS", "of --next-rung: the most that run may cost")
+    more.add_argument("--target", metavar="WHAT", help="for --next-rung: loss (default) or a_opt")
+    _add_number(more, "--cost", "FLOPS", "for --next-rung: the most that the run may cost")
     later = parser.add_argument_group("predictions")
-    later.add_argument("--freeze", type=Path, metavar="FILE", help="write the prediction down, dated")
+    later.add_argument("--freeze", type=Path, metavar="FILE", help="write the prediction, dated, to a file")
     later.add_argument("--score", type=Path, metavar="FILE", help="score a frozen prediction")
     truth = later.add_mutually_exclusive_group()
-    truth.add_argument("--run", type=Path, metavar="RUN", help="of --score: a run's folder, with record.json")
-    _add_number(truth, "--loss", "L", "of --score: the loss; of another N or D: --n, --d")
+    truth.add_argument(
+        "--run", type=Path, metavar="RUN", help="for --score: a run's folder, with record.json"
+    )
+    _add_number(truth, "--loss", "L", "for --score: the loss; of another N or D: --n, --d")
+    rounds = parser.add_argument_group("rounds")
+    rounds.add_argument(
+        "--rounds",
+        metavar="R",
+        type=int,
+        help="spend --compute in this many rounds (screen, learn, last run); needs no law",
+    )
+    rounds.add_argument(
+        "--ledger", type=Path, metavar="FILE", help="a CSV of all runs: fill in each loss, and call again"
+    )
+    _add_number(rounds, "--learning-rate", "R", "the middle of the first screen (default: 0.003)")
+    _add_number(rounds, "--batch", "B", "tokens per step, if known")
+    _add_number(rounds, "--beta2", "B", "of Adam, if known")
+    _add_number(rounds, "--epsilon", "E", "of Adam, if known")
+    rounds.add_argument(
+        "--screen", metavar="WHAT", help="also vary these: batch, beta2, epsilon, separated by commas"
+    )
+    _add_number(rounds, "--smallest-n", "N", "the smallest network that can be built")
     parser.add_argument("--json", action="store_true", help="machine-readable")
 
 
@@ -161,7 +192,7 @@ def _utilisation(text: str) -> float:
     try:
         return checked_mfu(float(text))
     except ValueError:
-        raise InputError(f"{text!r} is no share: give a number above 0 and at most 1, as in 0.4") from None
+        raise InputError(f"{text!r} is not a share: give a number above 0 and at most 1, as in 0.4") from None
 
 
 @_in_one_line
@@ -180,16 +211,23 @@ def plan(options: argparse.Namespace) -> None:
         InputError: whatever is wrong with the question, the law or a file.
     """
     from scaling_laws.commands import plan_text
+    from scaling_laws.commands.screen import show
 
     if options.score:
         from scaling_laws.commands.plan_predictions import score
 
         scored, prediction = score(options)
         content = {**scored.to_json(), "prediction": str(options.score), "written": prediction["written"]}
-        print(_dumped(content) if options.json else plan_text.score_text(scored, prediction))
+        print(_dumped(content)) if options.json else show(plan_text.score_text(scored, prediction))
+        return
+    if options.rounds is not None:
+        from scaling_laws.commands.plan_rounds import rounds
+
+        found = rounds(options)
+        print(_dumped(found.to_json())) if options.json else show(str(found))
         return
     content = answer_options(options)
-    print(_dumped(content) if options.json else plan_text.answer_text(content))
+    print(_dumped(content)) if options.json else show(*plan_text.answer_text(content))
 
 
 def answer_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -370,7 +408,7 @@ def _repeated(
     from scaling_laws.laws.published import MUENNIGHOFF
 
     if question.given not in ({"C"}, {"loss_nats"}):
-        raise InputError("--unique-tokens asks for N and D: leave --n and --d out")
+        raise InputError("--unique-tokens looks for N and D: leave --n and --d out")
     if laws is not None and family is not None:
         law, source = repeated_law(laws, family)
     else:

@@ -47,7 +47,7 @@ def freeze(
         with open(path, "x", encoding="utf-8"):  # nothing is replaced, and no link followed
             pass
     except FileExistsError:
-        raise InputError(f"{path}: is there already; a frozen prediction is never overwritten") from None
+        raise InputError(f"{path}: already exists; a frozen prediction is never overwritten") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     try:
@@ -64,7 +64,7 @@ def score(options: argparse.Namespace) -> tuple[Score, dict[str, Any]]:
     questions = ("laws", "published", "compute", "gpu_hours", "target_loss", "freeze")
     if given := [flag for flag in questions if getattr(options, flag)]:
         name = given[0].replace("_", "-")
-        raise InputError(f"--score asks nothing new: leave --{name} out; the frozen file has its question")
+        raise InputError(f"--score takes no new question: leave --{name} out; the frozen file has its own")
     if options.run is None and options.loss is None:
         raise InputError("--score needs the truth: --run RUN or --loss L")
     remedy = "write one with: scaling-laws plan --freeze"

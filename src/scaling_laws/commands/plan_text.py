@@ -1,29 +1,31 @@
-"""The text of `scaling-laws plan`: aligned lines from the same plain values that `--json` prints."""
+"""What `scaling-laws plan` prints: lines and tables of the same plain values that `--json` prints."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from scaling_laws.laws.plan.rounds_text import wrapped
+from scaling_laws.report.text import Table
 
 if TYPE_CHECKING:
     from scaling_laws.laws.plan.predictions import Score
 
-WIDTH = 110
 Content = Mapping[str, Any]
+Block = list[str | Table]
 
 
-def answer_text(content: Content) -> str:
-    """The plan, what it rests on, and what else was asked."""
-    blocks = [_plan(content), _sizes(content)]
+def answer_text(content: Content) -> list[str | Table]:
+    """The plan, what it rests on, and what else the options want to know."""
+    blocks: list[Block] = [[_plan(content)], _sizes(content)]
     if "served" in content:
         blocks.append(_served(content["served"]))
     if "repeated" in content:
         blocks.append(_repeated(content["repeated"]))
     if "next_rung" in content:
         blocks.append(_next_rung(content["next_rung"]))
-    blocks += [_published(content["published"]), _notes(content)]
-    return "\n\n".join(blocks)
+    blocks += [_published(content["published"]), [_notes(content)]]
+    return [part for block in blocks for part in (*block, "")][:-1]
 
 
 def score_text(score: Score, prediction: Content) -> str:
@@ -36,7 +38,7 @@ def score_text(score: Score, prediction: Content) -> str:
         if score.as_frozen
         else (
             f"other than predicted ({_number(prediction['N'])} and {_number(prediction['D'])}):"
-            " the frozen law was asked at the run's own"
+            " the frozen law was evaluated at the run's own"
         )
     )
     when = "before" if score.days >= 0 else "after"
@@ -48,7 +50,7 @@ def score_text(score: Score, prediction: Content) -> str:
         f"  {'actual':<12} {score.actual:.4f} nats per token",
         f"  {'error':<12} {100 * score.relative_error:+.2f} %" + ("" if interval else f" ({verdict})"),
     ]
-    return "\n".join(lines + _wrapped([f"Warning: {score.warning}."] if score.warning else []))
+    return "\n".join(lines + wrapped([f"Warning: {score.warning}."] if score.warning else []))
 
 
 def _plan(content: Content) -> str:
@@ -116,7 +118,7 @@ def _budget(budget: Content) -> str:
     return "\n".join(lines)
 
 
-def _sizes(content: Content) -> str:
+def _sizes(content: Content) -> Block:
     """What a wrong size costs."""
 
     def ratio(size: str, value: float | None) -> str:
@@ -129,25 +131,25 @@ def _sizes(content: Content) -> str:
         loss = "-" if cost["loss_nats"] is None else f"{cost['loss_nats']:.4f}"
         rows.append((f"{cost['size_ratio']:g}", _number(cost["N"]), _number(cost["D"]), loss, excess))
     half, double = content["compute_ratio_half_N"], content["compute_ratio_double_N"]
-    head = f"Being wrong: {ratio('half', half)}; {ratio('twice', double)}. At equal compute:"
-    return "\n".join([head, *_table(rows)])
+    head = f"A wrong size: {ratio('half', half)}; {ratio('twice', double)}. At equal compute:"
+    return [head, _table(rows)]
 
 
-def _served(served: Content) -> str:
-    lines = [
+def _served(served: Content) -> Block:
+    head = (
         f"Serving {_number(served['served_tokens'])} tokens at a loss of {served['loss_nats']:.4f}, the least"
         " of 6 N D + 2 N T (Sardana et al. 2024):"
-    ]
+    )
     total = served["optimal_total"]
     rows = [
         ("", "N", "D", "FLOPs in all"),
         ("cheapest in all", *map(_number, (served["N"], served["D"], served["total"]))),
         ("cheapest to train", *map(_number, (served["optimal_N"], served["optimal_D"], total))),
     ]
-    return "\n".join([*lines, *_table(rows), f"  saving {100 * served['saving']:.1f} % of all FLOPs"])
+    return [head, _table(rows), f"saving {100 * served['saving']:.1f} % of all FLOPs"]
 
 
-def _repeated(plans: Sequence[Content]) -> str:
+def _repeated(plans: Sequence[Content]) -> Block:
     first = plans[0]
     rows = [("", "N", "D", "epochs", "loss", "loss, data unlimited")]
     rows += [
@@ -163,11 +165,11 @@ def _repeated(plans: Sequence[Content]) -> str:
     ]
     head = f"With {_number(first['unique_tokens'])} unique tokens (Muennighoff et al. 2023):"
     sources = [f"  law {i}: {plan['source']}" for i, plan in enumerate(plans, start=1)]
-    return "\n".join([head, *_table(rows), *_wrapped(sources)])
+    return [head, _table(rows), *wrapped(sources)]
 
 
-def _next_rung(found: Content) -> str:
-    rows = [("", "N", "D", "cost, FLOPs", "loss", "narrows by", "a FLOP")]
+def _next_rung(found: Content) -> Block:
+    rows = [("", "N", "D", "cost, FLOPs", "loss", "narrows by", "per FLOP")]
     ranked = [*((str(i), rung) for i, rung in enumerate(found["best"], start=1)), ("most", found["most"])]
     rows += [
         (
@@ -181,12 +183,12 @@ def _next_rung(found: Content) -> str:
         )
         for name, rung in ranked
     ]
-    head = f"One further run that would narrow the interval of {found['target']}, most a FLOP first:"
+    head = f"One further run that would narrow the interval of {found['target']}, the most per FLOP first:"
     warning = [f"  Warning: {found['warning']}."] if found["warning"] else []
-    return "\n".join([head, *_table(rows), *_wrapped(warning)])
+    return [head, _table(rows), *wrapped(warning)]
 
 
-def _published(rows: Iterable[Content]) -> str:
+def _published(rows: Iterable[Content]) -> Block:
     table = [("", "N", "D", "C", "loss", "N counts")]
     reasons = []
     for row in rows:
@@ -196,29 +198,19 @@ def _published(rows: Iterable[Content]) -> str:
         if row["reason"]:
             reasons.append(f"  {row['source']}: {row['reason']}")
     head = "What the published laws say to the same question, each of its own data, tokenizer and count of N:"
-    return "\n".join([head, *_table(table, left=(0, 5)), *_wrapped(reasons)])
+    return [head, _table(table, left=(0, 5)), *wrapped(reasons)]
 
 
 def _notes(content: Content) -> str:
-    lines = _wrapped(f"Note: {note}" for note in content["notes"])
+    lines = wrapped(f"Note: {note}" for note in content["notes"])
     return "\n".join(lines + ([f"prediction: {content['frozen']}"] if "frozen" in content else []))
 
 
-def _table(rows: Sequence[tuple[str, ...]], left: tuple[int, ...] = (0,)) -> list[str]:
-    """Columns as wide as their widest cell; numbers to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _wrapped(lines: Iterable[str]) -> list[str]:
-    return [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent="      ")]
+def _table(rows: Sequence[tuple[str, ...]], left: tuple[int, ...] = (0,)) -> Table:
+    """The first row is the head; numbers are set to the right."""
+    columns, *body = rows
+    numbers = tuple(place for place in range(len(columns)) if place not in left)
+    return Table(columns=columns, rows=tuple(body), numbers=numbers)
 
 
 def _number(value: float | None, digits: str = "") -> str:

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         type=runs_path,
         nargs="+",
         metavar="RUNS",
-        help="a study's folder, or an exported one, or a table with one row a run; two of them are compared",
+        help="a study's folder, an exported one, or a table with one row per run; two of them are compared",
     )
     parser.add_argument(
         "-o",
@@ -66,7 +67,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         dest="own_forms",
         default=[],
         metavar="MODULE.CLASS",
-        help="a law of your own, which stands beside ours; its module is run; again: several",
+        help="a law of your own, shown beside ours; its module is run; repeat for several",
     )
     parser.add_argument("--force", action="store_true", help=FORCE)
     add_table_arguments(parser)
@@ -136,6 +137,7 @@ def _report_two(options: argparse.Namespace) -> None:
 
 def _report_table(options: argparse.Namespace, table: Path) -> None:
     from scaling_laws.api.analysis import analysed_table
+    from scaling_laws.laws.results.types import with_asked
 
     if options.export is not None:
         raise InputError("--export keeps a study's small results; a table is one already")
@@ -144,25 +146,47 @@ def _report_table(options: argparse.Namespace, table: Path) -> None:
         runs, delta=DEFAULT_DELTA, resamples=DEFAULT_RESAMPLES, seed=0, forms=options.own_forms
     )
     output = options.output or beside(table, ".report")
-    write_and_say(found.study, output, laws=found.laws, force=options.force)
+    from scaling_laws.laws.run_tables import doubts
+
+    laws = with_asked(found.laws, beside(table, ".laws.json"))
+    write_and_say(found.study, output, laws=laws, force=options.force, doubts=doubts(runs))
     if options.figures is not None:
         write_figures(options, found.study, found.laws)
 
 
-def write_and_say(study: Study, output: Path, *, laws: Laws | None = None, force: bool = False) -> Content:
-    """Write a report; print the headline table, what it means, where the page is, and what to do next."""
+def write_and_say(
+    study: Study, output: Path, *, laws: Laws | None = None, force: bool = False, doubts: Sequence[str] = ()
+) -> Content:
+    """Write a report; print the headline table, what it means, where the page is, and what to do next.
+
+    Args:
+        doubts: what a table's reader should look at. All other warnings are in the page.
+    """
+    from scaling_laws.commands.screen import show
     from scaling_laws.report.findings import answer
     from scaling_laws.report.study_report import PAGE, write_study_report
-    from scaling_laws.report.tables import headline_text
 
     content = write_study_report(study, output, laws=laws, force=force)
-    print(headline_text(content.laws))
-    for paragraph in filter(None, (content.caution, answer(content.tables, content.laws)[0])):
-        print(textwrap.fill(paragraph, TEXT_WIDTH))
-    print(f"report: {(output / PAGE).resolve()}")
-    for line in next_commands(content, output):
-        print(line)
+    said = filter(None, (content.caution, answer(content.tables, content.laws)[0]))
+    show(
+        f"{content.laws.study}: scaling laws with {100 * content.laws.level:g} % intervals\n",
+        content.headline,
+        "",
+        *(f"warning: {sentence}" for sentence in doubts),
+        *(textwrap.fill(paragraph, TEXT_WIDTH) for paragraph in said),
+        *_in_the_page(content.laws, len(doubts)),
+        f"report: {(output / PAGE).resolve()}",
+        *next_commands(content, output),
+    )
     return content
+
+
+def _in_the_page(laws: Laws, n_said: int) -> list[str]:
+    """What only the page says, counted."""
+    n_warnings, n_runs = len(laws.warnings) - n_said, len(laws.left_out)
+    words = [f"{n_warnings} warning{'s' * (n_warnings > 1)}"] * (n_warnings > 0)
+    words += [f"{n_runs} run{'s' * (n_runs > 1)} left out of the fits"] * (n_runs > 0)
+    return [f"In the report: {' and '.join(words)}, with reasons."] if words else []
 
 
 def next_commands(content: Content, output: Path) -> list[str]:

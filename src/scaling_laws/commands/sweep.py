@@ -7,6 +7,8 @@ import math
 import re
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from scaling_laws.study.interrupts import TimeIsUp
 from scaling_laws.study.names import terminal
 
 if TYPE_CHECKING:
+    from scaling_laws.study.records import RunRecord
     from scaling_laws.sweeps.plan.experiments import Plan
     from scaling_laws.sweeps.plan.sweep_file import Sweep
     from scaling_laws.sweeps.run.engines import Engine
@@ -36,7 +39,7 @@ def add_training_arguments(parser: argparse.ArgumentParser | argparse._ArgumentG
     parser.add_argument(
         "--workers",
         type=int,
-        help="jobs at a time on one machine (default: one a core, or one a GPU where the sweep has GPUs)",
+        help="jobs at a time on one machine (default: one per core, or one per GPU if the sweep uses GPUs)",
     )
     parser.add_argument(
         "--engine", default="local", metavar="NAME", help="where jobs run (default: local, this machine)"
@@ -55,7 +58,7 @@ def add_training_arguments(parser: argparse.ArgumentParser | argparse._ArgumentG
         "--address", help="for --engine ray: the cluster (default: RAY_ADDRESS, or this machine's)"
     )
     parser.add_argument(
-        "--max-jobs", type=int, metavar="N", help="for --engine slurm and ray: tasks that it has at a time"
+        "--max-jobs", type=int, metavar="N", help="for --engine slurm and ray: tasks at a time"
     )
     parser.add_argument(
         "--only",
@@ -71,7 +74,7 @@ def add_training_arguments(parser: argparse.ArgumentParser | argparse._ArgumentG
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="of a search alone: its Optuna storage (default: SQLite in the study's folder)",
+        help="for a search only: its Optuna storage (default: SQLite in the study's folder)",
     )
     parser.add_argument("--quiet", action="store_true", help="print errors and the last line only")
     parser.add_argument(
@@ -105,7 +108,7 @@ def deadline(text: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if found is None or float(found[1]) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 30s, 8m or 2h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 30s, 8m or 2h")
     return time.monotonic() + float(found[1]) * SECONDS[found[2]]
 
 
@@ -121,7 +124,7 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truth",
         metavar="FORM",
-        help="of --power: the law that simulated losses follow: kaplan_nd (default), chinchilla, ..., a "
+        help="for --power: the law that simulated losses follow: kaplan_nd (default), chinchilla, ..., a "
         "laws.json, or FILE:FORM",
     )
     parser.add_argument(
@@ -158,7 +161,7 @@ def plan_of(options: argparse.Namespace, *, timed: bool = False, trains: bool = 
         trains: whether trainings will follow, here: Lightning is then imported while the plan is made.
     """
     from scaling_laws.sweeps.plan.planning import plan_study
-    from scaling_laws.sweeps.plan.reading import load_sweep
+    from scaling_laws.sweeps.plan.reading import load_sweep, study_folder_name
     from scaling_laws.sweeps.run.forks import clean_processes
 
     if options.workers is not None and options.workers < 1:
@@ -167,26 +170,21 @@ def plan_of(options: argparse.Namespace, *, timed: bool = False, trains: bool = 
     if trains and options.engine == "local":
         clean_processes()
     return plan_study(
-        sweep, logs=options.logs, data=options.data, timed=timed, folder_name=_folder_name(sweep, options)
+        sweep,
+        logs=options.logs,
+        data=options.data,
+        timed=timed,
+        folder_name=study_folder_name(sweep, options.file, options.scale),
     )
-
-
-def _folder_name(sweep: Sweep, options: argparse.Namespace) -> str:
-    """The study's name; at another scale than the file's own, `<study>-<scale>`: it is another study."""
-    from scaling_laws.sweeps.plan.reading import own_scale
-
-    if not options.scale or options.scale == own_scale(options.file):
-        return sweep.study
-    return f"{sweep.study}-{Path(options.scale).stem}"
 
 
 def _status(options: argparse.Namespace) -> str:
     """The ledger of the study, by the plan in its folder: no torch, whatever the networks."""
-    from scaling_laws.sweeps.plan.reading import load_sweep
+    from scaling_laws.sweeps.plan.reading import load_sweep, study_folder_name
     from scaling_laws.sweeps.run.ledger import ledger_of, planned_parts, status_text
 
     sweep = load_sweep(options.file, scale=options.scale, budget=options.budget)
-    folder = options.logs / _folder_name(sweep, options)
+    folder = options.logs / study_folder_name(sweep, options.file, options.scale)
     plan = None
     if sweep.search is not None and not planned_parts(folder):
         from scaling_laws.sweeps.search.trials import with_trials
@@ -243,21 +241,63 @@ def _accelerator(plan: Plan) -> str:
 
 
 def _print_plan(plan: Plan, options: argparse.Namespace) -> None:
-    from scaling_laws.sweeps.plan.plan_table import plan_lines
+    from scaling_laws.commands.screen import show
+    from scaling_laws.report.text import Table
+    from scaling_laws.sweeps.plan.plan_table import plan_columns_and_rows, totals
 
-    for line in plan_lines(plan, workers=_workers(plan, options), timed=True):
-        print(line)
-    for line in _engine(plan, options).preview(plan.jobs):
-        print(line)
+    columns, rows = plan_columns_and_rows(plan, timed=True)
+    numbers = tuple(place for place, name in enumerate(columns) if name not in ("run", "experiments"))
+    show(
+        f"{plan.sweep.study}: {len(plan.runs)} runs in {len(plan.jobs)} jobs",
+        Table(columns=columns, rows=rows, numbers=numbers),
+        *totals(plan, workers=_workers(plan, options), timed=True),
+        *_engine(plan, options).preview(plan.jobs),
+    )
     if options.power:
-        from scaling_laws.sweeps.plan.power import power_lines
+        from scaling_laws.study.processes import n_cores
+        from scaling_laws.sweeps.plan.power import family_powers
 
-        for line in power_lines(plan, options.truth):
-            print(line, flush=True)
+        for each in family_powers(plan, options.truth, processes=n_cores()):
+            print(f"\n{each.summary()}", flush=True)
 
 
-def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
+class TimeSpent:
+    """Wall seconds of the parts of a study, as they pass."""
+
+    def __init__(self) -> None:
+        self.start_s = time.monotonic()
+        self.parts_s: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        """What happens meanwhile is this part."""
+        start_s = time.monotonic()
+        yield
+        self.parts_s[part] = time.monotonic() - start_s
+
+    def text(self, records: Iterable[RunRecord]) -> str:
+        """One line of the parts, and one of what all runs took by their records, some maybe days ago."""
+        from scaling_laws.sweeps.plan.plan_table import clock
+
+        parts = ", ".join(f"{part} {clock(seconds)}" for part, seconds in self.parts_s.items())
+        lines = [f"time: {clock(time.monotonic() - self.start_s)}: {parts}"]
+        measured = [(each.elapsed_s, each.evaluation_s) for each in records if each.evaluation_s is not None]
+        if measured:
+            elapsed_s = sum(run_s for run_s, _ in measured)
+            evaluation_s = sum(evaluation_s for _, evaluation_s in measured)
+            share = 100 * evaluation_s / elapsed_s if elapsed_s else 0.0
+            lines.append(
+                f"  {len(measured)} runs, added up: {clock(elapsed_s)}, of which {clock(evaluation_s)} "
+                f"({share:.0f} %) on held-out text"
+            )
+        return "\n".join(lines)
+
+
+def train(plan: Plan, options: argparse.Namespace, spent: TimeSpent | None = None) -> dict[str, str]:
     """Build the corpus and train what has no record yet; returns the jobs that failed, and why.
+
+    Args:
+        spent: notes how long both took.
 
     Raises:
         TimeIsUp: the time of `--stop-after` is over, and all is saved; or others do the rest.
@@ -277,16 +317,19 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
         )
     if options.storage and plan.sweep.search is None:
         print("--storage is ignored: only a search has a database; the study's folders are the queue")
+    spent = spent or TimeSpent()
     console = Console(quiet=options.quiet, file=terminal())
     engine = _engine(plan, options)
-    for file, corpus in plan.corpora.items():
-        console.print(f"corpus {corpus.name}: {plan.data / corpus.name}", highlight=False)
-        build_corpus(corpus, plan.data / corpus.name, file=file)
+    with spent.on("corpus"):
+        for file, corpus in plan.corpora.items():
+            console.print(f"corpus {corpus.name}: {plan.data / corpus.name}", highlight=False)
+            build_corpus(corpus, plan.data / corpus.name, file=file)
     plan = settled(plan)
     if not lease.flock_works(plan.folder):
         print(
-            f"{plan.folder}: its file system has no locks (flock); jobs are held by the heartbeats of their "
-            f".owner files alone, and those of a dead machine are taken over after {lease.GRACE_S:.0f} s",
+            f"{plan.folder}: its file system has no locks (flock); jobs are held by the heartbeats of "
+            "their .owner files alone; those of a dead machine are taken over after "
+            f"{lease.GRACE_S:.0f} s",
             file=sys.stderr,
         )
     console.print(
@@ -299,7 +342,7 @@ def train(plan: Plan, options: argparse.Namespace) -> dict[str, str]:
     disk = disk_need(plan, workers=_workers(plan, options))
     if not disk.suffices:
         print(f"{plan.folder}: {disk}; free some space, or keep less (keep: nothing)", file=sys.stderr)
-    with view(console, quiet=options.quiet) as watch:
+    with spent.on("training"), view(console, quiet=options.quiet) as watch:
         progress = run_plan(
             plan,
             engine,

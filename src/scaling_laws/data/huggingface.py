@@ -67,7 +67,7 @@ def dataset_path(text: str) -> DatasetPath:
             )
     path = DatasetPath(name=name, **options)
     if path.is_local and path.revision:
-        raise InputError(f"{text}: lies on the disk, and has no revision; leave that out")
+        raise InputError(f"{text}: is on this disk and has no revision; leave the revision out")
     return path
 
 
@@ -154,7 +154,7 @@ def _pinned(text: str) -> str:
         commit = HfApi().dataset_info(path.name, revision=path.revision).sha
     except Exception as error:  # those of several libraries, which share no base
         raise InputError(
-            f"{text}: not on this disk, and the hub does not give it ({_one_line(error)}); correct the name, "
+            f"{text}: not on this disk, and the hub does not have it ({_one_line(error)}); correct the name, "
             "or save the data set where there is a network (save_to_disk) and give that folder"
         ) from error
     return str(replace(path, revision=commit))

@@ -147,7 +147,7 @@ def _check_whole(path: Path, manifest: _Manifest) -> None:
     """Raises InputError: a split or a file is lacking or misnamed, or a split's file is of another length."""
     wrong = [name for name in (*manifest.files, *manifest.splits) if Path(name).name != name]
     if wrong:
-        raise InputError(f"{path}: {wrong[0]!r} is no name of a file here; {REPLACE}")
+        raise InputError(f"{path}: {wrong[0]!r} is not the name of a file here; {REPLACE}")
     needed = ["tokenizer.json", "sources.jsonl"]
     for split in ("train", "val", "test"):
         if split not in manifest.splits:
@@ -159,7 +159,7 @@ def _check_whole(path: Path, manifest: _Manifest) -> None:
     for split, counts in manifest.splits.items():
         if manifest.files[f"{split}.bin"].n_bytes != counts.n_tokens * int(manifest.dtype[-1]):
             raise InputError(
-                f"{path}: splits: {split} has not the {counts.n_tokens} tokens of its file; {REPLACE}"
+                f"{path}: splits: {split} does not have the {counts.n_tokens} tokens of its file; {REPLACE}"
             )
 
 

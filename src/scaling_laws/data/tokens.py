@@ -130,7 +130,7 @@ class TokenCorpus:
             hashes = [source["sha256"] for source in sources if source["split"] == split]
             return sha256("\n".join(hashes).encode())[:16]
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}: is no list of sources; build the corpus again") from error
+            raise InputError(f"{path}: is not a list of sources; build the corpus again") from error
 
     def tokenizer(self) -> TextTokenizer:
         """The tokenizer that made the tokens."""

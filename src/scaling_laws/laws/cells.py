@@ -101,7 +101,7 @@ def positive_numbers(
                 " `where`"
             )
         elif role == "loss" and not LOSSES[0] <= value <= LOSSES[1]:
-            bad.append(f"{where}: {shown} is no loss in nats per token, nor a perplexity")
+            bad.append(f"{where}: {shown} is neither a loss in nats per token nor a perplexity")
         elif not NUMBER.fullmatch(cell):
             scaled.setdefault(role, f"{cell} is {value:.6g}")
         numbers.append(value)

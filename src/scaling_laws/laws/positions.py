@@ -6,7 +6,9 @@ intervals come from resampling the folds, and hold the trained network fixed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from scaling_laws.laws.fit import DEFAULT_DELTA
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.intervals import Interval, percentile_interval, refit, why_uncertain
+from scaling_laws.laws.fit.level import interval_level
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.single import Position
 from scaling_laws.laws.forms.terms import FloatArray
@@ -132,6 +135,37 @@ def late_difference(
     drawn = np.concatenate([np.ones((1, n_folds)), _drawn(n_folds, 10 * RESAMPLES, seed)])
     difference = (lstm.mean(drawn) - transformer.mean(drawn))[:, late].mean(axis=1)
     return float(difference[0]), percentile_interval(difference[1:]) if n_folds > 1 else None
+
+
+def on_resampled_text(losses: Sequence[PositionLosses], *, seed: int = 0) -> FloatArray | None:
+    """Each run's mean loss on resampled folds of documents over that on all of them, (S, runs).
+
+    The folds are drawn alike for all runs, which were scored on the same text. None where the losses are in
+    one fold, or not in the same ones.
+    """
+    counts = {each.n_folds for each in losses}
+    if len(counts) != 1 or counts == {1}:
+        return None
+    drawn = _drawn(counts.pop(), RESAMPLES, seed)
+    means = [(drawn @ each.loss_sum.sum(axis=1)) / (drawn @ each.count.sum(axis=1)) for each in losses]
+    whole = [each.loss_sum.sum() / each.count.sum() for each in losses]
+    shares: FloatArray = np.stack(means, axis=1) / np.array(whole)
+    return shares
+
+
+def widened_by_text(value: float, interval: Interval, draws: FloatArray) -> Interval:
+    """An interval that holds the held-out text fixed, with the text's own sampling error added.
+
+    Args:
+        value: what the interval is of.
+        draws: the same quantity on resampled text, (S,).
+    """
+    half = NormalDist().inv_cdf(0.5 + interval_level() / 2) * float(np.std(draws))
+    low, high = interval
+    return (
+        None if low is None else value - float(np.hypot(value - low, half)),
+        None if high is None else value + float(np.hypot(high - value, half)),
+    )
 
 
 def late_pairs(

@@ -93,7 +93,7 @@ class _Condition:
             return ~self.truth(node.operand)
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
             return self._compared(node.left, node.ops[0], node.comparators[0])
-        raise self._error(f"{self._text(node)!r} is no comparison; {HOW}")
+        raise self._error(f"{self._text(node)!r} is not a comparison; {HOW}")
 
     def _compared(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> NDArray[np.bool_]:
         column = self._text(left)
@@ -107,7 +107,7 @@ class _Condition:
             return finite if isinstance(sign, ast.Is) else ~finite
         if isinstance(sign, ast.In | ast.NotIn):
             if not isinstance(right, ast.List | ast.Tuple | ast.Set):
-                raise self._error(f"{self._text(right)!r} is no list; write `{column} in [one, two]`")
+                raise self._error(f"{self._text(right)!r} is not a list; write `{column} in [one, two]`")
             each = [self._compared(left, ast.Eq(), value) for value in right.elts]
             inside = np.logical_or.reduce([*each, np.zeros(len(self._cells), dtype=bool)])
             return np.asarray(inside if isinstance(sign, ast.In) else ~inside)

@@ -40,6 +40,7 @@ from scaling_laws.laws.row_conditions import satisfying
 from scaling_laws.laws.usual_names import WORDS, likely_column, normal, usual_column, words_of
 from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.names import one_line
 from scaling_laws.study.recipe import recipe_columns
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ ROLES = {
     "loss": "the loss",
     "run": "the run",
     "unique_tokens": "U, unique tokens (--unique)",
-    "batch_tokens": "B, tokens a step (--batch)",
+    "batch_tokens": "B, tokens per step (--batch)",
     "steps": "S, steps (--steps)",
     "weight": "the weight (--weight)",
 }
@@ -110,7 +111,7 @@ def read_runs(
     with_unfinished: bool = False,
     needs: Collection[str] | None = ("N", "D", "C"),
 ) -> pd.DataFrame:
-    """Read a table with one row a run, or a folder of runs.
+    """Read a table with one row per run, or a folder of runs.
 
     Counts may be written as people do: 1.3B, 125m, 1_000, "1,000". Rows without a finite loss, and those of
     runs that their `State` calls crashed or unfinished, are left out and named.
@@ -459,9 +460,9 @@ def _of_loss_unit(column: str, unit: LossUnit) -> list[str]:
     name = normal(column)
     for sign, of in (("bpb", "bits/byte"), ("bitsperbyte", "bits/byte"), ("bits", "bits"), ("bpt", "bits")):
         if sign in name:
-            return [f"The column {column} sounds like a loss in {of}: if it is, say --loss-unit {of}."]
+            return [f"The column {column} sounds like a loss in {of}: if so, give --loss-unit {of}."]
     if "ppl" in name or "perplexity" in name:
-        return [f"The column {column} sounds like a perplexity: if it is, say --loss-unit perplexity."]
+        return [f"The column {column} sounds like a perplexity: if so, give --loss-unit perplexity."]
     return []
 
 
@@ -515,11 +516,11 @@ def _left_out_note(left_out: Sequence[tuple[str, str]], keep: Keep) -> list[str]
     rows = f"1 {what} was" if len(left_out) == 1 else f"{len(left_out)} {what}s were"
     note = f"{rows} left out ({shown}{'; ...' if len(left_out) > SHOWN_CELLS else ''})."
     unfinished = any(re.match(rf"its ({'|'.join(STATE_COLUMNS)}) is ", reason) for _, reason in left_out)
-    return [note, "Those that did not finish stay with --with-unfinished."] if unfinished else [note]
+    return [note, "--with-unfinished keeps those that did not finish."] if unfinished else [note]
 
 
 def _kept(cells: pd.DataFrame, names: pd.Series[str], by: pd.Series[float]) -> pd.DataFrame:
-    """One row a run.
+    """One row per run.
 
     Args:
         by: what the row that is kept has most of.
@@ -529,7 +530,7 @@ def _kept(cells: pd.DataFrame, names: pd.Series[str], by: pd.Series[float]) -> p
 
 
 def _worth(losses: pd.Series[str]) -> pd.Series[float]:
-    """The lower a loss, the more; what is no number is kept, so that it is said."""
+    """The lower a loss, the more; what is no number is kept, so that a message can name it."""
     return losses.map(lambda cell: -float(cell) if NUMBER.fullmatch(cell) else math.inf)
 
 
@@ -548,9 +549,13 @@ def _order(cells: pd.DataFrame, d: str | None) -> pd.Series[float]:
 
 def _who(name: str, cells: pd.DataFrame, run: str | None) -> pd.DataFrame:
     """The columns run, trunk and family."""
+    cells = cells.copy(deep=False)
     for column in (run, "trunk", "family"):
-        if column in cells and (empty := cells.index[cells[column] == ""]).size:
+        if column not in cells:
+            continue
+        if (empty := cells.index[cells[column] == ""]).size:
             raise InputError(f"{name}, row {empty[0]}, column {column!r}: empty")
+        cells[column] = cells[column].map(one_line)  # they are printed
     table = cells[[]].assign(run=cells[run] if run else [f"row {line}" for line in cells.index])
     table["trunk"] = cells["trunk"] if "trunk" in cells else table["run"]
     return table.assign(family=cells.get("family", "all"))

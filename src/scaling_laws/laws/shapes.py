@@ -194,7 +194,7 @@ class ShapeResult:
         for ratio, bins in self.envelopes.items():
             for number, each in enumerate(bins):
                 if each.run not in known:
-                    raise InputError(f"envelopes.{ratio}[{number}].run is none of the trials")
+                    raise InputError(f"envelopes.{ratio}[{number}].run is not one of the trials")
 
     @property
     def complete(self) -> tuple[ShapeTrial, ...]:

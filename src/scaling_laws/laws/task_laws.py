@@ -2,11 +2,11 @@
 
     two steps   L(N, D) by Chinchilla's law, or Kaplan's where the runs do not identify that, then
                 accuracy = g + (1 - g) / (1 + exp(slope (L - L_half)))
-    direct      accuracy = g + (1 - g) / (1 + exp(-(a + b ln N + c ln D)))
+    direct      accuracy = g + (1 - g) / (1 + exp(-(a + b ln C))), and so of N, and of N and D
 
-g is the accuracy of guessing, 1/choices on average, which is not fitted. Both sigmoids are fitted by the
+g is the accuracy of guessing, 1/choices on average, which is not fitted. All sigmoids are fitted by the
 likelihood of right and wrong answers where the number of items is known, else by least squares. A prediction
-is out of sample: both are fitted without the largest size.
+is out of sample: all are fitted without the largest size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.laws.fit.fit import fit_law
+from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, KaplanND
 from scaling_laws.laws.selection import usable_runs
@@ -51,13 +51,13 @@ class TaskLaw:
         lowest, highest: accuracy of any run.
         loss_half, slope: of the sigmoid of the loss, over all runs; below zero a lower loss is worse.
             loss_half is None where it lies far from all losses.
-        of_N, of_D: exponents b and c of the direct law, over all runs.
+        of_C, of_N, of_D: exponents of the direct laws, over all runs: of that in C, and of that in N and D.
         largest: N of the size that is predicted.
         accuracy: mean of its runs.
         noise: standard error of that mean, by its number of items; None where that is not known.
         loss_form: of the law of the loss in two steps.
-        two_steps, direct, nearest: mean error of its runs, predicted by each law, and by the accuracy of the
-            next smaller size at the same tokens (or those nearest).
+        two_steps, direct_C, direct_N, direct, nearest: mean error of its runs, predicted by each law (the
+            last is in N and D), and by the accuracy of the next smaller size at the same or nearest tokens.
         reason: why there is no law; else empty.
     """
 
@@ -70,6 +70,7 @@ class TaskLaw:
     highest: float
     loss_half: float | None = None
     slope: float | None = None
+    of_C: float | None = None
     of_N: float | None = None
     of_D: float | None = None
     largest: float | None = None
@@ -77,20 +78,29 @@ class TaskLaw:
     noise: float | None = None
     loss_form: str = ""
     two_steps: float | None = None
+    direct_C: float | None = None
+    direct_N: float | None = None
     direct: float | None = None
     nearest: float | None = None
     reason: str = ""
 
 
 def scored_of(study: Study) -> pd.DataFrame | None:
-    """What `fit_tasks` reads: the scores of a study's runs, or a table's column of accuracy; None without.
-
-    Of runs of one recipe, as in the laws (`selection.usable_runs`).
-    """
+    """`scored_rows` of a study's runs, of one recipe, as in the laws (`selection.usable_runs`)."""
     if study.runs.empty or not {"N", "D"} <= {*study.runs}:
         return None
-    runs = usable_runs(study.runs)[0]
-    if study.records and not (scores := study.task_scores()).empty:
+    in_a_folder = bool(study.records) or study.exported
+    return scored_rows(usable_runs(study.runs)[0], study.task_scores() if in_a_folder else None)
+
+
+def scored_rows(runs: pd.DataFrame, scores: pd.DataFrame | None) -> pd.DataFrame | None:
+    """What `fit_tasks` reads: the scores of runs, or a table's column of accuracy; None without.
+
+    Args:
+        runs: as `Study.runs`; with a column `accuracy` where there are no scores.
+        scores: the final ones, as `Study.task_scores`.
+    """
+    if scores is not None and not scores.empty:
         scored = scored_runs(runs, scores)
     elif "accuracy" in runs:
         scored = runs.dropna(subset=["accuracy"])
@@ -100,7 +110,7 @@ def scored_of(study: Study) -> pd.DataFrame | None:
 
 
 def scored_runs(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """A row a run and task: family, trunk, task, N, D, C, loss, accuracy, answer_log_p_nats, chance, n_items.
+    """Per run and task: family, trunk, task, N, D, C, loss, accuracy, answer_log_p_nats, chance, n_items.
 
     Args:
         runs: as `Study.runs`.
@@ -119,19 +129,22 @@ def fit_tasks(scored: pd.DataFrame) -> tuple[TaskLaw, ...]:
     """A law for each family and task.
 
     Args:
-        scored: columns family, trunk, N, D, loss (nats), accuracy; task, chance and n_items where known: else
-            one task, no guessing, and errors of equal weight.
+        scored: columns family, trunk, N, D, loss (nats), accuracy; C (else 6 N D), task, chance and n_items
+            where known: else one task, no guessing, and errors of equal weight.
     """
     table = scored
-    for name, usual in (("task", ONE_TASK), ("chance", 0.0)):
+    for name, usual in (("task", ONE_TASK), ("chance", 0.0), ("C", 6 * table["N"] * table["D"])):
         table = table if name in table else table.assign(**{name: usual})
-    return tuple(
-        _fit_task(str(family), str(task), of_task)
-        for (family, task), of_task in table.groupby(["family", "task"])
-    )
+    laws: list[TaskLaw] = []
+    for family, of_family in table.groupby("family"):
+        of_loss: dict[bytes, Fit[Chinchilla] | Fit[KaplanND]] = {}  # tasks of the same runs share one
+        laws += [_fit_task(str(family), str(task), rows, of_loss) for task, rows in of_family.groupby("task")]
+    return tuple(laws)
 
 
-def _fit_task(family: str, task: str, rows: pd.DataFrame) -> TaskLaw:
+def _fit_task(
+    family: str, task: str, rows: pd.DataFrame, of_loss: dict[bytes, Fit[Chinchilla] | Fit[KaplanND]]
+) -> TaskLaw:
     accuracy = rows["accuracy"]
     about = TaskLaw(
         family=family,
@@ -150,34 +163,47 @@ def _fit_task(family: str, task: str, rows: pd.DataFrame) -> TaskLaw:
             f"and {FEWEST_RUNS} such runs"
         )
         return replace(about, reason=reason)
-    of_loss, of_both = _sigmoid(rows, [rows["loss"]]), _sigmoid(rows, [np.log(rows["N"]), np.log(rows["D"])])
+    known = _sigmoid(rows, [rows["loss"]])
+    of_C, of_both = (_sigmoid(rows, _logs(rows, axes)) for axes in (("C",), ("N", "D")))
     about = replace(
         about,
-        loss_half=_within(rows["loss"], -of_loss[0] / of_loss[1]) if abs(of_loss[1]) > SMALL else None,
-        slope=float(-of_loss[1]),
+        loss_half=_within(rows["loss"], -known[0] / known[1]) if abs(known[1]) > SMALL else None,
+        slope=float(-known[1]),
+        of_C=float(of_C[1]),
         of_N=float(of_both[1]),
         of_D=float(of_both[2]),
         largest=float(largest),
         accuracy=float(late["accuracy"].mean()),
         noise=_noise(late),
-        direct=_error(
-            late,
-            _predicted(
-                _sigmoid(seen, [np.log(seen["N"]), np.log(seen["D"])]),
-                [np.log(late["N"]), np.log(late["D"])],
-                late["chance"],
-            ),
-        ),
+        direct_C=_direct_error(seen, late, ("C",)),
+        direct_N=_direct_error(seen, late, ("N",)),
+        direct=_direct_error(seen, late, ("N", "D")),
         nearest=_error(late, _nearest(seen, late)),
     )
-    of_runs = make_rows({"N": seen["N"], "D": seen["D"]}, seen["loss"], seen["trunk"])
-    for form in (Chinchilla, KaplanND):
-        fit = fit_law(form, of_runs)
-        if fit.law is not None and fit.identified:
-            predicted = np.asarray(fit.law.loss(late["N"].to_numpy(), late["D"].to_numpy()))
-            through = _predicted(_sigmoid(seen, [seen["loss"]]), [predicted], late["chance"])
-            return replace(about, loss_form=form.form, two_steps=_error(late, through))
-    return replace(about, reason=f"two steps: no law of the loss is identified: {fit.reason}")
+    key = seen[["N", "D", "loss"]].to_numpy().tobytes()
+    if (fit := of_loss.get(key)) is None:
+        fit = of_loss[key] = _law_of_loss(seen)
+    if fit.law is None or not fit.identified:
+        return replace(about, reason=f"two steps: no law of the loss is identified: {fit.reason}")
+    predicted = np.asarray(fit.law.loss(late["N"].to_numpy(), late["D"].to_numpy()))
+    through = _predicted(_sigmoid(seen, [seen["loss"]]), [predicted], late["chance"])
+    return replace(about, loss_form=fit.form.form, two_steps=_error(late, through))
+
+
+def _law_of_loss(seen: pd.DataFrame) -> Fit[Chinchilla] | Fit[KaplanND]:
+    """Chinchilla's law; Kaplan's where the runs do not identify that."""
+    rows = make_rows({"N": seen["N"], "D": seen["D"]}, seen["loss"], seen["trunk"])
+    first = fit_law(Chinchilla, rows)
+    return first if first.law is not None and first.identified else fit_law(KaplanND, rows)
+
+
+def _logs(rows: pd.DataFrame, axes: Sequence[str]) -> list[pd.Series]:
+    return [np.log(rows[axis]) for axis in axes]
+
+
+def _direct_error(seen: pd.DataFrame, late: pd.DataFrame, axes: Sequence[str]) -> float:
+    """Of the largest size, by a sigmoid of the logarithms of these columns, fitted without it."""
+    return _error(late, _predicted(_sigmoid(seen, _logs(seen, axes)), _logs(late, axes), late["chance"]))
 
 
 def _within(losses: pd.Series, half: float) -> float | None:

@@ -36,7 +36,7 @@ class NetworkConfig(Protocol):
         """Trainable parameters; the groups sum to the total."""
 
     def flops_per_token(self) -> dict[str, float]:
-        """Forward FLOPs a token by row of Kaplan 2020, Table 1."""
+        """Forward FLOPs per token by row of Kaplan 2020, Table 1."""
 
     def tensor_shapes(self) -> tuple[Shape, ...]:
         """Of the trainable tensors."""
@@ -123,5 +123,5 @@ def family_named(name: str) -> Family:
     family = next((family for family in FAMILIES if family.name == name), None)
     if family is None:
         names = ", ".join(family.name for family in FAMILIES)
-        raise InputError(f"family {name!r}: is none of {names}; a network of your own has a class_path")
+        raise InputError(f"family {name!r}: is not one of {names}; a network of your own has a class_path")
     return family

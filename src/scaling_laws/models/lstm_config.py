@@ -43,7 +43,7 @@ class LSTMConfig:
         }
 
     def flops_per_token(self) -> dict[str, float]:
-        """Forward FLOPs a token by row of Kaplan 2020, Table 1; a multiply-add counts as two."""
+        """Forward FLOPs per token by row of Kaplan 2020, Table 1; a multiply-add counts as two."""
         d_model = self.d_model
         return {
             "recurrent": 2.0 * self.n_layer * 4 * 2 * d_model * d_model,

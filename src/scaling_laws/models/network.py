@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,6 @@ class Network(Protocol):
         """Forward FLOPs per token by row; the conventions of C know attention_mask and de_embed."""
 
 
-@runtime_checkable
 class FactoredNetwork(Protocol):
     """A network that also shows the two factors of its logits; ours do, and a user's own may.
 
@@ -62,11 +61,12 @@ def factored_network(network: nn.Module) -> FactoredNetwork | None:
     """
     hooked = isinstance(network, FSDPModule) or network._forward_hooks or network._forward_pre_hooks
     replaced = network._compiled_call_impl is not None or "forward" in vars(network)
-    if hooked or replaced or not isinstance(network, FactoredNetwork):
+    # Not by isinstance with a protocol: since Python 3.12 that does not see submodules, and `head` is one.
+    head = getattr(network, "head", None)
+    shown = callable(getattr(network, "before_head", None)) and type(head) is nn.Linear and head.bias is None
+    if hooked or replaced or not shown or _definer(network, "forward") < _definer(network, "before_head"):
         return None
-    if _definer(network, "forward") < _definer(network, "before_head"):
-        return None
-    return network if type(network.head) is nn.Linear and network.head.bias is None else None
+    return cast(FactoredNetwork, network)
 
 
 @runtime_checkable

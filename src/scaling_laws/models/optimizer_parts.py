@@ -254,7 +254,7 @@ def _require_resumable(part: OptimizerPart, dtype: torch.dtype) -> None:
         same = all(torch.equal(one, other) for one, other in zip(whole, again, strict=True))
         if not same or not all(torch.isfinite(weight).all() for weight in whole):
             raise InputError(
-                "what it keeps is not all in its state_dict: resumed, it goes on otherwise"
+                "what it keeps is not all in its state_dict: resumed, it goes on differently"
                 if not same
                 else "its first steps on a small weight are not finite"
             )
@@ -391,7 +391,7 @@ def require_sharded(setting: OptimizerSetting, mesh: Any) -> None:
                 optimizer.step()
             moved = split.detach().full_tensor().cpu()  # type: ignore[attr-defined]
             if not torch.allclose(moved, weights[0].detach(), rtol=1e-3, atol=1e-4):
-                reason = " (it moves them otherwise than whole ones)"
+                reason = " (it moves them differently from whole ones)"
         except Exception as error:  # whatever the optimiser's author did not foresee
             reason = f" ({type(error).__name__})"
         if reason:

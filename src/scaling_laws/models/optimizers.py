@@ -139,7 +139,7 @@ def require_own_settings(setting: OptimizerSetting, changed: Mapping[str, bool])
         if changed[name] and name not in optimizer_settings(setting):
             by_class = any(part.is_class for part in optimizer_parts(setting))
             remedy = "write it into its init_args" if by_class else "leave it out"
-            raise InputError(f"{name} is no setting of optimizer: {optimizer_label(setting)}; {remedy}")
+            raise InputError(f"{name} is not a setting of optimizer: {optimizer_label(setting)}; {remedy}")
 
 
 def optimizer_named(name: str) -> Optimizer:
@@ -150,7 +150,7 @@ def optimizer_named(name: str) -> Optimizer:
     """
     if name not in OPTIMIZERS:
         raise InputError(
-            f"optimizer {name!r}: is none of {', '.join(OPTIMIZERS)}; any other is named by its class, "
+            f"optimizer {name!r}: is not one of {', '.join(OPTIMIZERS)}; any other is named by its class, "
             "as {class_path: torch.optim.SGD, init_args: {momentum: 0.9}}"
         )
     return OPTIMIZERS[name]
@@ -174,7 +174,7 @@ def _part(entry: Any, *, several: bool) -> OptimizerPart:
         optimizer_named(str(name))
         if arguments:
             raise InputError(
-                f"optimizer: {name} takes no init_args; {', '.join(SHORT_NAMES_SETTINGS)} stand beside it"
+                f"optimizer: {name} takes no init_args; {', '.join(SHORT_NAMES_SETTINGS)} are given beside it"
             )
     elif not isinstance(class_path, str) or "." not in class_path:
         raise InputError(f"optimizer: class_path is {class_path!r}; write it as module.Class")
@@ -207,6 +207,6 @@ def _check_expression(parameters: Any) -> None:
         re.compile(parameters)
     except (re.error, TypeError) as error:
         raise InputError(
-            f"optimizer: parameters is {parameters!r}, which is no regular expression ({error}); "
+            f"optimizer: parameters is {parameters!r}, which is not a regular expression ({error}); "
             f"write {MATRICES}, {REST}, or an expression that is looked for in the weights' names"
         ) from None

@@ -45,7 +45,7 @@ class Shape:
     Attributes:
         config: the network.
         N: its parameters, in the convention that was asked for.
-        relative_error: N over the target, less 1.
+        relative_error: N over the target, minus 1.
     """
 
     config: TransformerConfig

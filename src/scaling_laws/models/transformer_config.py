@@ -89,7 +89,7 @@ class TransformerConfig:
         }
 
     def flops_per_token(self) -> dict[str, float]:
-        """Forward FLOPs a token by row of Kaplan 2020, Table 1; a multiply-add counts as two."""
+        """Forward FLOPs per token by row of Kaplan 2020, Table 1; a multiply-add counts as two."""
         d_model, d_attn, d_ff = self.d_model, self.attention_width, self.feed_forward_width
         blocks = self.n_layer * self.n_reuse
         return {

@@ -21,8 +21,8 @@ from scaling_laws.laws.plan.solve import answer
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.study_tables import StudyTables
-from scaling_laws.report.text import one_line
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.names import one_line
 
 BUDGETS, SERVINGS = 61, 25
 BEYOND = 1e4

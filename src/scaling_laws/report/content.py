@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from scaling_laws.laws.fit.level import at_level
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import figures, findings, tables
+from scaling_laws.report.decisions import decision_table
 from scaling_laws.report.figure import CHAPTERS, ChapterName, figures_of
 from scaling_laws.report.frozen_predictions import frozen_predictions
 from scaling_laws.report.made_with import manifest
@@ -160,10 +161,12 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
         )
     if name == "family":
         worth = Titled("How much compute is another architecture worth?", tables.efficiencies(laws))
-        return replace(
-            chapter,
-            tables=filled(Titled("Late positions", tables.late_positions(laws), symbols=False), worth),
+        floors = (
+            Titled("Do data sets share an irreducible loss?", tables.shared_floors(found), symbols=False)
+            for found in laws.shared_floors
         )
+        late = Titled("Late positions", tables.late_positions(laws), symbols=False)
+        return replace(chapter, tables=filled(late, worth, *floors))
     if name == "batch":
         batches = tables.critical_batch(laws)
         return replace(
@@ -185,16 +188,36 @@ def _words_and_tables(name: ChapterName, study_tables: StudyTables, laws: Laws) 
             chapter,
             sentences=(*(() if plans.table.rows else (NO_PLAN,)), PAPERS),
             listed=plans.caveats,
-            tables=filled(Titled("", plans.table, symbols=False)),
+            tables=filled(
+                Titled("", plans.table, symbols=False),
+                Titled("Predicted losses of new runs", tables.asked_predictions(laws)),
+                *_decisions(laws),
+            ),
         )
     return chapter
+
+
+def _decisions(laws: Laws) -> Iterator[Titled]:
+    """Which of two settings to take, a table for each column and compute that was asked of these runs."""
+    asked = dict.fromkeys((each.by, each.C) for each in laws.decisions)
+    for by, C in asked:
+        of_one = [each for each in laws.decisions if (each.by, each.C) == (by, C)]
+        table = decision_table(of_one)
+        scores = [each for each in laws.held_out_choices if each.by == by and each.n]
+        words = (
+            f" Of {each.n} choices from part of the scales, judged at the largest, laws were right in "
+            f"{each.laws_right}, the ranking at the largest scale seen in {each.ranking_right}."
+            for each in scores
+        )
+        table = replace(table, caption=table.caption + "".join(words))
+        yield Titled(f"Which {by} to take", table, symbols=False, open=True)
 
 
 def _trust_sentences(laws: Laws) -> Iterator[str]:
     noise = laws.noise
     if noise.sd_log_loss is None:
         reason = noise.reason or "no run was repeated with another seed"
-        yield f"The noise between seeds is not known: {reason}."
+        yield f"The noise between seeds is unknown: {reason}."
     else:
         yield (
             "Between runs that differ in their seed alone, ln loss has a standard deviation of "
@@ -208,6 +231,7 @@ def _trust_tables(study_tables: StudyTables, laws: Laws) -> tuple[Titled, ...]:
     return filled(
         Titled("Forecasts that were frozen before their run", frozen_predictions(study_tables)),
         Titled("The noise between seeds, by size and horizon", tables.noise_between_seeds(study_tables)),
+        Titled("Laws of your own, beside ours", tables.own_laws(laws), "wrapped"),
         Titled("The largest size, predicted from the smaller ones", tables.holdout(laws), symbols=False),
         Titled(
             "Every form, fitted below a cut, and its predictions of the runs beyond it",
@@ -218,6 +242,7 @@ def _trust_tables(study_tables: StudyTables, laws: Laws) -> tuple[Titled, ...]:
             tables.rollout(laws, "single"),
         ),
         Titled("The end of a run, predicted from its beginning", tables.learning_curves(laws)),
+        Titled("Laws without rows of few tokens", tables.asked_cuts(laws), "wrapped"),
         Titled("Outliers: flagged, not dropped", tables.outliers(laws), "wrapped", symbols=False),
         Titled("How the exponents move with the choices of the analysis", tables.sensitivity(laws)),
     )
@@ -233,7 +258,7 @@ def _appendix(study_tables: StudyTables, laws: Laws) -> Iterator[Chapter]:
         sentences=(
             f"{n_left_out} of {n_left_out + len(runs.rows)} runs are in no fit."
             if n_left_out
-            else "None: every run that was started is complete.",
+            else "None: every run is complete.",
         ),
         tables=filled(Titled("", left_out, "wrapped", symbols=False)),
     )

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from scaling_laws.laws.allocation.worth import WorthCurve
 from scaling_laws.laws.results.decision import Decision, HeldOutScore
+from scaling_laws.laws.results.written_decisions import WrittenDecision
 from scaling_laws.report import style as st
-from scaling_laws.report.text import Table, interval_text, number, percent
+from scaling_laws.report.text import Table, interval_text, number, with_interval
 
 
-def decision_table(decisions: Sequence[Decision]) -> Table:
+def decision_table(decisions: Sequence[Decision | WrittenDecision]) -> Table:
     """A row a pair of settings."""
     rows = tuple(
         (
@@ -41,9 +43,12 @@ def decision_table(decisions: Sequence[Decision]) -> Table:
     return Table(
         columns=columns,
         rows=rows,
-        caption="Losses at the best sizes. Chance: of one run of each. Regret: what the choice is expected "
-        "to lose, in the unit of the losses. Settled: the cheapest pair of runs after which the 90 % "
-        "interval of the difference is expected to leave out 0, if the laws hold.",
+        caption=(
+            "Losses at the best sizes. Chance: for one run of each. Regret: the loss that the "
+            "choice is expected to cost, in the unit of the losses. Settled: the cheapest pair of "
+            "runs after which the 90 % interval of the difference is expected to exclude 0, if "
+            "the laws hold."
+        ),
     )
 
 
@@ -51,8 +56,8 @@ def decision_words(decisions: Sequence[Decision], score: HeldOutScore | None) ->
     """Shared exponents or not, the worth with its crossing, and how such choices did at held-out scales."""
     lines = []
     for each in decisions:
-        p = "" if each.sharing_p is None else f" (the test that they may: p = {each.sharing_p:.2f})"
-        own = "share exponents" if each.shared else "have exponents of their own"
+        p = "" if each.sharing_p is None else f" (test of shared exponents: p = {each.sharing_p:.2f})"
+        own = "share exponents" if each.shared else "have different exponents"
         worth = each.worth
         sentence = (
             f"{each.value} and {each.reference} {own}{p}. One FLOP of {each.value} is worth "
@@ -60,10 +65,7 @@ def decision_words(decisions: Sequence[Decision], score: HeldOutScore | None) ->
             f"{number(worth.C[0])} FLOPs and {number(worth.worth[-1])} "
             f"{interval_text((worth.low[-1], worth.high[-1]))} at {number(worth.C[-1])}"
         )
-        if worth.crossing is not None:
-            interval = interval_text(worth.crossing_interval)
-            sentence += f"; it goes through 1 at {number(worth.crossing)} {interval} FLOPs"
-        lines.append(f"{sentence}.")
+        lines.append(f"{sentence}{crossing_words(worth)}.")
     if score is not None and score.n:
         lines.append(
             f"Of {score.n} choices from part of the scales, judged at the largest, laws were right in "
@@ -72,7 +74,15 @@ def decision_words(decisions: Sequence[Decision], score: HeldOutScore | None) ->
     return "\n".join(lines)
 
 
-def _settling(each: Decision) -> str:
+def crossing_words(worth: WorthCurve) -> str:
+    """Where a FLOP of the one is worth a FLOP of the other; empty where that is not within the runs."""
+    if worth.crossing is None:
+        return ""
+    interval = worth.crossing_interval if worth.crossing_interval[0] else None
+    return f"; both are worth the same at {with_interval(worth.crossing, interval)} FLOPs"
+
+
+def _settling(each: Decision | WrittenDecision) -> str:
     if each.settled:
         return "settled now"
     if each.settling is None:
@@ -105,12 +115,3 @@ def drawn_worth(decisions: Sequence[Decision]) -> Figure:
     axes.set_title("What a FLOP is worth, with 90 % bands")
     st.legend_below(axes)
     return figure
-
-
-def regret_in_words(each: Decision) -> str:
-    """One sentence for a page."""
-    return (
-        f"At {number(each.C)} FLOPs take {each.better}: one run of {each.value} ends below one of "
-        f"{each.reference} with a chance of {percent(each.chance)}; the choice is expected to lose "
-        f"{each.regret:.2g} nats."
-    )

@@ -30,6 +30,7 @@ from scaling_laws.study.runs import (
     EXPORTED_CURVES,
     EXPORTED_LAWS,
     EXPORTED_RUNS,
+    EXPORTED_TASKS,
     Study,
 )
 
@@ -45,7 +46,8 @@ def export(
     """Copy a study's small results, and say how large they are; `load_study` reads the copy.
 
     `runs.csv`, `laws.json`, the plan, `curves.csv.gz` (at most `POINTS_A_CURVE` evaluations of each run),
-    `token_classes.csv.gz` and the figures, as PNG of fewer pixels. The same study gives the same bytes.
+    `token_classes.csv.gz`, `task_scores.csv.gz` where runs were scored, and the figures, as PNG of fewer
+    pixels. The same study gives the same bytes.
 
     Args:
         laws, pictures: the study's, as just fitted and drawn: no file of the study's folder is passed on.
@@ -58,12 +60,15 @@ def export(
     """
     curves = thinned(study.curves()).to_csv(index=False)
     classes = pooled_classes(study.token_classes(final_only=False))
+    scores = study.task_scores(final_only=False)
+    tasks = "" if scores.empty else scores.to_csv(index=False)
     content: dict[str, str | bytes] = {
         EXPORTED_LAWS: laws_text(laws),
         "headline.md": headline(laws).markdown() + "\n",
         EXPORTED_RUNS: study.runs.to_csv(index=False),
         EXPORTED_CURVES: gzip.compress(curves.encode(), mtime=0),
         **({EXPORTED_CLASSES: gzip.compress(classes.encode(), mtime=0)} if classes else {}),
+        **({EXPORTED_TASKS: gzip.compress(tasks.encode(), mtime=0)} if tasks else {}),
         **_planned(study),
         **figures_to_keep(pictures),
     }

@@ -63,7 +63,7 @@ def answer(tables: StudyTables, laws: Laws) -> tuple[str, ...]:
     """
     if tables.runs.empty:
         n_left_out = len(laws.left_out)
-        return (f"No run can enter a law ({n_left_out} left out): nothing is said about scaling.",)
+        return (f"No run can enter a law ({n_left_out} left out): these runs say nothing about scaling.",)
     main, *others = tables.families
     whole = (measured(tables, main), _law(laws, main), _next(tables, laws, main))
     short_ones = ((measured(tables, family), _law(laws, family)) for family in others)
@@ -89,8 +89,9 @@ def _law(laws: Laws, family: str) -> str:
     a = fit.value("a_opt")
     assert a is not None  # of a law of N and D
     return (
-        f"By {form_name(fit.form)}, the law of N and D that these runs support best, ten times the compute "
-        f"is best spent on {number(10**a, 2)} times the parameters and {number(10 ** (1 - a), 2)} times the "
+        f"By {form_name(fit.form)}, the law of N and D that these runs support best, ten times the "
+        f"compute should go into {number(10**a, 2)} times the parameters and "
+        f"{number(10 ** (1 - a), 2)} times the "
         f"tokens (N_opt ~ C^a, a = {value_with_interval(fit, 'a_opt')})."
     )
 

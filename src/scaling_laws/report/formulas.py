@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scaling_laws.laws.fit.level import interval_percentiles
 from scaling_laws.laws.forms.terms import in_columns, latex
 from scaling_laws.laws.plan.choice import LABELS
-from scaling_laws.laws.results.types import FittedLaw
+from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.report.text import NOTHING, tex, with_interval
 
 FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, D)"}
@@ -22,6 +22,12 @@ FORM_NAMES = {"kaplan_nd": "Kaplan's L(N, D)", "chinchilla": "Chinchilla's L(N, 
 def form_name(form: str) -> str:
     """A law of N and D in words."""
     return f"{LABELS.get(form, form)} L(N, D)"
+
+
+def compared_forms(laws: Laws) -> dict[str, str]:
+    """`FORM_NAMES`, and the laws of N and D of a user's own, by form."""
+    fits = (fit for family in laws.families for fit in laws.of(family).fits)
+    return FORM_NAMES | {fit.form: form_name(fit.form) for fit in fits if fit.declared and fit.is_joint}
 
 
 def fitted_band(fit: FittedLaw, **points: Any) -> NDArray[Any] | None:

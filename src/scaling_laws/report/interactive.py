@@ -27,7 +27,7 @@ from scaling_laws.report import style as st
 from scaling_laws.report.budget_slider import slider_of
 from scaling_laws.report.pictures import embedded_figure
 from scaling_laws.report.study_tables import StudyTables, c_label, n_label, training_losses
-from scaling_laws.report.text import one_line
+from scaling_laws.study.names import one_line
 
 CURVE_POINTS = 36_000
 """Of all curves of a page together; none has fewer than `FEWEST_POINTS` if it was measured that often."""

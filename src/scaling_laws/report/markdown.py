@@ -32,7 +32,7 @@ def _blocks(content: Page, figures: str) -> Iterator[str]:
         yield from _chapter(chapter, figures)
     if content.missing:
         yield "## Figures that could not be drawn"
-        yield "\n".join(f"- {plain(each.title)}: {plain(each.reason)}" for each in content.missing)
+        yield "\n".join(f"- {plain(each.said)}" for each in content.missing)
     yield "## Manifest"
     yield "\n".join(f"- {plain(key)}: {plain(value)}" for key, value in content.manifest)
 

@@ -91,6 +91,10 @@ class MissingFigure:
     title: str
     reason: str
 
+    @property
+    def said(self) -> str:
+        return f"{self.title}{'' if self.title.endswith('?') else ':'} {self.reason}"
+
 
 def draw_pictures(
     figures: Sequence[StudyFigure[Any]], study: StudyTables, laws: Laws

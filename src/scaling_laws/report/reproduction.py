@@ -11,6 +11,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from scaling_laws.report.html import page_files
 from scaling_laws.report.made_with import manifest
 from scaling_laws.report.pictures import MissingFigure, Picture, draw_pictures, parted, picture_of
 from scaling_laws.report.study_tables import StudyTables
-from scaling_laws.report.text import Table
+from scaling_laws.report.text import Table, short
 from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +45,20 @@ DEFAULT_SCALE = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExperimentSettings:
+    """What the command gives to a paper that is an experiment.
+
+    Attributes:
+        scale: a name of `configs/scales/`; what is quick at any scale may pass over it.
+        logs, data: folders of all studies, and of all corpora.
+    """
+
+    scale: str
+    logs: Path
+    data: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Paper:
     """A paper and what reproduces it.
 
@@ -53,8 +68,9 @@ class Paper:
         question: what it asks.
         sweep: the file of `configs/papers/` that trains its runs; empty where they are simulated.
         simulate: makes its runs instead: a table as `scaling-laws laws` reads it.
-        experiment: (scale) -> what figures, tables and claims read, in place of any runs; the scale is a name
-            of `configs/scales/`, and what is quick at any scale may pass over it.
+        experiment: (settings) -> what figures, tables and claims read, in place of any runs.
+        budget: what an experiment's trainings take, by scale; empty where it only simulates.
+        extent: (what an experiment returned) -> how much it trained, at which scale, in a sentence.
         kept_runs: a folder of the repository whose runs it judges where no others are given.
         fitted: whether claims, figures or tables read the laws of the runs, which take a minute to fit.
         claims: in the paper's order.
@@ -72,7 +88,9 @@ class Paper:
     question: str
     sweep: str = ""
     simulate: Callable[[], pd.DataFrame] | None = None
-    experiment: Callable[[str], Any] | None = None
+    experiment: Callable[[ExperimentSettings], Any] | None = None
+    budget: Mapping[str, str] = field(default_factory=dict)
+    extent: Callable[[Any], str] | None = None
     kept_runs: str = ""
     fitted: bool = True
     claims: tuple[Claim, ...] = ()
@@ -161,16 +179,22 @@ class Reproduced:
     files: Mapping[str, str | bytes]
 
 
-def reproduced(paper: Paper, study: Study, laws: Laws, scale: str = DEFAULT_SCALE) -> Reproduced:
+def reproduced(
+    paper: Paper, study: Study, laws: Laws, settings: ExperimentSettings | None = None
+) -> Reproduced:
     """Judge a paper by runs, and draw its figures from them.
 
     Args:
-        scale: of a paper that is an experiment.
+        settings: of a paper that is an experiment.
 
     Raises:
         InputError: the laws lack something.
     """
-    evidence = paper.experiment(scale) if paper.experiment else paper.evidence.read(study, laws)
+    if paper.experiment:
+        assert settings is not None, paper.name
+        evidence = paper.experiment(settings)
+    else:
+        evidence = paper.evidence.read(study, laws)
     found = findings(paper.claims, evidence, laws)
     judge = "the simulation" if paper.experiment else study.name
     claims = claim_files(f"{paper.title}: its claims, and what {judge} says", found)
@@ -184,6 +208,9 @@ def _page(paper: Paper, study: Study, evidence: Any, laws: Laws, found: Findings
     if not paper.experiment:
         left_out = "in no law" if paper.fitted else "left out"
         answer.append(f"Judged by {n_runs} runs of {study.name}; {n_left_out} are {left_out}.")
+        answer += _extent(study)
+    elif paper.extent:
+        answer.append(paper.extent(evidence))
     if found:
         answer.append(f"Its claims: {counted(found)}.")
     pictures, missing = _pictures(paper, evidence, laws)
@@ -215,6 +242,17 @@ def _page(paper: Paper, study: Study, evidence: Any, laws: Laws, found: Findings
         ),
         missing=missing,
     )
+
+
+def _extent(study: Study) -> list[str]:
+    """How large the runs are, where they say so."""
+    if study.runs.empty or not {"N", "D"} <= {*study.runs}:
+        return []
+    spans = [
+        " to ".join(dict.fromkeys(short(float(end)) for end in (values.min(), values.max())))
+        for values in (study.runs["N"], study.runs["D"])
+    ]
+    return [f"Their networks have {spans[0]} parameters and saw {spans[1]} tokens each."]
 
 
 def _prose(**chapters: tuple[str, tuple[str, ...]]) -> list[Chapter]:

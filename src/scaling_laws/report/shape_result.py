@@ -147,7 +147,7 @@ def _importance(importance: Importance) -> str:
         return f"Importance of the parameters: {importance.reason}."
     names = RATIOS | {"learning_rate_factor": "learning rate"}
     shares = ", ".join(f"{names[name]} {100 * share:.0f} %" for name, share in importance.shares.items())
-    return f"What tells the better trials from the others (PED-ANOVA importance): {shares}."
+    return f"What separates the better trials from the others (PED-ANOVA importance): {shares}."
 
 
 def _transfer(transfer: ShapeTransfer | None) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from scaling_laws.laws.results.study import fit_folder
-from scaling_laws.laws.results.types import Laws
+from scaling_laws.laws.results.types import Laws, with_asked
 from scaling_laws.report.content import Content, content_of
 from scaling_laws.report.html import FIGURES_FOLDER, page_files
 from scaling_laws.report.tables import headline
@@ -42,7 +42,7 @@ def write_study_report(
     shared = output.is_dir() and study.folder.is_dir() and output.samefile(study.folder)
     require_own_folder(output, earlier=EARLIER_REPORT, shared=shared, force=force)
     old_summary = _old_summary(output)
-    content = content_of(study, laws or fit_folder(study))
+    content = content_of(study, with_asked(laws or fit_folder(study), output / "laws.json"))
     files = {
         "laws.json": laws_text(content.laws),
         "runs.csv": study.runs.to_csv(index=False),

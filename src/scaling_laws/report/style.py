@@ -29,8 +29,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
 from scaling_laws.models.families import FAMILIES, LABELS
-from scaling_laws.report.text import one_line, short, tex
+from scaling_laws.report.text import short, tex
 from scaling_laws.study.conventions import C_CONVENTIONS, N_CONVENTIONS
+from scaling_laws.study.names import one_line
 
 Arguments = ParamSpec("Arguments")
 

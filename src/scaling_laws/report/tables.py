@@ -13,6 +13,8 @@ from scaling_laws.laws.checks.rollout_scores import Comparison, FormScore
 from scaling_laws.laws.checks.sensitivity import Sensitivity
 from scaling_laws.laws.fit.level import interval_words
 from scaling_laws.laws.fit.noise import noise_by_size_and_horizon
+from scaling_laws.laws.fit.shared_floor import SharedFloor
+from scaling_laws.laws.plan.choice import LABELS
 from scaling_laws.laws.published import (
     HOFFMANN,
     HOFFMANN_ENVELOPE,
@@ -38,8 +40,6 @@ from scaling_laws.report.text import (
     with_interval,
 )
 
-SHOWN_WARNINGS = 5
-"""In the terminal; the report lists all."""
 AXIS_NAMES = {"N": "larger N", "D": "larger D", "C": "more compute"}
 ROUTES = {"envelope": "envelope of final losses", "learning_curves": "envelope of learning curves"}
 ROUTES |= {"parabola": "slices, parabola", "akima": "slices, Akima"}
@@ -91,17 +91,6 @@ def headline(laws: Laws) -> Table:
         "and on what N counts, exponents less so. Held-out error: mean |error| on the largest size, "
         "predicted from the smaller ones; no fit: the lowest loss among those.",
     )
-
-
-def headline_text(laws: Laws) -> str:
-    """The headline table for the terminal, with how many runs were left out and the fit's warnings."""
-    lines = [f"{laws.study}: scaling laws with {100 * laws.level:g} % intervals", "", headline(laws).text()]
-    if left_out := laws.left_out:
-        lines += ["", f"left out of the fits: {len(left_out)} (reasons in the report)"]
-    lines += [f"warning: {warning}" for warning in laws.warnings[:SHOWN_WARNINGS]]
-    if (more := len(laws.warnings) - SHOWN_WARNINGS) > 0:
-        lines.append(f"and {more} more warnings in the report")
-    return "\n".join(lines)
 
 
 def runs(study: StudyTables, laws: Laws) -> Table:
@@ -156,14 +145,82 @@ def fits(laws: Laws) -> Table:
     return _fits([(family, laws.of(family).fits) for family in laws.families])
 
 
+def own_laws(laws: Laws) -> Table:
+    """Laws of a user's own beside ours of N and D, on the same rows; without rows where there are none."""
+    rows = tuple(
+        (
+            LABELS.get(fit.form, fit.form),
+            st.family_name(family),
+            fit.formula,
+            decimals(100 * (certificate.rms_log_residual or 0), 2) + " %" if certificate else NOTHING,
+            number(fit.objective),
+            "yes" if fit.identified else f"no: {fit.reason}",
+        )
+        for family in laws.families
+        for fits_of_family in [laws.of(family).fits]
+        if any(fit.declared for fit in fits_of_family)
+        for fit in sorted(fits_of_family, key=lambda fit: fit.declared is None)
+        for certificate in [fit.certificate]
+        if fit.declared or fit.is_joint
+    )
+    caption = (
+        "Objective: the sum of Huber's loss over the rows, which a law with more parameters makes smaller "
+        "on its own rows. Laws of your own are fitted to all rows; the predictions beyond a cut are of ours."
+    )
+    columns = ("law", "family", "fit", "residuals (rms)", "objective", "identified")
+    return Table(columns=columns, rows=rows, caption=caption)
+
+
 def novel_fits(laws: Laws) -> Table:
-    """The same of the loss on novel tokens alone; without rows where no run left losses by class."""
+    """`fits` of the loss on novel tokens alone; without rows where no run left losses by class."""
     table = _fits([(family, laws.of(family).novel) for family in laws.families])
     caption = (
-        "The loss on tokens whose predecessor is new in the window: nothing there can be copied, and whether "
-        "a network has learned to copy hardly matters."
+        "The loss on tokens whose predecessor is new in the window: nothing there can be "
+        "copied, so it hardly matters whether a network has learned to copy."
     )
     return replace(table, caption=caption)
+
+
+def asked_predictions(laws: Laws) -> Table:
+    """Predicted losses of new runs (`laws --form ... --predict`), a row each."""
+    rows = tuple(
+        (
+            fit.formula,
+            st.family_name(family),
+            ", ".join(f"{name} = {number(value)}" for name, value in run.at.items()),
+            number(run.loss_nats, 4),
+            interval_text(run.interval),
+            f"none: {run.no_profile}" if run.no_profile else interval_text(run.profile_interval),
+        )
+        for family in laws.families
+        for fit in laws.of(family).asked
+        for run in fit.predictions
+    )
+    levels = {fit.level for family in laws.families for fit in laws.of(family).asked}
+    caption = (
+        f"Loss in nats per token, with {' and '.join(f'{100 * level:g} %' for level in sorted(levels))} "
+        "intervals of one new run: by resamples of the runs, and by a profile that follows the law to where "
+        "the data no longer support it. With few trainings trust the profile."
+    )
+    return Table(
+        columns=("law", "family", "new run", "loss", "by resamples", "by profile"), rows=rows, caption=caption
+    )
+
+
+def asked_cuts(laws: Laws) -> Table:
+    """Laws fitted without rows of few tokens (`laws --form ... --cut-tokens`), a row each."""
+    rows = tuple(
+        (
+            fit.formula,
+            st.family_name(family),
+            fit.token_cut.sentence(),
+            "; ".join(_parameter(fit, name) for name in fit.parameters) if fit.identified else NOTHING,
+        )
+        for family in laws.families
+        for fit in laws.of(family).asked
+        if fit.token_cut
+    )
+    return Table(columns=("law", "family", "cut", "parameters without these rows"), rows=rows)
 
 
 def _fits(by_family: Sequence[tuple[str, Sequence[FittedLaw]]]) -> Table:
@@ -238,7 +295,7 @@ def sensitivity(laws: Laws) -> Table:
         for family in laws.families
         for entry in laws.of(family).sensitivity
     )
-    return Table(columns=columns, rows=rows, caption="Point estimates; a dash: not identified.")
+    return Table(columns=columns, rows=rows, caption="Point estimates; a dash means not identified.")
 
 
 def local_exponents(study: StudyTables, laws: Laws) -> Table:
@@ -265,9 +322,12 @@ def local_exponents(study: StudyTables, laws: Laws) -> Table:
     return Table(
         columns=("family", "exponent", "of", "value", f"{interval_words()} interval"),
         rows=tuple(rows),
-        caption="L(N) is meant for unlimited data: where α_N grows with the horizon, that of one horizon is "
-        "no property of the networks. Straight lines in logarithms; sizes are what is independent, and the "
-        "horizons of a size are one training, so that their exponent has no interval here.",
+        caption=(
+            "L(N) describes unlimited data: where α_N grows with the horizon, its value at one "
+            "horizon is not a property of the networks. Straight lines in logarithms over sizes, "
+            "which are independent; the horizons of one size come from one training, so their "
+            "exponent has no interval here."
+        ),
     )
 
 
@@ -281,9 +341,12 @@ def noise_between_seeds(study: StudyTables) -> Table:
     return Table(
         columns=("family", "N", "D", "seeds", "standard deviation of ln loss"),
         rows=rows,
-        caption="Intervals of laws take one deviation for all sizes and horizons, pooled over these. Of n "
-        "seeds a deviation is known within a factor of about 1 + 1/sqrt(n - 1); where it rises with the size "
-        "or the horizon, intervals of the largest networks are too narrow.",
+        caption=(
+            "Intervals of laws use one deviation for all sizes and horizons, pooled over these. "
+            "From n seeds a deviation is known within a factor of about 1 + 1/sqrt(n - 1). Where "
+            "it rises with the size or the horizon, intervals of the largest networks are too "
+            "narrow."
+        ),
     )
 
 
@@ -341,7 +404,7 @@ def late_positions(laws: Laws) -> Table:
 
 
 def rollout(laws: Laws, kind: str) -> Table:
-    """How well each form, fitted below a cut, predicts the runs beyond it: one row a form.
+    """How well each form, fitted below a cut, predicts the runs beyond it: one row per form.
 
     Args:
         kind: `joint` for the laws of N and D on all runs; `single` for those of one variable, beside the
@@ -362,8 +425,8 @@ def rollout(laws: Laws, kind: str) -> Table:
         for (name, form), by_axis in cells.items()
     ]
     caption = (
-        "Mean |predicted/measured - 1| over the windows that every compared form predicted; in brackets, "
-        "over those that it did. " + " ".join(sentences)
+        "Mean |predicted/measured - 1| over the windows that every compared form predicted; in "
+        "brackets, over those that the form itself predicted. " + " ".join(sentences)
     )
     columns = ("family", "form", *(f"on {words}" for words in AXIS_NAMES.values()))
     return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
@@ -447,6 +510,32 @@ def compared(found: ComparedColumn) -> Table:
     return Table(columns=columns, rows=tuple(rows), caption=caption)
 
 
+def shared_floors(found: SharedFloor) -> Table:
+    """A row a data set: its own irreducible loss, and its law with the shared one."""
+    names = [name for name in found.data_sets[0].parameters if name != found.floor]
+    rows = [
+        (
+            each.value,
+            str(each.n_rows),
+            with_interval(each.E, each.E_interval)
+            if each.E is not None
+            else f"not identified: {each.reason}",
+            *(
+                with_interval(each.parameters[name], each.intervals.get(name, (None, None)))
+                if found.identified
+                else NOTHING
+                for name in names
+            ),
+        )
+        for each in found.data_sets
+    ]
+    shared = ""
+    if found.E is not None:
+        shared = f" Shared: {found.floor} = {with_interval(found.E, found.E_interval)}."
+    columns = (found.by, "runs", f"{found.floor} of its own", *(f"{name}, shared" for name in names))
+    return Table(columns=columns, rows=tuple(rows), caption=f"{found.form}: {found.sentence()}{shared}")
+
+
 def learning_curves(laws: Laws) -> Table:
     """How well the end of a run is predicted from its first part."""
     rows = [
@@ -462,8 +551,8 @@ def learning_curves(laws: Laws) -> Table:
     ]
     columns = ("family", "seen", "runs", "E + B/D^β", "(D_c/D)^α_D", "last loss seen", "in its 90 % interval")
     caption = (
-        "Mean error of the last loss at a constant learning rate. The intervals take a curve's points as "
-        "independent and are too narrow where they are not."
+        "Mean error of the last loss at a constant learning rate. The intervals treat the "
+        "points of a curve as independent, and are too narrow where they are not."
     )
     return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
 

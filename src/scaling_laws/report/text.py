@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling_laws.study.names import printable
+from scaling_laws.study.names import one_line, printable
 
 NOTHING = "–"
 COMMAND = r"(`[\w ./-]+`)"
@@ -80,6 +80,8 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
+    numbers: tuple[int, ...] = ()
+    """Columns that are set to the right."""
 
     def text(self) -> str:
         """Aligned for a terminal."""
@@ -87,7 +89,10 @@ class Table:
         widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
         lines = [columns, tuple("-" * width for width in widths), *rows]
         return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            "  ".join(
+                cell.rjust(width) if place in self.numbers else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
             for line in lines
         )
 
@@ -98,11 +103,6 @@ class Table:
         return "\n".join(
             "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
         )
-
-
-def one_line(text: str) -> str:
-    """Text that breaks no line and steers no terminal, its spaces as they are."""
-    return printable(re.sub(r"[\r\n\t\v\f]+", " ", text))
 
 
 def plain(text: str) -> str:

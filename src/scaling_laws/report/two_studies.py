@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling_laws.laws.fit.intervals import Interval, percentile_interval
+from scaling_laws.laws.allocation.frontier import envelope, size_curves
+from scaling_laws.laws.fit import DEFAULT_DELTA
+from scaling_laws.laws.fit.fit import Fit
+from scaling_laws.laws.fit.intervals import (
+    FEWEST_CLUSTERS,
+    Interval,
+    bootstrap_together,
+    percentile_interval,
+)
 from scaling_laws.laws.fit.level import interval_percentiles, interval_words
 from scaling_laws.laws.fit.noise import seed_noise
-from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray, in_columns
+from scaling_laws.laws.forms.catalogue import FORMS
+from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN, FloatArray, Law, in_columns
 from scaling_laws.laws.plan.choice import LABELS, best_joint_fit
 from scaling_laws.laws.results.decision import Decision, decide_between
+from scaling_laws.laws.results.family import fits_of_runs
 from scaling_laws.laws.results.types import FittedLaw, Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.content import Chapter, Page, Titled
@@ -87,14 +97,15 @@ def pairing(sides: Sequence[Side]) -> tuple[bool, str]:
     shared = len(ours & theirs)
     if ours and ours == theirs:
         return True, (
-            "Both are of the same runs, so the intervals of differences are paired: each resample weighs a "
-            "training alike in both."
+            "Both use the same runs, so the intervals of differences are paired: each resample "
+            "weights a training equally in both."
         )
     if shared:
         runs_are = "1 run is" if shared == 1 else f"{shared} runs are"
         return False, (
-            f"{runs_are} in both; the intervals of differences take the two for independent, and are "
-            "too wide where those runs err alike."
+            f"{runs_are} in both: each resample gives a training of both the same weight, so that the "
+            "intervals of differences are of what the two do not share. A law of fewer than "
+            f"{FEWEST_CLUSTERS} trainings treats the two as independent, and its intervals are too wide."
         )
     return False, "No run is in both: the intervals of differences are those of independent runs."
 
@@ -113,16 +124,69 @@ def other_text(sides: Sequence[Side]) -> str:
     column = f"bits_per_byte_{MAIN_CORPUS}"
     known = [(side.name, side.study.runs[column].min()) for side in sides if column in side.study.runs]
     lowest = " and ".join(f"{name} {bits:.3f}" for name, bits in known)
-    words = "The two were measured on different text: losses in nats a token do not compare, exponents do."
+    words = (
+        "The two were measured on different text: losses in nats per token cannot be compared, exponents can."
+    )
     return words + (f" Lowest losses in bits per byte: {lowest}." if len(known) == len(sides) else "")
 
 
 def _identities(runs: pd.DataFrame) -> set[tuple[Any, ...]]:
     """What makes a run the same in two tables: its name, N and D; of a row without a name its loss, too."""
+    return set(_identity(runs))
+
+
+def _identity(runs: pd.DataFrame) -> list[tuple[Any, ...]]:
     columns = [name for name in ("run", "N", "D") if name in runs]
     if len(runs) and runs["run"].str.fullmatch(r"(\d+: )?row \d+").all():
         columns.append("loss")
-    return set(runs[columns].itertuples(index=False, name=None)) if len(runs) else set()
+    return list(runs[columns].itertuples(index=False, name=None)) if len(runs) else []
+
+
+def _trainings_told_apart(sides: Sequence[Side], families: tuple[str, str]) -> list[pd.DataFrame]:
+    """The runs of each; only a training of which a run is in both has one name in both.
+
+    Rows without a name are "row 2" in every table.
+    """
+    runs = [side.tables.of(family) for side, family in zip(sides, families, strict=True)]
+    theirs = _identities(runs[1])
+    shared = set(runs[0].loc[[each in theirs for each in _identity(runs[0])], "trunk"])
+    return [
+        table.assign(
+            trunk=table["trunk"].where(table["trunk"].isin(shared), f"{side.name}: " + table["trunk"])
+        )
+        for side, table in zip(sides, runs, strict=True)
+    ]
+
+
+def _drawn_together(sides: Sequence[Side], families: tuple[str, str]) -> dict[str, list[Law]]:
+    """Paired draws of each law that both identify, by form, where the two share some of their runs alone."""
+    runs = _trainings_told_apart(sides, families)
+    ours, theirs = (_identities(each) for each in runs)
+    if not ours & theirs or ours == theirs:
+        return {}
+    known = [
+        {fit.form: fit for fit in side.laws.of(family).fits if fit.identified and fit.resamples}
+        for side, family in zip(sides, families, strict=True)
+    ]
+    both = known[0].keys() & known[1].keys()
+    fits: list[dict[str, Fit[Any]]] = []
+    for side, table in zip(sides, runs, strict=True):
+        skipped = tuple(form for form in FORMS.values() if form.form not in both)
+        made = fits_of_runs(
+            table, envelope(size_curves(table)), delta=side.laws.manifest.delta or DEFAULT_DELTA, skip=skipped
+        )
+        fits.append({fit.form.form: fit for fit, _ in made if fit.identified})
+    return {
+        form: draws
+        for form in both & fits[0].keys() & fits[1].keys()
+        if all(_is_same(of[form], by_form[form]) for of, by_form in zip(fits, known, strict=True))
+        and (draws := bootstrap_together([of[form] for of in fits])) is not None
+    }
+
+
+def _is_same(fit: Fit[Any], law: FittedLaw) -> bool:
+    """Whether a fit to a table's rows is the law that is compared."""
+    return fit.objective is not None and bool(np.isclose(fit.objective, law.objective or 0.0, rtol=1e-6))
 
 
 def differences(sides: Sequence[Side]) -> Table:
@@ -133,7 +197,12 @@ def differences(sides: Sequence[Side]) -> Table:
         row
         for ours, theirs in common_families(sides)
         for row in _rows(
-            ours, sides[0].laws.of(ours).fits, sides[1].laws.of(theirs).fits, paired, one_text=not elsewhere
+            ours,
+            sides[0].laws.of(ours).fits,
+            sides[1].laws.of(theirs).fits,
+            paired,
+            _drawn_together(sides, (ours, theirs)),
+            one_text=not elsewhere,
         )
     ]
     a, b = (side.name for side in sides)
@@ -148,7 +217,12 @@ def differences(sides: Sequence[Side]) -> Table:
 
 
 def _rows(
-    family: str, ours: Sequence[FittedLaw], theirs: Sequence[FittedLaw], paired: bool, one_text: bool
+    family: str,
+    ours: Sequence[FittedLaw],
+    theirs: Sequence[FittedLaw],
+    paired: bool,
+    together: Mapping[str, list[Law]],
+    one_text: bool,
 ) -> Iterator[tuple[str, ...]]:
     """Of different text the parameters in nats are left out."""
     others = {fit.form: fit for fit in theirs if fit.identified}
@@ -164,7 +238,13 @@ def _rows(
             if not one_text and fit.units.get(quantity) == NATS:
                 continue
             ratio = fit.units.get(quantity, "1") not in UNITLESS
-            difference, apart = _difference(fit, other, quantity, ratio=ratio, paired=paired)
+            if fit.form in together:
+                draws = [_of_draws(each, quantity) for each in together[fit.form]]
+                both = draws[0], draws[1]
+            else:
+                alike = paired and fit.n_clusters == other.n_clusters
+                both = paired_draws(_draws(fit, quantity), _draws(other, quantity), paired=alike)
+            difference, apart = _difference(values[0], values[1], both, ratio=ratio)
             cells = (with_interval(each.value(quantity), each.interval(quantity)) for each in (fit, other))
             yield (name, quantity, *cells, difference, apart)
 
@@ -175,15 +255,11 @@ def _is_assumed(fit: FittedLaw, quantity: str) -> bool:
 
 
 def _difference(
-    fit: FittedLaw, other: FittedLaw, quantity: str, *, ratio: bool, paired: bool
+    ours: float, theirs: float, both: tuple[FloatArray, FloatArray], *, ratio: bool
 ) -> tuple[str, str]:
-    """The difference (or ratio) with its interval, and whether the interval leaves none out."""
-    ours, theirs = fit.value(quantity), other.value(quantity)
-    assert ours is not None and theirs is not None
-    draws = _draws(fit, quantity), _draws(other, quantity)
+    """The difference (or ratio) with its interval, by draws, and whether the interval leaves none out."""
     interval: Interval | None = None
-    if len(draws[0]) and len(draws[1]):
-        both = paired_draws(*draws, paired=paired and fit.n_clusters == other.n_clusters)
+    if len(both[0]):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             interval = percentile_interval(both[1] / both[0] if ratio else both[1] - both[0])
     if ratio:
@@ -205,10 +281,12 @@ def paired_draws(ours: FloatArray, theirs: FloatArray, *, paired: bool) -> tuple
 
 
 def _draws(fit: FittedLaw, quantity: str) -> FloatArray:
-    if fit.draws is None:
-        return np.empty(0)
+    return np.empty(0) if fit.draws is None else _of_draws(fit.draws, quantity)
+
+
+def _of_draws(law: Law, quantity: str) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.atleast_1d(np.asarray(getattr(fit.draws, quantity), dtype=np.float64))
+        return np.atleast_1d(np.asarray(getattr(law, quantity), dtype=np.float64))
 
 
 def compared_page(sides: tuple[Side, Side]) -> Page:
@@ -253,7 +331,7 @@ def compared_page(sides: tuple[Side, Side]) -> Page:
             ),
             Chapter(
                 name="doubts",
-                question="What is in doubt?",
+                question="How far to trust it?",
                 sentences=() if doubts else ("The fits have no warnings.",),
                 listed=tuple(doubts),
             ),
@@ -288,18 +366,16 @@ def _answer(
     yield f"{n_apart} of {len(table.rows)} parameters differ by more than their 90 % intervals allow."
     counts = [n_label(side.tables, side.laws) for side in sides]
     if counts[0] != counts[1]:
-        yield f"N is not counted alike: {counts[0]} and {counts[1]}."
-    yield "Losses compare on the same text and tokens only."
+        yield f"N is counted differently: {counts[0]} and {counts[1]}."
+    yield "Losses can be compared on the same text and tokens only."
 
 
 def _decisions(sides: Sequence[Side], families: Sequence[tuple[str, str]]) -> tuple[Decision, ...]:
     """Which side to take at ten times the most that both reach; families without a law are left out."""
     found = []
     for of_family in families:
-        parts = [
-            side.tables.of(family).assign(side=side.name)
-            for side, family in zip(sides, of_family, strict=True)
-        ]
+        told_apart = _trainings_told_apart(sides, of_family)
+        parts = [table.assign(side=side.name) for side, table in zip(sides, told_apart, strict=True)]
         C = BEYOND * min(_largest_C(side, family) for side, family in zip(sides, of_family, strict=True))
         first, second = (side.name for side in sides)
         runs = pd.concat(parts, ignore_index=True)
@@ -331,7 +407,7 @@ def _picture(sides: tuple[Side, Side], families: tuple[str, str], place: int) ->
         return None
     name = "" if families[0] == "all" else f": {st.family_name(families[0])}"
     words = "; ".join(
-        f"{side.name}: {LABELS[fit.form]} law" if fit is not None else f"{side.name}: no law is identified"
+        f"{side.name}: " + (f"{LABELS.get(fit.form, fit.form)} law" if fit else "no law is identified")
         for side, fit in zip(sides, fits, strict=True)
     )
     return picture(

@@ -184,7 +184,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("holds no keys")
     if not_text := [key for key in content if not isinstance(key, str)]:
-        raise InputError(f"the key {not_text[0]!r} is no name")
+        raise InputError(f"the key {not_text[0]!r} is not a name")
     return content
 
 
@@ -314,6 +314,6 @@ def check_number_columns(path: Path, table: pd.DataFrame, columns: Iterable[str]
 
     for column in columns:
         if not pd.api.types.is_numeric_dtype(table[column]):
-            raise InputError(f"{path}: column {column!r} holds other things than numbers")
+            raise InputError(f"{path}: column {column!r} holds something other than numbers")
         if np.isinf(table[column]).any():
             raise InputError(f"{path}: column {column!r} has an infinite number")

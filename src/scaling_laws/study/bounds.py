@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from scaling_laws.study.errors import InputError
 
@@ -64,6 +64,8 @@ ShareBelowOne = Annotated[float, Bounds(0, 1, open_high=True)]
 PositiveCount = Annotated[int, Bounds(0, 10**6, open_low=True)]
 """Of heads, windows, devices, steps between two events: what no study has more of."""
 Count = Annotated[int, Bounds(0, 10**6)]
+Windows = PositiveCount | Literal["all"]
+"""Of held-out text: so many, or where there are fewer all."""
 Halvings = Annotated[int, Bounds(0, 60)]
 Layers = Annotated[int, Bounds(0, 10_000)]
 PositiveLayers = Annotated[int, Bounds(0, 10_000, open_low=True)]

@@ -19,7 +19,7 @@ NConvention = Literal["N", "N_with_head", "N_total"]
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a network stores of itself: trainable parameters by group, forward FLOPs a token by row.
+    """What a network stores of itself: trainable parameters by group, forward FLOPs per token by row.
 
     Attributes:
         n_reuse: `times_reused` of the network's shape.
@@ -145,8 +145,9 @@ def flops_doubt(
     if not six_n or abs(counted / six_n - 1) <= DOUBTFUL_SHARE:
         return ""
     return (
-        f"{name}: 6 N is {six_n:.3g} FLOPs a token, and it counts {counted:.3g} of itself (head and context "
-        "aside): compare it by --c C_exact, and by --n N_active where a token uses a part of the parameters"
+        f"{name}: 6 N is {six_n:.3g} FLOPs per token, and it counts {counted:.3g} of itself (head and "
+        "context aside): compare it by --c C_exact, and by --n N_active where a token uses only a part of "
+        "the parameters"
     )
 
 

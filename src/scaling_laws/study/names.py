@@ -66,6 +66,11 @@ def printable(text: str, *, keep: str = "") -> str:
     return "".join(sign if sign in keep or _is_shown(sign) else SHOWN_INSTEAD for sign in text)
 
 
+def one_line(text: str) -> str:
+    """Text that breaks no line and steers no terminal, its spaces as they are."""
+    return printable(re.sub(r"[\r\n\t\v\f]+", " ", text))
+
+
 @contextmanager
 def plain_output() -> Iterator[None]:
     """While entered, what is printed steers no terminal, whoever's names and texts it holds."""

@@ -101,7 +101,7 @@ def claim_files(
             or (name in known_by and known_by[name](path))
         ):
             raise InputError(
-                f"{path}: is there already, and is not what scaling-laws wrote; move it away, "
+                f"{path}: already exists, and scaling-laws did not write it; move it away, "
                 "or replace it with --force"
             )
     before = known.get(writer, {})
@@ -125,16 +125,20 @@ def _remove_others(folder: Path, names: set[str], writer: str) -> None:
 def require_own_folder(
     folder: Path, *, earlier: tuple[str, ...] = (), shared: bool = False, force: bool = False
 ) -> None:
-    """Refuse a folder that holds files and no list of ours: now, and not after minutes of work.
+    """Refuse a folder that holds files and no list of ours, or takes none: now, not after minutes of work.
 
     Args:
         earlier, shared, force: as `write_own_files`.
 
     Raises:
-        InputError: it is one, or no folder.
+        InputError: it is one, or no folder, or cannot be written in.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder")
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise InputError(
+            f"{folder}: cannot be written in (no permission, or a read-only disk); name another folder"
+        )
     known = _read_lists(folder)
     if force or shared or known is not None or _is_earlier(folder, known, earlier):
         return

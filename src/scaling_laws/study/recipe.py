@@ -37,7 +37,7 @@ MAY_DIFFER_BETWEEN_REPLICATES = {
     "weight": "it says how much a row counts",
     **dict.fromkeys(("loss", "train_loss", "summed_learning_rate", "evaluated_step"), RESULT),
     **dict.fromkeys(("elapsed_s", "trained_tokens", "tokens_per_s", "model_flops_utilisation"), RESULT),
-    "peak_memory_bytes": RESULT,
+    **dict.fromkeys(("peak_memory_bytes", "accuracy"), RESULT),
 }
 """The same of columns in which replicates may differ, too. Micro-batches, workers, evaluation, machine and
 versions are no columns."""
@@ -73,7 +73,7 @@ TRANSFORMERS = ("transformer", "recurrent_transformer")
 FEWEST_SIZES = 4
 """Of usual shapes: with fewer, unusual ones stay."""
 FEWEST_LAYERS = 2
-SHALLOW = "networks of less than two layers lie off the law of N (Kaplan 2020, Fig. 6 and D.7)"
+SHALLOW = "networks of fewer than two layers lie off the law of N (Kaplan 2020, Fig. 6 and D.7)"
 LEAST_ASPECT_RATIO = 3.5
 """d_model / n_layer: the deepest network of Kaplan 2020, 207 layers of width 768, has 3.7."""
 NARROW = "networks less than 3.5 times as wide as deep lie off the law of N (Kaplan 2020, section 3.2)"

@@ -40,6 +40,8 @@ HASHED_AT_A_TIME = 2**18
 STATUSES = ("complete", "diverged", "pruned", "failed")
 MAIN_CORPUS = "test"
 """The corpus whose loss the laws describe: held-out files of the training distribution."""
+EVERY_CORPUS = "all"
+"""Stands for every held-out corpus."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ CURVE = (
         drawn=True,
         exported=True,
     ),
-    CurveColumn(name="tokens_per_s", meaning="training tokens a second since the row before", drawn=True),
+    CurveColumn(name="tokens_per_s", meaning="training tokens per second since the row before", drawn=True),
     CurveColumn(
         name="model_flops_utilisation", meaning="share of the device's measured matrix peak", drawn=True
     ),
@@ -218,6 +220,8 @@ class RunRecord:
     """Name and manifest hash of the token shards; which part was trained on, and with what noise."""
     elapsed_s: NotNegative
     """Wall seconds of the steps this run trained itself (a branch does not count its trunk's)."""
+    evaluation_s: NotNegative | None = None
+    """Of these, on held-out text."""
     trained_tokens: Amount
     """Tokens this run trained itself: what the ledger counts."""
     tokens_per_s: NotNegative
@@ -236,7 +240,7 @@ class RunRecord:
     """Sum of the learning rate over all steps."""
     devices: Amount = 1
     model_flops_utilisation: NotNegative | None = None
-    """Training FLOPs a second (all rows of `flops_per_token`) over the devices' measured matrix peak."""
+    """Training FLOPs per second (all rows of `flops_per_token`) over the devices' measured matrix peak."""
     active_parameters: Amount | None = None
     """Non-embedding parameters that one token uses, where the network says so; else all of them."""
     files: dict[str, str] = field(default_factory=dict)
@@ -302,8 +306,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 def not_written(path: Path, error: OSError) -> InputError:
     """What to tell a user whose disk is full or whose folder cannot be written to."""
     return InputError(
-        f"{path}: could not be written ({error.strerror or error}); "
-        "put that right and run the same command again"
+        f"{path}: could not be written ({error.strerror or error}); fix that and run the same command again"
     )
 
 
@@ -425,7 +428,7 @@ def read_record(path: Path) -> RunRecord:
         typed(content[name], of, path, name, remedy=TRAIN_AGAIN)
     record = typed(content, RunRecord, path, remedy=TRAIN_AGAIN)
     if record.status not in STATUSES:
-        raise InputError(f"{path}: status {record.status!r} is none of {', '.join(STATUSES)}")
+        raise InputError(f"{path}: status {record.status!r} is not one of {', '.join(STATUSES)}")
     return record
 
 

@@ -24,7 +24,7 @@ from scaling_laws.study.conventions import (
     times_reused,
 )
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.names import printable
+from scaling_laws.study.names import one_line, printable
 from scaling_laws.study.own_files import link_in
 from scaling_laws.study.recipe import OWN_SHAPE
 from scaling_laws.study.records import (
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXPORTED_RUNS, EXPORTED_CURVES, EXPORTED_LAWS = "runs.csv", "curves.csv.gz", "laws.json"
-EXPORTED_CLASSES = "token_classes.csv.gz"
+EXPORTED_CLASSES, EXPORTED_TASKS = "token_classes.csv.gz", "task_scores.csv.gz"
 """Files of a folder that `report --export` wrote."""
 EXPORTED_TEXT = ("run", "trunk", "experiments", "family", "manifest")
 EXPORTED_NUMBERS = (
@@ -61,13 +61,13 @@ EXPORTED_NUMBERS = (
     *("summed_learning_rate", "cooldown_share", "warmup_tokens", "train_loss", "elapsed_s", "trained_tokens"),
 )
 NOT_EXPORTED = (
-    "These runs are read from an export: learning curves are thinned; losses by position and token, spending "
-    "and networks' parts stayed in the runs' own folders."
+    "These runs are read from an export: learning curves are thinned; losses by position "
+    "and token, spending and networks' parts are in the runs' own folders only."
 )
-OF_A_SEARCH = "a trial of a shape study: chosen by its loss, it is data of no law; shape.md has the result"
+OF_A_SEARCH = "a trial of a shape study: chosen by its loss, it enters no law; shape.md has the result"
 NAMES_AND_MACHINE = {"schema", "run_id", "study", "status", "reason", "files", "tags", "host", "git_revision"}
 RENAMED = {"name", "trunk", "family", "parameters", "flops_per_token", "tokens", "losses", "train_loss_nats"}
-NOT_SETTINGS = NAMES_AND_MACHINE | RENAMED | {"versions", "best_losses", "active_parameters"}
+NOT_SETTINGS = NAMES_AND_MACHINE | RENAMED | {"versions", "best_losses", "active_parameters", "evaluation_s"}
 """Fields of a record that are in the run table under another name, or are no column of it."""
 KNOWN_SHAPE = {"n_layer", "d_model", "n_ctx", "n_reuse", "dropout", "n_vocab", "n_heads", "d_ff", "d_attn"}
 KNOWN_SHAPE |= {"tied", "bias"}
@@ -160,12 +160,7 @@ class Study:
         its folds as one, and evaluations before the last of the main corpus alone.
         """
         if self.exported and (path := self.folder / EXPORTED_CLASSES).exists():
-            table = read_table(path, text_columns=("run", "corpus", "token_class"))
-            if missing := [column for column in ("run", *TOKEN_CLASS_COLUMNS) if column not in table]:
-                raise InputError(f"{path}: lacks the column {missing[0]!r}")
-            check_number_columns(path, table, ["step", "loss_sum_nats", "count"])
-            last = table["step"] == table.groupby("run")["step"].transform("max")
-            return table[last].reset_index(drop=True) if final_only else table
+            return _exported_table(path, TOKEN_CLASS_COLUMNS, ("corpus", "token_class"), final_only)
         return self._tables(TOKEN_CLASS_FILE, TOKEN_CLASS_COLUMNS, TOKEN_CLASS_COLUMNS, final_only)
 
     def task_scores(self, final_only: bool = True) -> pd.DataFrame:
@@ -173,6 +168,8 @@ class Study:
 
         Columns `records.TASK_SCORE_COLUMNS`.
         """
+        if self.exported and (path := self.folder / EXPORTED_TASKS).exists():
+            return _exported_table(path, TASK_SCORE_COLUMNS, ("task",), final_only)
         return self._tables(TASK_SCORE_FILE, TASK_SCORE_COLUMNS, TASK_SCORE_COLUMNS, final_only)
 
     def _tables(
@@ -213,6 +210,18 @@ class Study:
         return table.reset_index(drop=True)
 
 
+def _exported_table(
+    path: Path, columns: tuple[str, ...], text: tuple[str, ...], final_only: bool
+) -> pd.DataFrame:
+    """A table of an export: `run`, and columns that hold numbers but for those of `text`."""
+    table = read_table(path, text_columns=("run", *text))
+    if missing := [column for column in ("run", *columns) if column not in table]:
+        raise InputError(f"{path}: lacks the column {missing[0]!r}")
+    check_number_columns(path, table, [column for column in columns if column not in text])
+    last = table["step"] == table.groupby("run")["step"].transform("max")
+    return table[last].reset_index(drop=True) if final_only else table
+
+
 def _parsed(header: str, bodies: Mapping[str, str]) -> pd.DataFrame:
     """One table with a first column `run` of the CSV rows of several runs."""
     import pandas as pd
@@ -236,7 +245,7 @@ def _check_numbers(table: pd.DataFrame, required: Collection[str], folder: Path,
         if len(bad):
             path = folder / str(table["run"].iloc[bad[0]]) / file_name
             raise InputError(
-                f"{path}: column {column!r} has {cells.iloc[bad[0]]!r}, which is no finite number"
+                f"{path}: column {column!r} has {cells.iloc[bad[0]]!r}, which is not a finite number"
             )
         table[column] = numbers
 
@@ -258,7 +267,7 @@ def runs_table(
             "run": record.name,
             "trunk": record.trunk,
             "experiments": ", ".join((experiments or {}).get(record.name, record.tags)),
-            "family": record.family,
+            "family": one_line(record.family),
             "seed": record.seed,
             "n_layer": record.shape.get("n_layer"),
             "d_model": record.shape.get("d_model"),
@@ -416,12 +425,12 @@ def _own_record(path: Path) -> RunRecord:
     if (link := link_in(path.parent)) is not None:
         raise InputError(f"{link}: is a symbolic link; a run whose files lie elsewhere is not read")
     if not path.is_file():
-        raise InputError(f"{path}: is no file")
+        raise InputError(f"{path}: is not a file")
     record = read_record(path)
     if record.name != path.parent.name:
         raise InputError(
-            f"{path}: is the record of the run {printable(record.name)!r}; a copied or renamed folder counts "
-            "as no run of its own"
+            f"{path}: is the record of the run {printable(record.name)!r}; a copied or renamed folder "
+            "does not count as another run"
         )
     return record
 
@@ -450,6 +459,7 @@ def _load_export(folder: Path) -> Study:
             f"for any table of runs: scaling-laws laws {folder / EXPORTED_RUNS}"
         )
     runs["experiments"] = runs["experiments"].fillna("")
+    runs["family"] = runs["family"].map(one_line)
     check_number_columns(
         folder / EXPORTED_RUNS, runs, [column for column in EXPORTED_NUMBERS if column in runs]
     )

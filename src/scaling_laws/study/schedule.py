@@ -37,11 +37,13 @@ class Schedule:
     """
 
     decay: Decay = "cooldown"
+    """How the rate falls after the warm-up."""
     warmup_steps: Amount = 40
+    """Steps in which the rate rises linearly to its peak."""
     cooldown_share: Share = 0.2
     """Share of all steps that a cooldown takes; 0 keeps the rate constant to the end."""
     final_share: Share = 0.0
-    """Of `cosine` and `linear`: what is left of the peak at the horizon."""
+    """`cosine` and `linear`: share of the peak that is left at the horizon."""
 
     def __post_init__(self) -> None:
         if self.decay not in get_args(Decay):

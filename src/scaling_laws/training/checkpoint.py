@@ -99,7 +99,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def relabelled(checkpoint: dict[str, Any], identity: str, *, shared_steps: int) -> dict[str, Any]:
     """A checkpoint before a cooldown as one of another horizon, which shares so many steps with it."""
     checkpoint["callbacks"][RunCheckpoints.__qualname__]["identity"] = identity
-    checkpoint["callbacks"][RunRecorder.__qualname__]["shared_steps"] = shared_steps
+    recorder = checkpoint["callbacks"][RunRecorder.__qualname__]
+    recorder["shared_steps"] = shared_steps
+    recorder["shared_evaluation_s"] = recorder.get("evaluation_s", 0.0)
     return checkpoint
 
 

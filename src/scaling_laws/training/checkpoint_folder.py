@@ -32,7 +32,8 @@ LAYOUT = {
     *((_METADATA, f"{kind}StorageMetadata") for kind in ("Tensor", "Chunk", "Bytes")),
     *((_METADATA, "_MEM_FORMAT_ENCODING"), (_FILES, "_StorageInfo"), ("torch", "Size")),
     *(("torch", name) for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
-    *(("torch.serialization", "_get_layout"), ("pathlib", "PosixPath"), ("collections", "OrderedDict")),
+    *(("torch.serialization", "_get_layout"), ("collections", "OrderedDict")),
+    *(("pathlib", "PosixPath"), ("pathlib._local", "PosixPath")),  # the second is where Python 3.13 has it
 }
 """Module and name of all that it may mention."""
 CODE = "holds something other than weights, which would be run; do not open it"
@@ -64,12 +65,16 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in LAYOUT:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of a checkpoint's layout")
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of a checkpoint's layout")
         return super().find_class(module, name)
 
 
 def folder_holds_code(folder: Path) -> bool:
-    """Whether torch would run somebody's code if it read this folder: layout and values are pickles."""
+    """Whether torch would run somebody's code if it read this folder: layout and values are pickles.
+
+    Raises:
+        InputError: its layout names a module that this version of Python does not have.
+    """
     listed = {path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
     try:
         torch.load(folder / META, map_location="meta", weights_only=True)
@@ -81,6 +86,8 @@ def folder_holds_code(folder: Path) -> bool:
             if type(layout.state_dict_metadata[index.fqn]) is BytesStorageMetadata:
                 content = _part(folder / stored.relative_path, stored.offset, stored.length)
                 torch.load(io.BytesIO(content), map_location="meta", weights_only=True)
+    except ImportError as error:
+        raise InputError(f"{folder}: another version of Python wrote it; use that one ({error})") from error
     except (pickle.UnpicklingError, AttributeError, KeyError, TypeError):
         return True
     return False

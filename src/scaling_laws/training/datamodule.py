@@ -32,8 +32,6 @@ from scaling_laws.study.bounds import Amount, Halvings, PositiveCount, Seed, Wid
 from scaling_laws.study.errors import InputError
 from scaling_laws.training.metrics import PositionLoss, token_classes
 
-LARGEST_PAIRS = 30_000_000
-"""Pairs of tokens that are compared at a time, a byte each, to find what a window repeats."""
 AHEAD_TOKENS = 2**16
 """Windows are read so many target tokens at a time, where a batch has fewer."""
 
@@ -41,15 +39,15 @@ AHEAD_TOKENS = 2**16
 class WindowSource(ABC):
     """Base of data of a user's own by class path, in place of a corpus: `data.source`.
 
-    It gives sequences of whole numbers. What a number stands for, a token or a row of a table of sounds, is
-    known to the network and the objective alone.
+    It gives sequences of whole numbers. Only the network and the objective know what a number stands for: a
+    token, or a row of a table of sounds.
     """
 
     name: str
     n_vocab: int
     """Numbers are 0 ... n_vocab - 1; the network is built with it."""
     manifest_hash: str
-    """Another one for other data: it decides which runs are the same."""
+    """Differs for different data: it decides which runs are the same."""
     held_out: tuple[str, ...]
     """Names of the splits beside `train`; `val` and `test` are among them."""
 
@@ -67,23 +65,23 @@ class WindowSource(ABC):
 
 
 class TokenDataModule(pl.LightningDataModule):
-    """Windows of a corpus that `scaling-laws data build` made, or of a source of one's own.
+    """Windows of a corpus that `scaling-laws data build` made, or of your own source.
 
     Args:
         corpus: folder of the token shards.
-        n_ctx: tokens a window is trained on; the network's context.
-        batch_sequences: windows an optimiser step, over all devices and accumulated micro-batches: these
-            split a batch, and do not change what is trained on.
+        n_ctx: tokens per window: the network's context.
+        batch_sequences: windows per optimiser step, over all devices and accumulated micro-batches. Devices
+            and micro-batches split a batch; they do not change what is trained on.
         seed: order of the training windows.
         train_halvings: train on the first 1 / 2^k of the training split. Documents are in the order of a
-            hash, so these are random samples, each within the one before: Kaplan's are k = 10, 9, ..., 4 and
-            0 of 22 B tokens.
-        noise_suffix_tokens: so many of the T positions, the last of each window, are uniform random tokens,
-            in training and held-out windows (Kaplan 2020, section 6.3). They cost ln V nats each, so every
-            loss becomes (T - k) / T of the text's plus k / T ln V.
-        evaluation_windows: held-out windows a corpus for `validate` and `test`.
-        predict_file: text whose per-token losses `predict` gives.
-        source: data of one's own by class path (`WindowSource`), in place of `corpus`.
+            hash, so each part is a random sample, and each contains the next. Kaplan 2020 takes k = 10, 9,
+            ..., 4 and 0 of 22 B tokens.
+        noise_suffix_tokens: how many positions k at the end of each window of T are uniform random tokens, in
+            training and held-out windows (Kaplan 2020, section 6.3). Each costs ln V nats (V is the size of
+            the vocabulary), so every loss becomes (T - k) / T of the text's plus k / T ln V.
+        evaluation_windows: held-out windows per corpus for `validate` and `test`.
+        predict_file: text file for `predict`, which gives the loss of each of its tokens.
+        source: your own data by class path (`WindowSource`), in place of `corpus`.
 
     Raises:
         InputError: the corpus is missing, damaged or too short, or a number makes no sense.
@@ -169,10 +167,7 @@ class TokenDataModule(pl.LightningDataModule):
         """The class (W, T - k) of every target of these windows that is text: `metrics.token_classes`."""
         if (corpus, n_windows) not in self._classes:
             text = self.held_out(corpus, n_windows)[0][:, : self.text_ctx + 1]
-            most = max(1, LARGEST_PAIRS // text.shape[1] ** 2)
-            self._classes[corpus, n_windows] = torch.cat(
-                [token_classes(some) for some in torch.split(text, most)]
-            )
+            self._classes[corpus, n_windows] = token_classes(text)
         return self._classes[corpus, n_windows]
 
     def with_noise(self, text: np.ndarray, sequences: np.ndarray, stream: str) -> Tensor:
@@ -193,7 +188,7 @@ class TokenDataModule(pl.LightningDataModule):
             InputError: the data are a source of one's own, which has none.
         """
         if not isinstance(self.corpus, TokenCorpus):
-            raise InputError(f"data.source: {self.corpus.name} is no text; it has no tokenizer")
+            raise InputError(f"data.source: {self.corpus.name} is not text; it has no tokenizer")
         return self.corpus.tokenizer()
 
     def train_dataloader(self) -> TrainingBatches:

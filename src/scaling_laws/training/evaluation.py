@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -15,24 +17,29 @@ N_FOLDS = 16
 
 
 def evaluate(
-    trainer: pl.Trainer, module: LanguageModel, data: TokenDataModule, *, n_windows: int, n_folds: int
+    trainer: pl.Trainer,
+    module: LanguageModel,
+    data: TokenDataModule,
+    *,
+    windows: Mapping[str, int],
+    n_folds: int,
 ) -> dict[str, PositionLoss]:
-    """The loss at each position on every held-out corpus, pooled over all ranks.
+    """The loss at each position on held-out corpora, pooled over all ranks.
 
     Args:
-        n_windows: windows a corpus, spread evenly over it.
+        windows: how many of each corpus, spread evenly over it; all where it has fewer.
         n_folds: 1, or `N_FOLDS` to keep the folds of documents apart.
     """
     metrics = {}
-    for corpus in data.corpus.held_out:
-        windows, folds = data.held_out(corpus, n_windows)
+    for corpus, n_windows in windows.items():
+        text, folds = data.held_out(corpus, n_windows)
         if n_folds == 1:
             folds = torch.zeros_like(folds)
         # Every rank makes as many forward passes: where weights are sharded, each needs all ranks. One whose
         # share has a window less repeats one, and does not count it.
-        share = torch.arange(trainer.global_rank, len(windows) + trainer.global_rank, trainer.world_size)
-        counted = share < len(windows)
-        losses = token_losses(trainer, module, windows[share % len(windows)])
+        share = torch.arange(trainer.global_rank, len(text) + trainer.global_rank, trainer.world_size)
+        counted = share < len(text)
+        losses = token_losses(trainer, module, text[share % len(text)])
         metric = PositionLoss(data.n_ctx, n_folds, sync_on_compute=False).to(module.device)
         classes = data.held_out_classes(corpus, n_windows)[share[counted]]
         metric.update(losses[counted], folds[share[counted]].to(module.device), classes.to(module.device))

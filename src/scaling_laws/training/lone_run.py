@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections.abc import Mapping
@@ -73,4 +74,6 @@ def train_lone_run(config: Mapping[str, Any]) -> RunRecord:
     use_one_thread()
     with without_greetings():
         train_trunk([config])
+    # Trainer and network hold each other: without this, the next of many runs finds all of them in memory.
+    gc.collect()
     return read_record(Path(config["trainer"]["default_root_dir"]) / "record.json")

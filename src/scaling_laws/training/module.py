@@ -46,29 +46,30 @@ class LanguageModel(pl.LightningModule):
     """Next-token cross-entropy, an optimiser, and a learning rate that is a pure function of the step.
 
     Args:
-        network: an nn.Module by class path that satisfies `Network`.
-        learning_rate: peak of the schedule.
+        network: the network by class path: an nn.Module that satisfies `Network` (docs/own-network.md).
+        learning_rate: the highest rate of the schedule.
         schedule: how the rate rises and falls; its horizon is the trainer's `max_steps`.
-        optimizer: `adamw`; `adafactor` where its moments do not fit into memory; any other by its class,
+        optimizer: `adamw`; `adafactor` if AdamW's moments do not fit into memory; any other by its class,
             `{class_path: torch.optim.SGD, init_args: {momentum: 0.9}}`; or a list of such, each with
             `parameters` (`matrices`, `rest`, a regular expression) and a `learning_rate_factor`.
         beta1: adamw's decay of the mean gradient.
         beta2: adamw's decay of the mean squared gradient.
-        weight_decay: of adamw and adafactor: decoupled decay, on matrices only.
+        weight_decay: decoupled weight decay of adamw and adafactor, on matrices only.
         parametrization: how initial weights, rates, decays and logits follow from width and depth:
             `standard`, or `mup` or `completep` from a base shape, with Adam or AdamW
             (`models/parametrization.py`).
-        base_width: of the base shape, at which the rate was tuned.
-        base_depth: of the base shape; of `completep` alone.
-        base_head_width: of the base shape; by default it has as many heads.
-        compile: train by torch.compile; where that fails, one line says why and the run goes on without.
-        objective: a loss or a training step of one's own by class path (`training/loss.py`, `Objective`);
+        base_width: width of the base shape, at which the learning rate was tuned.
+        base_depth: number of layers of the base shape; `completep` alone needs it.
+        base_head_width: width of a head of the base shape; by default the base shape has as many heads.
+        compile: whether to train with torch.compile; if that fails, one line says why and the run goes on
+            without it.
+        objective: your own loss or training step by class path (`training/loss.py`, `Objective`);
             by default the cross-entropy of the next token.
 
     Attributes:
         gradient_norm: of the step just taken, before clipping; a scalar on the device.
         step_learning_rate: of the step just taken: the schedule's.
-        compiled: whether the network runs compiled: it was wanted, and it worked.
+        compiled: whether the network runs compiled: requested, and successful.
 
     Raises:
         InputError: the network lacks its accounting, or its groups do not sum to its parameters; or the

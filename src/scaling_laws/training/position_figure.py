@@ -33,7 +33,7 @@ def position_figure(losses_nats: Mapping[int, Mapping[int, float]], batch_tokens
 
     Args:
         losses_nats: by step, the loss at each position; of two steps or more.
-        batch_tokens: tokens a step.
+        batch_tokens: tokens per step.
     """
     tokens = [step * batch_tokens for step in losses_nats]
     share, colours = LogNorm(min(tokens), max(tokens)), colormaps["cividis_r"]

@@ -72,4 +72,4 @@ def _require_own_table(path: Path) -> None:
     if path.exists():
         with open(path, "rb") as file:
             if file.readline(200).strip() != ",".join(PREDICTED).encode():
-                raise InputError(f"{path}: is there already, and no prediction; move it away")
+                raise InputError(f"{path}: already exists and is not a prediction; move it away")

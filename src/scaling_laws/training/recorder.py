@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import ModelSummary, ProgressBar
 from torch import Tensor
 
-from scaling_laws.study.bounds import Count, PositiveCount, check_bounds
+from scaling_laws.study.bounds import LARGEST_INTEGER, Count, PositiveCount, Windows, check_bounds
 from scaling_laws.study.conventions import compute_flops, parameter_counts, times_reused
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import (
     CURVE_COLUMNS,
+    EVERY_CORPUS,
     MAIN_CORPUS,
     POSITION_COLUMNS,
     TASK_SCORE_COLUMNS,
@@ -58,19 +59,24 @@ class RunRecorder(pl.Callback):
 
     Args:
         study: name of the study the run belongs to.
-        name: name of the run; the folder's name where empty.
-        trunk: name of the training whose constant-rate phase this run shares; its own where empty.
+        name: name of the run; by default the folder's name.
+        trunk: name of the training whose constant-rate phase this run shares; by default its own.
         run_id: hash of the planned configuration.
-        tags: experiments that asked for this run.
+        tags: experiments that need this run.
         log_every_n_steps: steps between two rows of the curve.
         evaluations_per_doubling: held-out evaluations each time the tokens double.
-        evaluation_every_n_steps: and after every n-th step, for early stopping; 0 for none of these.
-        evaluation_windows: windows a held-out corpus at each of them.
-        final_windows: windows a held-out corpus after the last step.
-        probe_windows: windows of the test corpus whose every token's loss is kept at each evaluation.
+        evaluation_every_n_steps: also evaluate after every n-th step, for early stopping; 0: do not.
+        evaluation_corpora: held-out corpora that are measured at each evaluation; the others are measured
+            only after the last step. `all` stands for every one. The corpora of `patience_corpus` and of a
+            callback's `monitor` are added.
+        evaluation_windows: windows of each of these corpora at each evaluation.
+        final_windows: windows of each of these corpora after the last step; `all` reads every window.
+        other_windows: windows of each other held-out corpus after the last step.
+        probe_windows: windows of the test corpus for which the loss of every token is kept at each
+            evaluation.
         patience: evaluations without a new lowest loss on `patience_corpus` after which a data-limited run is
-            stopped; its losses are then those of the weights with the lowest. 0 trains to the horizon.
-        patience_corpus: `val`, or `test` as in Kaplan 2020.
+            stopped; its final losses are those of its best weights. 0 trains to the horizon.
+        patience_corpus: the held-out corpus that decides: `val`, or `test` as in Kaplan 2020.
     """
 
     def __init__(
@@ -83,8 +89,10 @@ class RunRecorder(pl.Callback):
         log_every_n_steps: PositiveCount = 20,
         evaluations_per_doubling: Count = 2,
         evaluation_every_n_steps: Count = 0,
+        evaluation_corpora: Sequence[str] = (MAIN_CORPUS,),
         evaluation_windows: PositiveCount = 64,
-        final_windows: PositiveCount = 512,
+        final_windows: Windows = 512,
+        other_windows: Windows = 96,
         probe_windows: Count = 8,
         patience: Count = 0,
         patience_corpus: str = "val",
@@ -95,6 +103,7 @@ class RunRecorder(pl.Callback):
             "evaluation_every_n_steps": evaluation_every_n_steps,
             "evaluation_windows": evaluation_windows,
             "final_windows": final_windows,
+            "other_windows": other_windows,
             "probe_windows": probe_windows,
             "patience": patience,
         }
@@ -103,8 +112,10 @@ class RunRecorder(pl.Callback):
         self.log_every_n_steps = log_every_n_steps
         self.evaluations_per_doubling = evaluations_per_doubling
         self.evaluation_every_n_steps = evaluation_every_n_steps
+        self.evaluation_corpora = tuple(evaluation_corpora)
         self.evaluation_windows = evaluation_windows
         self.final_windows = final_windows
+        self.other_windows = other_windows
         self.probe_windows = probe_windows
         self.patience = patience
         self.patience_corpus = patience_corpus
@@ -135,6 +146,8 @@ class RunRecorder(pl.Callback):
             "loss_count": self._loss_count,
             "largest_gradient_norm": float(self._largest_gradient_norm),
             "summed_learning_rate": self._summed_learning_rate,
+            "evaluation_s": self._evaluation_s,
+            "shared_evaluation_s": self._shared_evaluation_s,
             "curve": self._curve.state(),
             "positions": self._positions.state(),
             **({"shared_steps": self.shared_steps} if self.shared_steps else {}),
@@ -168,12 +181,14 @@ class RunRecorder(pl.Callback):
             raise InputError(
                 "recorder.patience: a checkpoint holds no best weights that are sharded; leave it 0"
             )
+        self._on_the_way = self._corpora_on_the_way(trainer)
         self._guard = DivergenceGuard(module.network, data.n_vocab)
         self._guard.good_step = self._step
         self._best = BestWeights(module.network, self.patience) if self.patience else None
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         self._noise = next((each for each in callbacks if isinstance(each, NoiseScale)), None)
         self._snapshots = next((each for each in callbacks if isinstance(each, Snapshots)), None)
+        self._listeners = [each for each in callbacks if not _is_deaf(each)]
         dtype = matrix_dtype(str(trainer.precision))
         self._peak_flops_per_s = matrix_peak_flops(trainer.strategy.root_device, dtype)
         self._restore_state()
@@ -204,12 +219,35 @@ class RunRecorder(pl.Callback):
             rows_before,
             self._positions.read(),
             self._classes.read(),
+            self._tasks.read() if self._tasks else (),
             hyperparameters=self._hyperparameters(trainer, module),
         )
         self._elapsed_before_s = float(rows_before[-1]["elapsed_s"]) if rows_before else 0.0
         self._start_s = self._interval_start_s = time.perf_counter()
         self._interval_start_step = self._step
         self._last_loss: float | None = None
+
+    def _corpora_on_the_way(self, trainer: pl.Trainer) -> tuple[str, ...]:
+        """What is measured at each evaluation, in the corpora's order.
+
+        Raises:
+            InputError: `evaluation_corpora` names one that is not held out.
+        """
+        wanted = set(self.evaluation_corpora)
+        if unknown := sorted(wanted - {EVERY_CORPUS, *self._corpora}):
+            raise InputError(
+                f"recorder.evaluation_corpora names {unknown[0]!r}; "
+                f"the corpus holds out {', '.join(self._corpora)}"
+            )
+        if EVERY_CORPUS in wanted:
+            return self._corpora
+        if self.patience:
+            wanted.add(self.patience_corpus)
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        monitored = {getattr(callback, "monitor", None) for callback in callbacks}
+        return tuple(
+            corpus for corpus in self._corpora if corpus in wanted or metric_name(corpus) in monitored
+        )
 
     def _hyperparameters(self, trainer: pl.Trainer, module: LanguageModel) -> dict[str, Any]:
         """What loggers are given of a run at its start: its counts, and the settings that decide it."""
@@ -227,6 +265,11 @@ class RunRecorder(pl.Callback):
 
     def _restore_state(self) -> None:
         state = self._restored
+        self._evaluation_s = state.get("evaluation_s", 0.0)
+        begins_as_branch = self.shared_steps > state.get("shared_steps", 0)
+        self._shared_evaluation_s = (
+            self._evaluation_s if begins_as_branch else state.get("shared_evaluation_s", 0.0)
+        )
         self.shared_steps = max(self.shared_steps, state.get("shared_steps", 0))
         device = self._strategy.root_device
         self._loss_sum = torch.tensor(state.get("loss_sum", 0.0), dtype=torch.float64, device=device)
@@ -260,24 +303,30 @@ class RunRecorder(pl.Callback):
         evaluating = step in self._evaluation_steps
         if evaluating or step % self.log_every_n_steps == 0:
             self._log(trainer, module, evaluating=evaluating, final=step == trainer.max_steps)
-            self._tell_callbacks(trainer, module, evaluating=evaluating)
+            if self._listeners or step == trainer.max_steps:
+                self._tell_callbacks(trainer, module, evaluating=evaluating)
         if self._snapshots and self._snapshots.is_due(step, trainer.max_steps) and not trainer.should_stop:
             start_s = time.perf_counter()
             self._snapshots.take(trainer, module, final=step == trainer.max_steps)
-            self._interval_start_s += time.perf_counter() - start_s  # no part of the row's tokens a second
+            self._interval_start_s += time.perf_counter() - start_s  # no part of the row's tokens per second
 
     def _tell_callbacks(self, trainer: pl.Trainer, module: LanguageModel, *, evaluating: bool) -> None:
-        """Give Lightning's callbacks what they may monitor, and say where a validation ended."""
+        """Give Lightning's callbacks what they may monitor, and say where a validation ended.
+
+        Lightning's `log` costs as much as the rest of a row: where nobody listens, the end alone is told, for
+        whoever reads `trainer.callback_metrics` afterwards.
+        """
         seen = {"train": self._last_loss} | (
             {corpus: losses["loss_nats"] for corpus, losses in self._losses.items()} if evaluating else {}
         )
         for corpus, loss in seen.items():
             if loss is not None:
-                module.log(metric_name(corpus), loss, logger=False, prog_bar=corpus in ("train", "val"))
+                module.log(
+                    metric_name(corpus), loss, logger=False, prog_bar=corpus in ("train", "val", MAIN_CORPUS)
+                )
         if not evaluating or self.status:
             return
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        for callback in callbacks:
+        for callback in self._listeners:
             if not isinstance(callback, ProgressBar):
                 callback.on_validation_end(trainer, module)
 
@@ -360,7 +409,8 @@ class RunRecorder(pl.Callback):
         return self._strategy.reduce(value, reduce_op="mean")
 
     def _evaluate(self, trainer: pl.Trainer, module: LanguageModel, *, final: bool) -> dict[str, float]:
-        """Measure every held-out corpus, write the rows a position, and return the curve's columns."""
+        """Measure held-out corpora, write the rows a position, and return the curve's columns."""
+        start_s = time.perf_counter()
         step = self._step
         if self.probe_windows:
             self._probe.add(step, token_losses(trainer, module, self._probe_text))
@@ -381,6 +431,7 @@ class RunRecorder(pl.Callback):
                 "loss_nats": float(metric.compute()),
                 "bits_per_byte": _data(trainer).bits_per_byte(corpus, metric),
                 "tokens": int(metric.count.sum()),
+                **({} if (error := metric.standard_error()) is None else {"standard_error_nats": error}),
             }
             for corpus, metric in metrics.items()
         }
@@ -393,14 +444,23 @@ class RunRecorder(pl.Callback):
             self._classes.write(rows)
             self._events.add_classes(rows)
             if self._tasks:
-                self._tasks.write(self._questions.score(trainer, module, step, final=final))
+                rows = self._questions.score(trainer, module, step, final=final)
+                self._tasks.write(rows)
+                self._events.add_tasks(rows)
+        self._evaluation_s += time.perf_counter() - start_s
         return {loss_column(corpus): loss for corpus, loss in losses.items()}
 
     def _corpus_losses(
         self, trainer: pl.Trainer, module: LanguageModel, *, final: bool
     ) -> dict[str, PositionLoss]:
-        n_windows = self.final_windows if final else self.evaluation_windows
-        return evaluate(trainer, module, _data(trainer), n_windows=n_windows, n_folds=N_FOLDS if final else 1)
+        if final:
+            windows = {
+                corpus: _number(self.final_windows if corpus in self._on_the_way else self.other_windows)
+                for corpus in self._corpora
+            }
+        else:
+            windows = dict.fromkeys(self._on_the_way, self.evaluation_windows)
+        return evaluate(trainer, module, _data(trainer), windows=windows, n_folds=N_FOLDS if final else 1)
 
     # --- at the end -------------------------------------------------------------------------------
 
@@ -428,6 +488,7 @@ class RunRecorder(pl.Callback):
             step=self._step,
             shared_steps=self.shared_steps,
             elapsed_s=elapsed_s - shared_s,
+            evaluation_s=self._evaluation_s - self._shared_evaluation_s,
             evaluated_step=self._evaluated_step,
             losses=self._losses,
             lowest_losses_nats=_lowest(curve, self._corpora),
@@ -446,10 +507,19 @@ class RunRecorder(pl.Callback):
         trainer.strategy.barrier()  # no rank goes on before the record is there
 
 
+def _number(windows: Windows) -> int:
+    return LARGEST_INTEGER if windows == "all" else windows
+
+
 def _data(trainer: pl.Trainer) -> TokenDataModule:
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, TokenDataModule)
     return data
+
+
+def _is_deaf(callback: pl.Callback) -> bool:
+    """Whether a callback is known to look at no metric: our own, and the summary of a network."""
+    return type(callback).__module__.startswith("scaling_laws.") or isinstance(callback, ModelSummary)
 
 
 def _module(module: pl.LightningModule) -> LanguageModel:

@@ -64,7 +64,7 @@ class ResumableCsv:
         """
         if self.writes:
             text = io.StringIO(newline="")
-            csv.DictWriter(text, self.columns).writerows(rows)
+            csv.writer(text).writerows([row.get(column) for column in self.columns] for row in rows)
             self._append(text.getvalue().encode())
 
     def _begin(self) -> None:

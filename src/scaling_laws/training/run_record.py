@@ -78,6 +78,8 @@ class Outcome:
     """Of these, the steps that a cooldown branch took over from its trunk."""
     elapsed_s: float
     """Wall seconds of the steps that the run took itself."""
+    evaluation_s: float
+    """Of these, on held-out text."""
     evaluated_step: int
     losses: Mapping[str, dict[str, float]]
     """As in the record."""
@@ -155,6 +157,7 @@ def make_record(
             "noise_suffix_tokens": data.noise_suffix_tokens,
         },
         elapsed_s=round(outcome.elapsed_s, 3),
+        evaluation_s=round(outcome.evaluation_s, 3),
         trained_tokens=trained_tokens,
         tokens_per_s=round(trained_tokens / outcome.elapsed_s, 1),
         peak_memory_bytes=peak_memory_bytes(),

@@ -64,7 +64,7 @@ def measure_step_time(
 
     Args:
         class_path, arguments: of the network, its arguments but for n_vocab and n_ctx.
-        batch_sequences: windows of n_ctx tokens a step.
+        batch_sequences: windows of n_ctx tokens per step.
         device: Lightning's `accelerator`.
         precision: Lightning's.
         compiled: whether it goes through torch.compile.

@@ -15,14 +15,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from scaling_laws.data.tasks import TaskItem
+from scaling_laws.data.tasks import EVALUATION_ITEMS, TaskItem
 from scaling_laws.data.tokens import TokenCorpus
 from scaling_laws.training.datamodule import TokenDataModule
 from scaling_laws.training.evaluation import token_losses
 from scaling_laws.training.module import LanguageModel
-
-EVALUATION_ITEMS = 16
-"""Of each task at an evaluation within the training; all of them after the last step."""
 
 
 @dataclass(frozen=True, kw_only=True)

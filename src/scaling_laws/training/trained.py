@@ -76,7 +76,7 @@ def read_trained(folder: Path) -> TrainedNetwork:
         sections = {name: config[name] for name in ("model", "data")}
         class_path = str(config["model"]["network"]["class_path"])
     except (KeyError, TypeError):
-        raise InputError(f"{folder / 'config.yaml'}: is no run's configuration; restore it") from None
+        raise InputError(f"{folder / 'config.yaml'}: is not a run's configuration; restore it") from None
     trainer = {"default_root_dir": str(folder), "accelerator": "cpu", "devices": 1, "logger": False}
     with without_greetings():
         cli = training_cli({"seed_everything": 0, **sections, "trainer": trainer})

@@ -39,7 +39,7 @@ def trainer_arguments(config: Any, verb: str | None, checkpoint_io: AtomicCheckp
     """
     root = config["default_root_dir"]
     if root is None:
-        raise InputError("trainer.default_root_dir is not set; name the folder that the run shall fill")
+        raise InputError("trainer.default_root_dir is not set; name the folder that the run should fill")
     check_bounds(BOUNDS, {name: config[name] for name in BOUNDS}, what="trainer.")
     if config["fast_dev_run"] and verb is None:
         raise InputError("trainer.fast_dev_run: tries one network out with the verb fit, and no sweep")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import signal
 import warnings
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from itertools import pairwise, takewhile
 from typing import Any
 
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, DefaultHelpFormatter
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -25,8 +26,15 @@ from scaling_laws.training.module import LanguageModel
 LOGGER_PACKAGES = ("mlflow", "wandb")
 
 
-def main(arguments: list[str]) -> None:
+class HelpAsWritten(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of what a verb's help ends with: its example can be pasted."""
+
+
+def main(arguments: list[str], *, ending: str = "") -> None:
     """Run one of Lightning's verbs with `arguments` (the verb first).
+
+    Args:
+        ending: what the verb's `--help` ends with.
 
     Raises:
         InputError: the configuration, the checkpoint or the machine cannot do what is asked for.
@@ -37,6 +45,7 @@ def main(arguments: list[str]) -> None:
     verb = arguments[0]
     # Errors are ours to print; and `--model.learning_rat` is not an abbreviation of anything.
     strict = {"exit_on_error": False, "allow_abbrev": False}
+    whole = {"prog": "scaling-laws", "formatter_class": HelpAsWritten, **strict}
 
     class OneVerb(TrainingCLI):
         """Without the other verbs' parsers, each of which takes a third of a small training's start."""
@@ -54,7 +63,7 @@ def main(arguments: list[str]) -> None:
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 save_config_callback=None,  # `fit` writes it, atomically
-                parser_kwargs={"prog": "scaling-laws", **strict, verb: strict},
+                parser_kwargs={**whole, verb: {**strict, "epilog": ending}},
             )
     except (ArgumentError, MisconfigurationException) as error:
         raise InputError(f"{verb}: {' '.join(str(error).split())}") from error

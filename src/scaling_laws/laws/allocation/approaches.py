@@ -152,11 +152,11 @@ def compare_approaches(
     approaches += [_parametric(fit, noise, at, low, high, resamples, seed) for fit in joint]
     notes = []
     if noise_sd is None:
-        notes.append("Nothing says how noisy one run is: approaches 1 and 2 have no intervals.")
+        notes.append("The noise of one run is unknown: approaches 1 and 2 have no intervals.")
     if joint and not is_six_ND(curves):
         notes.append(
-            "C of these runs is not 6 N D, which approach 3 takes it to be: part of its difference from"
-            " approaches 1 and 2 is that."
+            "C of these runs is not 6 N D, as approach 3 assumes: that is part of its difference from "
+            "approaches 1 and 2."
         )
     return Approaches(
         approaches=tuple(approaches),

@@ -40,7 +40,7 @@ def curve_allocation(
     largest. Points before the learning rate first reaches its maximum are left out: they are of the warm-up.
 
     Args:
-        runs: columns run, N, D, C: what the curves belong to; FLOPs a token are C/D throughout a run.
+        runs: columns run, N, D, C: what the curves belong to; FLOPs per token are C/D throughout a run.
         curves: columns run, tokens (seen so far), loss (nats per token; rows without one are passed over),
             and learning_rate where it is known. Curves of other runs are passed over.
         noise_sd: of a run's ln loss. Along a curve losses of one text rise and fall together: each size gets

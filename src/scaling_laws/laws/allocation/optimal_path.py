@@ -1,4 +1,4 @@
-"""The compute-optimal sizes of a joint law, whatever N and the FLOPs a token count.
+"""The compute-optimal sizes of a joint law, however N and FLOPs are counted.
 
 For a loss A/M(N)^alpha + B/D^beta and a cost C = c(N) D, at the optimum
 
@@ -24,7 +24,7 @@ def optimal_path(
     Args:
         law: of the loss, in M parameters and D tokens.
         log_M, M_slope: ln M of each size, and d ln M/d ln N.
-        log_cost, cost_slope: ln of the FLOPs a token of each size, and its derivative by ln N.
+        log_cost, cost_slope: ln of the FLOPs per token of each size, and its derivative by ln N.
     """
     log_A, alpha, log_B, beta = law.bracket()
     log_of_N = log_A + np.log(alpha) - alpha * np.asarray(log_M) + np.log(M_slope)

@@ -92,7 +92,7 @@ def steps_to_target(curves: pd.DataFrame, targets: ArrayLike | None = None) -> p
             batches of a size reached.
 
     Returns:
-        One row a size, level and batch: model, N, loss, batch (tokens a step), steps, tokens (= batch *
+        One row per size, level and batch: model, N, loss, batch (tokens per step), steps, tokens (= batch *
         steps); noise_scale (tokens) where the curves know it. NaN where the level was not reached.
 
     Raises:

@@ -248,7 +248,8 @@ def _size_dependence(used: Sequence[LevelScan], drawn: FloatArray) -> SizeDepend
     unknown = SizeDependence(exponent=None, interval=None, by_model=tuple(by_model), sentence="")
     if len({level.N for level in used}) < 2:
         return replace(
-            unknown, sentence="Whether B_crit depends on the size was not asked: one size at most."
+            unknown,
+            sentence="Whether B_crit depends on the size is not known: one size was measured at most.",
         )
     ranges = [
         (min(level.loss for level in levels), max(level.loss for level in levels))

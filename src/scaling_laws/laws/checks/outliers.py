@@ -115,15 +115,17 @@ def find_outliers(
         else:
             flags += _far_from_fit(names, residual, residual_sd, form.form)
     else:
-        not_applied[RESIDUAL] = f"{rows.n} runs for {len(form.units)} parameters: any of them can be followed"
+        not_applied[RESIDUAL] = (
+            f"{rows.n} runs for {len(form.units)} parameters: the fit can follow any one of them"
+        )
     if noise_sd:
         flags += _not_monotone(runs, noise_sd)
     else:
-        not_applied[NOT_MONOTONE] = "neither seeds nor a joint fit tell how large the noise is"
+        not_applied[NOT_MONOTONE] = "neither seeds nor a joint fit show how large the noise is"
     if fit.identified and rows.n <= MOST_LEFT_OUT:
         flags += _of_leverage(names, fit)
     elif fit.identified:
-        not_applied[HIGHEST_LEVERAGE] = f"{rows.n} runs: none of so many is left out in turn"
+        not_applied[HIGHEST_LEVERAGE] = f"{rows.n} runs: too many to leave each out in turn"
     else:
         not_applied[HIGHEST_LEVERAGE] = f"{form.form} is not identified: {fit.reason}"
     return Outliers(flags=tuple(flags), not_applied=not_applied)
@@ -147,7 +149,7 @@ def _residuals(fit: Fit[Any], least_sd: float) -> tuple[FloatArray, float, str]:
         within = np.abs(residual) <= MOST_ROBUST_SDS * sd
         if np.mean(~within) > MOST_SHARE:
             share = f"{100 * np.mean(~within):.0f} % of the runs lie more than {MOST_ROBUST_SDS:g} robust"
-            return residual, sd, f"{share} standard deviations from the fit: the form does not follow them"
+            return residual, sd, f"{share} standard deviations from the fit: the form does not describe them"
         if (within == kept).all():
             break
         kept = within

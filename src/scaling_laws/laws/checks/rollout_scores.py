@@ -189,8 +189,8 @@ def _sentence(
         )
     else:
         text = (
-            f"{winner} predicts best, mean error {_percent(errors[0][0])} over {where}, best in"
-            f" {errors[0][2]} of them; the better baseline errs by {_percent(guess)}"
+            f"{winner} predicts best, mean error {_percent(errors[0][0])} over {where}, best in "
+            f"{errors[0][2]} of them; the better baseline is off by {_percent(guess)}"
         )
     if winner is not None and len(errors) > 1:
         text += f", {errors[1][1]}, the next form, by {_percent(errors[1][0])}"

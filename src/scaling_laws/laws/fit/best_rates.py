@@ -12,7 +12,7 @@ RATES_OF_A_VALLEY = 2
 
 
 def rate_losses(runs: pd.DataFrame, n: str = "N") -> pd.DataFrame:
-    """One row a size, batch and learning rate.
+    """One row per size, batch and learning rate.
 
     Columns N, batch_tokens, learning_rate, loss (mean over seeds), excess_percent: over the lowest loss of
     its size. Each size is compared at the horizon at which most of its rates were tried.

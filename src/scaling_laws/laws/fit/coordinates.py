@@ -81,7 +81,9 @@ class RowwiseCoordinates(Coordinates, Protocol):
         """The same coordinates, of some of the rows."""
 
 
-def make_problem(coordinates: Coordinates, rows: Rows, weights: FloatArray, delta: float) -> Problem:
+def make_problem(
+    coordinates: Coordinates, rows: Rows, weights: FloatArray, delta: float, above: float = 1.0
+) -> Problem:
     """One problem: the rows as they are.
 
     No residual of a fit is larger than what the losses span. Beyond that every delta is the same, least
@@ -90,7 +92,11 @@ def make_problem(coordinates: Coordinates, rows: Rows, weights: FloatArray, delt
     log_loss = np.log(rows.loss)
     largest = max(float(np.ptp(log_loss)), LEAST_SQUARES)
     return Problem(
-        model=coordinates.model, log_loss=log_loss[None], weights=weights[None], delta=min(delta, largest)
+        model=coordinates.model,
+        log_loss=log_loss[None],
+        weights=weights[None],
+        delta=min(delta, largest),
+        above=above,
     )
 
 

@@ -89,6 +89,7 @@ class Fit(Generic[L]):
         identified: whether the rows determine the parameters.
         reason: why they do not, in words; empty where they do.
         certificate: None without rows.
+        above: how many times rows count that lie above the law.
     """
 
     form: type[L]
@@ -102,6 +103,7 @@ class Fit(Generic[L]):
     identified: bool = False
     reason: str
     certificate: Certificate | None = None
+    above: float = 1.0
 
     @property
     def is_rowwise(self) -> bool:
@@ -111,7 +113,7 @@ class Fit(Generic[L]):
     @property
     def problem(self) -> Problem:
         """What was minimised: the rows as they are."""
-        return make_problem(self.coordinates, self.rows, self.weights, self.delta)
+        return make_problem(self.coordinates, self.rows, self.weights, self.delta, self.above)
 
 
 def fit_law(
@@ -121,6 +123,7 @@ def fit_law(
     weights: ArrayLike | None = None,
     delta: float = DEFAULT_DELTA,
     coordinates: Coordinates | None = None,
+    above: float = 1.0,
 ) -> Fit[L]:
     """Fit `form` to `rows`.
 
@@ -130,6 +133,9 @@ def fit_law(
         weights: one a row, positive, in any unit: what counts is a row's weight over their mean.
         delta: where Huber's loss turns from quadratic to linear, in ln L.
         coordinates: other than the form's own: those of a joint fit of families.
+        above: how many times a row counts whose loss lies above the law, 0 < above <= 1. A run that was
+            under-tuned lies above the law of well-tuned ones, and none lies as far below: below 1 it pulls
+            less. With noise on both sides such a law lies below the mean of the losses.
 
     Raises:
         InputError: delta or a weight is not positive, or the weights span more than a factor
@@ -137,20 +143,22 @@ def fit_law(
     """
     if not 0 < delta < np.inf:
         raise InputError(f"delta is {delta}: Huber's delta is a positive difference of ln L")
+    if not 0 < above <= 1:
+        raise InputError(f"above is {above:g}: rows above the law count more than 0 and at most 1 times")
     row_weights = _of_mean_one(weights, rows.n)
     coordinates = coordinates or coordinates_of(form, rows)
     if rows.n == 0:
         return Fit(
             form=form, delta=delta, rows=rows, weights=row_weights, coordinates=coordinates, reason="no rows"
         )
-    problem = make_problem(coordinates, rows, row_weights, delta)
+    problem = make_problem(coordinates, rows, row_weights, delta, above)
     searched, part, too_few = problem, coordinates, ""
     is_large = False
     if rows.n > LARGE_ROWS and isinstance(coordinates, RowwiseCoordinates):
         is_large = True
         index, part_weights = thinned(rows, row_weights)
         of_part = coordinates.some(index)
-        part, searched = of_part, make_problem(of_part, of_part.rows, part_weights, delta)
+        part, searched = of_part, make_problem(of_part, of_part.rows, part_weights, delta, above)
         too_few = _too_few(form, of_part.rows, problem.model.n_parameters)
     if not is_large or too_few:
         too_few = _too_few(form, rows, problem.model.n_parameters)
@@ -188,6 +196,7 @@ def fit_law(
         identified=not reason,
         reason=reason,
         certificate=certificate,
+        above=above,
     )
 
 

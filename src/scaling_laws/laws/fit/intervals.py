@@ -150,6 +150,34 @@ def bootstrap_draws(
     return refit(fit, problem, resamples), method, of_fit.sd
 
 
+def bootstrap_together(
+    fits: Sequence[Fit[Any]], *, resamples: int = DEFAULT_RESAMPLES, seed: int = 0
+) -> list[Law] | None:
+    """Refits of laws whose rows share some trainings: each resample weighs such a training alike in all.
+
+    What is subtracted draw by draw then varies as what the rows do not share.
+
+    Args:
+        fits: identified; a training is known by its name, `Rows.cluster`.
+        resamples, seed: as in `bootstrap`.
+
+    Returns:
+        each law with an array (resamples,) for each parameter; None where one has fewer than
+        `FEWEST_CLUSTERS` trainings, or too many rows to be refitted.
+    """
+    if any(fit.rows.n_clusters < FEWEST_CLUSTERS or fit.rows.n > LARGE_ROWS for fit in fits):
+        return None
+    trainings = np.unique(np.concatenate([fit.rows.cluster for fit in fits]))
+    drawn = np.random.default_rng(seed).exponential(size=(resamples, len(trainings)))
+    draws = []
+    for fit in fits:
+        own = drawn[:, np.isin(trainings, fit.rows.cluster)]
+        optima = refit(fit, replace(fit.problem, weights=_weights(fit, own)), resamples)
+        theta = fit.minima[0] + (optima - fit.minima[0]) / AMPLITUDE
+        draws.append(fit.coordinates.law(theta))
+    return draws
+
+
 def _of_large_table(
     fit: Fit[L],
     noise: SeedNoise | None,
@@ -243,16 +271,19 @@ def _training_weights(
     Its standard deviation is `AMPLITUDE`, more for trainings of leverage (see `_absorbed`). The numbers are
     those of all resamples together, however they are split into parts of S.
     """
+    for resamples in parts:
+        yield _weights(fit, random.exponential(size=(resamples, fit.rows.n_clusters)), strata)
+
+
+def _weights(fit: Fit[L], drawn: FloatArray, strata: NDArray[np.intp] | None = None) -> FloatArray:
+    """The rows' weights, (S, n), of exponential numbers (S, trainings), by the trainings' names in order."""
     _, cluster = np.unique(fit.rows.cluster, return_inverse=True)
     stratum = np.zeros(fit.rows.n, dtype=np.intp) if strata is None else strata
-    absorbed = _absorbed(fit, cluster)
-    for resamples in parts:
-        drawn = random.exponential(size=(resamples, len(absorbed)))
-        for k in range(int(stratum.max()) + 1):
-            members = np.unique(cluster[stratum == k])
-            drawn[:, members] /= drawn[:, members].mean(axis=1, keepdims=True)
-        weights = 1 + AMPLITUDE * (drawn - 1) / (1 - absorbed)
-        yield np.asarray(np.maximum(weights, 0.0)[:, cluster] * fit.weights)
+    for k in range(int(stratum.max()) + 1):
+        members = np.unique(cluster[stratum == k])
+        drawn[:, members] /= drawn[:, members].mean(axis=1, keepdims=True)
+    weights = 1 + AMPLITUDE * (drawn - 1) / (1 - _absorbed(fit, cluster))
+    return np.asarray(np.maximum(weights, 0.0)[:, cluster] * fit.weights)
 
 
 def _absorbed(fit: Fit[L], cluster: NDArray[np.intp]) -> FloatArray:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LEVEL = 0.90
+TWO_SIDED_90 = 1.6449
+"""Standard deviations to either side of the middle 90 % of a normal law."""
 _asked = [LEVEL]
 
 

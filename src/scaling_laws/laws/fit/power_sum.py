@@ -78,11 +78,32 @@ class PowerSum:
         return int(self.design.shape[2]) + int(self.free_power)
 
     @cached_property
-    def _outer(self) -> FloatArray:
-        """x_k x_k' of each row and term, (n K, q q); every step of a fit needs them."""
+    def _linear(self) -> FloatArray:
+        """The design, term by term: (K n, q). A step goes over rows, which lie side by side in memory."""
         n, K, q = self.design.shape
-        outer: FloatArray = np.einsum("nka,nkb->nkab", self.design, self.design).reshape(n * K, q * q)
+        return np.ascontiguousarray(self.design.transpose(1, 0, 2)).reshape(K * n, q)
+
+    @cached_property
+    def _outer(self) -> FloatArray:
+        """x_k x_k' of each term and row, (K n, q q); every step of a fit needs them."""
+        outer: FloatArray = np.einsum("ra,rb->rab", self._linear, self._linear).reshape(len(self._linear), -1)
         return outer
+
+    @cached_property
+    def _columns(self) -> tuple[Index, FloatArray, list[tuple[int, int, FloatArray]]]:
+        """What each of the q parameters moves: its first term (q,) with the slopes (q, n); its other terms.
+
+        The others, which few laws have, as (parameter, term, slopes (n,)).
+        """
+        n, K, q = self.design.shape
+        first, slopes = np.zeros(q, dtype=np.intp), np.zeros((q, n))
+        others: list[tuple[int, int, FloatArray]] = []
+        for j in range(q):
+            moved = [k for k in range(K) if self.design[:, k, j].any()]
+            if moved:
+                first[j], slopes[j] = moved[0], self.design[:, moved[0], j]
+            others += [(j, k, np.ascontiguousarray(self.design[:, k, j])) for k in moved[1:]]
+        return first, slopes, others
 
     def select(self, index: Index) -> PowerSum:
         return self
@@ -93,36 +114,51 @@ class PowerSum:
     def predict(self, theta: FloatArray) -> Prediction:
         """ln y = m ln(sum_k exp(u_k)) and its derivatives."""
         n, K, q = self.design.shape
-        linear = self.design.reshape(n * K, q)
         with np.errstate(over="ignore", invalid="ignore"):
-            u = (theta[:, :q] @ linear.T).reshape(-1, n, K) + self.offset
-            top = u.max(axis=2, keepdims=True)
-            scaled = np.exp(u - top)
-            total = scaled.sum(axis=2, keepdims=True)
-            log_sum = (np.log(total) + top)[..., 0]
-            share = scaled / total
-        power = np.exp(theta[:, q]) if self.free_power else np.ones(len(theta))
-        jacobian = np.empty((len(theta), n, self.n_parameters))
-        jacobian[..., :q] = power[:, None, None] * np.einsum("snk,nkq->snq", share, self.design)
-        log_loss = power[:, None] * log_sum
-        if self.free_power:
-            jacobian[..., q] = log_loss
-        return Prediction(log_loss=log_loss, jacobian=jacobian, share=share)
+            share = (theta[:, :q] @ self._linear.T).reshape(-1, K, n)
+            share += self.offset.T
+            top = share.max(axis=1)
+            share -= top[:, None]
+            np.exp(share, out=share)
+            total = share.sum(axis=1)
+            log_loss = np.log(total) + top
+            share /= total[:, None]
+            first, slopes, others = self._columns
+            jacobian = np.empty((len(theta), self.n_parameters, n))
+            np.multiply(share[:, first], slopes, out=jacobian[:, :q])
+            for j, k, slope in others:
+                jacobian[:, j] += share[:, k] * slope
+            if self.free_power:
+                power = np.exp(theta[:, q])[:, None]
+                log_loss *= power
+                jacobian[:, :q] *= power[:, None]
+                jacobian[:, q] = log_loss
+        return Prediction(log_loss=log_loss, jacobian=jacobian.swapaxes(1, 2), share=share.swapaxes(1, 2))
 
     def curvature(self, theta: FloatArray, prediction: Prediction, pull: FloatArray) -> FloatArray:
         """m (sum_k share_k x_k x_k' - slope slope'), slope = sum_k share_k x_k; and what m adds."""
         n, K, q = self.design.shape
-        power = np.exp(theta[:, q]) if self.free_power else np.ones(len(theta))
-        pulled_share = (pull[..., None] * prediction.share).reshape(-1, n * K)
+        pulled_share = (pull[:, None] * prediction.share.swapaxes(1, 2)).reshape(-1, K * n)
         slope = prediction.jacobian[..., :q]
-        curvature = np.zeros((len(theta), self.n_parameters, self.n_parameters))
-        curvature[:, :q, :q] = (pulled_share @ self._outer).reshape(-1, q, q) * power[:, None, None]
-        curvature[:, :q, :q] -= gram(slope, pull) / power[:, None, None]
-        if self.free_power:  # m = exp(theta_q), so that d2/dtheta_q dx is the slope once more
-            gradient = np.einsum("snp,sn->sp", prediction.jacobian, pull)
-            curvature[:, q, :] += gradient
-            curvature[:, :q, q] += gradient[:, :q]
+        of_terms: FloatArray = (pulled_share @ self._outer).reshape(-1, q, q)
+        if not self.free_power:
+            of_terms -= gram(slope, pull)
+            return of_terms
+        power = np.exp(theta[:, q])[:, None, None]
+        curvature = np.zeros((len(theta), q + 1, q + 1))
+        curvature[:, :q, :q] = of_terms * power - gram(slope, pull) / power
+        # m = exp(theta_q), so that d2/dtheta_q dx is the slope once more.
+        gradient = np.einsum("snp,sn->sp", prediction.jacobian, pull)
+        curvature[:, q, :] += gradient
+        curvature[:, :q, q] += gradient[:, :q]
         return curvature
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinnedPrediction(Prediction):
+    """That of a model with one parameter held, and of the whole."""
+
+    whole: Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,11 +193,13 @@ class Pinned:
 
     def predict(self, theta: FloatArray) -> Prediction:
         whole = self.model.predict(self.whole(theta))
-        return replace(whole, jacobian=np.delete(whole.jacobian, self.held, axis=2))
+        # Rows side by side, as in the whole.
+        jacobian = np.delete(whole.jacobian.swapaxes(1, 2), self.held, axis=1).swapaxes(1, 2)
+        return PinnedPrediction(log_loss=whole.log_loss, jacobian=jacobian, share=whole.share, whole=whole)
 
     def curvature(self, theta: FloatArray, prediction: Prediction, pull: FloatArray) -> FloatArray:
-        theta = self.whole(theta)
-        whole = self.model.curvature(theta, self.model.predict(theta), pull)
+        assert isinstance(prediction, PinnedPrediction)
+        whole = self.model.curvature(self.whole(theta), prediction.whole, pull)
         return np.delete(np.delete(whole, self.held, axis=1), self.held, axis=2)
 
 

@@ -59,9 +59,8 @@ def rate_transfers(runs: pd.DataFrame) -> tuple[int, tuple[RateTransfer, ...]]:
         return 0, ()
     runs = runs.dropna(subset=["d_model", "learning_rate", "loss"])
     same = [column for column in recipe_columns(runs) if column not in OF_THE_BASE]
-    recipe = runs[[*same, "n_layer", "D"]].astype(str).agg("|".join, axis=1)
     found: list[tuple[int, int, tuple[RateTransfer, ...]]] = []
-    for _, alike in runs.groupby(recipe):
+    for _, alike in runs.groupby([*same, "n_layer", "D"], dropna=False):
         transfers = tuple(
             _transfer(str(name), rows) for name, rows in alike.groupby("parametrization") if _is_enough(rows)
         )

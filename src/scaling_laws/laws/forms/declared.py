@@ -43,7 +43,7 @@ class Declaration:
         if self.formula:
             names = names_in(parsed(self.formula))
             if self.of or not {*names} & {*VARIABLES}:
-                raise InputError(f"the formula {self.formula!r} has none of the variables N, D and C")
+                raise InputError(f"the formula {self.formula!r} contains none of the variables N, D and C")
             _check_names(names)
             if unknown := [name for name in self.signed if name not in names]:
                 raise InputError(f"the formula {self.formula!r} has no parameter {unknown[0]!r}")

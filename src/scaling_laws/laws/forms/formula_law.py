@@ -50,9 +50,9 @@ def parsed(formula: str) -> ast.expr:
         tree = ast.parse(formula.replace("^", "**"), mode="eval").body
         unknown = next(_unknown(tree), None)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise InputError(f"{formula!r} is no formula; {how}") from None
+        raise InputError(f"{formula!r} is not a formula; {how}") from None
     if unknown is not None:
-        raise InputError(f"{formula!r}: {unknown} is no part of a formula; {how}")
+        raise InputError(f"{formula!r}: {unknown} is not part of a formula; {how}")
     return tree
 
 
@@ -194,7 +194,7 @@ class FormulaLaw(Law):
         if hidden := [name for name in cls.units if hasattr(FormulaLaw, name)]:
             raise InputError(f"{form}: the parameter {hidden[0]!r} is a name that laws use; give it another")
         if wrong := [name for name in (*signed, *cls.starts) if name not in cls.units]:
-            raise InputError(f"{form}: {wrong[0]!r} is none of its parameters {', '.join(cls.units)}")
+            raise InputError(f"{form}: {wrong[0]!r} is not one of its parameters {', '.join(cls.units)}")
 
     def at(self, *x: FloatArray) -> FloatArray:
         values = dict(zip(self.variables, (np.minimum(each, UNLIMITED) for each in x), strict=True))

@@ -1,8 +1,8 @@
 """What a law is: one declaration, from which its formula, units, LaTeX, loss and inverse follow.
 
-Units throughout: loss L in nats per token, N in parameters, D in tokens, C in FLOPs, B in tokens a step, S in
-steps, T a 1-based position. A parameter may also be an array of bootstrap draws: every method broadcasts, so
-that the interval of anything a law can compute is a percentile of the same method called on the draws.
+Units throughout: loss L in nats per token, N in parameters, D in tokens, C in FLOPs, B in tokens per step, S
+in steps, T a 1-based position. A parameter may also be an array of bootstrap draws: every method broadcasts,
+so that the interval of anything a law can compute is a percentile of the same method called on the draws.
 
 Most laws are sums of powers, and say no more than their terms:
 
@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 Numbers = float | FloatArray
 FLOPS_PER_PARAMETER_TOKEN = 6.0
-"""C = 6 N D: two FLOPs a parameter and token forward, twice that backward (Kaplan 2020, section 2.1)."""
+"""C = 6 N D: two FLOPs per parameter and token forward, twice that backward (Kaplan 2020, section 2.1)."""
 
 UNITS = {
     "L": "nats/token",

@@ -1,7 +1,7 @@
 """The cheapest model over its whole life, training and serving together.
 
 Sardana et al. 2024 (arXiv 2401.00448), equation 2: minimise 6 N D + 2 N T over all (N, D) that reach a loss,
-T the tokens served. A forward pass costs 2 N FLOPs a token; both at the same price, as in the paper.
+T the tokens served. A forward pass costs 2 N FLOPs per token; both at the same price, as in the paper.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def _plan(
 ) -> TrainingPlan:
     if N < 1 or D < 1:
         raise InputError(
-            f"{question.words()}: the law answers N = {N:.2g} and D = {D:.2g}, less than one; ask for more"
+            f"{question.words()}: the law gives N = {N:.2g} and D = {D:.2g}, less than one; ask for more"
         )
     half, double = law.compute_ratio([0.5, 2.0])
     learning_rate, rate_origin = kaplan_learning_rate(N)

@@ -247,12 +247,12 @@ def _read(prediction: Mapping[str, Any]) -> _Frozen:
         if frozen.date.tzinfo is None:
             raise ValueError
     except ValueError:
-        raise InputError(f"the prediction's date {frozen.written!r} is none with a time zone") from None
+        raise InputError(f"the prediction's date {frozen.written!r} is not a date with a time zone") from None
     law = frozen.law
     if law.published is None:
         if not (law.form and law.parameters):
             raise InputError("the prediction's law has neither parameters nor the name of a published law")
         variables = getattr(FORMS.get(law.form), "variables", None)
         if not (law.declared.is_joint if law.declared else variables == ("N", "D")):
-            raise InputError(f"the prediction's law {law.form!r} is no law of N and D; write it again")
+            raise InputError(f"the prediction's law {law.form!r} is not a law of N and D; write it again")
     return frozen

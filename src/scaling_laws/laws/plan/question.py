@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -108,7 +108,7 @@ class TrainingPlan:
         C: compute, FLOPs.
         N: parameters, in the convention of the law's source.
         D: tokens.
-        batch_tokens, steps: tokens a step, and steps.
+        batch_tokens, steps: tokens per step, and steps.
         learning_rate: peak.
         loss_nats: nats per token.
         intervals: 90 %, of what was asked for (N, D, C), of loss_nats (the loss of one new run, its noise
@@ -159,22 +159,31 @@ class TrainingPlan:
 
     def __str__(self) -> str:
         """In lines; an end that the law does not bound is `?`."""
-        lines = [self.source]
+        lines = [
+            f"  {name:<5} {value:<10} {unit}{between and f', 90 %: {between}'}"
+            for name, value, unit, between in self._answers()
+        ]
+        return "\n".join([self.source, *lines, *(f"  {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        """A table, and the notes as a list, which break where a notebook ends."""
+        cells = [("", "", "", "90 %"), *self._answers()]
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells
+        )
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        return f"<p>{html.escape(self.source)}</p><table>{rows}</table><ul>{notes}</ul>"
+
+    def _answers(self) -> Iterator[tuple[str, str, str, str]]:
+        """What was asked for, its value, its unit, and its interval where there is one."""
         for name, unit in (
             ("N", "parameters"),
             ("D", "tokens"),
             ("C", "FLOPs"),
             ("loss_nats", "nats per token"),
         ):
-            text = f"  {name.removesuffix('_nats'):<5} {getattr(self, name):<10.4g} {unit}"
-            if name in self.intervals:
-                low, high = ("?" if end is None else f"{end:.4g}" for end in self.intervals[name])
-                text += f", 90 %: {low} to {high}"
-            lines.append(text)
-        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+            ends = ["?" if end is None else f"{end:.4g}" for end in self.intervals.get(name, ())]
+            yield name.removesuffix("_nats"), f"{getattr(self, name):.4g}", unit, " to ".join(ends)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -28,6 +28,7 @@ from scaling_laws.laws.results.fitted import Settings, fitted_law
 from scaling_laws.laws.results.types import FittedLaw
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.processes import clean_pool
+from scaling_laws.study.stages import Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +153,8 @@ class Power:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.summary())}</pre>"
+        head, _, table = self.summary().partition("\n\n")
+        return f"<p>{html.escape(head)}</p><pre>{html.escape(table)}</pre>"
 
 
 def _form(law: LawPower) -> str:
@@ -284,14 +286,18 @@ def power(
         raise InputError("studies, resamples and processes are whole numbers from 1")
     started = time.perf_counter()
     first = simulate(law, design, noise=noise, seeds=seeds, shared=shared, seed=0)
-    with clean_pool(processes) if processes > 1 else nullcontext() as pool:
-        numbers = [seed * studies + number for number in range(studies)]
-        arguments = [(law, design, noise, seeds, shared, resamples, number) for number in numbers]
-        found = (
-            list(pool.map(_one_study, *zip(*arguments, strict=True), chunksize=5))
-            if pool
-            else [_one_study(*each) for each in arguments]
-        )
+    numbers = [seed * studies + number for number in range(studies)]
+    arguments = list(
+        zip(*((law, design, noise, seeds, shared, resamples, number) for number in numbers), strict=True)
+    )
+    found = []
+    with (
+        Stage(f"fitting every law to {studies} simulated studies", studies) as stage,
+        clean_pool(processes) if processes > 1 else nullcontext() as pool,
+    ):
+        for fits in pool.map(_one_study, *arguments, chunksize=5) if pool else map(_one_study, *arguments):
+            found.append(fits)
+            stage.done()
     values = ", ".join(f"{name} = {value:.4g}" for name, value in vars(law).items())
     return Power(
         truth=f"{law.formula} ({values})",

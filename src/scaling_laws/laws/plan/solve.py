@@ -33,7 +33,7 @@ def answer(
         raise InputError(_never(law, question))
     if N < 1 or D < 1:
         raise InputError(
-            f"{question.words()}: the law answers N = {N:.2g} and D = {D:.2g}, less than one; ask for more"
+            f"{question.words()}: the law gives N = {N:.2g} and D = {D:.2g}, less than one; ask for more"
         )
     C = question.C or FLOPS_PER_PARAMETER_TOKEN * N * D
     loss = float(law.loss(N, D))

@@ -47,7 +47,7 @@ def _runs(root: Path) -> Iterator[LoggedRun]:
         try:
             steps = [int(float(cell)) for cell in cells["step"]]
         except (ValueError, OverflowError):
-            raise InputError(f"{path}, column 'step': a cell is no number") from None
+            raise InputError(f"{path}, column 'step': a cell is not a number") from None
         points: dict[str, dict[int, Any]] = {}
         for tag in cells.columns.drop("step"):
             for step, cell in zip(steps, cells[tag], strict=True):

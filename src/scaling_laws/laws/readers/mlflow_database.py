@@ -45,7 +45,7 @@ class MlflowDatabaseReader:
                 database.execute("PRAGMA trusted_schema = OFF")
                 runs = list(_runs(database))
         except sqlite3.Error as error:
-            raise InputError(f"{path}: is no database of MLflow's runs ({error})") from error
+            raise InputError(f"{path}: is not a database of MLflow's runs ({error})") from error
         return along_table(path, runs, MISSING)
 
 

@@ -1,7 +1,7 @@
 """Folders that other programs logged their runs into: what the readers of such folders share.
 
 Each run is points along its training and settings. N and D stand among the points or the settings, in the
-run's name (`n=1.2e6_d=1e8`, `gpt-125m`), or in a table `sizes.csv` in the folder, a row a run.
+run's name (`n=1.2e6_d=1e8`, `gpt-125m`), or in a table `sizes.csv` in the folder, a row per run.
 """
 
 from __future__ import annotations

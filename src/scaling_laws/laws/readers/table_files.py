@@ -1,4 +1,4 @@
-"""A file of rows as a table of text: CSV and its kin, JSON lines, Parquet, Excel; gzip around any text.
+"""A file of rows as a table of text: CSV or similar, JSON lines, Parquet, Excel; gzip around any text.
 
 Nothing is guessed in a cell: what it means is for `cells` to say. Row numbers are line numbers of the
 file where it has lines; the header is line 1.
@@ -62,7 +62,7 @@ def read_cells(path: Path) -> pd.DataFrame:
     try:
         content = table_bytes(path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not whole as gzip ({error}); is it torn?") from error
+        raise InputError(f"{path}: not whole as gzip ({error}); is it cut off?") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -124,7 +124,7 @@ def _of_csv(path: Path, text: str) -> pd.DataFrame:
             elif len(cells) != len(header):
                 raise InputError(
                     f"{path}, row {line}: {len(cells)} cells under {len(header)} columns"
-                    " (a torn row, or a decimal comma?)"
+                    " (a row cut off, or a decimal comma?)"
                 )
             else:
                 rows[line] = cells
@@ -137,7 +137,7 @@ def _of_csv(path: Path, text: str) -> pd.DataFrame:
         raise InputError(f"{path}: a header and no rows")
     last = next(reversed(rows))
     if text.endswith(".") and ENDS_IN_A_POINT.fullmatch(rows[last][-1]):  # "3.51" cut to "3."; "3.5" passes
-        raise InputError(f"{path}, row {last}: the file ends within a number; is it torn?")
+        raise InputError(f"{path}, row {last}: the file ends within a number; is it cut off?")
     table = pd.DataFrame(rows.values(), index=list(rows), columns=header, dtype=object)
     if separator == ";" and not table.map(lambda cell: bool(WITH_A_POINT.fullmatch(cell))).to_numpy().any():
         table = table.map(lambda cell: cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell) else cell)

@@ -18,7 +18,7 @@ OF_MLFLOW = {"key", "value", "step", "timestamp"}
 
 
 def run_column(columns: Collection[str]) -> str | None:
-    """The column that names the run, where a tracker exported a table with a row a run; else None."""
+    """The column that names the run, where a tracker exported a table with a row per run; else None."""
     return next((name for signs, name in OF_RUNS if signs <= set(columns)), None)
 
 

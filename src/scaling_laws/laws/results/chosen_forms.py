@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from scaling_laws.laws.batch.batch_scan import LevelScan
 from scaling_laws.laws.batch.critical_batch import BatchLaw, critical_batch_from_table
+from scaling_laws.laws.checks.token_cut import choose_cut
 from scaling_laws.laws.fit.coordinates import LEAST_SQUARES
 from scaling_laws.laws.fit.fit import Fit, fit_law
 from scaling_laws.laws.fit.level import at_level
@@ -24,6 +25,7 @@ from scaling_laws.laws.fit.moving_together import MOST_ROWS, groups_of, moving_t
 from scaling_laws.laws.fit.noise import SeedNoise, seed_noise
 from scaling_laws.laws.fit.pins import pinned_coordinates
 from scaling_laws.laws.fit.rows import LARGE_ROWS, Rows, make_rows
+from scaling_laws.laws.fit.shared_floor import SharedFloor, shared_floor
 from scaling_laws.laws.fit.thinned import MANY_TRAININGS, PART_ROWS
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.declared import declaration_of, own_law
@@ -156,8 +158,38 @@ def fit_forms(
     )
     laws = finished_laws(laws, usable, runs, positions, settings)
     weights = "weight" if "weight" in runs.columns else None
-    laws = replace(laws, warnings=(*laws.warnings, *_moving(usable, forms, settings)))
+    laws = replace(
+        laws,
+        shared_floors=_shared_floors(runs, forms, settings),
+        warnings=(*laws.warnings, *_moving(usable, forms, settings)),
+    )
     return replace(laws, manifest=replace(laws.manifest, weights=weights))
+
+
+def _shared_floors(
+    runs: pd.DataFrame, forms: Sequence[str | type[Any]], settings: Settings
+) -> tuple[SharedFloor, ...]:
+    """Of each chosen form, whether the values of a column may share its irreducible loss.
+
+    Each value's runs have their own recipe and best rate.
+    """
+    by = settings.share_floor
+    if not by:
+        return ()
+    if by not in runs:
+        raise InputError(f"the runs have no column {by!r} to tell data sets apart")
+    usable, _ = usable_runs(runs, n=settings.n, c=settings.c, by=by)
+    return tuple(
+        shared_floor(
+            usable,
+            by,
+            law_called(form),
+            delta=settings.delta,
+            resamples=settings.resamples,
+            seed=settings.seed,
+        )
+        for form in forms
+    )
 
 
 def _moving(runs: pd.DataFrame, forms: Sequence[str | type[Any]], settings: Settings) -> list[str]:
@@ -174,7 +206,7 @@ def _moving(runs: pd.DataFrame, forms: Sequence[str | type[Any]], settings: Sett
             if rows.n > MOST_ROWS or rows.n_clusters < rows.n:
                 continue
             coordinates = pinned_coordinates(kind, rows, dict(settings.pins)) if settings.pins else None
-            fit = fit_law(kind, rows, delta=settings.delta, coordinates=coordinates)
+            fit = fit_law(kind, rows, delta=settings.delta, coordinates=coordinates, above=settings.above)
             columns = [name for name in TOGETHER if name in of_family]
             for by in columns if len(kind.variables) > 1 else ():
                 together = moving_together(fit, groups_of(of_family, by), by, settings.seed)
@@ -220,7 +252,7 @@ def _check_columns(form: str | type[Any], runs: pd.DataFrame, positions: pd.Data
         if positions is None:
             raise InputError(
                 "the form position needs the loss at every position of the context, which a table with one"
-                " row a run does not have: fit a study's folder"
+                " row per run does not have: fit a study's folder"
             )
         return
     require_columns(law_called(form), runs, of=more_variables(form))
@@ -262,14 +294,25 @@ def _fits(
         return [_far(form, runs, batch_law, n_runs, noise, settings)]
     weights = runs["weight"] if "weight" in runs.columns else None
     kind = law_called(form)
+    cut = choose_cut(runs, kind, delta) if settings.cut_tokens else None
+    if cut is not None:
+        kept = runs["D"] >= cut.tokens
+        weights = weights[kept] if weights is not None else None
+        runs = runs[kept]
     rows = rows_of(kind, runs)
     coordinates = pinned_coordinates(kind, rows, dict(settings.pins)) if settings.pins else None
-    fit: Any = fit_law(kind, rows, weights=weights, delta=delta, coordinates=coordinates)
+    fit: Any = fit_law(
+        kind, rows, weights=weights, delta=delta, coordinates=coordinates, above=settings.above
+    )
     sentence = which_rows(fit, weighted=weights is not None)
     sentence += "".join(f", {name} pinned at {value:g}" for name, value in settings.pins)
+    if settings.above != 1:
+        sentence += f", those above the law count {settings.above:g} times"
     if settings.cluster:
         sentence += f", clustered by {settings.cluster}"
-    return [fitted_law(fit, sentence, n_runs, noise, settings)]
+    if cut is not None:
+        sentence += f"; {cut.sentence()}"
+    return [replace(fitted_law(fit, sentence, n_runs, noise, settings), token_cut=cut)]
 
 
 def which_rows(fit: Fit[Any], *, weighted: bool = False) -> str:
@@ -323,7 +366,7 @@ def _far(
 ) -> FittedLaw:
     """A law of S_min or C_min: steps and compute brought to batches far above and far below the critical."""
     if batch_law.law is None:
-        reason = f"S_min and C_min need the critical batch, and there is none: {batch_law.reason}"
+        reason = f"S_min and C_min need the critical batch, which is unknown: {batch_law.reason}"
         return _no_fit(form, reason, settings.delta)
     far = batch_law.law
     values: dict[str, ArrayLike] = {

@@ -65,7 +65,7 @@ def compare_column(
     Args:
         runs: as for `fit_study`.
         by: a column that tells the runs apart.
-        reference: the value that the others are measured in; by default that of most sizes and horizons.
+        reference: the value to which the others are compared; by default that of most sizes and horizons.
 
     Raises:
         InputError: there is no such column, it says nothing of how runs were trained, or no family has two
@@ -173,7 +173,7 @@ def _check_column(runs: pd.DataFrame, by: str) -> None:
     unsuitable = {"N", "D", "C", "loss", *MAY_DIFFER_BETWEEN_REPLICATES} - {*OF_THE_CORPUS}
     if by in unsuitable or MAY_DIFFER.get(by) == OF_IT:
         raise InputError(
-            f"{by} is no setting that runs could be compared by; give one of {', '.join(several)}"
+            f"{by} is not a setting that runs can be compared by; give one of {', '.join(several)}"
         )
 
 

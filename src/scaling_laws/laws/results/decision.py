@@ -30,11 +30,13 @@ from scaling_laws.laws.fit.intervals import (
     run_noise_sd,
     why_uncertain,
 )
+from scaling_laws.laws.fit.level import TWO_SIDED_90
 from scaling_laws.laws.fit.noise import SeedNoise, components
 from scaling_laws.laws.fit.rows import make_rows
 from scaling_laws.laws.forms.joint import Chinchilla, ChinchillaTied, JointLaw, KaplanND
 from scaling_laws.laws.forms.terms import FloatArray, in_columns
 from scaling_laws.laws.results.compared_column import groups_to_compare
+from scaling_laws.laws.results.written_decisions import Answer
 from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ REJECTED = 0.05
 SEEDS = (1, 2, 3, 5, 8)
 N_COMPUTES = 25
 MOST_SEEDS = 1_000
-TWO_SIDED_90, POWER_80 = 1.6449, 0.8416
+POWER_80 = 0.8416
 HELD_OUT_SHARES = (0.3, 0.5, 0.7)
 """Of the range of ln C that is seen before the rest is held out."""
 
@@ -67,50 +69,13 @@ class HeldOutScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class Decision(Answer):
     """One setting against the reference at one compute.
 
     Attributes:
-        family: whose runs; "" where families are compared.
-        by: the column.
-        value, reference: its two values.
-        C: FLOPs.
-        form: of the laws.
-        shared: whether the two share their exponents.
-        sharing_p: of the test that they may; None where a separate law is not identified.
-        losses: of value and reference at their best sizes, nats per token.
-        chance: that one run of `value` ends below one of the reference.
-        better: the value to take now.
-        regret: nats per token that this choice is expected to lose: the mean over draws of what the other is
-            better by, where it is.
-        regret_high: 95 % of the draws lose no more.
-        run_sd: standard deviation of ln loss of one run.
-        percent: difference of the losses that `seeds` is for, per cent.
-        seeds: runs of each that show such a difference with a chance of 80 % (two-sided test at 10 %).
-        settling: compute and seeds of the cheapest pair of runs after which the 90 % interval of the
-            difference at C is expected to leave out 0; None where none below C does, or it does already.
-        settled: whether it does already.
         worth: the multiplier over compute, by the laws; of the runs themselves `measured`.
     """
 
-    family: str
-    by: str
-    value: str
-    reference: str
-    C: float
-    form: str
-    shared: bool
-    sharing_p: float | None
-    losses: tuple[float, float]
-    chance: float
-    better: str
-    regret: float
-    regret_high: float
-    run_sd: float
-    percent: float
-    seeds: int
-    settling: tuple[float, int] | None
-    settled: bool
     worth: WorthCurve
     measured: WorthCurve | None
 

@@ -75,7 +75,7 @@ def _warnings(laws: Laws, runs: pd.DataFrame) -> Iterator[str]:
     if runs.empty:
         yield "No run has a loss that a law may use."
     if laws.noise.reason:
-        yield f"The noise between seeds is not known: {laws.noise.reason}."
+        yield f"The noise between seeds is unknown: {laws.noise.reason}."
     if "unique_tokens" in runs.columns and (repeats := int((runs["unique_tokens"] < runs["D"]).sum())):
         yield f"{repeats} runs saw some tokens more than once; most laws take every token as new."
     yield from head_counts(runs)
@@ -121,6 +121,6 @@ def _of_rates(laws: FamilyLaws) -> Iterator[str]:
 
 def _of_outliers(laws: FamilyLaws) -> Iterator[str]:
     if runs := sorted({flag.run for flag in laws.outliers.flags}):
-        named = ", ".join(runs[:3]) + (", ..." if len(runs) > 3 else "")
+        named = ", ".join(runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
         runs_are = "1 run is" if len(runs) == 1 else f"{len(runs)} runs are"
         yield f": {runs_are} flagged by the rules for outliers: {named}."

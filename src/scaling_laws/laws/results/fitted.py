@@ -13,21 +13,31 @@ from scaling_laws.laws.batch.critical_batch import BatchLaw
 from scaling_laws.laws.fit.fit import Fit
 from scaling_laws.laws.fit.intervals import (
     NO_SCALE,
+    Bootstrap,
     bootstrap,
+    loss_interval,
     parameter_intervals,
     residual_sd,
     why_uncertain,
 )
 from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.noise import SeedNoise
+from scaling_laws.laws.fit.predictive import profile_prediction
 from scaling_laws.laws.fit.profile import profile_intervals
 from scaling_laws.laws.forms.declared import declaration_of
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FLOPS_PER_PARAMETER_TOKEN
 from scaling_laws.laws.positions import PositionLosses, fit_positions
-from scaling_laws.laws.results.types import CriticalBatchLaw, FittedLaw, LawCertificate, PositionFit
+from scaling_laws.laws.results.types import (
+    CriticalBatchLaw,
+    FittedLaw,
+    LawCertificate,
+    PositionFit,
+    PredictedRun,
+)
 from scaling_laws.laws.selection import longest_of_each_size
+from scaling_laws.study.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +50,15 @@ NO_INTERVALS = "no resamples"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What one analysis chose: see `study.fit_study`; `pins` and `cluster` are of chosen forms alone.
+    """What one analysis chose: see `study.fit_study`; those after `level` are of chosen forms alone.
 
     Attributes:
         pins: parameters that are held, with their values.
         cluster: the column whose groups are resampled instead of trainings; empty for trainings.
+        above: how many times rows count that lie above the law (`fit.fit_law`).
+        predict: new runs to predict, each the law's variables with their values.
+        cut_tokens: whether rows of few tokens are left out, from where on chosen by out-of-sample error.
+        share_floor: the column whose values may share an irreducible loss; empty for none.
     """
 
     n: str
@@ -55,6 +69,10 @@ class Settings:
     level: float = LEVEL
     pins: tuple[tuple[str, float], ...] = ()
     cluster: str = ""
+    above: float = 1.0
+    predict: tuple[tuple[tuple[str, float], ...], ...] = ()
+    cut_tokens: bool = False
+    share_floor: str = ""
 
 
 def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings: Settings) -> FittedLaw:
@@ -108,11 +126,38 @@ def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings
     finite = np.all([_is_number(name, values) for name, values in draws.items()], axis=0)
     return replace(
         law,
+        predictions=tuple(_predicted(fit, result, dict(at), noise, settings) for at in settings.predict),
         certificate=certificate,
         intervals=intervals,
         interval_method=result.method,
         row_sd=result.row_sd,
         resamples={name: tuple(values[finite][:KEPT_RESAMPLES]) for name, values in draws.items()},
+    )
+
+
+def _predicted(
+    fit: Fit[Any], result: Bootstrap[Any], at: dict[str, float], noise: SeedNoise, settings: Settings
+) -> PredictedRun:
+    """The loss of a new run, with its interval by the bootstrap and by a profile.
+
+    Raises:
+        InputError: the law has other variables.
+    """
+    if {*at} != {*fit.form.variables}:
+        needed = " and ".join(fit.form.variables)
+        raise InputError(f"a prediction of {fit.form.form} needs {needed}, not {' and '.join(at)}")
+    with np.errstate(all="ignore"):
+        loss = float(np.asarray(fit.law.loss(**at)))  # type: ignore[union-attr]
+    try:
+        profile, reason = profile_prediction(fit, noise=noise, level=settings.level, **at), ""
+    except InputError as error:
+        profile, reason = (None, None), str(error)
+    return PredictedRun(
+        at=at,
+        loss_nats=loss,
+        interval=loss_interval(result, settings.level, seed=settings.seed, **at),
+        profile_interval=profile,
+        no_profile=reason,
     )
 
 

@@ -36,6 +36,7 @@ from scaling_laws.laws.results.types import (
     PositionFit,
 )
 from scaling_laws.laws.selection import usable_runs
+from scaling_laws.laws.task_laws import fit_tasks, scored_rows
 from scaling_laws.laws.token_classes import novel_laws
 from scaling_laws.study.processes import clean_pool, n_cores
 from scaling_laws.study.runs import NOT_EXPORTED
@@ -83,6 +84,7 @@ def fit_folder(
         study.left_out,
         study.curves(),
         study.token_classes(),
+        study.task_scores(),
         n=n,
         c=c,
         delta=delta,
@@ -120,6 +122,7 @@ def fit_study(
     left_out: pd.DataFrame | None = None,
     curves: pd.DataFrame | None = None,
     classes: pd.DataFrame | None = None,
+    scores: pd.DataFrame | None = None,
     *,
     n: str = "N",
     c: str = "C",
@@ -140,6 +143,7 @@ def fit_study(
         left_out: columns run, status, reason: runs that are not in `runs`, and why.
         curves: columns run, step, tokens, learning_rate and test_loss_nats: the runs' learning curves.
         classes: columns run, step, corpus, token_class, loss_sum_nats, count: the final evaluations.
+        scores: the final scores of tasks, as `Study.task_scores`; else those of a column `accuracy`.
         n, c: which columns count as N and C.
         delta: of Huber's loss, in ln L.
         resamples: of each bootstrap.
@@ -153,7 +157,8 @@ def fit_study(
     """
     settings = Settings(n=n, c=c, delta=delta, resamples=resamples, seed=seed, level=level)
     with at_level(level):
-        return _every_law(name, runs, positions, left_out, curves, classes, settings, forms, processes)
+        tables = positions, left_out, curves, classes, scores
+        return _every_law(name, runs, *tables, settings, forms, processes)
 
 
 def _every_law(
@@ -163,6 +168,7 @@ def _every_law(
     left_out: pd.DataFrame | None,
     curves: pd.DataFrame | None,
     classes: pd.DataFrame | None,
+    scores: pd.DataFrame | None,
     settings: Settings,
     forms: Sequence[str | type[Law]],
     processes: int,
@@ -226,6 +232,8 @@ def _every_law(
         }
         shared = start(0.0, _shared_laws, usable, noise, settings)
         by_position = start(0.0, _by_position, usable, losses, settings)
+        scored = scored_rows(usable.assign(N=usable[n], C=usable[c]), scores)
+        tasks = None if scored is None else start(0.0, fit_tasks, scored)
         by_family = [
             _together([rollout() for rollout in rollouts], checks(), laws())
             for rollouts, checks, laws in started
@@ -245,6 +253,7 @@ def _every_law(
             noise=noise,
             late_positions=late_positions,
             left_out=left_out_of(left_out, unusable),
+            tasks=() if tasks is None else tasks(),
         )
     return finished_laws(laws, usable, runs, positions, settings)
 

@@ -8,7 +8,7 @@ but those of a fit that gives another `level`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -27,15 +27,19 @@ from scaling_laws.laws.checks.learning_curve import ShareScore, UnusedCurve
 from scaling_laws.laws.checks.outliers import Outliers
 from scaling_laws.laws.checks.rollout_scores import Comparison
 from scaling_laws.laws.checks.sensitivity import Sensitivity
+from scaling_laws.laws.checks.token_cut import TokenCut
 from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.fit.shared_exponents import SharedLaw
+from scaling_laws.laws.fit.shared_floor import SharedFloor
 from scaling_laws.laws.forms.catalogue import FORMS, JOINT_FORMS
 from scaling_laws.laws.forms.declared import Declaration
 from scaling_laws.laws.forms.steps import CriticalBatch
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.laws.positions import LatePair
+from scaling_laws.laws.results.written_decisions import HeldOutChoices, WrittenDecision
+from scaling_laws.laws.task_laws import TaskLaw
 from scaling_laws.study.artefacts import read_json, typed
 from scaling_laws.study.bounds import Bounds, NotNegative, check_bounds
 from scaling_laws.study.errors import InputError
@@ -79,6 +83,25 @@ class LawCertificate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictedRun:
+    """The loss of a new run by one law.
+
+    Attributes:
+        at: the law's variables there.
+        loss_nats: nats per token.
+        interval: of one new run, by the bootstrap.
+        profile_interval: the same by a profile (`fit.predictive`); None for an end that it does not reach.
+        no_profile: why there is none; empty where there is.
+    """
+
+    at: Mapping[str, float]
+    loss_nats: float
+    interval: Interval
+    profile_interval: Interval
+    no_profile: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FittedLaw:
     """One form fitted to some runs of one family.
 
@@ -101,6 +124,8 @@ class FittedLaw:
         resamples: the bootstrap's draws of the parameters, 200 at most.
         level: of the intervals.
         declared: of a law of a user's own, what it says; None of ours.
+        predictions: of new runs that were asked for; empty where the law is not identified.
+        token_cut: which rows were left out for their few tokens; None where that was not asked.
     """
 
     form: str
@@ -124,6 +149,8 @@ class FittedLaw:
     resamples: Draws = field(default_factory=dict)
     level: float = LEVEL
     declared: Declaration | None = None
+    predictions: tuple[PredictedRun, ...] = ()
+    token_cut: TokenCut | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError: read from a file, a spread is negative or the level no share."""
@@ -241,12 +268,14 @@ class FamilyLaws:
     """What is known of one family; the fields are the keys of `laws.json`.
 
     What was not measured says so, and has no entry in the file. `novel` are laws of the loss on novel tokens
-    alone; files of before 0.2 lack them.
+    alone, `asked` the fits with predictions or with a cut by tokens that somebody asked of the same runs;
+    files of before 0.2 lack both.
     """
 
     family: str
     fits: tuple[FittedLaw, ...] = ()
     novel: tuple[FittedLaw, ...] = ()
+    asked: tuple[FittedLaw, ...] = ()
     learning_rates: tuple[UsedRate, ...] = ()
     frontier: Frontier = Frontier(reason=NOT_MEASURED)
     isoflop: tuple[Slice, ...] = ()
@@ -344,10 +373,14 @@ class Laws:
         study: name of the study, or of the CSV file.
         by_family: by name.
         shared: one law of all families, a form each (`families` in the file).
+        shared_floors: whether data sets may share an irreducible loss, a form each, where that was asked.
+        decisions: which of two settings to take at a compute, where that was asked.
+        held_out_choices: how such choices did at scales that were held out, a column each.
         positions: loss by position in the context, a run each.
         noise: between seeds.
         left_out: runs that no fit used.
         warnings: a sentence each.
+        tasks: accuracy by family and task, where runs were scored; files of before 0.2 lack them.
     """
 
     schema: int = SCHEMA
@@ -355,12 +388,16 @@ class Laws:
     conventions: Conventions
     by_family: tuple[FamilyLaws, ...] = ()
     shared: tuple[SharedLaw, ...] = ()
+    shared_floors: tuple[SharedFloor, ...] = ()
+    decisions: tuple[WrittenDecision, ...] = ()
+    held_out_choices: tuple[HeldOutChoices, ...] = ()
     positions: tuple[PositionFit, ...] = ()
     noise: SeedNoise
     late_positions: LatePositions
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
     manifest: Manifest = Manifest()
+    tasks: tuple[TaskLaw, ...] = ()
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -416,7 +453,9 @@ class Laws:
         names = {KEYS.get(name, name): name for name in hints}
         if missing := [key for key in (*names, *family_keys()) if key not in plain and key not in OPTIONAL]:
             raise InputError(f"{source}: lacks {', '.join(missing)}; {REMEDY}")
-        content = {name: _read(plain[key], hints[name], source, key) for key, name in names.items()}
+        content = {
+            name: _read(plain[key], hints[name], source, key) for key, name in names.items() if key in plain
+        }
         families: dict[str, dict[str, Any]] = {}
         for key, (of, many) in family_keys().items():
             for i, entry in enumerate(_read(plain.get(key, []), list[dict[str, Any]], source, key)):
@@ -445,6 +484,34 @@ def read_laws(path: Path) -> Laws:
     return Laws.from_json(read_json(path, kind="laws.json", remedy=REMEDY), path)
 
 
+def with_asked(laws: Laws, earlier: Path) -> Laws:
+    """The laws with what somebody asked of the same runs before.
+
+    That is: decisions, shared irreducible losses, and fits with predictions or with a cut by tokens.
+
+    Args:
+        earlier: a laws.json; where there is none, or none that can be read, nothing is added.
+    """
+    if not earlier.is_file():
+        return laws
+    try:
+        before = read_laws(earlier)
+    except InputError:
+        return laws
+    return replace(
+        laws,
+        by_family=tuple(replace(one, asked=_asked(before.of(one.family))) for one in laws.by_family),
+        decisions=laws.decisions or before.decisions,
+        held_out_choices=laws.held_out_choices or before.held_out_choices,
+        shared_floors=laws.shared_floors or before.shared_floors,
+    )
+
+
+def _asked(earlier: FamilyLaws) -> tuple[FittedLaw, ...]:
+    """The newest fits of a family with predictions or a cut: fits of chosen forms, or those kept of them."""
+    return tuple(fit for fit in earlier.fits if fit.predictions or fit.token_cut) or earlier.asked
+
+
 OPTIONAL = {
     "level",
     "declared",
@@ -455,6 +522,13 @@ OPTIONAL = {
     "columns",
     "weights",
     "novel",
+    "asked",
+    "tasks",
+    "shared_floors",
+    "decisions",
+    "held_out_choices",
+    "predictions",
+    "token_cut",
 }
 """Keys that older files leave out where there is nothing to say."""
 KEYS = {"shared": "families"}
@@ -480,7 +554,7 @@ def make_law(form: str, parameters: Mapping[str, Any], declared: Declaration | N
     """
     lengths = {len(value) for value in parameters.values() if isinstance(value, list | tuple)}
     if len(lengths) > 1:
-        raise InputError(f"{form}: the parameters have not all as many draws; {REMEDY}")
+        raise InputError(f"{form}: the parameters do not all have the same number of draws; {REMEDY}")
     try:
         kind = FORMS[form] if declared is None else declared.law(form)
         return kind(**{name: _numbers(value) for name, value in parameters.items()})

@@ -65,7 +65,7 @@ class ScheduleCurve:
         steps = np.atleast_1d(np.asarray(step)).astype(np.intp)
         if len(steps) and not 1 <= steps.min() <= steps.max() <= len(self.rates):
             raise InputError(
-                f"{self.run}: the schedule has {len(self.rates):,} steps; {steps.max():,} is none of them"
+                f"{self.run}: the schedule has {len(self.rates):,} steps; {steps.max():,} is not one of them"
             )
         return replace(self, step=steps, loss=np.full(len(steps), np.nan))
 
@@ -100,7 +100,7 @@ def make_curve(
         raise InputError(f"{run}: has no row")
     bad = np.flatnonzero(~np.isfinite(steps) | (steps < 0) | (steps != np.round(steps)))
     if len(bad):
-        raise InputError(f"{run}: the step {steps[bad[0]]:g} is no whole number from 0 on")
+        raise InputError(f"{run}: the step {steps[bad[0]]:g} is not a whole number from 0 up")
     bad = np.flatnonzero(~np.isfinite(rates) | (rates < 0))
     if len(bad):
         raise InputError(f"{run}: the learning rate of step {steps[bad[0]]:g} is {rates[bad[0]]:g}")
@@ -140,7 +140,7 @@ def curves_of_table(table: pd.DataFrame) -> tuple[ScheduleCurve, ...]:
         )
     for name in COLUMNS[1:]:
         if table[name].dtype.kind not in "iuf":
-            raise InputError(f"column {name!r} has cells that are no numbers")
+            raise InputError(f"column {name!r} has cells that are not numbers")
     groups = table.groupby("run", sort=False) if "run" in table else [("curve", table)]
     return tuple(
         make_curve(str(run), rows["step"], rows["learning_rate"], rows["loss"]) for run, rows in groups

@@ -246,7 +246,7 @@ def schedule_form(name: str) -> type[ScheduleLaw]:
         if form.form == name:
             return form
     raise InputError(
-        f"{name!r} is no law of the schedule; there are {', '.join(form.form for form in SCHEDULE_FORMS)}"
+        f"{name!r} is not a law of the schedule; there are {', '.join(form.form for form in SCHEDULE_FORMS)}"
     )
 
 

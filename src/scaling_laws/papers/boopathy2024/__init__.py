@@ -113,37 +113,49 @@ def slopes_table(study: WidthExperiment, laws: Laws) -> Table:
     return Table(columns=("level", *study.by_optimizer), rows=rows, caption=f"{caption} Scale {study.scale}.")
 
 
+def extent(study: WidthExperiment) -> str:
+    """Scale, widths, steps and seeds."""
+    clean, noisy = study.by_optimizer["sgd"], study.noisy
+    return (
+        f"Scale {study.scale}: {len(clean)} widths by {len(study.by_optimizer)} optimisers for "
+        f"{clean[0].steps[-1]:,.0f} steps, {len(noisy)} widths with label noise for "
+        f"{noisy[0].steps[-1]:,.0f}, {len(clean[0].test)} seeds of each."
+    )
+
+
 PAPER = Paper(
     module=__name__,
     title="Unified Neural Network Scaling Laws and Scale-time Equivalence",
     citation="Boopathy & Fiete 2024 (arXiv 2409.05782)",
     question="Is a larger network trained for a shorter time the same as a smaller one trained for longer?",
     experiment=train_all,
+    budget={"smoke": "1 core-minute", "cpu": "6 core-minutes"},
+    extent=extent,
     fitted=False,
     says=(
-        "Under gradient descent with one learning rate, a network with more parameters moves faster towards "
-        "any given function. The paper derives that size and time come in as a product: the test error "
-        "depends on P^(1/3) t alone. So the time to a given error falls as P^(-1/3), and where errors "
-        "rise and fall again with size (double descent) they do so with time, too.",
+        "Under gradient descent with one learning rate, a network with more parameters moves faster "
+        "towards any given function. The paper derives that size and time enter as a product: the test "
+        "error depends on P^(1/3) t alone. So the time to a given error falls as P^(-1/3), and where "
+        "errors rise and fall again with size (double descent) they do so with time, too.",
         "It does not hold with Adam, which makes its steps equally large in every network.",
     ),
     done=(
         "The paper's images are replaced by a task that needs no download: the inputs are Gaussian, the "
         "class is the largest of four outputs of a random network. Networks with two hidden layers of 16 "
-        "to 256 are trained on the squared error, by SGD and by AdamW, each at one rate for all widths "
-        "and on the same batches.",
+        "to 256 units are trained on the squared error, by SGD and by AdamW, each at one rate for all "
+        "widths and on the same batches.",
         "For double descent widths 2 to 128 are trained long, on 100 samples of which 30 % have a random "
         "class. A peak is chosen on every second seed and measured on the others.",
     ),
     trust=(
         "One small task, one depth, one rate for each optimiser. The exponent of 1/3 is a heuristic in the "
         "paper, too.",
-        "The intervals are over seeds and say nothing of other tasks.",
+        "The intervals are over seeds and say nothing about other tasks.",
     ),
     claims=(
         Claim(
             slug="time-falls-as-the-cube-root-of-size",
-            text="By SGD the time to an early loss falls as P^(-1/3)",
+            text="With SGD the time to an early loss falls as P^(-1/3)",
             source="section 4",
             quantity="slope of ln(steps to the loss) in ln P",
             paper="-1/3",
@@ -153,7 +165,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="late-losses-follow-the-cube-root-too",
-            text="By SGD the time to a late loss falls as P^(-1/3)",
+            text="With SGD the time to a late loss falls as P^(-1/3)",
             source="section 4",
             quantity="slope of ln(steps to the loss) in ln P",
             paper="-1/3",
@@ -163,9 +175,9 @@ PAPER = Paper(
         ),
         Claim(
             slug="adamw-breaks-the-cube-root",
-            text="By AdamW it does not",
+            text="With AdamW the time to a loss does not fall as P^(-1/3)",
             source="appendix D",
-            quantity="distance of the slope from -1/3",
+            quantity="distance of the slope of ln(steps to the loss) from -1/3",
             paper="above 0",
             method=LEVEL_METHOD.format(share=EARLY),
             confirmed=(NEAR, np.inf),
@@ -175,7 +187,7 @@ PAPER = Paper(
             slug="size-and-time-are-one-product",
             text="The test loss is one curve in P^(1/3) t, more than in t",
             source="section 4",
-            quantity="spread of ln(test loss) about one curve in P^(1/3) t, over that in t",
+            quantity="spread of ln(test loss) about one curve in P^(1/3) t, divided by that in t",
             paper="below 1",
             confirmed=(-np.inf, 1.0),
             measure=_one_curve,
@@ -184,7 +196,7 @@ PAPER = Paper(
             slug="the-product-has-the-cube-root",
             text="The test losses of all widths lie closest together in P^(1/3) t",
             source="section 4",
-            quantity="q of P^q t with the least spread about one curve",
+            quantity="the q for which P^q t has the least spread about one curve",
             paper="1/3",
             confirmed=(CUBE_ROOT - NEAR, CUBE_ROOT + NEAR),
             measure=_exponent,

@@ -7,19 +7,27 @@ trained together, as one batch of matrices. torch is imported where networks are
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scaling_laws.report.reproduction import ExperimentSettings
+from scaling_laws.study.records import write_atomically
 
 FloatArray = NDArray[np.float64]
 Optimizer = Literal["sgd", "adamw"]
 
 N_INPUTS, N_CLASSES, TEACHER_WIDTH = 16, 4, 8
 N_TEST = 1000
+RUNS = "boopathy2024-{scale}"
 CUBE_ROOT = 1 / 3
 """The paper's exponent of the effective size in P."""
 
@@ -149,6 +157,26 @@ def train_width(width: int, training: Training, seed: int = 0) -> Curves:
     )
 
 
+def kept_width(width: int, training: Training, folder: Path) -> Curves:
+    """`train_width`, kept in a file of `folder`: what is there of the same training is read, not trained."""
+    what = f"{training.optimizer}-noise{training.label_noise:g}-width{width}"
+    path = folder / f"{what}.npz"
+    described = json.dumps({"width": width, **asdict(training)}, sort_keys=True)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            if str(content["training"]) == described:
+                arrays = {name: content[name] for name in ("steps", "train", "test")}
+                return Curves(width=width, P=parameters_of(width), **arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # none yet, or a damaged one
+    curves = train_width(width, training)
+    kept = io.BytesIO()
+    np.savez(kept, training=described, steps=curves.steps, train=curves.train, test=curves.test)
+    write_atomically(path, kept.getvalue())
+    print(f"boopathy2024: {what}: {training.steps:,} steps, {training.n_seeds} seeds", flush=True)
+    return curves
+
+
 @dataclass(frozen=True, kw_only=True)
 class WidthExperiment:
     """What claims, figures and tables read.
@@ -171,9 +199,11 @@ NOISY_WIDTHS = (2, 4, 8, 16, 32, 64, 128)
 
 
 def train_all(
-    scale: str, widths: Sequence[int] = WIDTHS, noisy: Sequence[int] = NOISY_WIDTHS
+    settings: ExperimentSettings, widths: Sequence[int] = WIDTHS, noisy: Sequence[int] = NOISY_WIDTHS
 ) -> WidthExperiment:
-    """Everything, from one seed."""
+    """Everything, from one seed; what an earlier command trained is not trained again."""
+    scale = settings.scale
+    folder = settings.logs / RUNS.format(scale=scale)
     clean_steps, noisy_steps, n_seeds = STEPS.get(scale, STEPS["cpu"])
     by_optimizer: dict[Optimizer, tuple[Curves, ...]] = {}
     rates: tuple[tuple[Optimizer, float], ...] = (("sgd", 0.02), ("adamw", 0.0003))
@@ -181,7 +211,7 @@ def train_all(
         clean = Training(
             optimizer=optimizer, rate=rate, steps=clean_steps, n_train=1000, batch=32, n_seeds=n_seeds
         )
-        by_optimizer[optimizer] = tuple(train_width(width, clean) for width in widths)
+        by_optimizer[optimizer] = tuple(kept_width(width, clean, folder) for width in widths)
     long = Training(
         optimizer="sgd",
         rate=0.1,
@@ -192,5 +222,7 @@ def train_all(
         n_seeds=n_seeds,
     )
     return WidthExperiment(
-        by_optimizer=by_optimizer, noisy=tuple(train_width(width, long) for width in noisy), scale=scale
+        by_optimizer=by_optimizer,
+        noisy=tuple(kept_width(width, long, folder) for width in noisy),
+        scale=scale,
     )

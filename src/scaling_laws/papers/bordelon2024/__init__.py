@@ -160,7 +160,7 @@ PAPER = Paper(
     title="A Dynamical Model of Neural Scaling Laws",
     citation="Bordelon, Atanasov & Pehlevan 2024 (arXiv 2402.01092)",
     question="Can one solvable model show how the loss falls with time, size, data and compute?",
-    experiment=lambda scale: simulate(),
+    experiment=lambda settings: simulate(),
     says=(
         "The model is a network of N random features whose output weights are trained by gradient flow "
         "(steps that are infinitely small). The data have directions whose variances fall as k^-b, and "
@@ -178,31 +178,31 @@ PAPER = Paper(
         "The closed form is the inverse Laplace transform of a self-consistent equation, which is solved "
         "on a contour in the complex plane (Talbot's). It then gives exponents for 300, 10,000 and a "
         "million directions over fixed ranges: t of 10 to 1,000, N of 16 to 128, C of 1,000 to 100,000.",
-        "The curves are also a hard truth for this project's fits, as the losses of one network belong "
-        "together and are no sum of a power of N and one of t: 18 studies of 10 networks each, six losses "
-        "a network, are fitted with an irreducible loss, and asked for the loss of a new network with ten "
-        "times the compute.",
-        "For samples that are used again and again the mean field has two times, and is solved by a "
-        "transform for each. We derived it from the chain of four random links that the paper describes: "
-        "with endless samples it gives the closed form above, and it is compared with simulations at "
-        "three pairs of N and P. Ensembles are simulated only.",
+        "The curves are also a hard test for this project's fits: the losses of one network are "
+        "correlated, and they are not the sum of a power of N and a power of t. 18 studies of 10 networks "
+        "each, with six losses per network, are fitted with an irreducible loss, and each fit predicts the "
+        "loss of a new network with ten times the compute.",
+        "For samples that are used repeatedly the theory (a mean field) depends on two times and is solved "
+        "with one transform for each. We derived it from the chain of four random links that the paper "
+        "describes: with unlimited samples it gives the closed form above, and it is compared with "
+        "simulations at three pairs of N and P. Ensembles are only simulated.",
     ),
     trust=(
         "Simulation and closed form share the two power laws and nothing else, so their agreement is "
         "evidence for both. Exponents move with the range over which they are read and with M: distances "
         "from the limit of 0.05 to 0.1 are normal where N is in the tens.",
-        "Our notes of the paper give min(a - 1, 2b) as the exponent in N. The closed form here gives "
-        "min(a - 1, b), and simulations with a - 1 above b agree with it. In the three tasks on this page "
-        "both are a - 1. The larger exponent is that of the mean network's error, without the variance "
-        "between networks: whether the paper means that we could not check.",
+        "Our notes of the paper give min(a - 1, 2b) as the exponent in N. The closed form here gives min(a "
+        "- 1, b), and simulations with a - 1 above b agree with it. In the three tasks on this page both "
+        "are a - 1. The larger exponent is that of the mean network's error, without the variance between "
+        "networks; we could not check whether the paper means that.",
         "The closed form for few samples is exact where N and P are large. At P = 25 the simulated test "
-        "loss is a few per cent higher. The loss of the training is known only until it is a hundredth of "
-        "its start: from there on single draws differ by factors.",
+        "loss is a few per cent higher. The training loss is reliable only until it has fallen to a "
+        "hundredth of its start: after that, single draws differ by large factors.",
         "Three rules were changed after a first look: the gap is measured with four times the draws, N of "
         "the best loss is searched on a wider grid, and the bound of 0.75 for intervals was written after "
         "five fits. The rule for few samples is that of the first claim, but its settings had been looked "
         "at once before.",
-        "It is a model of features that stay as they are. Networks learn features, which changes exponents.",
+        "The features of the model stay fixed. Networks learn their features, which changes the exponents.",
     ),
     claims=(
         Claim(
@@ -217,7 +217,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="reuse-simulation-is-theory",
-            text="The theory gives the mean test loss on few samples, too, used again and again",
+            text="The theory also gives the mean test loss on few samples that are used repeatedly",
             source="dynamical mean field theory, finite N and P",
             quantity="simulated over closed form, less one",
             paper="0",
@@ -237,9 +237,9 @@ PAPER = Paper(
         ),
         Claim(
             slug="time-before-width",
-            text="More compute should go into time more than into width",
+            text="More compute should go into training time more than into width",
             source="compute-optimal scaling",
-            quantity="exponent of the best t in C less that of the best N",
+            quantity="exponent of the best t in C minus that of the best N",
             paper="(b - 1)/(1 + b)",
             method=f"Closed form at the largest M, C = N t. {OF_SPECTRA}",
             confirmed=(0.0, np.inf),
@@ -247,7 +247,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="ensembles-lose-to-one-network",
-            text="An ensemble loses to one network of its size",
+            text="An ensemble loses to one network of the same total size",
             source="ensembles",
             quantity=f"loss of {MEMBERS} networks of N = {MEMBER_SIZE} together, over that of one as large",
             paper="above 1",
@@ -256,7 +256,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="gap-begins-as-one-over-samples",
-            text="Early in the training the gap between test and training is as 1/P",
+            text="Early in training the gap between test and training loss falls as 1/P",
             source="reuse of data",
             quantity=f"exponent of the gap in P at t = {EARLY:g}",
             paper="-1",
@@ -265,7 +265,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="data-and-size-have-one-exponent",
-            text="The last loss has the same exponent in P as in N",
+            text="The final loss has the same exponent in P as in N",
             source="exponents in N and P",
             quantity=f"exponent in P less that in N, over {ENDS[0]} to {ENDS[-1]}",
             paper="0",
@@ -274,7 +274,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="early-correction-is-one-over-size",
-            text="Early in the training the loss that a finite width adds is as 1/N, whatever the task",
+            text="Early in training the loss that a finite width adds falls as 1/N, whatever the task",
             source="early corrections",
             quantity=f"exponent in N of the loss above that of infinite width, at t = {EARLY:g}",
             paper="-1",
@@ -284,11 +284,12 @@ PAPER = Paper(
         ),
         Claim(
             slug="intervals-hold-where-losses-are-no-sum",
-            text="The 90 % intervals of a law of added powers hold the loss of a network beyond the study",
+            text="The 90 % intervals of a sum of power laws contain the loss of a network beyond the study",
             source="not in the paper",
-            quantity="share of fits whose interval holds it",
+            quantity="share of fits whose interval contains it",
             paper="",
-            method="Its curves, fitted by Chinchilla's law in N and t, and ten times the compute.",
+            method="The theory's curves are fitted by Chinchilla's law in N and t, which then predicts ten "
+            "times the compute.",
             confirmed=(0.75, np.inf),
             measure=_coverage,
         ),

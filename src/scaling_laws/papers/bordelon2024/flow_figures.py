@@ -150,7 +150,7 @@ def draw_reuse(data: FlowSimulation) -> Figure:
         shown += [*test.mean(axis=0)]
     st.log_x(reuse, REUSE_TIMES, "t")
     st.log_y(reuse, [*shown, min(shown) / 10], "loss", margin=0.08)
-    reuse.set_title(f"P samples, used again and again, N = {REUSE_SIZE}")
+    reuse.set_title(f"P samples, used repeatedly, N = {REUSE_SIZE}")
     st.legend_below(reuse, columns=4)
     return drawing
 
@@ -160,15 +160,15 @@ def describe_reuse(data: FlowSimulation) -> str:
     z = np.concatenate([each.z for each in data.reused])
     return (
         f"At the end the ensemble's loss is {min(ratios):.2f} to {max(ratios):.2f} times that of one "
-        "network of as many features in all. The training's loss falls below the test loss, the later the "
-        f"more samples there are. {np.mean(np.abs(z) <= 3):.0%} of {len(z)} mean test losses on P samples "
-        "lie within three standard errors of the closed form."
+        "network with as many features. The training loss falls below the test loss, later if there are "
+        f"more samples. {np.mean(np.abs(z) <= 3):.0%} of {len(z)} mean test losses on P samples lie within "
+        "three standard errors of the closed form."
     )
 
 
 @figure(
     "flow_reuse",
-    "Ensembles, and data used again",
+    "Ensembles and reused data",
     "scale",
     order=3,
     draw=draw_reuse,

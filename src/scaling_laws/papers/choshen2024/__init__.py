@@ -41,7 +41,7 @@ def _five(tables: CheckpointTables, laws: Laws) -> Measured | Finding:
     if isinstance(errors, str):
         return not_measured(errors)
     if not errors.gains:
-        return not_measured(f"there are no more than {SAFE} sizes below one that is predicted")
+        return not_measured(f"no size is predicted from more than {SAFE} smaller ones")
     gains = 100 * np.mean(list(errors.gains.values()), axis=0)
     context = f"{len(errors.gains)} scale-ups: " + ", ".join(
         f"{100 * each[0]:.2f} at {scale_up:.3g}" for scale_up, each in errors.gains.items()
@@ -101,7 +101,7 @@ PAPER = Paper(
     done=(
         "The longest run of each size of one family is a model, and each evaluation on its curve a "
         "checkpoint. The law is fitted by least squares of the loss, as in the paper, but with a search "
-        "that finds the lowest sum of squares wherever it lies. The figure has the error for each number "
+        "that finds the lowest sum of squares wherever it lies. The figure shows the error for each number "
         "of sizes (counted down from the largest that is used) and each scale-up, with lines of equal "
         "training cost.",
         "Unless other runs are given (`--runs`: a study, or a table in which each row is a checkpoint), the "
@@ -109,12 +109,13 @@ PAPER = Paper(
     ),
     trust=(
         "The intervals are 90 %: each smaller size's training gets a random weight, with all of its "
-        f"checkpoints, {RESAMPLES} times (the Bayesian bootstrap), since checkpoints of one training "
-        "follow each other closely. They say how sure the fit is; of the one largest size, which was "
-        "trained once, they say nothing. The rules are those of before, when intervals were ranges.",
+        f"checkpoints, {RESAMPLES} times (the Bayesian bootstrap), since checkpoints of one training follow "
+        "each other closely. They show how certain the fit is, and say nothing about the largest size, "
+        "which was trained only once. The rules are older than these intervals: they were written when "
+        "intervals were ranges.",
         "The networks of the study cool their learning rate down over the last fifth of the training, "
-        "which bends the curves just where they are predicted: the law knows nothing of it. This hits the "
-        "prediction of a training's own end most.",
+        "which bends the curves just where they are predicted: the law does not know about it. This "
+        "affects the prediction of a training's own end most.",
         "On a public table of OPT models (six sizes, 125 million to 175 billion parameters, 142 "
         "checkpoints; not part of this project) the same code gives 5.0 % with all checkpoints, 3.0 % "
         "without the first tenth and 10.2 % with the last ones alone, as the paper says. E goes to zero "
@@ -125,7 +126,7 @@ PAPER = Paper(
             slug="whole-curves-beat-last-checkpoints",
             text="All checkpoints but the first tenth predict better than the last ones alone",
             source="which checkpoints to use",
-            quantity="error with the last checkpoints alone less that without the first tenth, %",
+            quantity="error with the last checkpoints alone minus that without the first tenth, %",
             paper="above 0",
             method=OVER_TRAININGS,
             confirmed=(0.0, np.inf),
@@ -135,7 +136,7 @@ PAPER = Paper(
             slug="the-first-tenth-harms",
             text="Without the first tenth of each training the prediction is better",
             source="which checkpoints to use",
-            quantity="error with all checkpoints less that without the first tenth, %",
+            quantity="error with all checkpoints minus that without the first tenth, %",
             paper="above 0",
             method=OVER_TRAININGS,
             confirmed=(0.0, np.inf),
@@ -145,7 +146,7 @@ PAPER = Paper(
             slug="five-sizes-suffice",
             text="Five sizes suffice",
             source="number of models",
-            quantity="error with five sizes less the lowest with more, % of the loss",
+            quantity="error with five sizes minus the lowest with more, % of the loss",
             paper="about 0",
             method=f"At the same largest size. {OVER_TRAININGS}",
             confirmed=(-np.inf, 1.0),
@@ -153,7 +154,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="four-per-cent-to-expect",
-            text="An error of 4 % is to be expected at best",
+            text="At best, expect an error of 4 %",
             source="abstract",
             quantity="error without the first tenth, % of the loss",
             paper="4",
@@ -163,7 +164,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="first-third-predicts-the-end",
-            text="The end of a training follows from its first third",
+            text="The end of a training can be predicted from its first third",
             source="a model's own loss",
             quantity="error of the last 30 %, median over sizes, % of the loss",
             paper="about 4",

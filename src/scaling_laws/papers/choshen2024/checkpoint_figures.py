@@ -65,7 +65,7 @@ def describe(data: Errors) -> str:
     errors = "; ".join(f"{name} {100 * data.by_use[use]:.1f} %" for use, name in USES.items())
     return (
         f"The largest of {len(data.ladder.sizes)} sizes, predicted from the smaller ones with {errors}; a "
-        f"guess without a fit errs by {100 * data.best_seen:.1f} %."
+        f"guess without a fit is off by {100 * data.best_seen:.1f} %."
     )
 
 

@@ -93,12 +93,26 @@ def runs_table(study: AcousticRuns | str, laws: Laws) -> Table:
     )
 
 
+def extent(study: AcousticRuns | str) -> str:
+    """Scale, runs and hours."""
+    if isinstance(study, str):
+        return f"Nothing was trained: {study}."
+    spoken = f", {study.spoken_share:.0%} of it spoken by a program" if study.spoken_share else ""
+    sizes = f"{short(float(study.N.min()))} to {short(float(study.N.max()))}"
+    return (
+        f"Scale {study.scale}: {len(study.loss)} runs of N = {sizes}, "
+        f"on {study.hours.min():.2g} to {study.hours.max():.2g} hours of speech{spoken}."
+    )
+
+
 PAPER = Paper(
     module=__name__,
     title="Scaling Laws for Acoustic Models",
     citation="Droppo & Elibol 2021 (arXiv 2106.09488)",
     question="Do models of speech follow power laws in parameters and hours, down to one irreducible loss?",
     experiment=acoustic_runs,
+    budget={"smoke": "1 core-minute", "cpu": "20 core-minutes"},
+    extent=extent,
     fitted=False,
     says=(
         "Networks that predict a later frame of speech have a loss that falls as a power of their parameters "
@@ -108,21 +122,20 @@ PAPER = Paper(
     ),
     done=(
         "The recordings are Debian's package asterisk-core-sounds-en-wav: 25 minutes of one speaker at 8 "
-        "kHz. They become "
-        "40 log-Mel bands at 100 frames a second. LSTMs and Transformers with two layers see the frames "
-        "so far and predict the one 30 ms ahead; the loss is the mean absolute error. They are trained on "
-        "all "
-        "recordings and on halves, quarters and so on of them, and stop early where the loss on other "
-        "recordings rises.",
+        "kHz. Beyond scale smoke, espeak-ng adds an hour of speech by nine voices: paragraphs of Python's "
+        "own reference, each spoken once. All of it is converted to 40 log-Mel bands at 100 frames a "
+        "second. LSTMs and Transformers with two layers see the frames so far and predict the one 30 ms "
+        "ahead; the loss is the mean absolute error. They are trained on all recordings and on halves, "
+        "quarters and so on of them, and stop early where the loss on other recordings rises.",
         "Data, networks and loss are classes of the paper's own folder that are named in the runs' "
-        "configurations; the program itself knows nothing of speech.",
+        "configurations; the program itself knows nothing about speech.",
     ),
     trust=(
-        "The paper has 23,000 hours of many speakers, these runs less than half an hour of one. Networks and "
-        "hours "
-        "span a little over a decade.",
+        "The paper has 23,000 hours of many speakers. These runs have less than half an hour of one "
+        "speaker, or an hour and a half that is mostly spoken by a program. Networks and hours span one to "
+        "two decades.",
         "Each network was trained once, at one learning rate a family, on the same order of recordings. "
-        "The intervals are of the fits.",
+        "The intervals describe the fits alone.",
     ),
     claims=(
         Claim(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from scaling_laws.papers.droppo2021.recordings import (
     get_recordings,
     write_frames,
 )
+from scaling_laws.papers.droppo2021.spoken_text import paragraphs, seconds_of, speak
+from scaling_laws.report.reproduction import ExperimentSettings
 from scaling_laws.study.conventions import parameter_counts
 from scaling_laws.study.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
-DATA = Path("data/droppo2021")
-RUNS = "lightning_logs/droppo2021-{scale}"
+DATA = "droppo2021"
+RUNS = "droppo2021-{scale}"
 HERE = "scaling_laws.papers.droppo2021.acoustic"
 FAMILIES = {"lstm": f"{HERE}.AcousticLSTM", "transformer": f"{HERE}.AcousticTransformer"}
 RATES = {"lstm": 3e-3, "transformer": 3e-3}
@@ -40,12 +42,14 @@ class AcousticScale:
     Attributes:
         widths: d_model, by family.
         halvings: of the training recordings.
+        hours: of speech in all, held-out recordings included; what recordings lack is spoken by a program.
         steps: at most; a training stops early where the loss on `val` no longer falls.
     """
 
     widths: Mapping[str, tuple[int, ...]]
     halvings: tuple[int, ...]
     steps: int
+    hours: float = 0.0
     n_ctx: int = 64
     batch_sequences: int = 8
 
@@ -54,10 +58,12 @@ SMOKE = AcousticScale(
     widths={"lstm": (4, 8, 16, 32), "transformer": (4, 8, 16, 32)}, halvings=(0, 2, 4), steps=300
 )
 FULL = AcousticScale(
-    widths={"lstm": (4, 8, 16, 32, 64, 128), "transformer": (4, 8, 16, 32, 64, 128)},
-    halvings=(0, 1, 2, 3, 4, 5),
+    widths={"lstm": (4, 8, 16, 32, 64, 96), "transformer": (4, 8, 16, 32, 64, 96)},
+    halvings=(0, 1, 2, 3, 4),
     steps=2_000,
+    hours=1.5,
 )
+"""60 trainings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +75,16 @@ class AcousticRuns:
         N: (R,) parameters without input and output maps.
         hours: (R,) of different speech.
         loss: (R,) mean absolute error on the test recordings, in standard deviations of a band.
+        scale: how large it was.
+        spoken_share: of all speech, by a program.
     """
 
     family: tuple[str, ...]
     N: FloatArray
     hours: FloatArray
     loss: FloatArray
+    scale: str = ""
+    spoken_share: float = 0.0
 
     def of(self, family: str) -> tuple[FloatArray, FloatArray, FloatArray]:
         """N, hours and losses of one family."""
@@ -92,15 +102,38 @@ def draws_of(fit: Fit[Droppo], seed: int) -> Bootstrap[Droppo] | None:
     return bootstrap(fit, resamples=RESAMPLES, seed=seed) if fit.identified else None
 
 
-def acoustic_runs(scale: str) -> AcousticRuns | str:
+def acoustic_runs(settings: ExperimentSettings) -> AcousticRuns | str:
     """Train what is not trained yet, and read the results; or why there are none."""
+    scale = settings.scale
+    sizes, folder = SMOKE if scale == "smoke" else FULL, settings.logs / RUNS.format(scale=scale)
     try:
-        if not (DATA / "frames.json").exists():
-            write_frames(get_recordings(DATA / "recordings"), DATA)
+        data, spoken_share = speech(settings.data / DATA, sizes.hours)
     except InputError as error:
         return str(error)
-    sizes, folder = SMOKE if scale == "smoke" else FULL, Path(RUNS.format(scale=scale))
-    return trained(sizes, folder, DATA)
+    return replace(trained(sizes, folder, data), scale=scale, spoken_share=spoken_share)
+
+
+def speech(folder: Path, hours: float) -> tuple[Path, float]:
+    """The folder of the frames of all recordings, and of speech by a program up to so many hours; its share.
+
+    Args:
+        folder: of the recordings and their frames; with spoken hours the frames stand beside it.
+
+    Raises:
+        InputError: recordings, or the program where it is needed, cannot be had.
+    """
+    recorded = get_recordings(folder / "recordings")
+    recorded_s = sum(map(seconds_of, recorded))
+    lacking = hours - recorded_s / 3600
+    if lacking <= 0:
+        data, spoken = folder, []
+    else:
+        data = folder.with_name(f"{folder.name}-{hours:g}h")
+        spoken = speak(paragraphs(), data / "spoken", lacking)
+    if not (data / "frames.json").exists():
+        write_frames([*recorded, *spoken], data)
+    spoken_s = sum(map(seconds_of, spoken))
+    return data, spoken_s / (spoken_s + recorded_s)
 
 
 def trained(sizes: AcousticScale, folder: Path, data: Path) -> AcousticRuns:

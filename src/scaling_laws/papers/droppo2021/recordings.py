@@ -1,4 +1,4 @@
-"""Recorded speech as log-Mel frames: Debian's `asterisk-core-sounds-en-wav`, 25 minutes of one speaker.
+"""Speech as log-Mel frames; recorded: Debian's `asterisk-core-sounds-en-wav`, 25 minutes of one speaker.
 
 The package is downloaded and unpacked into a folder, not installed.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +26,8 @@ FloatArray = NDArray[np.float64]
 
 PACKAGE = "asterisk-core-sounds-en-wav"
 INSTALLED = Path("/usr/share/asterisk/sounds")
+RATE_HZ = 8_000
+"""Samples a second, that of the recordings; others are resampled."""
 FRAMES_A_SECOND = 100
 WINDOW_S = 0.025
 N_MELS = 40
@@ -99,6 +102,16 @@ def samples_of(path: Path) -> tuple[FloatArray, int]:
         raise InputError(f"{path}: cannot be read as speech ({error}); remove it") from error
 
 
+def at_rate(samples: FloatArray, rate: int) -> FloatArray:
+    """Samples of any rate, `RATE_HZ` of them a second."""
+    if rate == RATE_HZ:
+        return samples
+    from scipy.signal import resample_poly
+
+    common = math.gcd(rate, RATE_HZ)
+    return np.asarray(resample_poly(samples, RATE_HZ // common, rate // common))
+
+
 def log_mel(samples: FloatArray, rate: int) -> FloatArray:
     """(n_frames, N_MELS): ln of the energy in bands of equal width in mel, 100 frames a second."""
     width, hop = round(WINDOW_S * rate), rate // FRAMES_A_SECOND
@@ -145,7 +158,7 @@ def write_frames(paths: Sequence[Path], folder: Path) -> None:
     first = 0
     # By a hash, so that the first half of the training split is a random half.
     for path in sorted(paths, key=lambda path: hashlib.blake2b(path.name.encode()).digest()):
-        frames = log_mel(*samples_of(path))
+        frames = log_mel(at_rate(*samples_of(path)), RATE_HZ)
         if not len(frames):
             continue
         table += [frames, np.repeat(frames[-1:], AHEAD_PADDING, axis=0)]

@@ -76,8 +76,8 @@ PAPER = Paper(
     says=(
         "Public base models of 6 to 72 billion parameters, of several makers, compress text with a loss "
         "that falls by a constant for each doubling of N times D, parameters times tokens. How this "
-        "product is split between the two does not matter, says the paper; so for cheap use one should "
-        "train a small model for long.",
+        "product is split between the two does not matter, says the paper; so a model that is cheap to use "
+        "is a small one that is trained for a long time.",
         "An independent fit to 18 of these models gave slopes of -0.031 (in ln N) and -0.030 (in ln D) "
         "bits per character, with standard errors of 0.002 and 0.003: at that scale the claim passes. A "
         "power law did slightly better than the logarithm.",
@@ -91,8 +91,8 @@ PAPER = Paper(
     ),
     trust=(
         "The study's networks are ten thousand times smaller than the paper's models. They share data, "
-        "tokenizer and recipe, which the paper's models do not: there a difference of slopes can hide "
-        "behind differences of makers.",
+        "tokenizer and recipe, which the paper's models do not: there a difference between slopes can hide "
+        "behind differences between makers.",
         "Straight lines in ln N and ln D are rough over a wide range: a floor below the loss bends them. "
         "Equal slopes over one range of N and D do not say that they are equal over another.",
         "The paper's own table of models is not part of this project. To judge it, give a table with N, D "
@@ -103,7 +103,7 @@ PAPER = Paper(
             slug="slopes-in-size-and-data-are-equal",
             text="The loss falls as fast with parameters as with tokens",
             source="main law",
-            quantity="slope of L in ln N less that in ln D",
+            quantity="slope of L in ln N minus that in ln D",
             paper="0 (an independent fit: -0.001)",
             method="L = b + a ln N + c ln D.",
             confirmed=(0.0, 0.0),
@@ -112,7 +112,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="split-of-compute-does-not-matter",
-            text="How compute is split adds nothing to what compute says",
+            text="At a given compute its split between parameters and tokens does not matter",
             source="main law",
             quantity="rms error of a power of N D, over that of powers of N and D",
             paper="about 1",

@@ -25,7 +25,7 @@ class ComputeAlone:
 
 
 def draw(data: ComputeAlone) -> Figure:
-    """Left: loss against N D. Right: what the law of compute leaves over, by tokens a parameter."""
+    """Left: loss against N D. Right: what the law of compute leaves over, by tokens per parameter."""
     drawing, (losses, left_over) = st.panels(2, width=11.0, height=4.5)
     runs, found = data.runs, data.slopes
     C, ratio = runs["N"] * runs["D"], runs["D"] / runs["N"]
@@ -46,7 +46,7 @@ def draw(data: ComputeAlone) -> Figure:
     off = 100 * (np.log(runs["loss"]) - constant - slope * np.log(C))
     left_over.scatter(ratio, off, c=[colours(N) for N in runs["N"]], s=22, zorder=3)
     left_over.axhline(0, color=st.INK, lw=0.9)
-    st.log_x(left_over, ratio, "D/N, tokens a parameter")
+    st.log_x(left_over, ratio, "D/N, tokens per parameter")
     left_over.set_ylabel("ln(measured / power of N D), %")
     left_over.set_title("What the split between N and D adds")
     colours.bar(drawing, [losses, left_over], "N")

@@ -68,7 +68,8 @@ PAPER = Paper(
     claims=(
         Claim(
             slug="best-size-grows-as-square-root",
-            text="Trained to the end of their schedules, networks should grow more slowly: as C^0.5",
+            text="If networks are trained to the end of their schedules, the best size grows more slowly: "
+            "as C^0.5",
             source="approach 2, Table 2",
             quantity="exponent of N over slices of equal compute",
             paper="0.49 (Kaplan 0.73)",

@@ -203,9 +203,10 @@ def table_1(tables: StudyTables) -> Table:
             cells = (str(row["parameters_formula"]), parameters_paper, parameters)
             rows.append((name, str(row["operation"]), *cells, str(row["flops_formula"]), flops_paper, flops))
     caption = (
-        "The largest network of each family. The paper drops biases, norms and nonlinearities, and leaves "
-        "embedding and de-embedding out of N and C; a record keeps the attention's matrices as one group. A "
-        "shape that names no d_attn or d_ff is taken to have d_model and 4 d_model."
+        "Counts are for the largest network of each family. The paper drops biases, norms and "
+        "nonlinearities, and leaves embedding and de-embedding out of N and C; a record keeps the "
+        "attention's matrices as one group. If a shape names no d_attn or d_ff, d_model and 4 d_model are "
+        "assumed."
     )
     return Table(columns=columns, rows=tuple(rows), caption=caption if rows else "")
 

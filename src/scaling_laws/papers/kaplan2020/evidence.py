@@ -32,7 +32,7 @@ from scaling_laws.study.recipe import for_training_time
 from scaling_laws.study.runs import Study
 
 NEEDS_FRONTIER = f"{NEEDS_BATCHES} and of `scaling-laws sweep configs/sweeps/size.yaml`"
-LEFT_OPEN = "No study at the scale of a CPU can confirm it, even where it holds: see power.md."
+LEFT_OPEN = "No study at CPU scale can confirm it, even where it holds: see power.md."
 """Of rules that less than a fifth of the simulated studies confirm (`benchmarks/claims_power.py`)."""
 FEWEST_SIZES = 3
 HIGHEST_LEVEL = 1.1
@@ -150,7 +150,7 @@ class KaplanTables(StudyTables):
         """Steps, tokens and compute to equal losses in the limits of the batch, by (5.4) and (5.5).
 
         Returns:
-            One row a size and level that it reached: N, loss, batch, steps and tokens as taken; S_min
+            One row per size and level that it reached: N, loss, batch, steps and tokens as taken; S_min
             (steps), E_min (tokens), C_min = 6 N E_min (FLOPs). Empty without a batch law or curves.
         """
         columns = ["N", "loss", "batch", "steps", "tokens", "S_min", "E_min", "C_min"]

@@ -288,7 +288,7 @@ def table_4(study: KaplanTables) -> Table:
         rows.append((*limits, *(_state(study, family, form) for family in families)))
     ours = (f"{st.family_name(family)}, this study" for family in families)
     columns = ("parameters", "data", "compute", "batch", "law", *ours)
-    return Table(columns=columns, rows=tuple(rows), caption="What is not limited is ∞.")
+    return Table(columns=columns, rows=tuple(rows), caption="∞ marks what is not limited.")
 
 
 def _state(study: KaplanTables, family: str, form: str) -> str:

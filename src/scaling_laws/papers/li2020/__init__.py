@@ -126,7 +126,7 @@ def _bits(tables: CompressionTables, laws: Laws) -> Measured | Finding:
         return not_measured(data)
     law = damage_law(data)
     if law is None:
-        return inconclusive("too few damages are surely above zero")
+        return inconclusive("too few losses after compression are clearly higher")
     context = f"{law.n} points; the exponent in N is {with_interval(law.x, law.x_interval)}"
     return Measured(value=law.y, interval=law.y_interval, context=context)
 
@@ -197,18 +197,18 @@ PAPER = Paper(
     fitted=False,
     evidence=CompressionTables,
     says=(
-        "A larger network costs more per step and per use. The paper finds that it is worth it twice: it "
+        "A larger network costs more per step and per use. The paper finds that it pays off twice: it "
         "reaches a loss in fewer steps and in less time, and it loses less when its weights are rounded to "
-        "a few bits or set to zero. So of two networks of equal size in memory, a large one that is heavily "
-        "compressed is better than a small one that is lightly compressed.",
+        "a few bits or set to zero. So of two networks of equal size in memory, a large one that is "
+        "heavily compressed is better than a small one that is lightly compressed.",
     ),
     done=(
         "A ladder of sizes with two layers is trained on equal tokens. Each final network is compressed in "
         "35 ways: the smallest 0 to 90 % of the entries of every matrix are set to zero, and what is left is "
         "rounded, row by row, to 8, 6, 4 or 3 bits. The network is not trained again. Embeddings are "
         "compressed, too.",
-        "Bytes count all parameters: entries that are left, one bit for each entry that says whether it is "
-        "there, and four bytes for the scale of each row.",
+        "Bytes count all parameters: the entries that are left, one bit per entry that marks whether it is "
+        "left, and four bytes for the scale of each row.",
         "Steps and seconds to a loss are read off the learning curves, before the learning rate falls. The "
         "loss is the one that the worst size ends with. Seconds are steps times the median time of a step.",
     ),
@@ -216,8 +216,8 @@ PAPER = Paper(
         "The paper's networks are RoBERTa and Transformers for translation, a thousand times larger, and "
         "it trains them again after pruning. Without that, pruning does more damage.",
         "Each size was trained once; the intervals of slopes are over sizes.",
-        "At these sizes much of the bytes is the embedding, and a step's time is mostly overhead, not "
-        "arithmetic: seconds favour larger networks for this reason alone.",
+        "At these sizes a large part of the bytes is the embedding, and a step's time is mostly overhead, "
+        "not arithmetic: seconds favour larger networks for this reason alone.",
     ),
     claims=(
         Claim(
@@ -254,13 +254,14 @@ PAPER = Paper(
         ),
         Claim(
             slug="a-bit-less-is-four-times-the-damage",
-            text="Each bit less makes the damage four times as large",
+            text="Each bit removed makes the damage four times as large",
             source="not in the paper; rounding noise",
             quantity="y in: damage = c N^-x 2^(-y bits)",
             paper="",
             method=(
-                "Noise of rounding has a variance as 4^-bits, and at a minimum the loss follows it. "
-                f"Fitted to {', '.join(map(str, COARSE))} bits where damage is surely above zero."
+                "Rounding noise has a variance proportional to 4^-bits, and at a minimum the loss rises in "
+                f"proportion to it. Fitted to {', '.join(map(str, COARSE))} bits where the damage is "
+                "clearly above zero."
             ),
             confirmed=(1.5, 2.5),
             measure=_bits,

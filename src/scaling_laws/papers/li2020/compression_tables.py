@@ -28,7 +28,7 @@ class TimedCurves:
         N: (S,) growing.
         steps: of each size, the steps at which it was evaluated.
         losses: at these.
-        step_s: (S,) seconds a step: by the median tokens a second.
+        step_s: (S,) seconds a step: by the median tokens per second.
     """
 
     N: FloatArray

@@ -126,7 +126,7 @@ PAPER = Paper(
     title="A Solvable Model of Neural Scaling Laws",
     citation="Maloney, Roberts & Sully 2022 (arXiv 2210.16859)",
     question="Where do the exponents of scaling laws come from, in a model that can be solved?",
-    experiment=lambda scale: simulate_beside_text(),
+    experiment=lambda settings: simulate_beside_text(),
     says=(
         "Text and images have many directions, few of which vary much: their variances fall as a power "
         "law, I^-(1+α). The paper takes data of this kind, random features of them as the network, and "
@@ -140,11 +140,12 @@ PAPER = Paper(
         "For α = 0.5 and M = 600 the model is simulated at 24 settings of N, T and ridge, 60 times each, and "
         "compared with the mean loss in closed form. The closed form then says what no simulation could: "
         "exponents for up to a million directions, and the best split of N T.",
-        "The loss of each draw is worked out exactly, so that the only chance is in the draws. Weights of "
-        "the true labels are +1 or -1, which leaves the mean as it is and makes its error smaller.",
-        "Beside it the spectrum of a text: the first 3 MB of the corpus that this repository trains on, with "
-        "its vocabulary of 1,024 tokens. Features are the last token, the last two, and counts of the last "
-        "32. The exponents are compared with those of the loss of Transformers on this text (results/cpu).",
+        "The loss of each draw is computed exactly, so the only randomness is in the draws. Weights of the "
+        "true labels are +1 or -1, which leaves the mean unchanged and makes its error smaller.",
+        "The spectrum of a text is measured as well: the first 3 MB of the corpus that this repository "
+        "trains on, with its vocabulary of 1,024 tokens. Features are the last token, the last two, and "
+        "counts of the last 32. The exponents are compared with those of the loss of Transformers on this "
+        "text (results/cpu).",
     ),
     trust=(
         "The closed form is for large N and T. At the sizes simulated it is a per cent or so too low.",
@@ -152,7 +153,7 @@ PAPER = Paper(
         "spectrum. Near N = T without a ridge single draws differ by a factor of ten, so the comparison "
         "is weakest there.",
         "The exponent is reached slowly. It needs N far above one and far below M, and with a thousand "
-        "directions, as in a simulation, it is 0.6 instead of 0.5: do not read α off a small one.",
+        "directions, as in a simulation, it is 0.6 instead of 0.5: do not read α off a small simulation.",
         "The paper's plateau needs noise in the labels, or a part of them that no feature can see. In the "
         "model as it is simulated here, without noise, the loss drops to zero beyond M.",
         "The text's spectrum says little. Three kinds of features and two stretches of the spectrum give "
@@ -166,7 +167,7 @@ PAPER = Paper(
             slug="ridge-simulation-is-closed-form",
             text="The closed form is the mean of the simulation",
             source="main result",
-            quantity="simulated over closed form, less one",
+            quantity="simulated over closed form, minus one",
             paper="0",
             confirmed=(-0.05, 0.05),
             limits=(Limit(name=OUTSIDE, words=f"there are at most {{most:g}} {OUTSIDE}", most=0),),
@@ -186,7 +187,7 @@ PAPER = Paper(
             slug="features-and-samples-are-exchangeable",
             text="N and T can be exchanged",
             source="main result",
-            quantity="loss over that with N and T exchanged, less one",
+            quantity="loss over that with N and T exchanged, minus one",
             paper="0",
             confirmed=(-0.05, 0.05),
             measure=_symmetric,
@@ -213,7 +214,7 @@ PAPER = Paper(
             slug="equal-features-and-samples-are-best",
             text="N and T should grow together",
             source="main result",
-            quantity="best N/T where N T is given",
+            quantity="best N/T at a given N T",
             paper="about 1",
             method="The interval is the range over budgets.",
             confirmed=(0.5, 2.0),
@@ -221,7 +222,7 @@ PAPER = Paper(
         ),
         Claim(
             slug="power-law-ends-at-the-data",
-            text="Beyond the data's directions the loss stays where it is",
+            text="Once N and T exceed the number of the data's directions, the loss stops falling",
             source="main result",
             quantity="exponent of the loss in N = T, from ten times M on",
             paper="0",
@@ -234,7 +235,7 @@ PAPER = Paper(
                 slug=f"spectrum-is-exponent-in-{slug}",
                 text=f"A text's spectrum gives the exponent of its loss in {words}",
                 source="comparison with language models",
-                quantity=f"alpha of the spectrum less {name} of the loss",
+                quantity=f"alpha of the spectrum minus {name} of the loss",
                 paper="about 0",
                 method="The interval covers three kinds of features, two stretches of the spectrum, and the "
                 "90 % intervals of each and of the loss's exponent.",

@@ -57,9 +57,9 @@ def draw_peak(data: RidgeSimulation) -> Figure:
         errors.plot(sizes, [each.z for each in compared], marker, color=colour, label=label)
     errors.axhspan(-3, 3, color=st.GREY, alpha=st.BAND_ALPHA, lw=0, label="three standard errors")
     errors.set_ylim(-5, 5)
-    st.log_x(errors, data.curves["best"][0], "the one of N and T that varies")
+    st.log_x(errors, data.curves["best"][0], "whichever of N and T varies")
     errors.set_ylabel("difference, in standard errors")
-    errors.set_title("Simulated less closed form")
+    errors.set_title("Simulated minus closed form")
     st.legend_below(errors, columns=1)
     return drawing
 
@@ -185,7 +185,7 @@ def describe_text(data: TextSpectrum) -> str:
     first, second = (f"{low} to {high}" for low, high in RANGES)
     return (
         f"Of {data.n_tokens:,} tokens with a vocabulary of {data.n_vocab:,}, alpha of the spectrum over "
-        f"places {first} and {second}: {words}. Measured of the loss: {measured or 'nothing here'}."
+        f"places {first} and {second}: {words}. Measured from the loss: {measured or 'nothing here'}."
     )
 
 
@@ -198,4 +198,4 @@ def describe_text(data: TextSpectrum) -> str:
     describe=describe_text,
 )
 def text_spectrum(simulation: RidgeSimulation, laws: Laws) -> TextSpectrum | str:
-    return simulation.text or "no text was looked at"
+    return simulation.text or "no text was analysed"

@@ -18,7 +18,7 @@ from scaling_laws.report.reproduction import Paper
 from scaling_laws.report.text import Table, short
 
 FEW_HEADS, MANY_HEADS = 1, 4
-NOTHING = "no trainings with one head and with four heads at one size that left losses by class of token"
+NOTHING = "no size has trainings with one head and with four heads that recorded losses by class of token"
 
 
 def _sides(tables: CopyingTables) -> tuple[pd.DataFrame, pd.DataFrame] | Finding:
@@ -34,7 +34,7 @@ def _sides(tables: CopyingTables) -> tuple[pd.DataFrame, pd.DataFrame] | Finding
     if not len(both):
         return not_measured(NOTHING)
     if n_seeds.loc[both].to_numpy().min() < 2:
-        return inconclusive("some size has one seed")
+        return inconclusive("some size has only one seed")
     table = table[table["d_model"].isin(both)]
     return table[table["n_heads"] == FEW_HEADS], table[table["n_heads"] == MANY_HEADS]
 
@@ -109,15 +109,26 @@ def _novel_alike(tables: CopyingTables, laws: Laws) -> Measured | Finding:
 
 
 def cells_table(tables: CopyingTables, laws: Laws) -> Table:
-    """One row a size and number of heads: losses by class at the longest horizon, seed by seed."""
+    """One row per size and number of heads: losses by class at the longest horizon, seed by seed."""
     rows = []
     table = tables.trainings
     for _, cell in table.groupby(list(CELL)) if len(table) else ():
         numbers = (", ".join(f"{value:.3f}" for value in cell[name]) for name in ("loss", "novel", "gain"))
         row = cell.iloc[0]
         rows.append((short(row["N"]), f"{row['n_heads']:.0f}", short(row["D"]), *numbers))
-    columns = ("N", "heads", "tokens", "loss, seed by seed", "on novel tokens", "novel less trigram repeated")
-    return Table(columns=columns, rows=tuple(rows), caption="Nats a token, each cell in order of the seeds.")
+    columns = (
+        "N",
+        "heads",
+        "tokens",
+        "loss, seed by seed",
+        "on novel tokens",
+        "novel minus trigram repeated",
+    )
+    return Table(
+        columns=columns,
+        rows=tuple(rows),
+        caption=("In nats per token; each cell lists the seeds in the same order."),
+    )
 
 
 PAPER = Paper(
@@ -130,14 +141,16 @@ PAPER = Paper(
     evidence=CopyingTables,
     figures={"copying": ""},
     says=(
-        "Attention heads that find the last place of the present token and copy what followed it form in a "
-        "short part of the training, and most of what a network gains from its context comes with them.",
+        "Attention heads that find the previous occurrence of the current token and copy what followed it "
+        "form in a short part of the training, and most of what a network gains from its context comes "
+        "with them.",
     ),
     done=(
-        "Transformers of two layers, three widths, one head and four, five seeds each, on English. The gain "
-        "of copying is the loss on novel targets less that on targets whose last three tokens stood earlier "
-        "in the window. Heads are not looked at: what copies is inferred from losses. The claims are this "
-        "project's own, made of what an analysis of its first study found on source code.",
+        "Transformers of two layers, three widths, one head and four, five seeds each, on English. The "
+        "gain from copying is the loss on novel targets minus that on targets whose last three tokens "
+        "appeared earlier in the window. The heads themselves are not inspected: copying is inferred from "
+        "the losses. The claims are this project's own; they come from an analysis of its first study, "
+        "which was on source code.",
     ),
     trust=("Three sizes, one corpus, one recipe; a wide network may need fewer or more heads.",),
     claims=(
@@ -145,17 +158,17 @@ PAPER = Paper(
             slug="four-heads-copy-more",
             text="With four heads networks copy more from their context than with one of the same width",
             source="first study, on code",
-            quantity="gain on repeated trigrams, four heads less one, nats",
+            quantity="gain on repeated trigrams, four heads minus one, nats",
             paper="",
-            method="Loss on novel targets less that on repeated trigrams at the longest horizon, mean over "
-            "sizes; Welch's interval over seeds.",
+            method="Loss on novel targets minus that on repeated trigrams at the longest horizon, mean "
+            "over sizes; Welch's interval over seeds.",
             confirmed=(0.05, np.inf),
             needs="copying",
             measure=_copies_more,
         ),
         Claim(
             slug="one-head-is-luck",
-            text="With one head it is luck of the seed whether a network copies",
+            text="With one head the seed decides whether a network copies",
             source="first study, on code",
             quantity="standard deviation of that gain between seeds, one head over four",
             paper="",
@@ -166,20 +179,20 @@ PAPER = Paper(
         ),
         Claim(
             slug="seeds-differ-in-copying",
-            text="What seeds differ in is copying: on novel tokens they agree",
+            text="Seeds differ in copying: on novel tokens they agree",
             source="first study, on code",
             quantity="standard deviation between seeds of ln loss on novel tokens over that on all, one head",
             paper="",
-            method="Pooled over sizes; the interval leaves out one training after the other.",
+            method="Pooled over sizes; the interval leaves out each training in turn.",
             confirmed=(-np.inf, 0.7),
             needs="copying",
             measure=_of_copying,
         ),
         Claim(
             slug="heads-do-not-help-on-novel-tokens",
-            text="On novel tokens four heads are worth no more than one",
+            text="On novel tokens four heads are no better than one",
             source="first study, on code",
-            quantity="loss on novel tokens, four heads over one, less 1, per cent",
+            quantity="loss on novel tokens with four heads above that with one, per cent",
             paper="",
             method="Mean over sizes at the longest horizon; Welch's interval over seeds.",
             confirmed=(-1.0, 1.0),

@@ -26,7 +26,7 @@ class CopyingTables(StudyTables):
     def trainings(self) -> pd.DataFrame:
         """`COLUMNS`: a row a training at the longest horizon.
 
-        Losses are in nats a token, D in tokens; gain is the loss on novel targets less that on repeated
+        Losses are in nats per token, D in tokens; gain is the loss on novel targets less that on repeated
         trigrams. Empty where the runs left no losses by class.
         """
         runs = self.complete_of(FAMILY)

@@ -130,10 +130,11 @@ PAPER = Paper(
             slug="counting-changes-the-exponent",
             text="Leaving embeddings out of N makes the exponent of the best size larger",
             source="section 3",
-            quantity="exponent without embeddings less that with them",
+            quantity="exponent without embeddings minus that with them",
             paper="0.28",
-            method="L(N, D) with an irreducible loss in all parameters, seen through either N; the interval "
-            "is that of the difference, draw by draw: both exponents are of one law.",
+            method="One law L(N, D) with an irreducible loss is fitted in all parameters and seen through "
+            "either count of N. The interval is that of the difference, draw by draw, since both exponents "
+            "come from one law.",
             confirmed=(0.0, np.inf),
             needs="isoflop",
             measure=_difference,

@@ -227,7 +227,7 @@ def kaplan_counting(
     ends = np.array([np.min(N), np.max(N)], dtype=np.float64)
     C = account.compute(ends)
     if not C[0] < C[1]:
-        raise InputError("in this law a larger size is not the optimum of a larger compute: check N_total")
+        raise InputError("in this law the best size does not grow with compute: check N_total")
     a, _ = _fitted(account, np.log(ends))
     a_interval = a_total_interval = difference_interval = None
     if draws is not None:

@@ -295,7 +295,7 @@ def _measure(counted: _Counted, noise_sd: float | None, resamples: int, seed: in
             a, interval = _path_exponent(fit.law, log_N, log_cost), _path_exponent(drawn, log_N, log_cost)
         parametric = MeasuredExponent(a=float(a), interval=percentile_interval(interval), reason="")
         if not np.isfinite(a):
-            reason = "FLOPs a token do not grow with N"
+            reason = "FLOPs per token do not grow with N"
             parametric = MeasuredExponent(a=None, interval=None, reason=reason)
     else:
         parametric = MeasuredExponent(a=None, interval=None, reason=fit.reason)
@@ -303,9 +303,9 @@ def _measure(counted: _Counted, noise_sd: float | None, resamples: int, seed: in
 
 
 def _path_exponent(law: JointLaw, log_N: FloatArray, log_cost: FloatArray) -> FloatArray:
-    """a of N_opt ~ C^a over the range of the sizes, (k,), from the law and the FLOPs a token of each size.
+    """a of N_opt ~ C^a over the range of the sizes, (k,), from the law and the FLOPs per token of each size.
 
-    At C = 6 N D this is the law's a_opt. FLOPs a token are a parabola of ln N between the sizes.
+    At C = 6 N D this is the law's a_opt. FLOPs per token are a parabola of ln N between the sizes.
     """
     middle = log_N.mean()
     curve = np.polyfit(log_N - middle, log_cost, 2)

@@ -169,7 +169,20 @@ def losses(simulation: SubnetworkSimulation) -> Table:
         *("problem", "loss at zero", "after the training", "at the limit", "at the optimum"),
         *("distance from the optimum, in its lengths", "largest error of a parameter, in standard errors"),
     )
-    return Table(columns=columns, rows=rows, caption="Workers that want different things.")
+    return Table(columns=columns, rows=rows, caption="Workers whose losses are lowest at different points.")
+
+
+def extent(simulation: SubnetworkSimulation) -> str:
+    """Problems, and the trainings with their scale."""
+    problems = f"{len(simulation.problems)} quadratic problems"
+    data = simulation.network
+    if isinstance(data, str):
+        return f"{problems}; of the network: {data}."
+    seeds = len({run.seed for run in data.runs})
+    return (
+        f"{problems}; scale {data.scale}: {len(data.runs)} trainings of a network, {seeds} seeds, each with "
+        f"the compute of {data.steps:,} steps of the whole."
+    )
 
 
 PAPER = Paper(
@@ -178,38 +191,37 @@ PAPER = Paper(
     citation="Shulgin & Richtarik 2023 (arXiv 2306.16484)",
     question="If each worker trains its own part of a network, does the whole reach its optimum?",
     experiment=simulate_and_train,
+    budget={"smoke": "1 core-minute", "cpu": "11 core-minutes"},
+    extent=extent,
     says=(
         "Independent subnetwork training splits a network: each worker receives a part of the parameters, "
         "sees the others as zero, takes a step on its part, and the parts are put together. This saves "
         "memory and traffic. The paper asks what it converges to, and answers for quadratic losses, where "
-        "all can be worked out.",
+        "everything can be computed.",
         "If the losses of all workers are lowest at zero (interpolation), the method gets there. In "
-        "general it does not get to the optimum: its mean goes to another point, for which the paper has "
-        "a formula, and a smaller learning rate does not help.",
+        "general it does not reach the optimum: its mean goes to another point, for which the paper has a "
+        "formula, and a smaller learning rate does not help.",
     ),
     done=(
         "Twelve problems with 20 workers and 20 parameters are drawn at random. On each the method runs "
         "as it is defined, worker by worker, 100 times over 200 rounds at a learning rate of 0.05. The "
         "mean of the 100 last iterates is compared with the formula, and with the optimum, which a linear "
         "solver gives.",
-        "The spread of the iterates is not in the facts that we had of the paper. It was derived here: a "
-        "parameter is dealt to each worker equally often, so x+ = (1 - γ) x + γ ξ with independent ξ, and "
-        "the variance of x is γ/(2 - γ) times that of ξ. The comparison in standard errors tests this, "
-        "too.",
-        "The same on a network, by our own training: the hidden units of a small Transformer's feed-forward "
-        "block are dealt to n workers, each takes J steps of SGD with its own units, then units come from "
-        "their "
-        "owners and the rest is averaged. The text is made, so that its entropy is known, and no window "
-        "repeats. All have the compute of the network that is trained whole; for comparison the part of one "
-        "worker "
-        "is trained alone.",
+        "We did not have the paper's result for the spread of the iterates, so it was derived here: each "
+        "parameter goes to each worker equally often, so x+ = (1 - γ) x + γ ξ with independent ξ, and the "
+        "variance of x is γ/(2 - γ) times that of ξ. The comparison in standard errors tests this, too.",
+        "A network is trained in the same way: the hidden units of a small Transformer's feed-forward "
+        "block are divided among n workers, and each takes J steps of SGD with its own units. Then each "
+        "unit is taken from its owner, and everything else is averaged. The text is generated, so its "
+        "entropy is known, and no window repeats. All trainings have the compute of the network that is "
+        "trained whole; for comparison one worker's part is trained alone.",
     ),
     trust=(
-        "The formula for the mean is exact, so the agreement says that formula and program are right, and "
-        "nothing about networks. Losses of networks are not quadratic, a part has more than one "
-        "parameter, and a worker takes many steps before the parts are put together: how large the bias "
-        "is there the formula does not say; the trainings of a network, of a few thousand parameters by "
-        "plain SGD, give one example.",
+        "The formula for the mean is exact, so the agreement shows that formula and program are right, and "
+        "says nothing about networks. Losses of networks are not quadratic, a part has more than one "
+        "parameter, and a worker takes many steps before the parts are put together. The formula does not "
+        "say how large the bias is then. The trainings of a network, with a few thousand parameters and "
+        "plain SGD, are one example.",
         "The last claim is ours. 'Interpolation' usually means that one set of parameters is best for every "
         "worker, wherever it lies. The paper's result is for zero alone; elsewhere the bias comes back.",
     ),
@@ -288,7 +300,7 @@ PAPER = Paper(
             source="not in the paper",
             quantity="ln of its loss above the text's entropy over that of the piece",
             paper="",
-            method="With one local step. If only N/n entered the law, it would be 0.",
+            method="With one local step. If the law depended on N/n alone, it would be 0.",
             confirmed=(-np.inf, 0.0),
             measure=_against_a_part,
         ),

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling_laws.report.reproduction import ExperimentSettings
+
 FloatArray = NDArray[np.float64]
 
-RUNS = "lightning_logs/shulgin2023-{scale}"
+RUNS = "shulgin2023-{scale}"
 HERE = "scaling_laws.papers.shulgin2023"
 N_LAYER, D_MODEL, D_FF, N_CTX = 1, 8, 64, 32
 WINDOWS = 16
@@ -36,7 +38,8 @@ class NetworkScale:
 
 
 SMOKE = NetworkScale(workers=(2, 4), local_steps=(1, 8), seeds=2, steps=320)
-FULL = NetworkScale(workers=(2, 4, 8), local_steps=(1, 4, 16), seeds=3, steps=2000)
+FULL = NetworkScale(workers=(2, 4, 8), local_steps=(1, 4, 16), seeds=3, steps=1200)
+"""39 trainings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,7 @@ class PieceRuns:
     runs: tuple[PieceRun, ...]
     excess: FloatArray
     scale: str
+    steps: int
 
     def table(self, *, part: int | None = None) -> list[tuple[PieceRun, float]]:
         """The runs with their excess losses; of parts alone where these are asked for."""
@@ -79,7 +83,7 @@ class PieceRuns:
 
 
 def flops_per_token(pieces: int) -> float:
-    """Forward FLOPs a token of one worker: all but the feed-forward blocks, and its share of those."""
+    """Forward FLOPs per token of one worker: all but the feed-forward blocks, and its share of those."""
     from scaling_laws.papers.shulgin2023.word_chain import WordChain
 
     feed_forward = 2 * D_MODEL * D_FF * N_LAYER / pieces
@@ -96,10 +100,11 @@ def planned(scale: NetworkScale) -> Iterator[PieceRun]:
                 yield PieceRun(workers=n, local_steps=J, part=1, seed=seed)
 
 
-def network_runs(scale: str) -> PieceRuns:
+def network_runs(settings: ExperimentSettings) -> PieceRuns:
     """Train what is not trained yet, and read the results."""
+    scale = settings.scale
     chosen = SMOKE if scale == "smoke" else FULL
-    return train_pieces(chosen, Path(RUNS.format(scale=scale)), scale)
+    return train_pieces(chosen, settings.logs / RUNS.format(scale=scale), scale)
 
 
 def train_pieces(chosen: NetworkScale, folder: Path, scale: str) -> PieceRuns:
@@ -114,7 +119,7 @@ def train_pieces(chosen: NetworkScale, folder: Path, scale: str) -> PieceRuns:
         if record.status == "complete":
             runs.append(run)
             excess.append(record.losses["test"]["loss_nats"] - floor)
-    return PieceRuns(runs=tuple(runs), excess=np.array(excess), scale=scale)
+    return PieceRuns(runs=tuple(runs), excess=np.array(excess), scale=scale, steps=chosen.steps)
 
 
 def configuration(run: PieceRun, steps: int, folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from scaling_laws.papers.shulgin2023.subnetworks import (
     shared_optimum,
     train,
 )
+from scaling_laws.report.reproduction import ExperimentSettings
 
 N_WORKERS = 20
 N_PROBLEMS = 12
@@ -113,6 +114,6 @@ def simulate(
     )
 
 
-def simulate_and_train(scale: str) -> SubnetworkSimulation:
+def simulate_and_train(settings: ExperimentSettings) -> SubnetworkSimulation:
     """The simulation, as large at every scale, and the trainings of a scale."""
-    return replace(simulate(), network=network_runs(scale))
+    return replace(simulate(), network=network_runs(settings))

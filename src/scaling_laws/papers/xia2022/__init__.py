@@ -24,7 +24,7 @@ def _stagnation(tables: TrajectoryTables, laws: Laws) -> Measured | Finding:
         return not_measured(data)
     shares = 100 * data.trends()["stagnated"].mean(axis=(1, 2))
     if not shares.any():
-        return inconclusive("no token is stagnated in any size", 0.0)
+        return inconclusive("no token stagnates at any size", 0.0)
     line = line_through(np.log(data.N), shares)
     context = f"{shares[0]:.1f} % at N = {short(data.N[0])}, {shares[-1]:.1f} % at N = {short(data.N[-1])}"
     return Measured(value=line.slope, interval=line.interval, context=context)
@@ -93,7 +93,7 @@ def shares_table(tables: TrajectoryTables, laws: Laws) -> Table:
             draws = 100 * weights @ trends[name][size].mean(axis=1) / weights.sum(axis=1)
             cells.append(with_interval(float(draws[0]), interval(draws)))
         rows.append((short(N), *cells, f"{data.total[size, -1]:.3f}"))
-    caption = f"{len(data.judged)} evaluations each; the rest of the tokens falls into none of the three."
+    caption = f"{len(data.judged)} evaluations each; the remaining tokens fall into none of the three groups."
     return Table(
         columns=columns, rows=tuple(rows), caption=f"{caption} Brackets: 90 % intervals over windows."
     )
@@ -110,21 +110,22 @@ PAPER = Paper(
     says=(
         "From checkpoints of OPT models of 125 million to 175 billion parameters the paper follows the "
         "perplexity of single tokens. After the first tenth of the training some fall (downward), some "
-        "rise (upward), and many stay where they are (stagnated). In larger models more are stagnated, "
-        "and what a small one has stopped learning a large one has, too.",
-        "Plotted against the perplexity of the whole text, the curves of all sizes lie on each other: at "
-        "equal total perplexity networks of all sizes have learned the same. Against compute or tokens "
-        "they do not. Text sampled from the difference of a small and a large model is the harder for "
+        "rise (upward), and many stay where they are (stagnated). In larger models more of them stagnate, "
+        "and what a small model has stopped learning, a large one has stopped learning, too.",
+        "Plotted against the perplexity of the whole text, the curves of all sizes fall on top of each "
+        "other: at equal total perplexity networks of all sizes have learned the same. Against compute or "
+        "tokens they do not. Text sampled from the difference of a small and a large model is harder for "
         "larger models.",
     ),
     done=(
         "Every run of a study keeps the loss of each token of one held-out text at each evaluation. The "
         "longest run of each size is taken, up to where its learning rate begins to fall. A token's trend "
-        "is that of a line through its perplexity, over that at the start, against tokens (p below 0.05); "
-        "it is stagnated if it has none and begins and ends within 5 % of its mean perplexity.",
-        "On the first five tokens of each window the two outermost networks write fifty more: each is "
-        "drawn from the smallest one's probabilities less the largest one's, where that is above zero. "
-        "Every size then reads them.",
+        "is the slope of a line through its perplexity, relative to that at the start, against tokens (p "
+        "below 0.05); it is stagnated if it has none and begins and ends within 5 % of its mean "
+        "perplexity.",
+        "The smallest and the largest network together extend the first five tokens of each window by "
+        "fifty: each is drawn from the smallest network's probabilities minus the largest one's, where "
+        "that is above zero. Every size then reads this text.",
         "How far curves fall together is measured as the share of the variance of single tokens' losses, "
         "over sizes and time, that a cubic in one quantity explains: the total loss, compute, tokens or "
         "size.",
@@ -137,13 +138,13 @@ PAPER = Paper(
         "Each size was trained once. The intervals are over windows of the text and say nothing of other "
         "seeds.",
         "The text is sampled where the smallest network finds a token likelier than the largest does, so "
-        "these two must differ in this direction; what can surprise is only how the sizes between them "
-        "lie. Not done: tasks with several answers.",
+        "these two must differ in this direction; only the sizes between them can surprise. Not done: "
+        "tasks with several answers.",
     ),
     claims=(
         Claim(
             slug="stagnation-grows-with-size",
-            text="In larger networks more tokens are stagnated",
+            text="In larger networks more tokens stagnate",
             source="token trends",
             quantity="slope of the share of stagnated tokens in ln N, percentage points",
             paper="above 0",
@@ -154,7 +155,7 @@ PAPER = Paper(
             slug="curves-fall-together-against-loss",
             text="Curves of all sizes fall together against the total loss, not against compute",
             source="token trends",
-            quantity="variance explained by the total loss less that by compute, percentage points",
+            quantity="variance explained by the total loss minus that by compute, percentage points",
             paper="above 0",
             confirmed=(0.0, np.inf),
             measure=_together,
@@ -163,7 +164,7 @@ PAPER = Paper(
             slug="what-stagnates-stays",
             text="Tokens that stagnate in a small network do so in a large one",
             source="token trends",
-            quantity="share of them that do, over that of all tokens",
+            quantity="share of these tokens that stagnate there, over the share among all tokens",
             paper="above 1",
             method="The second smallest and the largest size.",
             confirmed=(1.0, np.inf),

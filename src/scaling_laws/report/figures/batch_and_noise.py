@@ -170,7 +170,7 @@ def _describe_noise(data: NoiseScales) -> str:
         f"{st.family_name(data.family)}: the noise scale lies between {short(low)} and {short(high)} tokens"
     )
     if not data.sentence:
-        return f"{words}; no critical batch stands beside it."
+        return f"{words}; there is no critical batch to compare."
     return f"{words}; {_first_small(data.sentence)}"
 
 

@@ -63,7 +63,7 @@ def _describe(data: Copying) -> str:
         words += (
             f", the first after {short(first)} tokens; one that does not was trained on {short(last)}. "
             "The runs of its laws lie on both sides of that transition: a smooth law of all tokens "
-            "describes neither side, that of the novel tokens is not touched by it"
+            "describes neither side; the law of the novel tokens is not affected"
         )
     exponents = [
         f"{name} {fit.law.alpha_N:.3g} in N and {fit.law.alpha_D:.3g} in D"

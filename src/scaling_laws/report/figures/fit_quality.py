@@ -15,7 +15,7 @@ from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
 from scaling_laws.report.figures.learning_curves import pf_days_label
-from scaling_laws.report.formulas import FORM_NAMES
+from scaling_laws.report.formulas import compared_forms
 from scaling_laws.report.study_tables import StudyTables, d_label, n_label
 from scaling_laws.study.units import PF_DAY_FLOPS
 
@@ -23,6 +23,7 @@ NEEDS_GRID = (
     "Needs a joint law L(N, D) that the runs identify: several sizes at several horizons, as those of "
     "`scaling-laws sweep configs/sweeps/size.yaml`."
 )
+MOST_COLUMNS = 3
 COLUMNS = ["form", "family", "run", "N", "D", "C", "loss", "predicted", "held_out"]
 
 
@@ -31,10 +32,11 @@ COLUMNS = ["form", "family", "run", "N", "D", "C", "loss", "predicted", "held_ou
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedLosses:
-    """Attributes: table: see `predicted_losses`. reasons: by form, why it is not identified."""
+    """Attributes: table: see `predicted_losses`. names, reasons: by form, and why it is not identified."""
 
     table: pd.DataFrame
     families: Sequence[str]
+    names: Mapping[str, str]
     reasons: Mapping[str, str]
 
 
@@ -52,7 +54,7 @@ def _describe_predicted(data: PredictedLosses) -> str:
             continue
         worst = 100 * float((held_out["predicted"] / held_out["loss"] - 1).abs().max())
         of_held_out = f", largest error on held-out runs {worst:.1f} %" if len(held_out) else ""
-        words.append(f"{FORM_NAMES[str(form)]} {_rms(fitted_here):.2f} %{of_held_out}")
+        words.append(f"{data.names[str(form)]} {_rms(fitted_here):.2f} %{of_held_out}")
     others = fitted[fitted["family"] != family].groupby(["family", "form"])
     largest = max((_rms(of_fit) for _, of_fit in others), default=None)
     of_others = "" if largest is None else f"; residuals of the other families, at most {largest:.2f} %"
@@ -61,11 +63,15 @@ def _describe_predicted(data: PredictedLosses) -> str:
 
 def _draw_predicted(data: PredictedLosses) -> Figure:
     """A panel a form: the loss that the law gives each run against the loss that was measured."""
-    figure, axes = st.panels(len(FORM_NAMES), width=11.0, height=4.9)
-    for panel, form in zip(axes, FORM_NAMES, strict=True):
+    n_rows = math.ceil(len(data.names) / MOST_COLUMNS)
+    n_columns = math.ceil(len(data.names) / n_rows)
+    figure, axes = st.panels(n_columns, n_rows, width=11.0, height=4.9 * n_rows)
+    for panel in axes[len(data.names) :]:
+        panel.set_axis_off()
+    for panel, (form, name) in zip(axes, data.names.items(), strict=False):
         of_form = data.table[data.table["form"] == form]
         if of_form.empty:
-            st.note_in(panel, f"{FORM_NAMES[form]}: not identified. {data.reasons[form]}")
+            st.note_in(panel, f"{name}: not identified. {data.reasons[form]}")
             continue
         for family in data.families:
             for held_out in (False, True):
@@ -78,8 +84,8 @@ def _draw_predicted(data: PredictedLosses) -> Figure:
         ends = [of_form[["loss", "predicted"]].min().min(), of_form[["loss", "predicted"]].max().max()]
         panel.axline((ends[0], ends[0]), (ends[1], ends[1]), color=st.INK, linewidth=0.9, zorder=1)
         st.log_x(panel, ends, st.LOSS_LABEL.replace("test", "measured test"))
-        st.log_y(panel, ends, "predicted, nats per token" if panel is axes[0] else "")
-        panel.set_title(FORM_NAMES[form])
+        st.log_y(panel, ends, "predicted, nats per token" if panel in axes[::n_columns] else "")
+        panel.set_title(st.plain(name))
         st.legend_below(panel, columns=2)
     return figure
 
@@ -97,18 +103,19 @@ def predicted_and_measured(study: StudyTables, laws: Laws) -> PredictedLosses | 
     table = predicted_losses(study, laws)
     if table.empty:
         return NEEDS_GRID
-    fits = [laws.of(family).fit(form) for family in laws.families for form in FORM_NAMES]
+    names = compared_forms(laws)
+    fits = [laws.of(family).fit(form) for family in laws.families for form in names]
     reasons = {
         form: " ".join(sorted({fit.reason for fit in fits if fit and fit.form == form and fit.reason}))
-        for form in FORM_NAMES
+        for form in names
     }
-    return PredictedLosses(table=table, families=study.families, reasons=reasons)
+    return PredictedLosses(table=table, families=study.families, names=names, reasons=reasons)
 
 
 def predicted_losses(study: StudyTables, laws: Laws) -> pd.DataFrame:
     """form, family, run, N, D, C, loss, predicted, held_out: the fits to all runs, then the held-out runs."""
     tables = []
-    for form in FORM_NAMES:
+    for form in compared_forms(laws):
         for family in study.families:
             fit, runs = laws.of(family).fit(form), study.of(family)
             if fit is not None and fit.identified:
@@ -154,6 +161,7 @@ class Residuals:
         slopes: form, family, N, D, C: the slope of the residuals, per cent a decade of each, by least squares
             of each variable alone; 0 where the variable has one value only.
         noise_sd: of ln loss between seeds; None where it is not known.
+        names: of the laws, by form.
         labels: of the axes: N, D, C.
     """
 
@@ -161,6 +169,7 @@ class Residuals:
     slopes: pd.DataFrame
     families: Sequence[str]
     noise_sd: float | None
+    names: Mapping[str, str]
     labels: Mapping[str, str]
 
 
@@ -168,20 +177,22 @@ def _describe_residuals(data: Residuals) -> str:
     """Whether a trend is left in the residuals: their slope a decade of N, D and C."""
     family = st.families_of(data.slopes["family"])[0]
     words = (
-        f"{FORM_NAMES[row['form']]} {row['N']:+.2f} % a decade of N, {row['D']:+.2f} % of D, "
+        f"{data.names[row['form']]} {row['N']:+.2f} % per decade of N, {row['D']:+.2f} % of D, "
         f"{row['C']:+.2f} % of C"
         for row in data.slopes[data.slopes["family"] == family].round(2).replace(-0.0, 0.0).to_dict("records")
     )
     others = data.slopes[data.slopes["family"] != family]
     steepest = others[["N", "D", "C"]].abs().to_numpy().max(initial=0.0)
     of_others = "" if others.empty else f"; of the other families, at most {steepest:.2f} %"
-    return f"{st.family_name(family)}, the trend that each law leaves over: {'; '.join(words)}{of_others}."
+    return (
+        f"{st.family_name(family)}, the trend that each law does not explain: {'; '.join(words)}{of_others}."
+    )
 
 
 def _draw_residuals(data: Residuals) -> Figure:
-    """A row a form, a column each for N, D and C: what the law leaves over, in per cent of the loss."""
+    """A row per form, a column each for N, D and C: what the law leaves over, in per cent of the loss."""
     table, sd = data.table, data.noise_sd
-    forms = [form for form in FORM_NAMES if (table["form"] == form).any()]
+    forms = [form for form in data.names if (table["form"] == form).any()]
     figure, axes = st.panels(3, len(forms), width=12.0, height=1.1 + 3.3 * len(forms))
     reach = 1.15 * max(float(table["residual_percent"].abs().max()), 200 * (sd or 0.0), 0.1)
     for row, form in enumerate(forms):
@@ -198,14 +209,14 @@ def _draw_residuals(data: Residuals) -> Figure:
                 panel.axhspan(-200 * sd, 200 * sd, **band, label="± 2 sd between seeds")
             st.log_x(panel, table[name] / unit, data.labels[name])
             panel.set_ylim(-reach, reach)
-            panel.set_ylabel(f"{FORM_NAMES[form]}\nln(measured / fitted), %" if column == 0 else "")
+            panel.set_ylabel(f"{st.plain(data.names[form])}\nln(measured / fitted), %" if column == 0 else "")
     st.legend_below(axes[-2], columns=4, offset=-0.2)
     return figure
 
 
 @figure(
     "residuals",
-    "What the laws leave over, against N, D and C",
+    "What the laws do not explain, against N, D and C",
     "trust",
     order=2,
     draw=_draw_residuals,
@@ -223,6 +234,7 @@ def residuals(study: StudyTables, laws: Laws) -> Residuals | str:
         slopes=_slopes(table),
         families=study.families,
         noise_sd=laws.noise.sd_log_loss,
+        names=compared_forms(laws),
         labels={"N": n_label(study, laws), "D": d_label(study), "C": pf_days_label(study, laws)},
     )
 

@@ -15,12 +15,11 @@ from scaling_laws.laws.checks.holdout import Holdout
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
-from scaling_laws.report.figures.fit_quality import NEEDS_GRID, predicted_losses
+from scaling_laws.report.figures.fit_quality import MOST_COLUMNS, NEEDS_GRID, predicted_losses
 from scaling_laws.report.formulas import FORM_NAMES
 from scaling_laws.report.study_tables import StudyTables, d_label
 from scaling_laws.report.text import short
 
-MOST_COLUMNS = 3
 LOOKS: tuple[dict[str, Any], ...] = ({"marker": "^", "linestyle": "-"}, {"marker": "s", "linestyle": "--"})
 
 
@@ -47,7 +46,8 @@ def _describe(data: HeldOut) -> str:
     guess = next(iter(data.scores[family].values())).baseline_mean_absolute_error
     return (
         f"{st.family_name(family)}: mean error of the losses of the largest size, fitted without it: "
-        f"{' and '.join(words)}, where a guess without a fit errs by {100 * (guess or 0):.1f} %{of_others}."
+        f"{' and '.join(words)}, where a guess without a fit is off by {100 * (guess or 0):.1f} "
+        f"%{of_others}."
     )
 
 

@@ -25,7 +25,7 @@ NEEDS_SLICES = (
     "`scaling-laws sweep configs/sweeps/isoflop.yaml`."
 )
 CHINCHILLA_RATIO = 20.0
-"""Tokens a parameter that Hoffmann 2022's networks are best trained with."""
+"""Tokens per parameter that Hoffmann 2022's networks are best trained with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +100,11 @@ def _draw_minima(sizes: Axes, ratios: Axes, data: EqualCompute) -> None:
         st.log_y(axes, ends if axes is sizes else [*ends, CHINCHILLA_RATIO], "")
         label = "minima"
     sizes.set_ylabel("$N_{opt}$, " + data.labels["N"].partition(", ")[2])
-    ratios.set_ylabel("$D_{opt}/N_{opt}$, tokens a parameter")
+    ratios.set_ylabel("$D_{opt}/N_{opt}$, tokens per parameter")
     line = f"Chinchilla 2022: about {CHINCHILLA_RATIO:.0f}"
     ratios.axhline(CHINCHILLA_RATIO, color=st.GREY, linestyle="--", linewidth=1.2, label=line)
     sizes.set_title("Best size against budget")
-    ratios.set_title("Tokens a parameter, best size")
+    ratios.set_title("Tokens per parameter, best size")
     for axes in (sizes, ratios):
         st.legend_below(axes, columns=1)
 

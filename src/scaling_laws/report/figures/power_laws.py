@@ -61,8 +61,12 @@ class PowerLaws:
 
 def _describe(data: PowerLaws) -> str:
     """The fits' exponents and 90 % intervals beside the paper's."""
+    values = {
+        variable: value_with_interval(data.fits[f"kaplan_{variable.lower()}"], f"alpha_{variable}")
+        for variable in KAPLAN_EXPONENTS
+    }
     exponents = "; ".join(
-        f"α_{variable} = {value_with_interval(data.fits[f'kaplan_{variable.lower()}'], f'alpha_{variable}')} "
+        f"α_{variable} {'' if values[variable] == 'not identified' else '= '}{values[variable]} "
         f"(Kaplan 2020: {exponent})"
         for variable, exponent in KAPLAN_EXPONENTS.items()
     )

@@ -55,8 +55,8 @@ def _describe(data: Spending) -> str:
     return (
         f"{len(spent)} runs trained on {short(spent['tokens'].sum())} tokens in "
         f"{short(spent['device_hours'].sum())} device-hours, {short(spent['pf_days'].sum())} PF-days; "
-        f"{totals.index[0]} took most, {short(totals.iloc[0])} device-hours; "
-        f"{lost:.1f} % of the time of all {data.counted} went to those that did not come to a good end."
+        f"{totals.index[0]} took the most, {short(totals.iloc[0])} device-hours; "
+        f"{lost:.1f} % of the time of all {data.counted} went to those that failed or diverged."
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scaling_laws.laws.results.types import Laws
-from scaling_laws.laws.task_laws import TaskLaw, fit_tasks, scored_of
+from scaling_laws.laws.task_laws import TaskLaw, scored_of
 from scaling_laws.report import style as st
 from scaling_laws.report.figure import figure
 from scaling_laws.report.study_tables import StudyTables, n_label
@@ -37,23 +37,27 @@ class TaskAccuracy:
 
 
 def task_table(laws: tuple[TaskLaw, ...]) -> Table:
-    """A row a family and task: accuracy, and how far the largest size lies from what each law predicts."""
+    """A row per family and task: accuracy, and how far the largest size lies from what each law predicts."""
     several = len({law.family for law in laws}) > 1
     rows = []
     for law in laws:
         reached = f"{law.lowest:.2f} to {law.highest:.2f}"
-        errors = (decimals(each, 3) for each in (law.two_steps, law.direct, law.nearest, law.noise))
+        errors = (decimals(each, 3) for each in _errors(law))
         name = f"{law.family}, {law.task}" if several else law.task
         rows.append((name, str(law.n_runs), decimals(law.chance, 2), reached, number(law.loss_half), *errors))
     columns = ("task", "runs", "guessing", "accuracy", "loss where half is known")
-    of_largest = ("error by two steps", "directly", "as the next size", "noise")
+    of_largest = ("error by two steps", "by C", "by N", "by N and D", "as the next size", "noise")
     caption = (
         "Errors: mean distance of the largest size's accuracy from what is predicted without it: by the law "
-        "of the loss and a sigmoid of the loss, by a sigmoid of ln N and ln D, and by the next smaller size. "
-        "Noise: the standard error of an accuracy over so few items."
+        "of the loss and a sigmoid of the loss; directly, by a sigmoid of ln C, of ln N, of both ln N and "
+        "ln D; and by the next smaller size. Noise: the standard error of an accuracy over so few items."
     )
     reasons = dict.fromkeys(law.reason for law in laws if law.reason)
     return Table(columns=(*columns, *of_largest), rows=tuple(rows), caption=" ".join([caption, *reasons]))
+
+
+def _errors(law: TaskLaw) -> tuple[float | None, ...]:
+    return (law.two_steps, law.direct_C, law.direct_N, law.direct, law.nearest, law.noise)
 
 
 def _draw(data: TaskAccuracy) -> Figure:
@@ -83,7 +87,7 @@ def _describe(data: TaskAccuracy) -> str:
         words = f"{law.task} {law.lowest:.2f} to {law.highest:.2f} (guessing {law.chance:.2f})"
         errors = [
             f"{value:.3f} {how}"
-            for value, how in ((law.two_steps, "by way of the loss"), (law.direct, "directly"))
+            for value, how in ((law.two_steps, "by way of the loss"), (law.direct_C, "by C directly"))
             if value is not None
         ]
         if errors and law.largest is not None:
@@ -101,6 +105,7 @@ def task_accuracy(study: StudyTables, laws: Laws) -> TaskAccuracy | str:
     if scored is None or study.main_family is None:
         return NEEDS_SCORES
     of_family = scored[scored["family"] == study.main_family]
-    if of_family.empty:
+    fitted = tuple(law for law in laws.tasks if law.family == study.main_family)
+    if of_family.empty or not fitted:
         return NEEDS_SCORES
-    return TaskAccuracy(scored=of_family, laws=fit_tasks(of_family), N_label=n_label(study, laws))
+    return TaskAccuracy(scored=of_family, laws=fitted, N_label=n_label(study, laws))

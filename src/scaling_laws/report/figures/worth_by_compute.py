@@ -13,9 +13,9 @@ from scaling_laws.laws.allocation.worth import WorthCurve, worth_by_compute
 from scaling_laws.laws.fit.level import interval_words
 from scaling_laws.laws.results.types import Laws
 from scaling_laws.report import style as st
+from scaling_laws.report.decisions import crossing_words
 from scaling_laws.report.figure import figure
 from scaling_laws.report.study_tables import StudyTables, c_label
-from scaling_laws.report.text import interval_text, number
 
 NEEDS_TWO = (
     "Needs two families with losses in common: `scaling-laws sweep configs/sweeps/families.yaml` trains them."
@@ -47,10 +47,7 @@ def _describe(data: WorthByCompute) -> str:
             f"{st.family_name(data.reference)}s at {curve.C[0]:.1e} FLOPs and {curve.worth[-1]:.2g} at "
             f"{curve.C[-1]:.1e}"
         )
-        if curve.crossing is not None:
-            interval = interval_text(curve.crossing_interval) if curve.crossing_interval[0] else ""
-            sentence += f"; it goes through 1 at {f'{number(curve.crossing)} {interval}'.strip()} FLOPs"
-        words.append(sentence)
+        words.append(sentence + crossing_words(curve))
     return "; ".join(words) + "."
 
 

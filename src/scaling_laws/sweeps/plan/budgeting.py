@@ -32,8 +32,8 @@ def budget_of(study: Plan) -> Budget:
     sweep = study.sweep
     if not sweep.budget:
         raise InputError(
-            f"study {sweep.study!r}: its sizes or horizons are shares of what a budget pays for, and there "
-            'is none; add budget: "30 core-minutes", or call it with --budget'
+            f"study {sweep.study!r}: its sizes or horizons are shares of what a budget pays for, but no "
+            'budget is given; add budget: "30 core-minutes", or call it with --budget'
         )
     budget = parse_budget(sweep.budget)
     for experiment in study.experiments:

@@ -19,9 +19,9 @@ from typing import Any
 from scaling_laws.data.corpus_file import CorpusConfig, load_config
 from scaling_laws.models.memory import Memory
 from scaling_laws.study.errors import InputError
-from scaling_laws.sweeps.plan.kept_settings import kept_precision, with_kept_shapes, with_precision
+from scaling_laws.sweeps.plan.kept_settings import kept_precision, with_kept_rules, with_precision
 from scaling_laws.sweeps.plan.reading import load_sweep
-from scaling_laws.sweeps.plan.reference import Reference, resolved
+from scaling_laws.sweeps.plan.reference import OutOfSlice, Reference, resolved
 from scaling_laws.sweeps.plan.run_specs import RunSpec, merged, specs_of
 from scaling_laws.sweeps.plan.sweep_file import Ladder, Model, Sweep
 
@@ -98,7 +98,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a sweep will train, the longest job first."""
+    """All that a sweep will train: experiment after experiment, of each the longest job first."""
 
     sweep: Sweep
     experiments: tuple[Sweep, ...]
@@ -138,11 +138,12 @@ def experiments_of(sweep: Sweep) -> tuple[Sweep, ...]:
     if not sweep.include:
         return (sweep,)
     experiments = tuple(
-        replace(load_sweep(Path(name), scale=sweep.scale or None), keep=sweep.keep) for name in sweep.include
+        replace(load_sweep(Path(name), scale=sweep.scale or None, budget=sweep.budget), keep=sweep.keep)
+        for name in sweep.include
     )
     for name, experiment in zip(sweep.include, experiments, strict=True):
         if not experiment.ladders:
-            raise InputError(f"include: {name} is no sweep with ladders; run it by itself")
+            raise InputError(f"include: {name} is not a sweep with ladders; run it by itself")
         if experiment.corpus != sweep.corpus:
             raise InputError(
                 f"include: {name} has the corpus {experiment.corpus} and the study {sweep.corpus}; "
@@ -181,7 +182,13 @@ def filled(study: Plan, cost: Cost | None) -> Plan:
     if not specs and study.sweep.search is None:
         raise InputError(f"study {study.sweep.study!r}: plans no run; give its ladders models")
     trunks = _trunks(study, specs, cost or rough_seconds)
-    return replace(study, jobs=tuple(sorted(trunks, key=lambda trunk: (-trunk.expected_s, trunk.name))))
+    order = {experiment.study: number for number, experiment in enumerate(study.experiments)}
+
+    def rank(job: Job) -> tuple[int, float, str]:
+        """The first experiment is whole first; in it the longest jobs, so that all workers end together."""
+        return min(order[tag] for run in job.runs for tag in run.tags), -job.expected_s, job.name
+
+    return replace(study, jobs=tuple(sorted(trunks, key=rank)))
 
 
 def begun(
@@ -205,8 +212,8 @@ def begun(
     precision = kept_precision(folder)
     experiments = experiments_of(sweep)
     return Plan(
-        sweep=with_kept_shapes(with_precision(sweep, precision), folder),
-        experiments=tuple(with_kept_shapes(with_precision(each, precision), folder) for each in experiments),
+        sweep=with_kept_rules(with_precision(sweep, precision), folder),
+        experiments=tuple(with_kept_rules(with_precision(each, precision), folder) for each in experiments),
         references={},
         corpora=_corpora(sweep, experiments),
         data=data,
@@ -250,12 +257,12 @@ def _experiment_specs(study: Plan, experiment: Sweep) -> list[RunSpec]:
     Raises:
         InputError: something in it is impossible, or a run is asked for twice.
     """
-    reference = study.references.get(experiment.study)
     found: dict[str, RunSpec] = {}
     for ladder in experiment.ladders:
         for model in ladder.models:
-            corpus = study.corpora[model.corpus or experiment.corpus]
-            outright = resolved(experiment, ladder, model, reference, corpus)
+            outright = _outright(study, experiment, ladder, model)
+            if isinstance(outright, OutOfSlice):
+                continue
             for spec in specs_of(experiment, study.corpora, study.data, ladder, outright):
                 # Shares of a reference may come to one network; who writes sizes out meant two.
                 if spec.run_id in found and not model.needs_reference:
@@ -265,6 +272,28 @@ def _experiment_specs(study: Plan, experiment: Sweep) -> list[RunSpec]:
                     )
                 found.setdefault(spec.run_id, spec)
     return list(found.values())
+
+
+def _outright(study: Plan, experiment: Sweep, ladder: Ladder, model: Model) -> Model | OutOfSlice:
+    """The model in numbers; or why its slice of equal compute has no such point."""
+    corpus = study.corpora[model.corpus or experiment.corpus]
+    try:
+        return resolved(experiment, ladder, model, study.references.get(experiment.study), corpus)
+    except OutOfSlice as reason:
+        return reason
+
+
+def points_left_out(study: Plan) -> dict[str, list[OutOfSlice]]:
+    """By experiment: points of slices of equal compute that are not planned, and why."""
+    return {
+        experiment.study: [
+            reason
+            for ladder in experiment.ladders
+            for model in ladder.models
+            if isinstance(reason := _outright(study, experiment, ladder, model), OutOfSlice)
+        ]
+        for experiment in study.experiments
+    }
 
 
 def trunks_of(study: Plan, ladder: Ladder, model: Model) -> list[Job]:

@@ -1,4 +1,4 @@
-"""What a study began with: the precision that `auto` came to on its machine, and the rule of its shapes."""
+"""What a study began with: the precision that `auto` came to on its machine, and its rules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scaling_laws.study.artefacts import read_json
 from scaling_laws.study.errors import InputError
-from scaling_laws.study.records import PLAN_FILE
+from scaling_laws.study.records import EVERY_CORPUS, PLAN_FILE
 from scaling_laws.sweeps.plan.sweep_file import Sweep
 
 AUTO = "auto"
@@ -37,13 +37,19 @@ def kept_precision(folder: Path) -> str | None:
     return kept if isinstance(kept, str) else None
 
 
-def with_kept_shapes(sweep: Sweep, folder: Path) -> Sweep:
-    """A sweep whose study keeps the shapes that it began with, where that was before they had four heads."""
+def with_kept_rules(sweep: Sweep, folder: Path) -> Sweep:
+    """A sweep whose study goes on by the rules that it began with.
+
+    Plans of earlier versions do not name them: shapes of before they had four heads, and every corpus
+    measured at each evaluation.
+    """
     try:
         begun = read_json(folder / PLAN_FILE, kind="plan", remedy="")
     except InputError:  # not there, or unreadable: `read_kept` plans anew, too
         return sweep
-    return sweep if "shape_rule" in begun else replace(sweep, shape_rule=1)
+    if "shape_rule" not in begun:
+        sweep = replace(sweep, shape_rule=1)
+    return sweep if "evaluation_corpora" in begun else replace(sweep, evaluation_corpora=(EVERY_CORPUS,))
 
 
 def native_precision(accelerator: str) -> str:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from scaling_laws.models.memory import Memory
 from scaling_laws.sweeps.plan.disk import disk_need, extensions
-from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun
+from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun, points_left_out
 
 COLUMNS = ("run", "N", "D", "C = 6ND", "batch", "steps", "rate", "memory", "time")
 CAPTION = (
@@ -16,29 +16,19 @@ CAPTION = (
 )
 
 
-def plan_lines(plan: Plan, *, workers: int, timed: bool) -> Iterator[str]:
-    """The table, line by line.
+def plan_columns_and_rows(plan: Plan, *, timed: bool) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """The names of the table's columns, and a row per run, cooldown branches indented.
 
     Args:
-        workers: jobs at a time.
         timed: whether expected times rest on a measurement; else they are left out.
     """
-    yield f"{plan.sweep.study}: {len(plan.runs)} runs in {len(plan.jobs)} jobs"
     rows = [_row(run, branch=run is not job.runs[0], timed=timed) for job in plan.jobs for run in job.runs]
     extra = _extra_columns(plan)
     columns = [*COLUMNS[: None if timed else -1], *extra]
-    table = [columns] + [
-        [*row, *(column(run) for column in extra.values())] for row, run in zip(rows, plan.runs, strict=True)
-    ]
-    widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
-    for row in table:
-        cells = (
-            text.ljust(width) if index in (0, len(COLUMNS)) else text.rjust(width)
-            for index, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()
-    yield from CAPTION
-    yield from _totals(plan, workers, timed)
+    body = (
+        (*row, *(column(run) for column in extra.values())) for row, run in zip(rows, plan.runs, strict=True)
+    )
+    return tuple(columns), tuple(body)
 
 
 def _row(run: PlannedRun, *, branch: bool, timed: bool) -> list[str]:
@@ -65,7 +55,14 @@ def _extra_columns(plan: Plan) -> dict[str, Callable[[PlannedRun], str]]:
     return extra
 
 
-def _totals(plan: Plan, workers: int, timed: bool) -> Iterator[str]:
+def totals(plan: Plan, *, workers: int, timed: bool) -> Iterator[str]:
+    """What stands under the table, line by line.
+
+    Args:
+        workers: jobs at a time.
+        timed: as of `plan_columns_and_rows`.
+    """
+    yield from CAPTION
     for reference in list(plan.references.values())[:1]:  # one for all experiments
         yield (
             f"{plan.sweep.budget} pay for N = {reference.N:.3g} and D = {reference.D:.3g}, "
@@ -75,6 +72,9 @@ def _totals(plan: Plan, workers: int, timed: bool) -> Iterator[str]:
         if any(model.of_optimum for ladder in experiment.ladders for model in ladder.models):
             for family, optimum in plan.references[experiment.study].optima.items():
                 yield f"{experiment.study}: slices of {family} are centred by {optimum.source}"
+    for name, reasons in points_left_out(plan).items():
+        if reasons:
+            yield f"{name}: points of slices that are left out: {len(reasons)}; the first: {reasons[0]}"
     tokens = sum(run.trained_tokens for run in plan.runs)
     flops = sum(run.C_exact * run.trained_tokens / run.D for run in plan.runs)
     yield f"total: {tokens:.3g} tokens to train, {flops:.3g} FLOPs (all rows of Table 1)"

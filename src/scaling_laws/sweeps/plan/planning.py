@@ -19,7 +19,7 @@ from typing import TypedDict
 from scaling_laws.study.artefacts import read_json, typed
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.own_files import refuse_links_in, require_own_folder
-from scaling_laws.study.records import PLAN_FILE, not_written, write_atomically
+from scaling_laws.study.records import EVERY_CORPUS, PLAN_FILE, not_written, write_atomically
 from scaling_laws.sweeps.plan.budgeting import find_references, needs_time
 from scaling_laws.sweeps.plan.expected_time import expected_time
 from scaling_laws.sweeps.plan.experiments import Plan, begun, filled, rough_seconds, study_specs
@@ -46,6 +46,7 @@ def write_plan(plan: Plan) -> None:
         "asked": _fingerprint(plan),
         "precision": plan.sweep.trainer_arguments.get("precision", "32-true"),
         "shape_rule": plan.sweep.shape_rule,
+        "evaluation_corpora": plan.sweep.corpora_on_the_way,
         "references": {name: reference.as_json() for name, reference in plan.references.items()},
         "runs": [
             {
@@ -127,6 +128,8 @@ def _fingerprint(plan: Plan) -> str:
     asked = [{**asdict(each), "question": ""} for each in (plan.sweep, *plan.experiments)]
     for each in asked:
         del each["keep"], each["cluster"], each["shape_rule"]
+        if EVERY_CORPUS in each["evaluation_corpora"]:  # as studies begun before these keys
+            del each["evaluation_corpora"], each["other_windows"]
         for key in BASE:
             if each[key] in (None, "standard"):
                 del each[key]

@@ -1,10 +1,10 @@
-"""What a planned study could tell about its laws: `sweep FILE --dry-run --power`."""
+"""What a planned study could tell about its laws: `sl.sweep_power(FILE)`, `sweep FILE --dry-run --power`."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from scaling_laws.laws.fit.noise import SeedNoise
 from scaling_laws.laws.forms.catalogue import JOINT_FORMS
 from scaling_laws.laws.forms.joint import JointLaw
 from scaling_laws.laws.plan.choice import LABELS, best_joint_fit, family_to_plan
-from scaling_laws.laws.plan.simulated import STUDIES, USUAL_NOISE, USUAL_SHARED, power
+from scaling_laws.laws.plan.simulated import RESAMPLES, STUDIES, USUAL_NOISE, USUAL_SHARED, Power, power
 from scaling_laws.laws.published import BESIROGLU, KAPLAN_TABLE_2
 from scaling_laws.laws.results.types import Laws, read_laws
 from scaling_laws.laws.selection import usable_runs
@@ -20,10 +20,11 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.processes import n_cores
 from scaling_laws.study.runs import EXPORTED_LAWS
 from scaling_laws.study.schedule import Schedule
-from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from scaling_laws.sweeps.plan.experiments import Plan, PlannedRun
 
 PUBLISHED: dict[str, tuple[JointLaw, str]] = {
     "kaplan_nd": (KAPLAN_TABLE_2, "Kaplan et al. 2020, Table 2"),
@@ -49,16 +50,148 @@ class Truth:
     source: str
 
 
-def power_lines(plan: Plan, truth: str | None) -> Iterator[str]:
-    """What the plan can tell of each family's laws, line by line.
+@dataclass(frozen=True, kw_only=True)
+class FamilyPower:
+    """What a plan can tell of one family's laws.
+
+    Attributes:
+        family: whose runs were simulated.
+        truth: what their losses follow.
+        power: what 100 such studies say of each law.
+    """
+
+    family: str
+    truth: Truth
+    power: Power
+
+    def summary(self) -> str:
+        """Whose law was simulated, with whose noise, and what came out: a line a parameter."""
+        head = f"Power of {self.family}'s runs, truth: {self.truth.source}; {_source_of(self.truth.noise)}."
+        return f"{head}\n{self.power.summary()}"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SweepPower:
+    """What the runs of a sweep file can tell about the laws, family by family.
+
+    Attributes:
+        study: the sweep's name.
+        families: those with enough runs of one recipe, by name.
+
+    Examples:
+        >>> found = sweep_power("tiny", studies=1, resamples=5, processes=1)
+        >>> [each.family for each in found.families]
+        ['lstm', 'transformer']
+        >>> found.of("transformer").n_runs
+        9
+    """
+
+    study: str
+    families: tuple[FamilyPower, ...]
+
+    def of(self, family: str) -> Power:
+        """What is known of one family's laws.
+
+        Raises:
+            InputError: the sweep has no such family, or too few runs of it.
+        """
+        found = next((each.power for each in self.families if each.family == family), None)
+        if found is None:
+            names = ", ".join(each.family for each in self.families)
+            raise InputError(f"{self.study}: no runs of {family!r} were simulated; there are {names}")
+        return found
+
+    def summary(self) -> str:
+        """`FamilyPower.summary` of each family."""
+        return "\n\n".join(each.summary() for each in self.families)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
+
+def sweep_power(
+    file: str | Path,
+    *,
+    truth: JointLaw | str | Path | None = None,
+    noise: float | None = None,
+    scale: str | None = None,
+    budget: str | None = None,
+    logs: str | Path = "lightning_logs",
+    data: str | Path = "data",
+    studies: int = STUDIES,
+    resamples: int = RESAMPLES,
+    processes: int | None = None,
+) -> SweepPower:
+    """How sure the laws of a planned study would be, before anything is trained.
+
+    The runs of a sweep file are planned as by `scaling-laws sweep FILE --dry-run --power`, and simulated by
+    `power`. Nothing is trained; where a budget of time is planned on a machine that was never timed, some
+    small networks are timed first, for seconds a family.
 
     Args:
-        truth: the law that losses follow: a form (`kaplan_nd`, `chinchilla`, ...), or a laws.json, or
-            `FILE:FORM`. A form is the one that the study's own laws.json holds, or else a published one.
+        file: a sweep file, or a name in `configs/sweeps/` or `configs/papers/`.
+        truth: what losses follow: a law with its numbers (`sl.fit(...).law`), a laws.json, "FILE:FORM", or a
+            form: that of the study's own laws.json, or else a published one. By default the best law of N
+            and D of the study's own laws.json, or else Kaplan's.
+        noise: standard deviation of ln loss from seed to seed; by default that of the truth's runs, or 0.005.
+        scale, budget: instead of the file's own.
+        logs, data: folders of all studies and of all corpora.
+        studies: how many are simulated of each family; each takes about a second for 50 runs.
+        resamples: of the bootstrap behind each interval.
+        processes: that share the work; by default as many as there are cores. The result is the same.
+
+    Raises:
+        InputError: the file makes no plan, there is no such law, no family has enough runs, a number is out
+            of its range, or a package that plans need is not installed.
+
+    Examples:
+        >>> found = sweep_power("tiny", truth="chinchilla", studies=1, resamples=5, processes=1)
+        >>> found.of("transformer").of("chinchilla").n_rows
+        9
+    """
+    try:
+        from scaling_laws.sweeps.plan.planning import plan_study
+        from scaling_laws.sweeps.plan.reading import load_sweep, study_folder_name
+    except ModuleNotFoundError as missing:
+        raise InputError(
+            f"{file}: plans need {missing.name}, which is not here; in a clone of scaling_laws on Linux or "
+            "macOS `pip install .` installs it"
+        ) from None
+
+    path = Path(file)
+    sweep = load_sweep(path, scale=scale, budget=budget)
+    plan = plan_study(
+        sweep,
+        logs=Path(logs),
+        data=Path(data),
+        timed=False,
+        folder_name=study_folder_name(sweep, path, scale),
+    )
+    found = family_powers(
+        plan, truth, noise=noise, studies=studies, resamples=resamples, processes=processes or n_cores()
+    )
+    return SweepPower(study=plan.sweep.study, families=tuple(found))
+
+
+def family_powers(
+    plan: Plan,
+    truth: JointLaw | str | Path | None,
+    *,
+    noise: float | None = None,
+    studies: int = STUDIES,
+    resamples: int = RESAMPLES,
+    processes: int = 1,
+) -> Iterator[FamilyPower]:
+    """What the plan can tell of each family's laws, one family after the other; see `sweep_power`.
 
     Raises:
         InputError: there is no such law, or no family has enough runs.
     """
+    if not plan.jobs:
+        raise InputError(f"{plan.sweep.study}: is a search, whose runs feed no law")
     design = design_of(plan)
     families = [str(name) for name, runs in design.groupby("family") if len(runs) >= FEWEST_RUNS]
     if not families:
@@ -66,22 +199,28 @@ def power_lines(plan: Plan, truth: str | None) -> Iterator[str]:
             f"{plan.sweep.study}: no family has {FEWEST_RUNS} runs of one recipe; a law needs more than that"
         )
     for family in families:
-        runs = design[design["family"] == family]
         chosen = truth_of(truth, plan.folder, family)
-        noise = chosen.noise.sd_log_loss or USUAL_NOISE
+        if noise is not None:
+            chosen = replace(chosen, noise=replace(chosen.noise, sd_log_loss=noise, n_runs=0))
         shared = USUAL_SHARED if chosen.noise.shared is None else chosen.noise.shared
-        yield ""
-        yield f"Power of {family}'s runs, truth: {chosen.source}; the noise of {_source_of(chosen.noise)}."
-        simulated = partial(power, chosen.law, runs, noise=noise, shared=shared)
-        expected_s = STUDIES * simulated(studies=1).elapsed_s / n_cores()
-        yield f"{STUDIES} simulated studies of this plan, every law fitted to each: about {expected_s:.0f} s."
-        yield simulated(processes=n_cores()).summary()
+        found = power(
+            chosen.law,
+            design[design["family"] == family],
+            noise=USUAL_NOISE if chosen.noise.sd_log_loss is None else chosen.noise.sd_log_loss,
+            shared=shared,
+            studies=studies,
+            resamples=resamples,
+            processes=processes,
+        )
+        yield FamilyPower(family=family, truth=chosen, power=found)
 
 
 def _source_of(noise: SeedNoise) -> str:
     if noise.sd_log_loss is None:
-        return f"small studies: nothing is measured ({noise.reason})"
-    return f"the {noise.n_runs} runs there that differ in their seed alone"
+        return f"noise: that of most small studies, for nothing was measured ({noise.reason})"
+    if noise.n_runs == 0:
+        return "noise: as asked for"
+    return f"noise: of the {noise.n_runs} runs there that differ in their seed alone"
 
 
 def design_of(plan: Plan) -> pd.DataFrame:
@@ -132,26 +271,32 @@ def _row(run: PlannedRun, trunk: str) -> dict[str, Any]:
     }
 
 
-def truth_of(wanted: str | None, folder: Path, family: str) -> Truth:
-    """The law and the noise that simulated losses follow; see `power_lines`.
+def truth_of(wanted: JointLaw | str | Path | None, folder: Path, family: str) -> Truth:
+    """The law and the noise that simulated losses follow; see `sweep_power`.
 
     Raises:
         InputError: there is no such law.
     """
     unknown = SeedNoise(sd_log_loss=None, n_groups=0, n_runs=0, reason="the truth is a published law")
-    path, form = folder / EXPORTED_LAWS, wanted
-    if wanted is not None and ".json" in wanted:
-        name, found, form = wanted.partition(".json:")
-        path = Path(f"{name}.json") if found else Path(wanted)
-        return _measured(read_laws(path), form or None, family, str(path))
+    if isinstance(wanted, JointLaw):
+        return Truth(
+            law=wanted,
+            noise=replace(unknown, reason="the truth is a law without runs"),
+            source=f"{wanted.form}, as given",
+        )
+    path, form = folder / EXPORTED_LAWS, None if wanted is None else str(wanted)
+    if form is not None and ".json" in form:
+        name, found, of_file = form.partition(".json:")
+        path = Path(f"{name}.json") if found else Path(form)
+        return _measured(read_laws(path), of_file or None, family, str(path))
     if form is not None and form not in LABELS:
-        raise InputError(f"--truth is {form!r}; it is a laws.json, or one of {', '.join(LABELS)}")
+        raise InputError(f"the truth is {form!r}; it must be a laws.json, or one of {', '.join(LABELS)}")
     if path.exists():
         return _measured(read_laws(path), form, family, str(path))
     if (form or "kaplan_nd") not in PUBLISHED:
         raise InputError(
-            f"--truth {form}: nobody published its numbers, and {path} does not exist; "
-            f"give a laws.json that holds it: --truth FILE:{form}"
+            f"the truth is {form!r}: its numbers were never published, and {path} does not exist; "
+            f"give a laws.json that holds it, as FILE:{form}"
         )
     law, source = PUBLISHED[form or "kaplan_nd"]
     return Truth(law=law, noise=unknown, source=source)
@@ -167,7 +312,7 @@ def _measured(laws: Laws, form: str | None, family: str, path: str) -> Truth:
         why = f"it holds no law {form}"
     kinds = {kind.form: kind for kind in JOINT_FORMS}
     if fit is None or any(value is None for value in fit.parameters.values()):
-        raise InputError(f"{path}: {why}; name another with --truth FILE:FORM")
+        raise InputError(f"{path}: {why}; name another, as FILE:FORM")
     doubt = "" if fit.identified else ", which its runs do not determine"
     return Truth(
         law=kinds[fit.form](**fit.parameters),

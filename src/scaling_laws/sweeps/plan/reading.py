@@ -64,16 +64,17 @@ def load_sweep(path: Path, *, scale: str | None = None, budget: str | None = Non
         raise InputError(f"{path}: {found or ' '.join(str(error).split())}") from error
 
 
-def own_scale(path: Path) -> str:
-    """The scale that a sweep file names itself; empty where it names none.
+def study_folder_name(sweep: Sweep, path: Path, scale: str | None) -> str:
+    """The study's name; at another scale than the file's own, `<study>-<scale>`: it is another study.
 
     Raises:
         InputError: the file is missing or not YAML.
     """
     try:
-        return str(_read(path).get("scale", ""))
+        is_own = not scale or scale == str(_read(path).get("scale", ""))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    return sweep.study if is_own else f"{sweep.study}-{Path(scale or '').stem}"
 
 
 def _read(path: Path) -> Content:
@@ -283,11 +284,11 @@ def _with(model: Content, choices: Mapping[str, Any]) -> Content:
             for key in path[:-1]:
                 place = place.setdefault(key, {}) if isinstance(place, dict) else None
             if not isinstance(place, dict):
-                raise InputError(f"vary: {name!r} is no path into {section}: {changed[section]!r}")
+                raise InputError(f"vary: {name!r} is not a path into {section}: {changed[section]!r}")
             place[path[-1]] = value
         else:
             raise InputError(
-                f"vary: {name!r} is no key of a model, nor "
+                f"vary: {name!r} is not a key of a model, nor "
                 f"{', '.join(f'{each}.<name>' for each in VARIED_SECTIONS)}"
             )
     return changed

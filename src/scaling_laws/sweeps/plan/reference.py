@@ -8,6 +8,7 @@ that one file serves a laptop and a cluster.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,10 @@ from scaling_laws.sweeps.plan.sweep_file import Ladder, Model, Sweep
 
 HOFFMANN_EXPONENT = 0.5
 """N_opt ~ C^0.5: approaches 1 and 2 of Hoffmann et al. 2022."""
+
+
+class OutOfSlice(InputError):
+    """A point of a slice of equal compute that the text is too short for, or that is all warm-up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,7 @@ def resolved(
     """The model with its size, its horizons and its batch given outright.
 
     Raises:
+        OutOfSlice: a slice of equal compute has no such point here.
         InputError: a share has come to no network or to no token.
     """
     model = _with_batch(sweep, model)
@@ -108,7 +114,7 @@ def resolved(
 
 
 def _with_batch(sweep: Sweep, model: Model) -> Model:
-    """A model with a context of its own has as many tokens a step as the others, unless it says otherwise."""
+    """A model with its own context has as many tokens per step as the others, if it says nothing else."""
     if model.n_ctx is None or model.batch_sequences is not None:
         return model
     batch_sequences, rest = divmod(sweep.n_ctx * sweep.batch_sequences, model.n_ctx)
@@ -133,10 +139,17 @@ def _horizons(
     else:
         network = planned_network(sweep, ladder, outright, corpus.n_vocab)
         tokens = _horizons_of_compute(model, network, reference, corpus.n_vocab, sweep.shape_rule)
+        wrong = OutOfSlice if model.of_optimum else InputError
         if sweep.most_tokens and max(tokens) > sweep.most_tokens:
-            raise InputError(
-                f"{dict(outright.shape)}: a horizon of {max(tokens):.3g} tokens is longer than most_tokens = "
-                f"{sweep.most_tokens}; give it less compute"
+            raise wrong(
+                f"{_rounded(outright.shape)}: a horizon of {max(tokens):.3g} tokens is longer than "
+                f"most_tokens = {sweep.most_tokens}; give it less compute"
+            )
+        warmup_tokens = sweep.schedule.warmup_steps * batch_tokens
+        if model.of_optimum and round(min(tokens) / batch_tokens) <= sweep.schedule.warmup_steps:
+            raise OutOfSlice(
+                f"{_rounded(outright.shape)}: a horizon of {min(tokens):.3g} tokens is all warm-up, "
+                f"which takes {warmup_tokens:,}"
             )
     return tuple(max(1, round(each / batch_tokens)) * batch_tokens for each in tokens)
 
@@ -151,6 +164,11 @@ def _horizons_of_compute(
     if per_token <= 0:
         raise InputError(f"{dict(model.shape)}: has no parameters to spend compute on; give it horizons")
     return [share * C / per_token for share in model.compute or model.exact_compute]
+
+
+def _rounded(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """A shape as a message shows it."""
+    return {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in shape.items()}
 
 
 @lru_cache(maxsize=64)
@@ -173,7 +191,7 @@ def _optimum(sweep: Sweep, family: str) -> Optimum:
     return Optimum(
         coefficient=(6 * sweep.tokens_per_parameter) ** -HOFFMANN_EXPONENT,
         exponent=HOFFMANN_EXPONENT,
-        source=f"{sweep.tokens_per_parameter:g} tokens a parameter",
+        source=f"{sweep.tokens_per_parameter:g} tokens per parameter",
     )
 
 

@@ -18,7 +18,9 @@ from scaling_laws.models.optimizers import (
     optimizer_parts,
     optimizer_settings,
 )
+from scaling_laws.study.bounds import Windows
 from scaling_laws.study.errors import InputError
+from scaling_laws.study.records import EVERY_CORPUS
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 from scaling_laws.sweeps.plan.networks import PlannedNetwork, planned_network
@@ -163,8 +165,10 @@ class _Training:
                 "log_every_n_steps": self.sweep.log_every_n_steps,
                 "evaluations_per_doubling": self.sweep.evaluations_per_doubling,
                 "evaluation_every_n_steps": self.sweep.evaluation_every_n_steps,
+                "evaluation_corpora": list(self.sweep.corpora_on_the_way),
                 "evaluation_windows": _windows(self.sweep, self.network, self.sweep.evaluation_windows),
                 "final_windows": _windows(self.sweep, self.network, self.sweep.final_windows),
+                "other_windows": _windows(self.sweep, self.network, self.sweep.other_windows),
                 "probe_windows": _windows(self.sweep, self.network, self.sweep.probe_windows),
                 "patience": self.sweep.patience,
                 "patience_corpus": self.sweep.patience_corpus,
@@ -281,19 +285,24 @@ def _optimizer_name(optimizer: OptimizerSetting) -> str:
     return f"{classes[:LONGEST_OPTIMIZER]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def _windows(sweep: Sweep, network: PlannedNetwork, windows: int) -> int:
+def _windows(sweep: Sweep, network: PlannedNetwork, windows: Windows) -> Windows:
     """As many held-out tokens for a network with a context of its own: its losses are as exact."""
+    if windows == "all":
+        return windows
     return math.ceil(windows * sweep.n_ctx / network.n_ctx)
 
 
 def _hash(config: Mapping[str, Any], corpus: CorpusConfig) -> str:
     """Of what decides a run's result: not of where it lies, nor of the study that asked for it."""
+    evaluation = {key: value for key, value in config["recorder"].items() if key not in NAMES}
+    if evaluation["evaluation_corpora"] == [EVERY_CORPUS]:  # as runs of versions before these keys
+        del evaluation["evaluation_corpora"], evaluation["other_windows"]
     decisive = {
         "seed": config["seed_everything"],
         "model": config["model"],
         "data": {**config["data"], "corpus": corpus.decisive()},
         "trainer": config["trainer"],
-        "evaluation": {key: value for key, value in config["recorder"].items() if key not in NAMES},
+        "evaluation": evaluation,
         "noise_scale": config["noise_scale"],
     }
     canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))

@@ -20,6 +20,9 @@ from scaling_laws.study.bounds import (
 from scaling_laws.study.errors import InputError
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
 
+OBJECTIVE_CORPUS = "val"
+"""Held-out text that chooses, here shapes, elsewhere learning rates; `test` stays unseen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
@@ -28,7 +31,7 @@ class Transfer:
     N: Parameters
     """Non-embedding parameters."""
     tokens: Tokens | None = None
-    """D of these runs; by default as many a parameter as in the search."""
+    """D of these runs; by default as many tokens per parameter as in the search."""
     shapes: PositiveCount = 3
     """How many, by rank at the study's N: the best, the worst, and evenly between them."""
 
@@ -45,7 +48,8 @@ class ShapeSearch:
     """
 
     N: Parameters
-    """Non-embedding parameters, met within 2 %; a trial whose shape cannot is infeasible and not trained."""
+    """Non-embedding parameters, met within 2 %; a trial whose shape cannot meet it is infeasible and not
+    trained."""
     tokens: Tokens
     """D of every trial."""
     learning_rate: LearningRateRule | Rate

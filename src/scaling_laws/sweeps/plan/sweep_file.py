@@ -34,14 +34,16 @@ from scaling_laws.study.bounds import (
     ShareBelowOne,
     Tokens,
     Width,
+    Windows,
     check_bounds,
 )
 from scaling_laws.study.configurations import find_config
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.names import require_folder_name
+from scaling_laws.study.records import EVERY_CORPUS, MAIN_CORPUS
 from scaling_laws.study.schedule import Schedule
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
-from scaling_laws.sweeps.plan.search_section import ShapeSearch
+from scaling_laws.sweeps.plan.search_section import OBJECTIVE_CORPUS, ShapeSearch
 
 Keep = Literal["trunk", "weights", "nothing"]
 BASE = ("parametrization", "base_width", "base_depth", "base_head_width")
@@ -61,50 +63,51 @@ INSTEAD_OF_THE_SWEEPS = (
 class Model:
     """One size, and how long it is trained.
 
-    In a file, `vary: {name: [values]}` beside these keys stands for the models of all combinations; a name is
+    In a file, `vary: {name: [values]}` beside these keys stands for one model for each combination; a name is
     one of the keys below, or a path into one: `shape.<argument>`, `schedule.cooldown_share`,
-    `optimizer.init_args.momentum`. Keys of a model may also stand in its ladder, `vary` among them: they are
-    then those of each of its models that does not give its own.
+    `optimizer.init_args.momentum`. A ladder may also hold keys of a model, `vary` among them: they then hold
+    for each of its models that does not set its own.
     """
 
     shape: dict[str, Any] = field(default_factory=dict)
-    """Constructor arguments of the network but for n_vocab and n_ctx.
+    """Constructor arguments of the network, without n_vocab and n_ctx.
 
     A built-in family takes a size instead: `N`, the non-embedding parameters (met within 2 %), and, if
     wanted, `n_layer` or `aspect_ratio` (d_model / n_layer), `head_width` and `d_ff_ratio` (d_ff / d_model);
-    of an LSTM `n_layer` (2). `dropout`, `n_reuse`, `tied` and `bias` may stand beside it. `N_about` takes the
-    nearest network there is, `N_reused` counts a recurrent Transformer's blocks as often as they are used.
+    of an LSTM `n_layer` (2). `dropout`, `n_reuse`, `tied` and `bias` may be added. `N_about` takes the
+    nearest network that exists, `N_reused` counts a recurrent Transformer's blocks as often as they are used.
     """
     size: PositiveNumber | None = None
-    """N as a share of the reference's; the nearest network there is."""
+    """N as a share of the reference's; the nearest network that exists is taken."""
     reused_size: PositiveNumber | None = None
-    """The same share of the parameters counted as often as they are used: equal FLOPs a token."""
+    """The same, with each parameter counted as often as it is used: equal FLOPs per token."""
     of_optimum: PositiveNumber | None = None
-    """N as a multiple of the size that the last fit, or Hoffmann's rule, calls best for `compute`."""
+    """N as a multiple of the best size for `compute` by the last fit or by Hoffmann's rule."""
     horizons_tokens: tuple[Tokens, ...] = ()
-    """D of each run. The longest is the trunk and the others its cooldown branches, where the schedule and
-    the learning rate allow it; else each is a training of its own."""
+    """D of each run. The longest run is the trunk and the others its cooldown branches, if the schedule and
+    the learning rate allow it; otherwise each is a training of its own."""
     horizons: tuple[PositiveNumber, ...] = ()
     """The same as shares of the reference's D."""
     compute: tuple[PositiveNumber, ...] = ()
-    """The same as shares of the reference's C = 6 N D: each D is what that compute leaves this network."""
+    """The same as shares of the reference's C = 6 N D: each D is the number of tokens that this compute buys
+    for this network."""
     exact_compute: tuple[PositiveNumber, ...] = ()
-    """The same by all rows of FLOPs, head and context included: equal FLOPs between families."""
+    """The same, counting all FLOPs, head and context included: equal FLOPs between families."""
     seeds: tuple[Seed, ...] = (1,)
     n_ctx: Width | None = None
-    """Instead of the sweep's; held-out windows are then so many more or fewer, too."""
+    """Replaces the sweep's; the number of held-out windows changes with it."""
     batch_sequences: PositiveCount | None = None
-    """Instead of the sweep's; by default, where n_ctx is another, as many tokens a step."""
+    """Replaces the sweep's; by default a model with another n_ctx gets as many tokens per step."""
     devices: PositiveCount | None = None
-    """Instead of the trainer's: how many of them train it together."""
+    """Replaces the trainer's: how many devices train this network together."""
     train_halvings: Halvings = 0
-    """How often the training split is halved: what the model sees of it."""
+    """How often the training split is halved before the model sees it."""
     schedule: Schedule | None = None
-    """Instead of the sweep's. In a file, keys that are left out are the sweep's."""
+    """Replaces the sweep's. In a file, keys that are left out keep the sweep's values."""
     learning_rate: LearningRateRule | Rate | None = None
-    """Instead of the ladder's: a rule, or one rate."""
+    """Replaces the ladder's: a rule, or one rate."""
     optimizer: OptimizerSetting | None = None
-    """Instead of the sweep's, as the keys that follow."""
+    """Replaces the sweep's, as do the keys that follow."""
     beta1: ShareBelowOne | None = None
     beta2: ShareBelowOne | None = None
     weight_decay: NotNegative | None = None
@@ -115,10 +118,10 @@ class Model:
     base_depth: PositiveLayers | None = None
     base_head_width: Width | None = None
     precision: str | None = None
-    """Instead of the trainer's: `32-true`, `bf16-mixed`, ..."""
+    """Replaces the trainer's: `32-true`, `bf16-mixed`, ..."""
     corpus: str | None = None
-    """Instead of the sweep's: a file of `configs/data/`, with a text or a vocabulary of its own. Losses in
-    tokens of several vocabularies are compared in bits per byte (`laws --compare corpus`)."""
+    """Replaces the sweep's: a file of `configs/data/`, with its own text or vocabulary. Losses per token of
+    different vocabularies are compared in bits per byte (`laws --compare corpus`)."""
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -163,12 +166,13 @@ class Ladder:
     family: str | None = None
     """A built-in network."""
     class_path: str | None = None
-    """A network of your own, module.Class, importable from the working directory; its family is its own."""
+    """Your own network, module.Class, importable from the working directory; it is a family of its own."""
     learning_rate: LearningRateRule | Rate
     """A rule, or one rate for all."""
     models: tuple[Model, ...]
     learning_rate_factors: tuple[PositiveNumber, ...] = (1.0,)
-    """Multiples of the rate to train every model with: for a sweep that looks for the rule."""
+    """Every model is trained with each of these multiples of the rate: for a sweep that looks for the
+    rule."""
 
     def __post_init__(self) -> None:
         if (self.family is None) == (self.class_path is None):
@@ -195,81 +199,90 @@ class Sweep:
     corpus: str
     """A file of `configs/data/`; the tokens are built into `data/<its name>` when they are not there."""
     question: str = ""
-    """What the study is to find out: the report begins with it."""
+    """What the study should find out: the report begins with it."""
     ladders: tuple[Ladder, ...] = ()
     include: tuple[str, ...] = ()
-    """Instead of ladders: sweep files whose experiments make up this study. What several ask for is trained
-    once, and carries the tag of each."""
+    """Instead of ladders: sweep files whose experiments make up this study. A run that several of them need
+    is trained once and carries the tag of each."""
     search: ShapeSearch | None = None
-    """A search for the best shape of one size by Optuna, instead of ladders."""
+    """Instead of ladders: a search by Optuna for the best shape of one size."""
     scale: str = ""
-    """A file of `configs/scales/` by its name, with defaults for all of these keys: what is right for a
-    laptop or a GPU. `--scale` takes another."""
+    """A file of `configs/scales/` by its name, with defaults for all of these keys, for a laptop or a GPU.
+    `--scale` takes another."""
     budget: str = ""
     """`30 core-minutes`, `2 GPU-hours`, `1e18 FLOPs`: the reference network and horizon are the largest that
-    it pays for. In a file, a mapping has one for each scale. `--budget` gives another."""
+    it pays for. In a file, a mapping gives one for each scale. `--budget` takes another."""
     tokens_per_parameter: PositiveNumber = 20.0
     """D / N of the reference (N non-embedding)."""
     most_tokens: Tokens | None = None
-    """The reference's D is no longer: one pass over the corpus."""
+    """Upper limit of the reference's D: one pass over the corpus."""
     laws: str = ""
-    """laws.json of an earlier study: `of_optimum` is around its N_opt(C), where the file is there."""
+    """laws.json of an earlier study: if it exists, `of_optimum` is relative to its N_opt(C)."""
     n_ctx: Width = 128
     batch_sequences: PositiveCount = 16
-    """Windows an optimiser step, over all devices and accumulated micro-batches."""
+    """Windows per optimiser step, over all devices and accumulated micro-batches."""
     noise_suffix_tokens: Amount = 0
-    """Of each window's n_ctx positions, so many at the end are random tokens (`data.noise_suffix_tokens`)."""
+    """How many positions at the end of each window are random tokens (`data.noise_suffix_tokens`)."""
     schedule: Schedule = field(default_factory=Schedule)
-    """Of every run; its horizon is the run's own."""
+    """The learning-rate schedule of every run, up to the run's own horizon."""
     optimizer: OptimizerSetting = "adamw"
     """`adamw`, `adafactor`; any other by its class, `{class_path: torch.optim.SGD, init_args: {...}}`; or a
-    list of such, each for a part of the weights (docs/sweeps.md)."""
+    list of these, each for a part of the weights (docs/own-optimizer.md)."""
     beta1: ShareBelowOne = 0.9
     """adamw's decay of the mean gradient."""
     beta2: ShareBelowOne = 0.95
     """adamw's decay of the mean squared gradient."""
     weight_decay: NotNegative = 0.1
-    """Of adamw and adafactor, on matrices only."""
+    """Weight decay of adamw and adafactor, on matrices only."""
     parametrization: Parametrization = "standard"
     """How settings follow from width and depth: `standard`, or from a base shape `mup` or `completep`
     (`models/parametrization.py`), with Adam or AdamW."""
     base_width: Width | None = None
-    """Of the shape at which the rate was tuned; `standard` has none."""
+    """Width of the base shape, at which the rate was tuned; `standard` has none."""
     base_depth: PositiveLayers | None = None
-    """The same of `completep`."""
+    """Number of layers of the base shape; `completep` alone has it."""
     base_head_width: Width | None = None
-    """By default the base shape has as many heads as each network."""
+    """Width of a head of the base shape; by default it has as many heads as each network."""
     gradient_clip: NotNegative = 1.0
     """Largest norm of the gradient; 0 does not clip."""
     log_every_n_steps: PositiveCount = 20
     evaluations_per_doubling: Count = 2
     """Held-out evaluations each time the tokens double."""
     evaluation_every_n_steps: Count = 0
-    """And after every n-th step; 0 for none of these."""
+    """Also evaluate after every n-th step; 0: do not."""
+    evaluation_corpora: tuple[str, ...] = (MAIN_CORPUS,)
+    """Held-out corpora that are measured at each evaluation; the others are measured only after the last
+    step. `[all]` stands for every one. The corpus that patience or a search looks at is added."""
     evaluation_windows: PositiveCount = 64
-    """Windows a held-out corpus at each of them."""
-    final_windows: PositiveCount = 512
-    """Windows a held-out corpus after the last step."""
+    """Windows of each of these corpora at each evaluation."""
+    final_windows: Windows = 512
+    """Windows of each of these corpora after the last step; `all` reads every window
+    (docs/performance.md)."""
+    other_windows: Windows = 96
+    """Windows of each other held-out corpus after the last step."""
     probe_windows: Count = 8
-    """Windows whose every token's loss is kept at each evaluation."""
+    """Windows for which the loss of every token is kept at each evaluation."""
     noise_scale_every_n_steps: Count = 64
     """Steps between two measurements of the gradient noise scale; 0 for none."""
     patience: Count = 0
-    """Early stopping, for data-limited runs: evaluations without a new lowest loss after which a run ends."""
+    """Early stopping, for data-limited runs: a run ends after this many evaluations without a new lowest
+    loss."""
     patience_corpus: str = "val"
     """The held-out corpus that decides; Kaplan 2020 lets `test` decide."""
     keep: Keep = "weights"
-    """Of each network on disk: its final `weights`; these, and the state before the longest cooldown, from
-    which a longer horizon goes on (`trunk`); or `nothing`. Files that are included have no say in it."""
+    """What stays of each network on disk: its final `weights`; the weights and the state before the longest
+    cooldown, so that a longer horizon can go on from there (`trunk`); or `nothing`. The value in included
+    files is ignored."""
     overlays: tuple[str, ...] = ()
     """Files of `configs/trainer/`, as `fit --config` takes them: later ones win."""
     trainer: dict[str, Any] = field(default_factory=dict)
-    """Lightning Trainer arguments of every run; they win over the overlays'. Without either: one CPU."""
+    """Lightning Trainer arguments of every run; they win over those of the overlays. Without either: one
+    CPU."""
     compile: bool = False
-    """Whether networks go through torch.compile."""
+    """Whether to compile networks with torch.compile."""
     shape_rule: Literal[1, 2] = 2
-    """By which a Transformer's width and heads follow from N: 2, with at least four heads; 1, as before 0.2:
-    studies begun then keep it."""
+    """The rule by which a Transformer's width and heads follow from N: 2, with at least four heads; or 1, the
+    rule before version 0.2, which studies begun then keep."""
     cluster: str = ""
     """A file with options of `--engine`, as `configs/cluster/slurm.yaml`: how your site wants its jobs."""
 
@@ -304,6 +317,12 @@ class Sweep:
     def needs_reference(self) -> bool:
         """Whether the budget decides anything."""
         return any(model.needs_reference for ladder in self.ladders for model in ladder.models)
+
+    @property
+    def corpora_on_the_way(self) -> tuple[str, ...]:
+        """`evaluation_corpora`, and what a search looks at; `EVERY_CORPUS` stands alone."""
+        wanted = dict.fromkeys((*self.evaluation_corpora, *((OBJECTIVE_CORPUS,) if self.search else ())))
+        return (EVERY_CORPUS,) if EVERY_CORPUS in wanted else tuple(wanted)
 
     def for_model(self, ladder: Ladder, model: Model) -> Self:
         """The sweep as this model is trained: with what the model has instead of the sweep's.

@@ -31,12 +31,12 @@ RULE = {field.name for field in fields(LearningRateRule)}
 SEARCH = {field.name for field in fields(ShapeSearch)}
 HOMES = (
     (SWEEP, "it is the whole study's: write it at the top of the file"),
-    (MODEL, "it belongs into a ladder or a model"),
-    (LADDER, "it belongs into a ladder"),
-    (SCHEDULE, "it belongs into schedule"),
-    (SHAPE, "it belongs into the shape of a model"),
-    (RULE, "it belongs into learning_rate"),
-    (SEARCH, "it belongs into search"),
+    (MODEL, "it belongs in a ladder or a model"),
+    (LADDER, "it belongs in a ladder"),
+    (SCHEDULE, "it belongs in schedule"),
+    (SHAPE, "it belongs in the shape of a model"),
+    (RULE, "it belongs in learning_rate"),
+    (SEARCH, "it belongs in search"),
 )
 """Keys, and where they are at home; the first that has one counts."""
 

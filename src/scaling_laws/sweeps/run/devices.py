@@ -58,10 +58,10 @@ class Slots:
             InputError: it does.
         """
         if self._tenants and devices > len(self._tenants):
-            raise InputError(f"{job} wants {devices} GPUs, and this machine has {len(self._tenants)}")
+            raise InputError(f"{job} needs {devices} GPUs, and this machine has {len(self._tenants)}")
         if not self._tenants and devices > self.workers:
             raise InputError(
-                f"{job} wants {devices} devices, and this machine has {self.workers} workers; "
+                f"{job} needs {devices} devices, and this machine has {self.workers} workers; "
                 f"give --workers {devices} or more"
             )
 
@@ -106,7 +106,7 @@ def n_cores() -> int:
 
 
 def default_workers(accelerator: str) -> int:
-    """Jobs at a time: one a GPU, or one a core."""
+    """Jobs at a time: one per GPU, or one per core."""
     on_gpus = accelerator in (*GPU_ACCELERATORS, "auto")
     return (len(find_gpus()) if on_gpus else 0) or n_cores()
 

@@ -114,7 +114,7 @@ def planned_parts(folder: Path) -> list[PlannedPart] | None:
     Raises:
         InputError: it cannot be read, or is none; one line that names the field.
     """
-    path, remedy = folder / PLAN_FILE, "delete it, and the next sweep writes it anew"
+    path, remedy = folder / PLAN_FILE, "delete it, and the next sweep writes it again"
     content = read_json_or_none(path, kind="plan", remedy=remedy)
     if content is None:
         return None

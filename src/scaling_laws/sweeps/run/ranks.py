@@ -56,9 +56,11 @@ def train_by_ranks(
         MemoryError: a rank was short of memory.
         InputError: a rank failed, or there is no allocation.
     """
+    from lightning_fabric.plugins.environments.lightning import find_free_network_port
+
     folder, trainer = Path(config["trainer"]["default_root_dir"]), config["trainer"]
     if "SLURM_JOB_ID" not in os.environ:
-        raise InputError(f"{folder}: wants {trainer['num_nodes']} nodes; --engine slurm trains it")
+        raise InputError(f"{folder}: needs {trainer['num_nodes']} nodes; --engine slurm trains it")
     assert before_record is None or isinstance(before_record, Hold)
     handed = {
         "config": config,
@@ -73,10 +75,13 @@ def train_by_ranks(
         *("--kill-on-bad-exit=0", "--wait=60", "--job-name=ranks"),
         *(sys.executable, "-m", "scaling_laws.sweeps.run.ranks", str(file)),
     ]
+    environment = os.environ | {"SLURM_JOB_NAME": "ranks"}
+    # Lightning derives it from the job's id, free or not; this process is on the first rank's node.
+    environment.setdefault("MASTER_PORT", str(find_free_network_port()))
     # A group of its own: what is sent to the task's processes shall not end srun before its ranks.
     srun = subprocess.Popen(
         command,
-        env=os.environ | {"SLURM_JOB_NAME": "ranks"},
+        env=environment,
         preexec_fn=_end_with_parent,
         start_new_session=True,
     )

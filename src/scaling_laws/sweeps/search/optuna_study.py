@@ -84,7 +84,9 @@ def _class(class_path: str, kind: str, base: type) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"search: {kind} {class_path}: there is no such class ({error})") from error
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise InputError(f"search: {kind} {class_path} is no {kind} of Optuna; it must be a {base.__name__}")
+        raise InputError(
+            f"search: {kind} {class_path} is not a {kind} of Optuna; it must be a {base.__name__}"
+        )
     return found
 
 

@@ -12,7 +12,8 @@ from scaling_laws.data.tokens import open_corpus
 from scaling_laws.models.optimizers import optimizer_label
 from scaling_laws.study.records import RunRecord, write_record
 from scaling_laws.sweeps.plan.experiments import Plan
-from scaling_laws.sweeps.search.trials import OBJECTIVE_CORPUS, TrialRun, held_out_losses
+from scaling_laws.sweeps.plan.search_section import OBJECTIVE_CORPUS
+from scaling_laws.sweeps.search.trials import TrialRun, held_out_losses
 
 
 def write_pruned_record(plan: Plan, trial: TrialRun, reason: str) -> RunRecord:

@@ -1,12 +1,13 @@
-"""Stops a trial whose end, foretold from its learning curve, is worse than the best trial so far.
+"""Stops a trial whose end, predicted from its learning curve, is worse than the best trial so far.
 
-There are two forecasts. One extrapolates the losses of the part at a constant rate by L(D) = E + B/D^beta to
-where the cooldown begins (`laws/checks/learning_curve.py`), the other is the last loss seen. Neither is the
-final loss: the cooldown lowers it, and a forecast errs. By how much is taken from the trials that are
-finished: each is foretold from as many tokens as the trial in question has seen, and the logarithm of final
-loss over forecast is noted. The mean is the gain of the cooldown and of the tokens to come, the spread the
-error that such a forecast really has; the forecast of less spread is used. The fit's own interval is not: a
-bootstrap with a curve's residuals takes neighbouring evaluations for independent and knows of no cooldown
+There are two forecasts. One extrapolates the losses at a constant rate by L(D) = E + B/D^beta to where the
+cooldown begins (`laws/checks/learning_curve.py`), the other is the last loss seen. Neither is the final loss:
+the cooldown lowers it, and a forecast has an error. Both are estimated from the finished trials: each is
+predicted from as many tokens as the trial in question has seen, and the logarithm of final loss over forecast
+is noted. The mean is the gain from the cooldown and from the tokens to come; the spread is the actual error
+of such a forecast. The forecast with the smaller spread is used. The fit's own interval is not used: a
+bootstrap of a curve's residuals treats neighbouring evaluations as independent and does not know about the
+cooldown
 (docs/log.md; `python benchmarks/pruners.py` counts how often the intervals hold). A schedule without a
 constant part has no forecast here, and nothing is pruned.
 """
@@ -36,7 +37,7 @@ Points = tuple[tuple[int, float], ...]
 
 
 class CurvePruner(BasePruner):
-    """Prunes when the lower end of the interval of the foretold final loss lies above the best loss.
+    """Prunes when the lower end of the interval of the predicted final loss lies above the best loss.
 
     It is for a study of one horizon and one schedule, whose reports have tokens as their step.
 
@@ -79,14 +80,14 @@ class CurvePruner(BasePruner):
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             if other.number != trial.number and other.intermediate_values
         ]
-        foretold = foretell(study, trial, finished, seen, self.level, self.forecasts)
-        if foretold is None or foretold.n_finished < self.n_finished:
+        predicted = predict_end(study, trial, finished, seen, self.level, self.forecasts)
+        if predicted is None or predicted.n_finished < self.n_finished:
             return False
-        return foretold.low > min(float(other.value or math.inf) for other in finished)
+        return predicted.low > min(float(other.value or math.inf) for other in finished)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foretold:
+class PredictedEnd:
     """The final loss of a trial, nats per token.
 
     Attributes:
@@ -105,20 +106,20 @@ class Foretold:
     forecast: str
 
 
-def foretell(
+def predict_end(
     study: optuna.Study,
     trial: FrozenTrial,
     finished: Sequence[FrozenTrial],
     seen: int,
     level: float,
     forecasts: Sequence[str] = FORECASTS,
-) -> Foretold | None:
+) -> PredictedEnd | None:
     """The final loss of a trial, from its reports up to `seen` tokens and the finished trials' errors.
 
     None where no forecast can be made for the trial and three finished ones.
     """
     begin, end = study.user_attrs[CONSTANT_RATE]
-    found: list[Foretold] = []
+    found: list[PredictedEnd] = []
     for name in forecasts:
         loss = _forecast(name, _points(trial, begin, min(end, seen)), end)
         known = [
@@ -132,13 +133,13 @@ def foretell(
     return min(found, key=lambda one: one.spread, default=None)
 
 
-def _calibrated(forecast: float, errors: Sequence[float], level: float, name: str) -> Foretold:
-    """A forecast put right by others' errors, with the prediction interval of so many of them."""
+def _calibrated(forecast: float, errors: Sequence[float], level: float, name: str) -> PredictedEnd:
+    """A forecast corrected by others' errors, with the prediction interval of so many of them."""
     n = len(errors)
     spread = statistics.stdev(errors)
     half = _t_quantile((1 + level) / 2, n - 1) * spread * math.sqrt(1 + 1 / n)
     loss = forecast * math.exp(statistics.fmean(errors))
-    return Foretold(
+    return PredictedEnd(
         loss=loss,
         low=loss * math.exp(-half),
         high=loss * math.exp(half),

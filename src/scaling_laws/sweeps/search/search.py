@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import write_question
 from scaling_laws.sweeps.plan.experiments import Job, Plan
+from scaling_laws.sweeps.plan.search_section import OBJECTIVE_CORPUS
 from scaling_laws.sweeps.run import attempts, lease
 from scaling_laws.sweeps.run.engines import Ended, Engine
 from scaling_laws.sweeps.run.ledger import write_ledger
@@ -31,7 +32,6 @@ from scaling_laws.sweeps.search.space import Point, distributions, is_feasible, 
 from scaling_laws.sweeps.search.spread import spread_trials
 from scaling_laws.sweeps.search.storage import OUTAGES, without_secrets
 from scaling_laws.sweeps.search.trials import (
-    OBJECTIVE_CORPUS,
     FinishedTrial,
     TrialRun,
     finished_trial,
@@ -326,7 +326,7 @@ class Search:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise InputError(
                 f"the search's storage does not answer ({without_secrets(reason, self._storage)}); "
-                "put that right and run the same command again: what was running is saved"
+                "fix that and run the same command again: what was running is saved"
             ) from None
 
 

@@ -19,12 +19,10 @@ from scaling_laws.study.errors import InputError
 from scaling_laws.study.records import SEARCH_TAG, RunRecord, finished_record, write_atomically
 from scaling_laws.sweeps.plan.experiments import Job, Plan, PlannedRun, trunks_of
 from scaling_laws.sweeps.plan.learning_rates import LearningRateRule
-from scaling_laws.sweeps.plan.search_section import ShapeSearch
+from scaling_laws.sweeps.plan.search_section import OBJECTIVE_CORPUS, ShapeSearch
 from scaling_laws.sweeps.plan.sweep_file import Ladder, Model
 from scaling_laws.sweeps.search.space import Point, shape_at
 
-OBJECTIVE_CORPUS = "val"
-"""Held-out text that chooses, here shapes, elsewhere learning rates; `test` stays unseen."""
 TRIAL_FILE = "trial.json"
 
 

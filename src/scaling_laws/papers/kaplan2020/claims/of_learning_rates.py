@@ -22,7 +22,7 @@ def _schedules(tables: StudyTables, laws: Laws) -> Measured | Finding:
     runs = tables.of_experiment("schedule", tables.main_family)
     runs = runs[runs["after_cooldown"].astype(bool)] if not runs.empty else runs
     if runs.empty or runs["summed_learning_rate"].isna().all():
-        return not_measured("no schedules at one size")
+        return not_measured("no size was trained with several schedules")
     runs = runs[runs["D"] == runs["D"].mode().iloc[-1]]
     by_schedule = runs.groupby([*SCHEDULE, runs["summed_learning_rate"].round(6)])["loss"]
     means = by_schedule.agg(["mean", "count"]).reset_index()
@@ -50,7 +50,7 @@ def _rate_falls(tables: StudyTables, laws: Laws) -> Measured | Finding:
     best = best_rates(rate_losses(runs))
     best = best[best["inside"]]
     if best["N"].nunique() < 3 or len(best) - best["batch_tokens"].nunique() < 2:
-        return inconclusive(f"{len(best)} sizes and batches have their best rate among those tried")
+        return inconclusive(f"{len(best)} sizes and batches have their best rate inside the range tried")
     line = line_through(np.log(best["N"]), np.log(best["learning_rate"]), best["batch_tokens"])
     context = (
         f"{len(best)} best rates at {best['N'].nunique()} sizes and {best['batch_tokens'].nunique()} batches"
@@ -63,21 +63,22 @@ CLAIMS = (
         slug="schedule-hardly-matters",
         text="The schedule of the learning rate hardly matters, if its sum is large enough",
         source="D.6, Fig. 22",
-        quantity="worst over best schedule, less 1, per cent",
+        quantity="loss of the worst schedule above that of the best, per cent",
         paper="1.4 (0.05 nats)",
-        method=f"Schedules that end low and have at least {ENOUGH:g} of the largest summed rate at the "
-        "best peak, means over seeds; the interval is that of the noise between seeds.",
+        method=f"Schedules that end at a low rate and whose summed rate is at least {ENOUGH:g} of the "
+        "largest at the best peak are compared, each as the mean over its seeds. The interval comes from "
+        "the noise between seeds.",
         confirmed=(-np.inf, 1.5),
         needs="schedule",
         measure=_schedules,
     ),
     Claim(
         slug="larger-want-lower-rates",
-        text="Larger networks want lower learning rates",
+        text="Larger networks need lower learning rates",
         source="(D.1)",
         quantity="exponent of N in the best rate at one batch",
         paper="below 0",
-        method="Parabolas of ln loss in ln rate at each size and batch.",
+        method="A parabola of ln loss in ln rate is fitted at each size and batch.",
         confirmed=(-np.inf, 0.0),
         needs="lr",
         measure=_rate_falls,

@@ -18,7 +18,7 @@ RMS = "rms distance from the law, per cent"
 def _collapse(tables: KaplanTables, laws: Laws) -> Measured | Finding:
     runs = tables.data_runs()
     if runs["D"].nunique() < 3 or runs["N"].nunique() < 2:
-        return not_measured("no networks of two sizes on three parts of the corpus")
+        return not_measured("no two sizes of network were trained on three parts of the corpus")
     largest = runs[runs["N"] == runs["N"].max()].groupby("D")["loss"].mean()
     excess = 100 * float(largest.iloc[0] / largest.iloc[-1] - 1)
     if excess < LEAST_EXCESS:

@@ -43,7 +43,7 @@ def _lstm(tables: StudyTables, laws: Laws) -> Measured | Finding:
         return not_measured(late.reason or "no losses by position")
     n_folds = min(of.n_folds for pair in pairs for of in pair)
     if n_folds < 2:
-        return inconclusive("the losses are in one fold")
+        return inconclusive("the losses are not split by folds of documents")
     drawn = np.concatenate([np.ones((1, n_folds)), drawn_folds(n_folds)])
     transformer, lstm = (
         np.mean([_later_fall(pair[which], drawn) for pair in pairs], axis=0) for which in (0, 1)
@@ -75,7 +75,9 @@ def _position_law(tables: StudyTables, laws: Laws) -> Measured | Finding:
         return inconclusive(fit.reason)
     law = Position(**{name: value for name, value in fit.parameters.items() if value is not None})
     if losses.n_folds < 2:
-        return inconclusive("the losses are in one fold: what is sampling error is not known")
+        return inconclusive(
+            "the losses are not split by folds of documents, so their sampling error is unknown"
+        )
     rms, sampling = _distance(losses, law)
     value, interval = float(law.c), fit.intervals.get("c", (None, None))
     constant = fit.intervals.get("a", (None, None))
@@ -132,13 +134,13 @@ def _short_context(tables: KaplanTables, laws: Laws) -> Measured | Finding:
 CLAIMS = (
     Claim(
         slug="lstm-and-late-context",
-        text="An LSTM makes no use of late context; a Transformer goes on improving over it",
+        text="An LSTM makes no use of late context; a Transformer keeps improving over it",
         source="section 3.2.1, Fig. 7",
         quantity="fall of the loss from the second quarter to the second half of the context, LSTM over "
         "Transformer",
         paper="near 0 beyond 100 tokens",
-        method="Pairs of one size and horizon; the interval resamples folds of documents. Where the "
-        "Transformers' own fall is not above 0, it is inconclusive.",
+        method="An LSTM and a Transformer of the same size and horizon make a pair; the interval resamples "
+        "folds of documents. Where the Transformers' own fall is not above 0, the verdict is inconclusive.",
         confirmed=(-np.inf, 0.5),
         contradicted_if="the Transformers' fall is not above 0 and lies below the LSTMs'",
         needs="families",
@@ -146,12 +148,12 @@ CLAIMS = (
     ),
     Claim(
         slug="loss-by-position",
-        text="The loss at position T is a constant and a power of T",
+        text="The loss at position T is a constant plus a power of T",
         source="D.5, Fig. 20",
         quantity="c of a + b T^-c, the largest network",
         paper="0.62",
-        method="Means over bins of positions, each twice as wide as the one before; the sampling error is "
-        "that of resampled folds of documents.",
+        method="Losses are averaged over bins of positions, each twice as wide as the last; the sampling "
+        "error comes from resampled folds of documents.",
         confirmed=(0.0, np.inf),
         limits=(
             Limit(
@@ -173,8 +175,8 @@ CLAIMS = (
         source="D.5, Fig. 21",
         quantity="loss at positions 1 to 8 relative to a long context, per cent",
         paper="below 0",
-        method="Mean over the sizes that were trained with both contexts, at equal tokens.",
-        caveat="It hardly can fail: the short context trains on nothing else.",
+        method="The mean over the sizes that were trained with both contexts, at equal tokens.",
+        caveat="It can hardly fail: a network with a short context trains on nothing else.",
         confirmed=(-np.inf, 0.0),
         needs="context",
         measure=_short_context,

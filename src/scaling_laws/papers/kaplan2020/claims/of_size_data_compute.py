@@ -184,9 +184,9 @@ CLAIMS = (
         source="(1.1), Fig. 1",
         quantity="α_N of L(N), non-embedding parameters",
         paper=f"{PAPER_N:g}",
-        method="Least squares of ln L on ln N: networks of two layers, the mean over seeds of each size, the "
-        f"longest horizon of {SIZES_OF_A_LAW} sizes. The bounds are the paper's exponent within a factor of "
-        f"{FACTOR:g}.",
+        method="Least squares of ln L on ln N over networks of two layers, each size as the mean over its "
+        f"seeds, at the longest horizon that has {SIZES_OF_A_LAW} sizes. The bounds are the paper's "
+        f"exponent within a factor of {FACTOR:g}.",
         confirmed=(PAPER_N / FACTOR, PAPER_N * FACTOR),
         limits=(
             Limit(name=SPAN, words="the sizes span {least:g} decade", least=1.0),
@@ -202,7 +202,7 @@ CLAIMS = (
     ),
     Claim(
         slug="loss-falls-with-data",
-        text="The loss falls as a power of the unique training tokens, stopped early",
+        text="With early stopping the loss falls as a power of the unique training tokens",
         source="(1.2), (1.5), Figs. 1, 4",
         quantity="α_D of L(N, D), D unique tokens",
         paper=f"{PAPER_D:g} (Table 2)",
@@ -219,16 +219,15 @@ CLAIMS = (
     ),
     Claim(
         slug="loss-falls-with-compute",
-        text="The best loss for a compute falls as a power of the compute",
+        text="The best loss at each compute falls as a power of the compute",
         source="section 3.3, Fig. 13",
-        quantity="α_C of L(C) at a fixed batch, 6ND",
+        quantity="α_C of L(C) at a fixed batch, C = 6ND",
         paper=f"{PAPER_C:g}",
-        method="Least squares of ln L on ln C along the envelope over sizes of two layers; the interval "
-        f"leaves out one size after the other. The bounds are the paper's exponent within a factor "
-        f"of {FACTOR_OF_C:g}.",
+        method="Least squares of ln L on ln C along the envelope of networks of two layers. The interval "
+        "leaves out each size in turn. The bounds are the paper's exponent within a factor of "
+        f"{FACTOR_OF_C:g}.",
         confirmed=(PAPER_C / FACTOR_OF_C, PAPER_C * FACTOR_OF_C),
         limits=(Limit(name=SPAN, words="C spans {least:g} decades", least=1.5), STRAIGHT),
-        caveat="It does not tell the paper's networks from others that learn: see power.md.",
         needs="size",
         measure=_of_C,
     ),
@@ -236,10 +235,10 @@ CLAIMS = (
         slug="power-law-beats-logarithm",
         text="A power law of N describes the loss better than a logarithm",
         source="D.5, Fig. 23",
-        quantity="residuals of the logarithm over those of the power law",
+        quantity="residuals of the logarithm divided by those of the power law",
         paper="",
-        method="Two parameters each, relative residuals, sizes of one horizon; the interval is that of the "
-        "noise between seeds.",
+        method="Both have two parameters and are fitted to the sizes of one horizon; residuals are "
+        "relative. The interval comes from the noise between seeds.",
         confirmed=(1.0, np.inf),
         needs="size",
         measure=_power_beats_log,
@@ -248,10 +247,10 @@ CLAIMS = (
         slug="embeddings-left-out",
         text="Counted without embeddings, networks of all depths fall on one line",
         source="section 3.2, Fig. 6",
-        quantity="scatter about L(N) with embeddings over that without",
+        quantity="scatter about L(N) with embeddings divided by that without",
         paper="",
-        method="Transformers of two layers and more at one horizon, ln L on ln N and on ln N_total; the "
-        "interval is that of the noise between seeds.",
+        method="Transformers with at least two layers at one horizon; ln L is fitted against ln N and "
+        "against ln N_total. The interval comes from the noise between seeds.",
         confirmed=(1.2, np.inf),
         needs="size",
         measure=_without_embeddings,

@@ -117,7 +117,7 @@ def describe(data: Shapes) -> str:
             if ratio in ("d_ff_ratio", "head_width") and len(bins) > 1
         ]
     if not words:
-        return "No three shapes of one size were trained."
+        return "No size was trained in three shapes."
     if len(data.at_equal_N):
         words.append(f"one layer left out, brought to equal N with α_N = {data.alpha_N:.3f}")
     sentence = "; ".join(words)

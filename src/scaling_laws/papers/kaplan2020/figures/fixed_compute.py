@@ -82,7 +82,7 @@ def describe(data: LossesAtFixed) -> str:
     )
     sentence = f"{data.family}: of the sizes trained, the loss is lowest for {words}"
     if data.law is None:
-        return f"{sentence}; no law L(N, S_min) stands beside it: {data.reason}."
+        return f"{sentence}; there is no law L(N, S_min) to compare: {data.reason}."
     expected = loss_at_fixed(data.law, measured["N"], "C", measured["C"], measured["batch_tokens"])
     error = np.abs(expected / measured["loss"] - 1).mean()
     return f"{sentence}; L(N, S_min) is {100 * error:.2g} % off on average."

@@ -68,7 +68,7 @@ def describe(data: Crossings) -> str:
     """Where the paper's laws cross, and where this study's do."""
     sentence = f"The paper's laws cross at {_place(data.paper.crossing)}"
     if data.study is None:
-        return f"{sentence}; this study has not both L(C_min) and L(D)."
+        return f"{sentence}; this study does not have both L(C_min) and L(D)."
     if data.study.crossing.C is None:
         return f"{sentence}; this study's ({data.family}) do not: {data.study.crossing.reason}."
     in_days = [None if end is None else end / PF_DAY_FLOPS for end in data.study.interval or (None, None)]

@@ -78,10 +78,10 @@ def describe(data: Overfitting) -> str:
     rms = float(np.sqrt(((runs["excess"] - runs["predicted"]) ** 2).mean()))
     (k, p), (kaplan_k, kaplan_p) = data_needed(law), data_needed(KAPLAN_TABLE_2)
     return (
-        f"The loss on limited text exceeds that on unlimited by up to {100 * runs['excess'].max():.0f} % "
-        f"and follows one function of N^{p:.2f}/D within {100 * rms:.1f} % (rms); to keep the excess below "
-        f"{100 * TOLERATED:g} % takes D = {short(k)} N^{p:.2f} unique tokens "
-        f"(Kaplan 2020: {short(kaplan_k)} N^{kaplan_p:.2f})."
+        f"The loss on limited text exceeds that on unlimited text by up to {100 * runs['excess'].max():.0f} "
+        f"% and follows one function of N^{p:.2f}/D within {100 * rms:.1f} % (rms); to keep the excess "
+        f"below {100 * TOLERATED:g} % takes D = {short(k)} N^{p:.2f} unique tokens (Kaplan 2020: "
+        f"{short(kaplan_k)} N^{kaplan_p:.2f})."
     )
 
 

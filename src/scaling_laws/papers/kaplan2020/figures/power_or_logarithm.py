@@ -80,7 +80,7 @@ def draw(data: Rivals) -> Figure:
     st.log_x(residual, sizes["N"], data.n_label)
     residual.set_ylabel("ln(measured / fitted), %")
     fitted.set_title("Loss against size")
-    residual.set_title("What the fits leave over")
+    residual.set_title("What the fits do not explain")
     for axes in (fitted, residual):
         st.legend_below(axes, columns=1)
     return figure
@@ -104,7 +104,7 @@ def describe(data: Rivals) -> str:
         )
         predictions = f"; predicting larger sizes from smaller ones, {words} (mean)"
     n_sizes = data.residuals["N"].nunique()
-    return f"At {n_sizes} sizes the loss is missed by: {closeness} (rms){predictions}."
+    return f"At {n_sizes} sizes the fits miss the loss: {closeness} (rms){predictions}."
 
 
 @figure(

@@ -18,7 +18,10 @@ from scaling_laws.report.text import short
 TRANSFORMERS = ("transformer", "recurrent_transformer")
 EXPERIMENTS = ("reuse", "families")
 """Those that train recurrent Transformers beside others, the better first."""
-COUNTS = {"N_reused": "N with reuse: each parameter as often as it is used", "N": "N, unique parameters"}
+COUNTS = {
+    "N_reused": "N with reuse: each parameter counted as often as it is used",
+    "N": "N, unique parameters",
+}
 """Non-embedding both, whatever the laws count."""
 NEEDS_REUSE = "Needs recurrent Transformers beside others: `scaling-laws sweep configs/sweeps/reuse.yaml`."
 
@@ -58,7 +61,7 @@ def describe(losses: pd.DataFrame) -> str:
         f"{_signed(row.get('N_reused'))} at equal compute"
         for n_reuse, row in by_count.iterrows()
     ]
-    return f"The loss, against blocks used once, is for blocks {'; '.join(words)}."
+    return f"Compared with blocks used once, the loss is, for blocks {'; '.join(words)}."
 
 
 @figure("fig17_reuse", "Blocks used more than once", "family", draw=draw, describe=describe)

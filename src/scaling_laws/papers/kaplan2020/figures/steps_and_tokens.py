@@ -145,8 +145,8 @@ def draw_resources(data: LeastResources) -> Figure:
     colours = st.SizeColours(data.measured["loss"], "plasma")
     _draw_least(axes[0], data, colours, "S_min", "$S_{min}$, steps")
     _draw_least(axes[1], data, colours, "E_min", "$E_{min}$, tokens")
-    axes[0].set_title("Least steps (batch far above $B_{crit}$)")
-    axes[1].set_title("Least tokens (batch far below $B_{crit}$)")
+    axes[0].set_title("Fewest steps (batch far above $B_{crit}$)")
+    axes[1].set_title("Fewest tokens (batch far below $B_{crit}$)")
     colours.bar(figure, axes, st.LOSS_LABEL)
     return figure
 
@@ -177,7 +177,7 @@ def describe_resources(data: LeastResources) -> str:
     by_loss = (at_loss.sort_values("N") for _, at_loss in data.measured.groupby("loss"))
     ends = [(at_loss.iloc[0], at_loss.iloc[-1]) for at_loss in by_loss if at_loss["N"].nunique() > 1]
     if not ends:
-        return "No two sizes reached one loss."
+        return "No two sizes reached the same loss."
     small, large = max(ends, key=lambda pair: float(pair[0]["E_min"] / pair[1]["E_min"]))
     return (
         f"{data.family}: to a loss of {small['loss']:.2f}, N = {short(large['N'])} needs "
@@ -187,7 +187,7 @@ def describe_resources(data: LeastResources) -> str:
 
 @figure(
     "fig19_least_steps_and_tokens",
-    "Least steps and least tokens to a loss, by size",
+    "Fewest steps and fewest tokens to a loss, by size",
     "batch",
     draw=draw_resources,
     describe=describe_resources,

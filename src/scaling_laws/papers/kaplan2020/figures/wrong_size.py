@@ -79,7 +79,7 @@ def describe(data: SizeCosts) -> str:
 
 @figure(
     "fig12_cost_of_a_wrong_size",
-    "What another size than the best costs",
+    "What a size other than the best costs",
     "compute",
     draw=draw,
     describe=describe,

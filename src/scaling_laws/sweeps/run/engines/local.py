@@ -52,7 +52,7 @@ class LocalEngine:
     def require(self, job: Job) -> None:
         """As `Engine`: more devices than the machine has, a GPU where there is none, or other machines."""
         if job.nodes > 1 and "SLURM_JOB_ID" not in os.environ:
-            raise InputError(f"{job.name} wants {job.nodes} nodes; --engine slurm trains it")
+            raise InputError(f"{job.name} needs {job.nodes} nodes; --engine slurm trains it")
         self._slots.require(job.name, job.devices // job.nodes)
 
     def room(self) -> int:

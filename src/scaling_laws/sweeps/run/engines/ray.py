@@ -72,7 +72,7 @@ class RayEngine:
     def require(self, job: Job) -> None:
         """As `Engine`: more than any node has."""
         if job.nodes > 1:
-            raise InputError(f"{job.name} wants {job.nodes} nodes; --engine slurm trains it")
+            raise InputError(f"{job.name} needs {job.nodes} nodes; --engine slurm trains it")
         wanted = self._wanted(job)
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if self._elastic or any(all(node.get(name, 0) >= n for name, n in wanted.items()) for node in nodes):
@@ -80,7 +80,7 @@ class RayEngine:
         name, n = list(wanted.items())[-1]
         most = max((node.get(name, 0) for node in nodes), default=0)
         raise InputError(
-            f"{job.name} wants {n:g} {name}s on one node, and no node of the cluster has more than {most:g}; "
+            f"{job.name} needs {n:g} {name}s on one node, and no node of the cluster has more than {most:g}; "
             "add one, or set elastic: true where nodes come by themselves"
         )
 

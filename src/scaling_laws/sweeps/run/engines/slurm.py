@@ -225,4 +225,4 @@ def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise InputError(f"sbatch: {text!r} is no line of options ({error})") from error
+        raise InputError(f"sbatch: {text!r} is not a line of options ({error})") from error

@@ -102,7 +102,7 @@ def failure_lines(outputs: Path, present: set[str]) -> list[str]:
         *before, last = ["", *said]
         status = re.fullmatch(r"the task ended with status (\d+)", last)
         if status is None:
-            lines.append(f"task {name} did not come to its end; last line of {log}: {last}")
+            lines.append(f"task {name} did not finish; last line of {log}: {last}")
         elif int(status[1]) == TIME_OVER:
             lines.append(f"task {name} saved at its time limit and is not queued any more")
         elif int(status[1]) not in (0, CANCELLED):
