@@ -157,6 +157,81 @@ def test_noise_is_known_by_size_and_horizon():
     assert noise_at_horizon(both, 2e6).sd_log_loss is None
 
 
+def replicated(seed, of_N, of_D, shared=0.6, seeds=3, horizons=(1e6, 2e6, 4e6)):
+    """Runs of 5 sizes and 3 horizons, three seeds, whose noise is SD (N / 1e5)^of_N (D / 2e6)^of_D."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for N in np.geomspace(1e4, 1e6, 5):
+        for replicate in range(seeds):
+            common = random.normal()
+            for D in horizons:
+                sd = SD * (N / 1e5) ** of_N * (D / 2e6) ** of_D
+                noise = sd * (np.sqrt(shared) * common + np.sqrt(1 - shared) * random.normal())
+                loss = float(TRUTH.loss(N, D)) * np.exp(noise)
+                name = f"{N:.0f}-{replicate}"
+                rows.append({"family": "a", "trunk": name, "seed": replicate, "N": N, "D": D, "loss": loss})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.9])
+def test_one_noise_everywhere_is_seldom_taken_for_several(shared):
+    alarms = sum(seed_noise(replicated(seed, 0.0, 0.0, shared)).growth is not None for seed in range(200))
+    assert 2 <= alarms <= 20  # 5 % of 200 are 10, give or take three standard errors
+
+
+def test_noise_that_grows_is_known_where_it_was_seen():
+    found = [seed_noise(replicated(seed, 0.5, 1.0, seeds=5)).growth for seed in range(20)]
+    assert None not in found
+    assert np.mean([growth.of_N for growth in found]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean([growth.of_D for growth in found]) == pytest.approx(1.0, abs=0.15)
+    assert np.median([growth.at(1e5, 2e6) for growth in found]) == pytest.approx(SD, rel=0.15)
+    growth = found[0]
+    assert growth.at(1e9, 1e12) == growth.at(1e6, 4e6)  # not beyond what was replicated
+    assert growth.at(1.0, 1.0) == growth.at(1e4, 1e6)
+
+
+def test_a_table_of_one_horizon_knows_its_noise_by_size():
+    runs = replicated(1, 0.8, 0.0, seeds=6)
+    growth = seed_noise(runs[runs["D"] == 2e6]).growth
+    assert growth is not None and growth.of_D == 0 and growth.of_N == pytest.approx(0.8, abs=0.4)
+
+
+def test_an_interval_of_a_new_run_has_the_noise_of_its_place():
+    """The noise is 16 times as large at one end of the table as at the other."""
+    noise = seed_noise(replicated(3, 0.5, 0.3, seeds=5))
+    assert noise.growth is not None
+    widths = {}
+    for sizes in (6, 14):
+        rows = study(2, sizes, 0.5)
+        result = bootstrap(fit_law(Chinchilla, rows), noise=noise, resamples=200)
+        for N, D in ((1e4, 1e6), (1e6, 4e6)):
+            low, high = loss_interval(result, N=N, D=D)
+            widths[sizes, N] = np.log(high / low)
+    assert widths[14, 1e6] == pytest.approx(2 * 1.645 * noise.growth.at(1e6, 4e6), rel=0.25)
+    assert widths[14, 1e4] < widths[14, 1e6] / 3
+    assert widths[6, 1e4] < widths[6, 1e6]
+
+
+def test_noise_that_grows_is_drawn_so_in_a_small_study():
+    """Coverage of 90 % intervals of 40 studies of six trainings, whose large networks are noisy."""
+    hits = dict.fromkeys(["alpha", "a_opt", "loss"], 0)
+    for seed in range(40):
+        runs = replicated(seed, 0.6, 0.0, horizons=(1e6, 3e6, 1e7, 3e7))
+        noise = seed_noise(runs)
+        first = runs[runs["seed"] == 0]
+        rows = make_rows({"N": first["N"], "D": first["D"]}, first["loss"], first["trunk"])
+        result = bootstrap(fit_law(Chinchilla, rows), noise=noise, resamples=80, seed=seed)
+        intervals = parameter_intervals(result)
+        for name, value in (("alpha", TRUTH.alpha), ("a_opt", TRUTH.a_opt)):
+            low, high = intervals[name]
+            hits[name] += low <= value <= high
+        sd = SD * 10**0.6
+        new_run = float(TRUTH.loss(1e6, 1e7)) * np.exp(sd * np.random.default_rng(seed + 500).normal())
+        low, high = loss_interval(result, N=1e6, D=1e7)
+        hits["loss"] += low <= new_run <= high
+    assert min(hits.values()) >= 30, hits
+
+
 def test_seed_noise_says_why_it_is_not_known():
     runs = seeded_runs(0.5)
     assert seed_noise(runs.drop(columns="seed")).reason == "the table has no column seed"

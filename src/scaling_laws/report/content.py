@@ -230,7 +230,10 @@ def _trust_sentences(laws: Laws) -> Iterator[str]:
 def _trust_tables(study_tables: StudyTables, laws: Laws) -> tuple[Titled, ...]:
     return filled(
         Titled("Forecasts that were frozen before their run", frozen_predictions(study_tables)),
-        Titled("The noise between seeds, by size and horizon", tables.noise_between_seeds(study_tables)),
+        Titled(
+            "The noise between seeds, by size and horizon",
+            tables.noise_between_seeds(study_tables, laws.noise),
+        ),
         Titled("Laws of your own, beside ours", tables.own_laws(laws), "wrapped"),
         Titled("The largest size, predicted from the smaller ones", tables.holdout(laws), symbols=False),
         Titled(

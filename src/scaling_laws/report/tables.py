@@ -12,7 +12,7 @@ from scaling_laws.laws.checks import local_exponents as checks
 from scaling_laws.laws.checks.rollout_scores import Comparison, FormScore
 from scaling_laws.laws.checks.sensitivity import Sensitivity
 from scaling_laws.laws.fit.level import interval_words
-from scaling_laws.laws.fit.noise import noise_by_size_and_horizon
+from scaling_laws.laws.fit.noise import SeedNoise, noise_by_size_and_horizon
 from scaling_laws.laws.fit.shared_floor import SharedFloor
 from scaling_laws.laws.plan.choice import LABELS
 from scaling_laws.laws.published import (
@@ -331,7 +331,7 @@ def local_exponents(study: StudyTables, laws: Laws) -> Table:
     )
 
 
-def noise_between_seeds(study: StudyTables) -> Table:
+def noise_between_seeds(study: StudyTables, noise: SeedNoise) -> Table:
     """The deviation between seeds of every size and horizon that was trained with several."""
     found = noise_by_size_and_horizon(study.runs)
     rows = tuple(
@@ -342,11 +342,29 @@ def noise_between_seeds(study: StudyTables) -> Table:
         columns=("family", "N", "D", "seeds", "standard deviation of ln loss"),
         rows=rows,
         caption=(
-            "Intervals of laws use one deviation for all sizes and horizons, pooled over these. "
-            "From n seeds a deviation is known within a factor of about 1 + 1/sqrt(n - 1). Where "
-            "it rises with the size or the horizon, intervals of the largest networks are too "
-            "narrow."
+            f"{_where_noise_differs(noise)} From n seeds a deviation is known within a factor of about "
+            "1 + 1/sqrt(n - 1)."
         ),
+    )
+
+
+def _where_noise_differs(noise: SeedNoise) -> str:
+    growth = noise.growth
+    if growth is None:
+        return (
+            "Nothing here shows that the noise depends on size or horizon, so intervals use one deviation, "
+            "pooled over these."
+        )
+    powers = " ".join(
+        f"{symbol}^{exponent:.2g}"
+        for symbol, exponent in (("N", growth.of_N), ("D", growth.of_D))
+        if exponent
+    )
+    return (
+        f"The noise depends on size or horizon (p = {growth.p_value:.2g}), about as {powers}: "
+        f"{100 * growth.sd_log_loss:.2g} % at N = {short(growth.N_0)}, D = {short(growth.D_0)}. "
+        "Intervals of a new run's loss use the noise of its size and horizon; outside this table, that of "
+        "its nearest end."
     )
 
 

@@ -19,6 +19,7 @@ from scaling_laws.laws.fit.fit import Fit, L, part_of
 from scaling_laws.laws.fit.huber import Problem, minimise
 from scaling_laws.laws.fit.level import LEVEL, interval_level
 from scaling_laws.laws.fit.noise import SeedNoise, components, share_within
+from scaling_laws.laws.fit.noise_growth import NoiseGrowth
 from scaling_laws.laws.fit.power_sum import gram
 from scaling_laws.laws.fit.rows import LARGE_ROWS
 from scaling_laws.laws.fit.thinned import MANY_TRAININGS
@@ -50,11 +51,19 @@ class Bootstrap(Generic[L]):
         draws: the law with an array (resamples,) for each parameter.
         method: what was resampled, in words.
         row_sd: standard deviation of one row's ln loss about the law, for predictions.
+        noise_growth: how the noise between seeds depends on N and D, where it was seen to.
     """
 
     draws: L
     method: str
     row_sd: float
+    noise_growth: NoiseGrowth | None = None
+
+    def sd_at(self, at: Mapping[str, float]) -> float:
+        """Standard deviation of ln loss of a new run: about the law, or between seeds there if larger."""
+        if self.noise_growth is None or not {"N", "D"} <= set(at):
+            return self.row_sd
+        return max(self.row_sd, float(self.noise_growth.at(at["N"], at["D"])))
 
 
 def residual_sd(fit: Fit[L]) -> float:
@@ -103,7 +112,8 @@ def bootstrap(
     if not fit.identified:
         raise InputError(f"{fit.form.form} has no intervals: {fit.reason}")
     theta, method, row_sd = bootstrap_draws(fit, noise=noise, resamples=resamples, seed=seed)
-    return Bootstrap(draws=fit.coordinates.law(theta), method=method, row_sd=row_sd)
+    growth = noise.growth if noise else None
+    return Bootstrap(draws=fit.coordinates.law(theta), method=method, row_sd=row_sd, noise_growth=growth)
 
 
 def bootstrap_draws(
@@ -120,7 +130,7 @@ def bootstrap_draws(
     """
     problem = fit.problem
     random = np.random.default_rng(seed)
-    seed_sd = (noise.sd_log_loss if noise else None) or 0.0
+    seed_sd = _one_seed_sd(fit, noise)
     n_clusters = fit.rows.n_clusters
     if resamples == 0:
         return np.empty((0, fit.minima.shape[1])), "no resamples", max(residual_sd(fit), seed_sd)
@@ -138,16 +148,22 @@ def bootstrap_draws(
         return theta, method, max(residual_sd(fit), seed_sd)
     prediction = problem.model.predict(fit.minima[:1])
     residual = (problem.log_loss - prediction.log_loss)[0]
-    of_fit = components(residual, prediction.jacobian[0], fit.rows.cluster)
-    name = "residual noise"
-    if noise is not None and seed_sd > of_fit.sd:
-        of_fit, name = of_fit.replaced_by(noise), "seed noise"
+    of_residuals = components(residual, prediction.jacobian[0], fit.rows.cluster)
+    of_fit = of_residuals.or_seeds(noise, fit.rows)
+    name = "residual noise" if of_fit is of_residuals else "seed noise"
     problem = replace(
         problem, log_loss=prediction.log_loss + of_fit.draw(fit.rows.cluster, resamples, random)
     )
     trainings = "1 training" if n_clusters == 1 else f"{n_clusters} trainings"
     method = f"parametric bootstrap with the {name} ({trainings}; {resamples} resamples)"
     return refit(fit, problem, resamples), method, of_fit.sd
+
+
+def _one_seed_sd(fit: Fit[L], noise: SeedNoise | None) -> float:
+    """The noise between seeds where one number is all there is; 0 where a new run's place says more."""
+    if noise is None or noise.of_rows(fit.rows) is not None:
+        return 0.0
+    return noise.sd_log_loss or 0.0
 
 
 def bootstrap_together(
@@ -192,9 +208,8 @@ def _of_large_table(
     fewer, each resample is one Newton step from the optimum. Of too few to weigh, a part of each training's
     rows gets noise: what its rows do not share makes such an interval wider than it is.
     """
-    seed_sd = (noise.sd_log_loss if noise else None) or 0.0
     n_clusters, random = fit.rows.n_clusters, np.random.default_rng(seed)
-    row_sd = max(residual_sd(fit), seed_sd)
+    row_sd = max(residual_sd(fit), _one_seed_sd(fit, noise))
     if n_clusters > MANY_TRAININGS:
         theta = random.multivariate_normal(
             fit.minima[0], _sandwich(fit, strata), size=resamples, method="svd"
@@ -379,7 +394,7 @@ def loss_interval(result: Bootstrap[L], level: float | None = None, seed: int = 
     law: Any = result.draws
     with np.errstate(over="ignore", invalid="ignore"):
         losses = np.asarray(law.loss(**at), dtype=np.float64)
-    noise = np.random.default_rng(seed).normal(scale=result.row_sd, size=losses.shape)
+    noise = np.random.default_rng(seed).normal(scale=result.sd_at(at), size=losses.shape)
     return percentile_interval(losses * np.exp(noise), level)
 
 

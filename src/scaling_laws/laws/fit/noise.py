@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling_laws.laws.fit.noise_growth import FEWEST_GROUPS, NoiseGrowth, noise_growth
+from scaling_laws.laws.fit.rows import Rows
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.study.recipe import replicate_columns
 
@@ -41,6 +43,7 @@ class SeedNoise:
         shared: share of its variance that the runs of one training have in common; None where no training
             with a replicate has several runs.
         reason: why there is no estimate; empty where there is one.
+        growth: how it depends on size and horizon, where the seeds show that it does.
     """
 
     sd_log_loss: float | None
@@ -48,6 +51,13 @@ class SeedNoise:
     n_runs: int
     shared: float | None = None
     reason: str = ""
+    growth: NoiseGrowth | None = None
+
+    def of_rows(self, rows: Rows) -> FloatArray | None:
+        """Standard deviation of each row, (n,); None where it is one number, or rows lack N or D."""
+        if self.growth is None or not {"N", "D"} <= set(rows.values):
+            return None
+        return self.growth.at(rows.values["N"], rows.values["D"])
 
     @property
     def band_percent(self) -> float | None:
@@ -71,29 +81,37 @@ class Components:
     Attributes:
         of_training, of_row: variances.
         freedom_of_training, freedom_of_row: degrees of freedom that they were estimated from.
+        relative_sd: (n,), of each row, over the root mean square of all; None where rows are alike.
     """
 
     of_training: float
     of_row: float
     freedom_of_training: float
     freedom_of_row: float
+    relative_sd: FloatArray | None = None
 
     @property
     def sd(self) -> float:
         """Of one row."""
         return float(np.sqrt(self.of_training + self.of_row))
 
-    def replaced_by(self, noise: SeedNoise) -> Components:
-        """The noise between seeds, with the common share that the seeds show, or else these."""
-        assert noise.sd_log_loss is not None
+    def or_seeds(self, noise: SeedNoise | None, rows: Rows) -> Components:
+        """The noise between seeds where that is larger, with the common share that the seeds show."""
+        if noise is None or noise.sd_log_loss is None:
+            return self
+        of_rows = noise.of_rows(rows)
+        sd = noise.sd_log_loss if of_rows is None else float(np.sqrt(np.mean(of_rows**2)))
+        if sd <= self.sd:
+            return self
         share = self.of_training / max(self.of_training + self.of_row, np.finfo(float).tiny)
         share = share if noise.shared is None else noise.shared
         freedom = max(float(noise.n_runs - noise.n_groups), LEAST_FREEDOM)
         return Components(
-            of_training=share * noise.sd_log_loss**2,
-            of_row=(1 - share) * noise.sd_log_loss**2,
+            of_training=share * sd**2,
+            of_row=(1 - share) * sd**2,
             freedom_of_training=freedom,
             freedom_of_row=freedom,
+            relative_sd=None if of_rows is None else of_rows / sd,
         )
 
     def draw(self, cluster: NDArray[Any], resamples: int, random: np.random.Generator) -> FloatArray:
@@ -111,7 +129,8 @@ class Components:
             )
         ]
         of_training = random.normal(size=(resamples, int(index.max()) + 1))[:, index]
-        return np.asarray(sds[0] * of_training + sds[1] * random.normal(size=(resamples, len(index))))
+        drawn = sds[0] * of_training + sds[1] * random.normal(size=(resamples, len(index)))
+        return np.asarray(drawn if self.relative_sd is None else drawn * self.relative_sd)
 
 
 def components(residual: FloatArray, jacobian: FloatArray, cluster: NDArray[Any]) -> Components:
@@ -163,12 +182,15 @@ def share_within(residual: FloatArray, delta: float, n_parameters: int) -> float
 def seed_noise(runs: pd.DataFrame) -> SeedNoise:
     """Pooled standard deviation of ln loss over the groups of runs that differ in `seed` alone.
 
+    With columns N and D, it is tested whether the noise depends on them (`NoiseGrowth`).
+
     Args:
         runs: columns trunk, loss, seed, and any that say what else runs differ in (`study/recipe.py`).
     """
     if "seed" not in runs.columns:
         return _no_seed_noise("the table has no column seed")
     deviations, clusters, freedom, n_groups = [], [], 0, 0
+    places: list[tuple[float, float]] = []
     for _, group in runs.groupby(replicate_columns(runs), dropna=False):
         if group["seed"].nunique() < 2:
             continue
@@ -176,15 +198,19 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise:
         deviations.append(log_loss - log_loss.mean())
         clusters.append(group["trunk"].to_numpy())
         freedom, n_groups = freedom + len(log_loss) - 1, n_groups + 1
+        if {"N", "D"} <= set(runs.columns):
+            places.append((float(group["N"].iloc[0]), float(group["D"].iloc[0])))
     if not freedom:
         return _no_seed_noise("no runs differ in their seed alone")
     deviation, cluster = np.concatenate(deviations), np.concatenate(clusters)
+    shared = _shared_variance(deviation, cluster)
+    known = len(places) >= FEWEST_GROUPS and np.isfinite(places).all() and np.min(places) > 0
     return SeedNoise(
         sd_log_loss=float(np.sqrt(np.sum(deviation**2) / freedom)),
         n_groups=n_groups,
         n_runs=len(deviation),
-        shared=_shared_variance(deviation, cluster),
-        reason="",
+        shared=shared,
+        growth=noise_growth(deviations, cluster, np.array(places), shared or 0.0) if known else None,
     )
 
 

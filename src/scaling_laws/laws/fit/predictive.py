@@ -105,17 +105,19 @@ def profile_prediction(
     problem = fit.problem
     prediction = problem.model.predict(fit.minima[:1])
     residual = (problem.log_loss - prediction.log_loss)[0]
-    parts = components(residual, prediction.jacobian[0], fit.rows.cluster)
-    if noise is not None and (noise.sd_log_loss or 0.0) > parts.sd:
-        parts = parts.replaced_by(noise)
+    of_residuals = components(residual, prediction.jacobian[0], fit.rows.cluster)
+    parts = of_residuals.or_seeds(noise, fit.rows)
+    new_sd = parts.sd
+    if noise is not None and noise.growth is not None and {"N", "D"} <= set(at):
+        new_sd = max(of_residuals.sd, float(noise.growth.at(at["N"], at["D"])))
     if not parts.sd > 0:
         raise InputError(f"{fit.form.form} follows the rows exactly: there is no noise to predict with")
-    law = _Prediction(fit, _whitening(parts, fit.rows.cluster), parts.sd, at)
+    law = _Prediction(fit, _whitening(parts, fit.rows.cluster), new_sd, at)
     theta, lowest = law.least(fit.minima[0], None)
     centre = law.log_loss(theta)
     J = law.jacobian(theta, None)
     slope = law.slope(theta)
-    spread = float(np.sqrt(parts.sd**2 + slope @ np.linalg.pinv(J.T @ J) @ slope))
+    spread = float(np.sqrt(new_sd**2 + slope @ np.linalg.pinv(J.T @ J) @ slope))
     if not (np.isfinite(centre) and np.isfinite(spread)):
         return None, None
     level = interval_level() if level is None else level
@@ -130,6 +132,8 @@ def _whitening(parts: Components, cluster: Any) -> FloatArray:
     same = cluster[:, None] == cluster[None, :]
     least = 1e-6 * parts.sd**2  # a training's rows may share all of their noise
     covariance = parts.of_training * same + max(parts.of_row, least) * np.eye(len(cluster))
+    if parts.relative_sd is not None:
+        covariance = covariance * np.outer(parts.relative_sd, parts.relative_sd)
     return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)))
 
 

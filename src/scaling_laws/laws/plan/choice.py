@@ -78,4 +78,9 @@ def joint_draws(fit: FittedLaw) -> Bootstrap[JointLaw] | None:
     """The bootstrap of a fit; None where it kept no draws."""
     if fit.draws is None:
         return None
-    return Bootstrap(draws=fit.draws, method=fit.interval_method, row_sd=fit.row_sd or 0.0)
+    return Bootstrap(
+        draws=fit.draws,
+        method=fit.interval_method,
+        row_sd=fit.row_sd or 0.0,
+        noise_growth=fit.noise_growth,
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from scaling_laws.laws.fit.intervals import Bootstrap, Interval, loss_interval
+from scaling_laws.laws.fit.noise_growth import NoiseGrowth
 from scaling_laws.laws.forms.catalogue import FORMS
 from scaling_laws.laws.forms.declared import Declaration
 from scaling_laws.laws.plan.choice import chosen_fit, family_to_plan
@@ -93,6 +94,7 @@ def frozen_prediction(
                 "parameters",
                 "resamples",
                 "row_sd",
+                "noise_growth",
                 "interval_method",
                 "declared",
             )
@@ -178,6 +180,7 @@ class _FrozenLaw:
     parameters: dict[str, float] = field(default_factory=dict)
     resamples: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     row_sd: NotNegative | None = None
+    noise_growth: NoiseGrowth | None = None
     interval_method: str = ""
     declared: Declaration | None = None
 
@@ -219,7 +222,12 @@ def _at(law: _FrozenLaw, N: float, D: float) -> tuple[float, Interval]:
         if not law.resamples:
             return predicted, (None, None)
         draws = make_law(law.form, law.resamples, law.declared)
-        bootstrap = Bootstrap(draws=draws, method=law.interval_method, row_sd=law.row_sd or 0.0)
+        bootstrap = Bootstrap(
+            draws=draws,
+            method=law.interval_method,
+            row_sd=law.row_sd or 0.0,
+            noise_growth=law.noise_growth,
+        )
         return predicted, loss_interval(bootstrap, N=N, D=D)
 
 

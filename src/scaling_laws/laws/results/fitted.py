@@ -131,6 +131,7 @@ def fitted_law(fit: Fit[Any], rows: str, n_runs: int, noise: SeedNoise, settings
         intervals=intervals,
         interval_method=result.method,
         row_sd=result.row_sd,
+        noise_growth=result.noise_growth,
         resamples={name: tuple(values[finite][:KEPT_RESAMPLES]) for name, values in draws.items()},
     )
 

@@ -31,6 +31,7 @@ from scaling_laws.laws.checks.token_cut import TokenCut
 from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.fit.level import LEVEL
 from scaling_laws.laws.fit.noise import SeedNoise
+from scaling_laws.laws.fit.noise_growth import NoiseGrowth
 from scaling_laws.laws.fit.shared_exponents import SharedLaw
 from scaling_laws.laws.fit.shared_floor import SharedFloor
 from scaling_laws.laws.forms.catalogue import FORMS, JOINT_FORMS
@@ -120,6 +121,7 @@ class FittedLaw:
         intervals: of parameters and derived quantities; empty where not identified.
         interval_method: what was resampled, in words.
         row_sd: standard deviation of ln loss that a new run is given in a prediction.
+        noise_growth: how the noise between seeds depends on N and D; predictions use it where it is larger.
         derived: what follows from the parameters: of laws of N and D a_opt, b_opt.
         resamples: the bootstrap's draws of the parameters, 200 at most.
         level: of the intervals.
@@ -145,6 +147,7 @@ class FittedLaw:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     interval_method: str = ""
     row_sd: float | None = None
+    noise_growth: NoiseGrowth | None = None
     derived: Parameters = field(default_factory=dict)
     resamples: Draws = field(default_factory=dict)
     level: float = LEVEL
@@ -513,6 +516,8 @@ def _asked(earlier: FamilyLaws) -> tuple[FittedLaw, ...]:
 
 
 OPTIONAL = {
+    "noise_growth",
+    "growth",
     "level",
     "declared",
     "formula",
