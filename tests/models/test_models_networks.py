@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from scaling_laws.models import lstm
 from scaling_laws.models.lstm import LSTM
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.study.conventions import parameter_counts
@@ -202,3 +203,20 @@ def test_impossible_shapes_are_refused(shape: dict, says: str) -> None:
 def test_too_long_a_context_is_refused() -> None:
     with pytest.raises(InputError, match=f"do not fit into n_ctx = {N_CTX}"):
         network(TRANSFORMERS[0])(torch.zeros(1, N_CTX + 1, dtype=torch.int64))
+
+
+def test_an_lstm_trains_under_autocast_where_the_processor_has_none_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """oneDNN has no such layer without AVX-512: the layers are then those of float32, bit for bit."""
+    monkeypatch.setattr(lstm, "BFLOAT16_LAYERS", False)
+    net = LSTM(n_vocab=13, n_ctx=8, n_layer=2, d_model=12)
+    tokens = torch.arange(16).reshape(2, 8) % 13
+    plain = net.recurrent(net.token_embedding(tokens))[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(tokens)
+        hidden = net.before_head(tokens)
+    assert torch.equal(hidden, plain)
+    assert logits.dtype == torch.bfloat16
+    functional.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten()).backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in net.parameters())

@@ -161,7 +161,9 @@ def test_a_time_limit_saves_and_requeues(scenario: Scenario) -> None:
     (name,) = run.outcomes()
     tried = attempts.read(run.folder / name).attempts
     assert [later.start for later in tried[1:]] == [earlier.saved for earlier in tried[:-1]]
-    assert all(earlier.saved > earlier.start for earlier in tried[:-1])
+    # On a slow machine a task's time may end before its first step: it then saves what it found.
+    assert all(earlier.saved >= earlier.start for earlier in tried[:-1])
+    assert any(earlier.saved > earlier.start for earlier in tried[:-1])
     assert_went_on(run.folder / name)
     (log,) = (run.folder / "slurm").glob("*.out")
     statuses = re.findall(r"the task ended with status (\d+)", log.read_text(encoding="utf-8"))

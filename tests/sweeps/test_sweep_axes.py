@@ -16,6 +16,7 @@ from scaling_laws.laws.results.compared_column import compare_column
 from scaling_laws.study.errors import InputError
 from scaling_laws.study.recipe import recipe_columns
 from scaling_laws.study.runs import load_study
+from scaling_laws.sweeps.plan import kept_settings
 from scaling_laws.sweeps.plan.experiments import Plan, begun, plan
 from scaling_laws.sweeps.plan.planning import _fingerprint, write_plan
 from scaling_laws.sweeps.plan.reading import load_sweep
@@ -133,6 +134,7 @@ def test_a_study_that_was_begun_before_goes_on(
     (A change of the sweep file itself changes it, too.)
     """
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(kept_settings, "native_precision", lambda accelerator: "bf16-mixed")
     sweep = load_sweep(Path(f"configs/sweeps/{name}.yaml"))
     (tmp_path / sweep.study).mkdir()
     (tmp_path / sweep.study / "plan.json").write_text('{"schema": 1, "shape_rule": 2}')

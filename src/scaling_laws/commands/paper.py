@@ -88,7 +88,7 @@ def _list(module: str | None) -> Table:
 def _needs(chosen: Paper) -> tuple[str, str]:
     """What makes a paper's runs, and what that costs at each scale."""
     if chosen.budget:
-        return "trained", _costs(chosen.budget)
+        return chosen.sweep or "trained", _costs(chosen.budget)
     if chosen.simulate is not None or chosen.experiment is not None:
         return "simulated", "minutes" if chosen.experiment else "seconds"
     if chosen.kept_runs:

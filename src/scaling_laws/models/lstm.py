@@ -12,11 +12,15 @@ from torch import Tensor, nn
 
 from scaling_laws.models.lstm_config import LSTMConfig
 
+BFLOAT16_LAYERS = not torch._C._has_mkldnn or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+"""Without AVX-512 oneDNN has no LSTM in bfloat16, and under autocast torch asks for it and fails."""
+
 
 class LSTM(nn.Module):
     """Maps token ids (B, T) to logits (B, T, V); the state is zero at the start of each sequence.
 
-    The arguments are those of `LSTMConfig`, which says what each means.
+    The arguments are those of `LSTMConfig`, which says what each means. Under autocast to bfloat16 the
+    layers compute in float32 on a processor that has no LSTM in bfloat16.
 
     Raises:
         InputError: the shape is impossible.
@@ -51,16 +55,21 @@ class LSTM(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         # Not by `before_head`: torch.compile stops at nn.LSTM, and goes on only where it began.
         x = self.input_dropout(self.token_embedding(tokens))  # (B, T, d)
-        x, _ = self.recurrent(x)
+        x = self._in_float32(x) if _lacks_bfloat16(x) else self.recurrent(x)[0]
         logits: Tensor = self.head(self.output_dropout(x))  # (B, T, V)
         return logits
 
     def before_head(self, tokens: Tensor) -> Tensor:
         """What the head multiplies, (B, T, d), of token ids (B, T)."""
         x = self.input_dropout(self.token_embedding(tokens))  # (B, T, d)
-        x, _ = self.recurrent(x)
+        x = self._in_float32(x) if _lacks_bfloat16(x) else self.recurrent(x)[0]
         dropped: Tensor = self.output_dropout(x)
         return dropped
+
+    def _in_float32(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            hidden: Tensor = self.recurrent(x)[0]
+        return hidden
 
     def parameters_by_group(self) -> dict[str, int]:
         """Trainable parameters by group."""
@@ -69,6 +78,16 @@ class LSTM(nn.Module):
     def flops_per_token(self) -> dict[str, float]:
         """Forward FLOPs per token by row."""
         return self.config.flops_per_token()
+
+
+def _lacks_bfloat16(x: Tensor) -> bool:
+    """Whether autocast asks for a layer in bfloat16 that this processor does not have."""
+    return (
+        not BFLOAT16_LAYERS
+        and x.device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    )
 
 
 @torch.no_grad()

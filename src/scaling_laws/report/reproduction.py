@@ -69,7 +69,7 @@ class Paper:
         sweep: the file of `configs/papers/` that trains its runs; empty where they are simulated.
         simulate: makes its runs instead: a table as `scaling-laws laws` reads it.
         experiment: (settings) -> what figures, tables and claims read, in place of any runs.
-        budget: what an experiment's trainings take, by scale; empty where it only simulates.
+        budget: what its trainings take, by scale; empty where it only simulates or its sweep says it.
         extent: (what an experiment returned) -> how much it trained, at which scale, in a sentence.
         kept_runs: a folder of the repository whose runs it judges where no others are given.
         fitted: whether claims, figures or tables read the laws of the runs, which take a minute to fit.

@@ -137,6 +137,7 @@ PAPER = Paper(
     citation="Olsson, Elhage, Nanda et al. 2022 (arXiv 2209.11895)",
     question="When do networks learn to copy from their context, with one head and with four?",
     sweep="configs/papers/olsson2022.yaml",
+    budget={"cpu": "2 core-hours"},
     fitted=False,
     evidence=CopyingTables,
     figures={"copying": ""},
