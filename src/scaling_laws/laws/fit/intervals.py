@@ -19,7 +19,7 @@ from scaling_laws.laws.fit.fit import Fit, L, part_of
 from scaling_laws.laws.fit.huber import Problem, minimise
 from scaling_laws.laws.fit.level import LEVEL, interval_level
 from scaling_laws.laws.fit.noise import SeedNoise, components, share_within
-from scaling_laws.laws.fit.noise_growth import NoiseGrowth
+from scaling_laws.laws.fit.noise_growth import NoiseGrowth, sd_of_new_run
 from scaling_laws.laws.fit.power_sum import gram
 from scaling_laws.laws.fit.rows import LARGE_ROWS
 from scaling_laws.laws.fit.thinned import MANY_TRAININGS
@@ -58,12 +58,6 @@ class Bootstrap(Generic[L]):
     method: str
     row_sd: float
     noise_growth: NoiseGrowth | None = None
-
-    def sd_at(self, at: Mapping[str, float]) -> float:
-        """Standard deviation of ln loss of a new run: about the law, or between seeds there if larger."""
-        if self.noise_growth is None or not {"N", "D"} <= set(at):
-            return self.row_sd
-        return max(self.row_sd, float(self.noise_growth.at(at["N"], at["D"])))
 
 
 def residual_sd(fit: Fit[L]) -> float:
@@ -156,7 +150,7 @@ def bootstrap_draws(
     )
     trainings = "1 training" if n_clusters == 1 else f"{n_clusters} trainings"
     method = f"parametric bootstrap with the {name} ({trainings}; {resamples} resamples)"
-    return refit(fit, problem, resamples), method, of_fit.sd
+    return refit(fit, problem, resamples), method, max(of_residuals.sd, seed_sd)
 
 
 def _one_seed_sd(fit: Fit[L], noise: SeedNoise | None) -> float:
@@ -394,7 +388,8 @@ def loss_interval(result: Bootstrap[L], level: float | None = None, seed: int = 
     law: Any = result.draws
     with np.errstate(over="ignore", invalid="ignore"):
         losses = np.asarray(law.loss(**at), dtype=np.float64)
-    noise = np.random.default_rng(seed).normal(scale=result.sd_at(at), size=losses.shape)
+    sd = sd_of_new_run(result.row_sd, result.noise_growth, at)
+    noise = np.random.default_rng(seed).normal(scale=sd, size=losses.shape)
     return percentile_interval(losses * np.exp(noise), level)
 
 

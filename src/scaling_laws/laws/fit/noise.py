@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.laws.fit.noise_growth import FEWEST_GROUPS, NoiseGrowth, noise_growth
+from scaling_laws.laws.fit.noise_growth import NoiseGrowth, noise_growth
 from scaling_laws.laws.fit.rows import Rows
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.study.recipe import replicate_columns
@@ -204,13 +204,12 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise:
         return _no_seed_noise("no runs differ in their seed alone")
     deviation, cluster = np.concatenate(deviations), np.concatenate(clusters)
     shared = _shared_variance(deviation, cluster)
-    known = len(places) >= FEWEST_GROUPS and np.isfinite(places).all() and np.min(places) > 0
     return SeedNoise(
         sd_log_loss=float(np.sqrt(np.sum(deviation**2) / freedom)),
         n_groups=n_groups,
         n_runs=len(deviation),
         shared=shared,
-        growth=noise_growth(deviations, cluster, np.array(places), shared or 0.0) if known else None,
+        growth=noise_growth(deviations, cluster, np.array(places), shared or 0.0),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +56,17 @@ class NoiseGrowth:
             return np.asarray(self.sd_log_loss * sizes**self.of_N * horizons**self.of_D)
 
 
+def sd_of_new_run(sd: float, growth: NoiseGrowth | None, at: Mapping[str, float]) -> float:
+    """Standard deviation of its ln loss: `sd`, or the noise between seeds at its N and D if larger."""
+    if growth is None or not {"N", "D"} <= set(at):
+        return sd
+    return max(sd, float(growth.at(at["N"], at["D"])))
+
+
 def noise_growth(
     deviations: Sequence[FloatArray], cluster: NDArray[Any], places: FloatArray, shared: float
 ) -> NoiseGrowth | None:
-    """How the variance within groups depends on N and D, where it does.
+    """How the variance within groups depends on N and D; None where it does not, or groups are too few.
 
     A score test (Cook & Weisberg 1983) against tables of one noise everywhere, simulated with the same
     groups and trainings, since groups are few and the horizons of one training share part of their noise.
@@ -70,6 +77,8 @@ def noise_growth(
         places: (groups, 2), N and D.
         shared: the share of the variance that rows of one training have in common.
     """
+    if len(places) < FEWEST_GROUPS or not (np.isfinite(places).all() and np.min(places) > 0):
+        return None
     logarithms = np.log(places)
     centre = logarithms.mean(axis=0)
     varies = np.ptp(logarithms, axis=0) > np.log(LEAST_FACTOR)

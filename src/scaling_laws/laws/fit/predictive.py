@@ -21,6 +21,7 @@ from scaling_laws.laws.fit.fit import Fit, L
 from scaling_laws.laws.fit.intervals import Interval
 from scaling_laws.laws.fit.level import interval_level
 from scaling_laws.laws.fit.noise import Components, SeedNoise, components
+from scaling_laws.laws.fit.noise_growth import sd_of_new_run
 from scaling_laws.laws.forms.terms import FloatArray
 from scaling_laws.study.errors import InputError
 
@@ -107,9 +108,8 @@ def profile_prediction(
     residual = (problem.log_loss - prediction.log_loss)[0]
     of_residuals = components(residual, prediction.jacobian[0], fit.rows.cluster)
     parts = of_residuals.or_seeds(noise, fit.rows)
-    new_sd = parts.sd
-    if noise is not None and noise.growth is not None and {"N", "D"} <= set(at):
-        new_sd = max(of_residuals.sd, float(noise.growth.at(at["N"], at["D"])))
+    about = parts if parts.relative_sd is None else of_residuals
+    new_sd = sd_of_new_run(about.sd, noise.growth if noise else None, at)
     if not parts.sd > 0:
         raise InputError(f"{fit.form.form} follows the rows exactly: there is no noise to predict with")
     law = _Prediction(fit, _whitening(parts, fit.rows.cluster), new_sd, at)
