@@ -18,7 +18,8 @@ from tests.support.small_sweep import arguments, edited, write_sweep
 from scaling_laws.sweeps.run import attempts, lease
 
 ROOT = Path(__file__).parents[2]
-DONE_S = 180
+DONE_S = 600
+"""A test's patience, and no more: on a busy machine with slow cores a process needs a minute to begin."""
 KILL_IF_HERE = """
 import os, signal, sys
 from pathlib import Path
@@ -74,8 +75,17 @@ class SweepRun:
         )
 
     def wait(self, limit_s: float = DONE_S) -> int:
-        """Its exit status."""
-        self.output, _ = self._process.communicate(timeout=limit_s)
+        """Its exit status.
+
+        Raises:
+            TimeoutError: it goes on; it is ended, or it would disturb the tests that follow.
+        """
+        try:
+            self.output, _ = self._process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self.output, _ = self._process.communicate()
+            raise TimeoutError(f"not over within {limit_s:.0f} s: {self.output}") from None
         return self._process.returncode
 
     def end(self) -> None:
