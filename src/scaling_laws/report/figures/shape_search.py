@@ -133,7 +133,7 @@ def _transfer(axes: Axes, result: ShapeResult) -> None:
             [100 * (pair.loss_small / best_small - 1), 100 * (pair.loss_large / best_large - 1)],
             color=st.FAMILY_COLOURS[place % len(st.FAMILY_COLOURS)],
             marker="o",
-            label=f"{pair.small.n_layer} layers, d_ff/d_model {pair.small.d_ff_ratio:.2g}, "
+            label=f"n_layer {pair.small.n_layer}, d_ff/d_model {pair.small.d_ff_ratio:.2g}, "
             f"heads of {pair.small.head_width}",
         )
     st.log_x(axes, [result.N, transfer.N], "N, non-embedding parameters", margin=0.2)

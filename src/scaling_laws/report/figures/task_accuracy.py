@@ -1,4 +1,4 @@
-"""Do tasks follow the loss?"""
+"""Each task's accuracy against the loss, with the two laws fitted to it."""
 
 from __future__ import annotations
 
