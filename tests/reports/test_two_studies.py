@@ -91,6 +91,22 @@ def test_losses_of_different_text_are_not_compared() -> None:
     assert not other_text((side("code", "0a", 1.25), side("more code", "0a", 1.2)))
 
 
+def test_nobody_chooses_between_losses_of_different_text(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("a", "0a"), ("b", "0b")):
+        pd.read_csv(f"{name}.csv").assign(manifest_hash=text).to_csv(f"{name}.csv", index=False)
+    main(["report", "a.csv", "b.csv"])
+    marked = (folder / "a-and-b.report" / "report.md").read_text(encoding="utf-8")
+    assert "The two were measured on different text" in capsys.readouterr().out
+    assert "One FLOP of" not in marked and "the best size ends at" not in marked
+    chapter = marked.split("## Which one to take at ten times the compute?")[1].split("\n## ")[0]
+    assert chapter.strip().startswith("The two were measured on different text: losses in nats per token")
+    assert "| beta |" in marked  # exponents can be compared
+    drawn = (folder / "a-and-b.report" / "figures" / "two_studies_1.svg").read_text(encoding="utf-8")
+    assert "nats" not in drawn
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -27,7 +27,7 @@ from scaling_laws.sweeps.run.engines.slurm import SlurmEngine
 
 pytestmark = pytest.mark.systems
 TIME_LIMIT = "--time=3 --signal=B:USR1@60"
-"""The warning comes after one and a half to two minutes: slow cores need one to begin, and half a one to save."""
+"""The warning comes after one and a half to two minutes: slow cores need one to begin."""
 TOO_LONG = 1250
 """Steps that take more than that."""
 CHECKPOINT_S = 22

@@ -76,6 +76,8 @@ STUDY_COLUMNS = (
 """Columns of our own run tables (`runs.Study.runs`) that a law's analysis knows what to do with."""
 TASK_COLUMNS = {"accuracy", "chance"}
 """Of a task, from 0 to 1 (`task_laws.py`): its accuracy, and that of guessing."""
+CORPUS_COLUMN = "manifest_hash"
+"""Of a study's own table: losses of different text are not compared."""
 SHOWN_COLUMNS = 12
 SHOWN_CELLS = 5
 
@@ -203,8 +205,9 @@ def read_runs(
         raise InputError(f"{name}, " + "; ".join(bad[:SHOWN_CELLS]) + hidden)
     table["loss"] = [to_nats(value) for value in table["loss"]]
     _add_missing(name, table, from_batches)
-    if "seed" in cells:
-        table["seed"] = cells["seed"]
+    for column in ("seed", CORPUS_COLUMN):
+        if column in cells:
+            table[column] = cells[column]
     _add_endings(name, table, cells, of_unique_tokens=d == "unique_tokens")
     known = [*STUDY_COLUMNS, *(OTHER_CONVENTIONS if n == "N" and c in (None, "C") else ())]
     for column in known:
@@ -218,7 +221,8 @@ def read_runs(
     left_out = [*about.get("left_out", ()), *dict.fromkeys(left_out)]
     if keep != "all":
         left_out = [(of, reason) for of, reason in left_out if of not in set(table["run"])]
-    columns = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", "after_cooldown", "stopped_early"]
+    columns = ["run", "trunk", "family", "N", "D", "C", "loss", "seed", CORPUS_COLUMN]
+    columns += ["after_cooldown", "stopped_early"]
     columns = list(dict.fromkeys([*columns, *labels, *more, *known]))
     runs = table[[column for column in columns if column in table]].reset_index(drop=True)
     notes = [*about.get("notes", ()), *chosen.notes()]

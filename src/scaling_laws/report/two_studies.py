@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,10 @@ class Side:
     study: Study
     laws: Laws
     tables: StudyTables
+
+
+DrawnSides = tuple[Sequence[Side], Sequence[str], Sequence[FittedLaw | None]]
+"""The two, the family of each, and the law of each that is drawn."""
 
 
 def two_sides(first: tuple[Study, Laws], second: tuple[Study, Laws]) -> tuple[Side, Side]:
@@ -297,17 +301,22 @@ def compared_page(sides: tuple[Side, Side]) -> Page:
     """
     families = common_families(sides)
     table = differences(sides)
+    headline = _only_exponents(table)
+    elsewhere = other_text(sides)
+    draw = _draw_sizes if elsewhere else _draw
     pictures = tuple(
-        each for place, family in enumerate(families) if (each := _picture(sides, family, place)) is not None
+        each
+        for place, family in enumerate(families)
+        if (each := _picture(sides, family, place, draw)) is not None
     )
     apart = [row for row in table.rows if row[-1] == "yes"]
-    decisions = _decisions(sides, families)
+    decisions = () if elsewhere else _decisions(sides, families)
     doubts = [f"{side.name}: {warning}" for side in sides for warning in side.laws.warnings]
     return Page(
         title=f"{sides[0].name} and {sides[1].name}",
         question=QUESTION,
-        answer=(" ".join(_answer(sides, families, table, len(apart))),),
-        headline=_only_exponents(table),
+        answer=(" ".join(_answer(sides, families, table, len(apart), elsewhere)),),
+        headline=headline,
         chapters=(
             Chapter(
                 name="laws",
@@ -315,18 +324,13 @@ def compared_page(sides: tuple[Side, Side]) -> Page:
                 pictures=pictures,
                 sentences=() if pictures else ("No law of N and D is identified in both.",),
             ),
-            Chapter(
-                name="differences",
-                question="Which parameters differ?",
-                sentences=() if table.rows else ("No law is identified in both.",),
-                tables=(Titled("", table, open=True),) if table.rows else (),
-            ),
+            *_parameters(table, headline),
             Chapter(
                 name="decision",
                 question="Which one to take at ten times the compute?",
                 sentences=tuple(decision_words(decisions, None).splitlines())
                 if decisions
-                else ("No law of N and D is identified in both.",),
+                else (elsewhere or "No law of N and D is identified in both.",),
                 tables=(Titled("", decision_table(decisions), open=True),) if decisions else (),
             ),
             Chapter(
@@ -342,6 +346,20 @@ def compared_page(sides: tuple[Side, Side]) -> Page:
     )
 
 
+def _parameters(table: Table, headline: Table) -> Iterator[Chapter]:
+    """All differences, where the headline has not shown them all."""
+    if not table.rows:
+        yield Chapter(
+            name="differences",
+            question="Which parameters differ?",
+            sentences=("No law is identified in both.",),
+        )
+    elif headline.rows != table.rows:
+        yield Chapter(
+            name="differences", question="Which parameters differ?", tables=(Titled("", table, open=True),)
+        )
+
+
 def _only_exponents(table: Table) -> Table:
     """What a reader looks for first: the rows of a_opt, and the laws' exponents where there are none."""
     rows = tuple(row for row in table.rows if row[1] == "a_opt") or table.rows[:6]
@@ -349,14 +367,18 @@ def _only_exponents(table: Table) -> Table:
 
 
 def _answer(
-    sides: Sequence[Side], families: Sequence[tuple[str, str]], table: Table, n_apart: int
+    sides: Sequence[Side],
+    families: Sequence[tuple[str, str]],
+    table: Table,
+    n_apart: int,
+    elsewhere: str,
 ) -> Iterator[str]:
     ours, theirs = families[0]
     a, b = sides
     yield f"{a.name}: {measured(a.tables, ours)}"
     yield f"{b.name}: {measured(b.tables, theirs)}"
     fits = [best_joint_fit(side.laws.of(family))[0] for side, family in zip(sides, families[0], strict=True)]
-    if fits[0] is not None and fits[1] is not None:
+    if fits[0] is not None and fits[1] is not None and not elsewhere:
         C = min(_largest_C(side, family) for side, family in zip(sides, families[0], strict=True))
         losses = [float(fit.law.loss(*fit.law.optimum(C))) for fit in fits if fit is not None]
         yield (
@@ -367,7 +389,7 @@ def _answer(
     counts = [n_label(side.tables, side.laws) for side in sides]
     if counts[0] != counts[1]:
         yield f"N is counted differently: {counts[0]} and {counts[1]}."
-    yield "Losses can be compared on the same text and tokens only."
+    yield elsewhere or "Losses can be compared on the same text and tokens only."
 
 
 def _decisions(sides: Sequence[Side], families: Sequence[tuple[str, str]]) -> tuple[Decision, ...]:
@@ -401,7 +423,9 @@ def _largest_C(side: Side, family: str) -> float:
     return FLOPS_PER_PARAMETER_TOKEN * float((runs["N"] * runs["D"]).max())
 
 
-def _picture(sides: tuple[Side, Side], families: tuple[str, str], place: int) -> Picture | None:
+def _picture(
+    sides: tuple[Side, Side], families: tuple[str, str], place: int, draw: Callable[[DrawnSides], Figure]
+) -> Picture | None:
     fits = [best_joint_fit(side.laws.of(family))[0] for side, family in zip(sides, families, strict=True)]
     if not any(fits):
         return None
@@ -415,12 +439,35 @@ def _picture(sides: tuple[Side, Side], families: tuple[str, str], place: int) ->
         title=f"Runs, and the best size at each compute{name}",
         chapter="compute",
         description=f"{words}. Dashed: beyond the runs.",
-        draw=st.styled(_draw),
+        draw=st.styled(draw),
         data=(sides, families, fits),
     )
 
 
-def _draw(data: tuple[Sequence[Side], Sequence[str], Sequence[FittedLaw | None]]) -> Figure:
+def _draw_sizes(data: DrawnSides) -> Figure:
+    """Every run's size, and the best size: of different text, whose losses have no axis in common."""
+    figure, (axes,) = st.panels(1, width=7.0, height=4.9)
+    all_C: list[float] = []
+    all_N: list[float] = []
+    for place, (side, family, fit) in enumerate(zip(*data, strict=True)):
+        runs = side.tables.of(family)
+        C = FLOPS_PER_PARAMETER_TOKEN * runs["N"] * runs["D"]
+        look: dict[str, Any] = {"color": st.FAMILY_COLOURS[place], "marker": st.FAMILY_MARKERS[place]}
+        axes.plot(C, runs["N"], linestyle="none", markersize=4, alpha=0.7, label=st.plain(side.name), **look)
+        all_C += list(C)
+        all_N += list(runs["N"])
+        if fit is not None:
+            ends = float(C.min()), float(C.max())
+            all_N += [float(N) for N in fit.law.optimum(np.array(ends))[0]]
+            _lines({"N": axes}, fit, ends, place, st.plain(side.name))
+    st.log_x(axes, all_C, "6ND, training FLOPs")
+    st.log_y(axes, all_N, "N, parameters", margin=0.2)
+    axes.set_title("Runs, and the best size")
+    st.legend_below(axes, columns=2)
+    return figure
+
+
+def _draw(data: DrawnSides) -> Figure:
     """Left: every run, and the loss of the best size. Right: the best size."""
     sides, families, fits = data
     figure, (losses, sizes) = st.panels(2, width=11.0, height=4.9)
@@ -439,7 +486,7 @@ def _draw(data: tuple[Sequence[Side], Sequence[str], Sequence[FittedLaw | None]]
         if fit is not None:
             ends = float(C.min()), float(C.max())
             all_N += [float(N) for N in fit.law.optimum(np.array(ends))[0]]
-            _lines(losses, sizes, fit, ends, place, st.plain(side.name))
+            _lines({"loss": losses, "N": sizes}, fit, ends, place, st.plain(side.name))
     st.log_x(losses, all_C, "6ND, training FLOPs")
     st.log_y(losses, all_losses, st.LOSS_LABEL)
     st.log_x(sizes, all_C, "6ND, training FLOPs")
@@ -452,23 +499,25 @@ def _draw(data: tuple[Sequence[Side], Sequence[str], Sequence[FittedLaw | None]]
 
 
 def _lines(
-    losses: Axes, sizes: Axes, fit: FittedLaw, ends: tuple[float, float], place: int, name: str
+    panels: Mapping[str, Axes], fit: FittedLaw, ends: tuple[float, float], place: int, name: str
 ) -> None:
-    """Of one law: solid with its band where there are runs, dashed beyond."""
+    """Loss and N of the best size by one law: solid with a band where there are runs, dashed beyond."""
     colour = st.FAMILY_COLOURS[place]
     inside = np.geomspace(*ends, POINTS)
     beyond = np.geomspace(ends[0] / 3, ends[1] * 3, POINTS)
     for C, line in ((beyond, (0, (4, 3))), (inside, "-")):
         N, D = fit.law.optimum(C)
+        best = {"loss": fit.law.loss(N, D), "N": N}
         label = f"law of {name}" if line == "-" else None
-        losses.plot(C, fit.law.loss(N, D), color=colour, linestyle=line, linewidth=1.3, label=label)
-        sizes.plot(C, N, color=colour, linestyle=line, linewidth=1.3, label=label)
+        for what, panel in panels.items():
+            panel.plot(C, best[what], color=colour, linestyle=line, linewidth=1.3, label=label)
     if fit.draws is not None:
         draws = in_columns(fit.draws)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             N, D = draws.optimum(inside)
-            for panel, values in ((losses, draws.loss(N, D)), (sizes, N)):
-                low, high = np.nanpercentile(values, interval_percentiles(), axis=0)
+            best = {"loss": draws.loss(N, D), "N": N}
+            for what, panel in panels.items():
+                low, high = np.nanpercentile(best[what], interval_percentiles(), axis=0)
                 panel.fill_between(inside, low, high, color=colour, alpha=st.BAND_ALPHA, linewidth=0)
 
 
