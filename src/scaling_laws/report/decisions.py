@@ -99,14 +99,16 @@ def drawn_worth(decisions: Sequence[Decision]) -> Figure:
     for each in decisions:
         style = st.family_style(each.value, names)
         worth = each.worth
-        axes.plot(worth.C, worth.worth, color=style["color"], label=f"{st.plain(each.value)}, by the laws")
+        line = {"color": style["color"], "linestyle": style["linestyle"]}
+        axes.plot(worth.C, worth.worth, **line, label=f"{st.plain(each.value)}, by the laws")
         band = np.isfinite(worth.low) & np.isfinite(worth.high)
         axes.fill_between(
             worth.C[band], worth.low[band], worth.high[band], color=style["color"], alpha=st.BAND_ALPHA, lw=0
         )
         values += [*worth.worth[np.isfinite(worth.worth)], *worth.low[band], *worth.high[band]]
         if each.measured is not None:
-            axes.plot(each.measured.C, each.measured.worth, ":", color=style["color"], label="as measured")
+            points = style | {"linestyle": "none", "label": "as measured"}
+            axes.plot(each.measured.C, each.measured.worth, **points)
             values += [*each.measured.worth]
     axes.axhline(1, color=st.INK, linewidth=0.9)
     axes.axvline(decisions[0].C, color=st.INK, linewidth=0.6, linestyle="--")

@@ -329,10 +329,14 @@ def legend_below(axes: Axes, columns: int = 2, offset: float = -0.16, **options:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, offset), ncols=columns, **options)
 
 
-def legend_outside(figure: Figure, handles: Sequence[Any], columns: int) -> None:
-    """A legend under all panels of a figure."""
-    columns = _columns(columns, [str(handle.get_label()) for handle in handles])
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+def legend_outside(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+    """A legend under all panels of a figure: each label of `panels` once."""
+    found: dict[str, Any] = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    columns = _columns(columns, list(found))
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 
 def _columns(wanted: int, labels: Sequence[str]) -> int:

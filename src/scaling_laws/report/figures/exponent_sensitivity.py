@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,7 +95,7 @@ def _draw_choices(data: Choices) -> Figure:
     title = f"{st.plain(st.family_name(data.family))}: one change at a time (runs)"
     figure.suptitle(title, color=st.INK, fontsize=10.5)
     _equal_spans(axes[1:])
-    st.legend_outside(figure, _legend_of(axes[:1]), columns=5)
+    st.legend_outside(figure, axes[:1], columns=5)
     return figure
 
 
@@ -202,7 +201,7 @@ def _draw_draws(data: Draws) -> Figure:
             panel.axvline(published[name], color=st.GREY, linestyle="--", linewidth=1.1, label=source)
     for place, panel in enumerate(axes[len(draws) :]):
         _pair(panel, draws, fit) if place == 0 else panel.set_axis_off()
-    st.legend_outside(figure, _legend_of(axes[: len(draws)]), columns=5)
+    st.legend_outside(figure, axes[: len(draws)], columns=5)
     title = f"{st.plain(st.family_name(data.family))}: {form_name(fit.form)}, {fit.interval_method}"
     figure.suptitle(title, color=st.INK, fontsize=10.5)
     return figure
@@ -305,12 +304,3 @@ def _profile(axes: Axes, interval: Sequence[float | None] | None, height: float)
     axes.plot(ends, [height] * 2, color=st.INK, linewidth=1.4, label="90 % profile interval (> or <: open)")
     for end, mark in zip(ends, marks, strict=True):
         axes.plot([end], [height], color=st.INK, marker=mark, ms=7)
-
-
-def _legend_of(axes: Sequence[Axes]) -> list[Any]:
-    """One handle a label, over all panels."""
-    found: dict[str, Any] = {}
-    for panel in axes:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    return list(found.values())

@@ -210,7 +210,7 @@ def _draw_residuals(data: Residuals) -> Figure:
             st.log_x(panel, table[name] / unit, data.labels[name])
             panel.set_ylim(-reach, reach)
             panel.set_ylabel(f"{st.plain(data.names[form])}\nln(measured / fitted), %" if column == 0 else "")
-    st.legend_below(axes[-2], columns=4, offset=-0.2)
+    st.legend_outside(figure, axes, columns=5)
     return figure
 
 

@@ -50,8 +50,7 @@ def _draw(result: ShapeResult) -> Figure:
     figure, axes = st.panels(3, 2, width=12.0, height=7.4)
     for panel, ratio in zip(axes, RATIOS, strict=False):
         draw_ratio(panel, ratio, result, axis_top(result))
-    handles, labels = axes[0].get_legend_handles_labels()
-    st.legend_outside(figure, handles, columns=len(labels))
+    st.legend_outside(figure, axes[:1], columns=3)
     _importance(axes[4], result.importance)
     _transfer(axes[5], result)
     figure.suptitle(
@@ -132,7 +131,7 @@ def _transfer(axes: Axes, result: ShapeResult) -> None:
             [result.N, transfer.N],
             [100 * (pair.loss_small / best_small - 1), 100 * (pair.loss_large / best_large - 1)],
             color=st.FAMILY_COLOURS[place % len(st.FAMILY_COLOURS)],
-            marker="o",
+            marker=st.FAMILY_MARKERS[place % len(st.FAMILY_MARKERS)],
             label=f"n_layer {pair.small.n_layer}, d_ff/d_model {pair.small.d_ff_ratio:.2g}, "
             f"heads of {pair.small.head_width}",
         )

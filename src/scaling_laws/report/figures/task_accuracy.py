@@ -76,7 +76,7 @@ def _draw(data: TaskAccuracy) -> Figure:
         panel.set_xlabel(st.LOSS_LABEL)
         panel.set_title(law.task)
     axes[0].set_ylabel("accuracy")
-    drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    st.legend_outside(drawing, axes[:1], columns=2)
     colours.bar(drawing, axes, data.N_label)
     return drawing
 
