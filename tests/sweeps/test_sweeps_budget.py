@@ -38,13 +38,13 @@ EXPERIMENTS = [
     "lr",
     "isoflop",
     "families",
-    "largest",
     "batch",
     "data",
     "reuse",
     "context",
     "schedule",
     "depth",
+    "largest",
 ]  # those of kaplan2020.yaml
 
 # --- amounts ----------------------------------------------------------------------------------------
