@@ -210,7 +210,7 @@ def test_a_dead_nodes_job_is_taken_over(scenario: Scenario) -> None:
     _, second = attempts.read(scenario.bereft.folder / lost).attempts
     assert second.start.step > 0  # from its checkpoint
     assert_went_on(scenario.bereft.folder / lost)
-    assert scenario.bereft_s < 240
+    assert scenario.bereft_s < 120
 
 
 def test_one_network_on_two_nodes_requeues_and_goes_on(scenario: Scenario) -> None:

@@ -99,8 +99,8 @@ def drawn_worth(decisions: Sequence[Decision]) -> Figure:
     for each in decisions:
         style = st.family_style(each.value, names)
         worth = each.worth
-        line = {"color": style["color"], "linestyle": style["linestyle"]}
-        axes.plot(worth.C, worth.worth, **line, label=f"{st.plain(each.value)}, by the laws")
+        name = f"{st.plain(each.value)}, by the laws"
+        axes.plot(worth.C, worth.worth, color=style["color"], linestyle=style["linestyle"], label=name)
         band = np.isfinite(worth.low) & np.isfinite(worth.high)
         axes.fill_between(
             worth.C[band], worth.low[band], worth.high[band], color=style["color"], alpha=st.BAND_ALPHA, lw=0

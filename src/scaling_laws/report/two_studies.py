@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +62,6 @@ class Side:
     study: Study
     laws: Laws
     tables: StudyTables
-
-
-DrawnSides = tuple[Sequence[Side], Sequence[str], Sequence[FittedLaw | None]]
-"""The two, the family of each, and the law of each that is drawn."""
 
 
 def two_sides(first: tuple[Study, Laws], second: tuple[Study, Laws]) -> tuple[Side, Side]:
@@ -303,11 +299,10 @@ def compared_page(sides: tuple[Side, Side]) -> Page:
     table = differences(sides)
     headline = _only_exponents(table)
     elsewhere = other_text(sides)
-    draw = _draw_sizes if elsewhere else _draw
     pictures = tuple(
         each
         for place, family in enumerate(families)
-        if (each := _picture(sides, family, place, draw)) is not None
+        if (each := _picture(sides, family, place, one_text=not elsewhere)) is not None
     )
     apart = [row for row in table.rows if row[-1] == "yes"]
     decisions = () if elsewhere else _decisions(sides, families)
@@ -424,7 +419,7 @@ def _largest_C(side: Side, family: str) -> float:
 
 
 def _picture(
-    sides: tuple[Side, Side], families: tuple[str, str], place: int, draw: Callable[[DrawnSides], Figure]
+    sides: tuple[Side, Side], families: tuple[str, str], place: int, *, one_text: bool
 ) -> Picture | None:
     fits = [best_joint_fit(side.laws.of(family))[0] for side, family in zip(sides, families, strict=True)]
     if not any(fits):
@@ -439,61 +434,45 @@ def _picture(
         title=f"Runs, and the best size at each compute{name}",
         chapter="compute",
         description=f"{words}. Dashed: beyond the runs.",
-        draw=st.styled(draw),
-        data=(sides, families, fits),
+        draw=st.styled(_draw),
+        data=(sides, families, fits, one_text),
     )
 
 
-def _draw_sizes(data: DrawnSides) -> Figure:
-    """Every run's size, and the best size: of different text, whose losses have no axis in common."""
-    figure, (axes,) = st.panels(1, width=7.0, height=4.9)
+def _draw(data: tuple[Sequence[Side], Sequence[str], Sequence[FittedLaw | None], bool]) -> Figure:
+    """Left: every run, and the loss of the best size. Right: the best size.
+
+    Losses of different text have no axis in common: runs and best sizes then share the one panel.
+    """
+    *sides_and_laws, one_text = data
+    if one_text:
+        figure, (losses, sizes) = st.panels(2, width=11.0, height=4.9)
+        panels = {"loss": losses, "N": sizes}
+    else:
+        figure, (sizes,) = st.panels(1, width=7.0, height=4.9)
+        panels = {"N": sizes}
+    of_runs = next(iter(panels))
     all_C: list[float] = []
-    all_N: list[float] = []
-    for place, (side, family, fit) in enumerate(zip(*data, strict=True)):
+    values: dict[str, list[float]] = {what: [] for what in panels}
+    for place, (side, family, fit) in enumerate(zip(*sides_and_laws, strict=True)):
         runs = side.tables.of(family)
         C = FLOPS_PER_PARAMETER_TOKEN * runs["N"] * runs["D"]
         look: dict[str, Any] = {"color": st.FAMILY_COLOURS[place], "marker": st.FAMILY_MARKERS[place]}
-        axes.plot(C, runs["N"], linestyle="none", markersize=4, alpha=0.7, label=st.plain(side.name), **look)
+        look |= {"linestyle": "none", "markersize": 4, "alpha": 0.7, "label": st.plain(side.name)}
+        panels[of_runs].plot(C, runs[of_runs], **look)
         all_C += list(C)
-        all_N += list(runs["N"])
+        values[of_runs] += list(runs[of_runs])
         if fit is not None:
             ends = float(C.min()), float(C.max())
-            all_N += [float(N) for N in fit.law.optimum(np.array(ends))[0]]
-            _lines({"N": axes}, fit, ends, place, st.plain(side.name))
-    st.log_x(axes, all_C, "6ND, training FLOPs")
-    st.log_y(axes, all_N, "N, parameters", margin=0.2)
-    axes.set_title("Runs, and the best size")
-    st.legend_below(axes, columns=2)
-    return figure
-
-
-def _draw(data: DrawnSides) -> Figure:
-    """Left: every run, and the loss of the best size. Right: the best size."""
-    sides, families, fits = data
-    figure, (losses, sizes) = st.panels(2, width=11.0, height=4.9)
-    all_C: list[float] = []
-    all_losses: list[float] = []
-    all_N: list[float] = []
-    for place, (side, family, fit) in enumerate(zip(sides, families, fits, strict=True)):
-        runs = side.tables.of(family)
-        C = FLOPS_PER_PARAMETER_TOKEN * runs["N"] * runs["D"]
-        look: dict[str, Any] = {"color": st.FAMILY_COLOURS[place], "marker": st.FAMILY_MARKERS[place]}
-        losses.plot(
-            C, runs["loss"], linestyle="none", markersize=4, alpha=0.7, label=st.plain(side.name), **look
-        )
-        all_C += list(C)
-        all_losses += list(runs["loss"])
-        if fit is not None:
-            ends = float(C.min()), float(C.max())
-            all_N += [float(N) for N in fit.law.optimum(np.array(ends))[0]]
-            _lines({"loss": losses, "N": sizes}, fit, ends, place, st.plain(side.name))
-    st.log_x(losses, all_C, "6ND, training FLOPs")
-    st.log_y(losses, all_losses, st.LOSS_LABEL)
-    st.log_x(sizes, all_C, "6ND, training FLOPs")
-    st.log_y(sizes, all_N, "best N, parameters", margin=0.2)
-    losses.set_title("Runs, and the best size's loss")
-    sizes.set_title("Best size")
-    for panel in (losses, sizes):
+            values["N"] += [float(N) for N in fit.law.optimum(np.array(ends))[0]]
+            _lines(panels, fit, ends, place, st.plain(side.name))
+    if one_text:
+        st.log_y(losses, values["loss"], st.LOSS_LABEL)
+        losses.set_title("Runs, and the best size's loss")
+    st.log_y(sizes, values["N"], "best N, parameters" if one_text else "N, parameters", margin=0.2)
+    sizes.set_title("Best size" if one_text else "Runs, and the best size")
+    for panel in panels.values():
+        st.log_x(panel, all_C, "6ND, training FLOPs")
         st.legend_below(panel, columns=2)
     return figure
 

@@ -56,8 +56,8 @@ def _draw(data: WorthByCompute) -> Figure:
     values = [1.0]
     for family, curve in data.curves.items():
         style = st.family_style(family, data.families)
-        line = {"color": style["color"], "linestyle": style["linestyle"]}
-        axes.plot(curve.C, curve.worth, **line, label=st.plain(st.family_name(family)))
+        name = st.plain(st.family_name(family))
+        axes.plot(curve.C, curve.worth, color=style["color"], linestyle=style["linestyle"], label=name)
         band = np.isfinite(curve.low) & np.isfinite(curve.high)
         axes.fill_between(
             curve.C[band], curve.low[band], curve.high[band], color=style["color"], alpha=st.BAND_ALPHA, lw=0
