@@ -20,6 +20,7 @@ from scaling_laws.cli import main
 from scaling_laws.study.runs import load_study
 from scaling_laws.sweeps.plan.disk import disk_need
 from scaling_laws.sweeps.plan.experiments import Job, plan
+from scaling_laws.sweeps.plan.plan_table import clock, totals
 from scaling_laws.sweeps.plan.reading import load_sweep
 from scaling_laws.sweeps.run import attempts, lease
 from scaling_laws.sweeps.run.progress import Running, progress_of
@@ -34,6 +35,22 @@ def test_a_disk_that_is_too_small_is_said_before_the_start(
         main(arguments(sweep_file, "--stop-after", "0.1s"))
     error = capsys.readouterr().err
     assert "disk: about" in error and "1 MB are free; free some space, or keep less" in error
+
+
+def test_the_time_that_is_expected_is_of_what_is_left(sweep_file: Path) -> None:
+    planned = stub_plan(plan(load_sweep(sweep_file), logs=sweep_file.parent / "logs"), 4)
+    each_s = planned.runs[0].expected_s
+    assert f"expected: {clock(4 * each_s)} of one core, {clock(2 * each_s)} with 2 at a time" in list(
+        totals(planned, workers=2, timed=True)
+    )
+    for run in planned.runs[:3]:
+        (planned.folder / run.name).mkdir(parents=True)
+        train_nothing([run.config])
+    *_, last = totals(planned, workers=2, timed=True)
+    assert last == (
+        f"expected: {clock(each_s)} of one core, {clock(each_s)} with 2 at a time for what is left; "
+        "3 of 4 runs are done"
+    )
 
 
 # --- the folders are the queue --------------------------------------------------------------------

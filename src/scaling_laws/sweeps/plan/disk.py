@@ -60,7 +60,7 @@ def disk_need(plan: Plan, *, workers: int) -> DiskNeed:
     kept, n_unknown = 0, 0
     working: list[int] = []
     for job in plan.jobs:
-        left = [run for run in job.runs if not _is_done(plan, run)]
+        left = plan.left(job)
         state = max((_state_bytes(run) for run in left), default=0)
         if left:
             # The newest two states, and those from which branches begin.
@@ -87,8 +87,9 @@ def extensions(plan: Plan) -> list[str]:
     lines = []
     for job in plan.jobs:
         trunk, *branches = job.runs
-        done = [run for run in branches if _is_done(plan, run)]
-        if done and not _is_done(plan, trunk) and not _checkpoints(plan, trunk).is_dir():
+        left = plan.left(job)
+        done = [run for run in branches if run not in left]
+        if done and trunk in left and not _checkpoints(plan, trunk).is_dir():
             lines.append(_extension(plan, job, done))
     return lines
 
@@ -107,10 +108,6 @@ def _extension(plan: Plan, job: Job, done: list[PlannedRun]) -> str:
         f"{trunk.name}: {longest.name} kept no state before its cooldown (keep: trunk), so it is trained "
         f"from step 0: {trunk.D:,} tokens, {trunk.C_exact:.3g} FLOPs"
     )
-
-
-def _is_done(plan: Plan, run: PlannedRun) -> bool:
-    return (plan.folder / run.name / "record.json").exists()
 
 
 def _checkpoints(plan: Plan, run: PlannedRun) -> Path:

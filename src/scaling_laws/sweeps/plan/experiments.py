@@ -128,6 +128,10 @@ class Plan:
         """Every run, job by job."""
         return tuple(run for job in self.jobs for run in job.runs)
 
+    def left(self, job: Job) -> tuple[PlannedRun, ...]:
+        """Those of a job's runs that the study's folder has no record of."""
+        return tuple(run for run in job.runs if not (self.folder / run.name / "record.json").exists())
+
 
 def experiments_of(sweep: Sweep) -> tuple[Sweep, ...]:
     """The sweep itself, or those that it includes, at its scale.

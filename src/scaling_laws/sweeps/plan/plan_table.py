@@ -82,11 +82,17 @@ def totals(plan: Plan, *, workers: int, timed: bool) -> Iterator[str]:
     yield from extensions(plan)
     yield from doubts(plan)
     if timed:
-        device_s = sum(job.expected_s * job.devices for job in plan.jobs)
-        longest_s = max((job.expected_s for job in plan.jobs), default=0.0)
-        wall_s = max(longest_s, device_s / workers)
+        left = [(job.devices, plan.left(job)) for job in plan.jobs]
+        device_s = [devices * sum(run.expected_s for run in runs) for devices, runs in left]
+        longest_s = max((sum(run.expected_s for run in runs) for _, runs in left), default=0.0)
+        wall_s = max(longest_s, sum(device_s) / workers)
+        n_done = len(plan.runs) - sum(len(runs) for _, runs in left)
+        of_what = f" for what is left; {n_done} of {len(plan.runs)} runs are done" if n_done else ""
         device = "core" if plan.experiments[0].trainer_arguments["accelerator"] == "cpu" else "GPU"
-        yield f"expected: {clock(device_s)} of one {device}, {clock(wall_s)} with {workers} at a time"
+        yield (
+            f"expected: {clock(sum(device_s))} of one {device}, {clock(wall_s)} with {workers} at a time"
+            f"{of_what}"
+        )
 
 
 def doubts(plan: Plan) -> list[str]:
