@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}  # not all that they stand for
 napoleon_use_param = False
 mathmpl_fontsize = 16.0
 mathmpl_srcset = ["2x"]
@@ -50,11 +52,17 @@ suppress_warnings = ["myst.xref_missing"]
 
 
 def setup(app: Any) -> None:
-    """Write the generated pages before Sphinx looks for sources."""
+    """Write the generated pages before Sphinx looks for sources; show types by their short names."""
+    app.connect("autodoc-process-signature", short_types)
     shutil.rmtree(GENERATED, ignore_errors=True)
     GENERATED.mkdir()
     (GENERATED / "forms.md").write_text("\n".join(form_lines()), encoding="utf-8")
     (GENERATED / "figures.md").write_text("\n".join(figure_lines()), encoding="utf-8")
+
+
+def short_types(_app: Any, _what: str, _name: str, _of: Any, _options: Any, *signature: str | None) -> Any:
+    """A signature without Sphinx's own wrapping of `autodoc_type_aliases` in unions."""
+    return tuple(re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", part or "") or part for part in signature)
 
 
 def form_lines() -> Iterator[str]:

@@ -76,6 +76,7 @@ def _draw(data: TriedRates) -> Figure:
         bar = figure.colorbar(filled, ax=axes[: len(sizes)], pad=0.015, aspect=28)
         bar.set_ticks(list(EXCESS_LEVELS), labels=[f"{level:g}" for level in EXCESS_LEVELS])
         bar.set_label("loss above the lowest of that size, %")
+        figure.set_layout_engine("constrained", wspace=0.03)  # the next panel's label stands beside this one
     _draw_best_rates(axes[-1], best, data.rule, data.N_label)
     return figure
 
