@@ -28,8 +28,8 @@ from scaling_laws.study.stages import Stage
 PNG_DPI = 150
 PAGE_DPI = 120
 """Of pixels in the page, and of what a drawing itself holds as pixels."""
-KEPT_DPI, KEPT_STEP = 100, 8
-"""Of exported pixels; their channels are off by half a step at most, and take half the bytes."""
+KEPT_DPI, KEPT_COLOURS = 100, 256
+"""Of exported pixels: with a palette of its own a drawing takes half the bytes."""
 LARGEST_KEPT_BYTES = 100_000
 """A drawing of more than this is exported with fewer pixels."""
 PRINT_DPI = 300
@@ -221,12 +221,16 @@ def drawn_files(name: str, draw: Callable[[], Figure], columns: int | None) -> d
 
 
 def smaller_png(png: bytes) -> bytes:
-    """A drawing's pixels at `KEPT_DPI`, with fewer levels a channel: what is kept in a repository."""
-    levels = [max(255 - KEPT_STEP * round((255 - value) / KEPT_STEP), 0) for value in range(256)]
+    """A drawing's pixels at `KEPT_DPI`, of `KEPT_COLOURS`: what is kept in a repository."""
     dpi = float(KEPT_DPI)
-    while len(kept := _saved(_at(png, dpi).point(levels * 3), "png", optimize=True)) > LARGEST_KEPT_BYTES:
+    while len(kept := _saved(_few_colours(_at(png, dpi)), "png", optimize=True)) > LARGEST_KEPT_BYTES:
         dpi *= 0.9
     return kept
+
+
+def _few_colours(image: Image.Image) -> Image.Image:
+    """Maximum coverage keeps the colour of a thin line; median cut would take it for its neighbour's."""
+    return image.quantize(KEPT_COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
 
 
 def embedded(pictures: Iterable[Picture], limit: int = EMBEDDED_BYTES) -> Mapping[str, str]:
