@@ -249,7 +249,8 @@ def test_a_file_system_without_flock_costs_one_line(sweep_file: Path, tmp_path: 
     ]
     for process in running:
         _, error = process.communicate(timeout=300)
-        assert process.returncode == 0 and error.count("\n") == 1 and "has no locks (flock)" in error
+        lines = [line for line in error.splitlines() if ": about " not in line]  # of slow machines
+        assert process.returncode == 0 and len(lines) == 1 and "has no locks (flock)" in lines[0]
     folder = sweep_file.parent / "logs" / "s"
     assert len(list(folder.glob("*/record.json"))) == 6
     for path in folder.glob(f"*/{attempts.FILE}"):

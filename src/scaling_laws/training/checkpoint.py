@@ -59,7 +59,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         digest = hashlib.sha256(buffer.getbuffer()).digest()
         buffer.seek(0, io.SEEK_END)
         buffer.write(digest)
-        write_atomically(Path(path), buffer.getbuffer())
+        with buffer.getbuffer() as content:  # of an error that is kept, the buffer could not be freed
+            write_atomically(Path(path), content)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None

@@ -6,6 +6,7 @@ import random
 import re
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TypeVar
@@ -90,6 +91,13 @@ def without_secrets(text: str, url: str) -> str:
 
 
 def _connected(url: str) -> RDBStorage:
+    """A storage whose connections are closed with it: SQLAlchemy's pool would keep them until the end."""
+    storage = _storage(url)
+    weakref.finalize(storage, storage.engine.dispose)
+    return storage
+
+
+def _storage(url: str) -> RDBStorage:
     url = url.replace("{", "{{").replace("}", "}}")  # Optuna takes braces for fields to fill in
     if url.startswith("sqlite"):
         storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": LOCK_S}})
