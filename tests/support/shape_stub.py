@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import yaml
 from tests.support.small_sweep import write_corpus
 
@@ -21,6 +22,7 @@ from scaling_laws.sweeps.run import attempts
 from scaling_laws.sweeps.run.engines import Bundle, Ended
 from scaling_laws.sweeps.search.follow_up import best_of_each_shape, replicates, transferred
 from scaling_laws.sweeps.search.search import run_search
+from scaling_laws.sweeps.search.storage import open_storage
 from scaling_laws.sweeps.search.trials import FinishedTrial
 
 N, TOKENS = 20_000, 6400
@@ -249,3 +251,11 @@ def finished_search(plan: Plan, trainings: StubTrainings) -> list[FinishedTrial]
             pass
         assert not (folder / "trial.json").exists()  # no trial of the search
     return finished
+
+
+def stored_study(folder: Path) -> optuna.Study:
+    """What Optuna finds in a search's folder."""
+    return open_storage(
+        f"sqlite:///{folder / 'shape.sqlite3'}",
+        lambda storage: optuna.load_study(storage=storage, study_name="shapes"),
+    )

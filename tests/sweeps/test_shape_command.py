@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import optuna
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tests.support.shape_stub import write_shape_sweep
+from tests.support.shape_stub import stored_study, write_shape_sweep
 
 from scaling_laws.cli import main
 from scaling_laws.study.records import read_record
@@ -51,8 +50,7 @@ def test_four_trials_from_the_command_to_the_result(
         assert metrics["loss_nats_final/val"] == pytest.approx(record.losses["val"]["loss_nats"], rel=1e-6)
 
     # The storage holds them; again, nothing is trained, and the result is the same.
-    study = optuna.load_study(storage=f"sqlite:///{folder / 'shape.sqlite3'}", study_name="shapes")
-    assert study.best_value == min(row["loss"] for row in result["trials"])
+    assert stored_study(folder).best_value == min(row["loss"] for row in result["trials"])
     before = {file: file.stat().st_mtime_ns for file in folder.glob("*/record.json")}
     main(command(path, "--workers", "2"))
     assert before == {file: file.stat().st_mtime_ns for file in folder.glob("*/record.json")}

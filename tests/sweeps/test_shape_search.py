@@ -13,7 +13,7 @@ import optuna
 import pytest
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
-from tests.support.shape_stub import StubTrainings, bowl, shape_plan
+from tests.support.shape_stub import StubTrainings, bowl, shape_plan, stored_study
 
 from scaling_laws.data.tokens import build_corpus
 from scaling_laws.study.errors import InputError
@@ -41,8 +41,7 @@ def searched(plan: Plan, trainings: StubTrainings | None = None, **more: Any) ->
 
 
 def stored(plan: Plan) -> list[FrozenTrial]:
-    url = f"sqlite:///{plan.folder / 'shape.sqlite3'}"
-    return optuna.load_study(storage=url, study_name="shapes").get_trials()
+    return stored_study(plan.folder).get_trials()
 
 
 def told_runs(plan: Plan) -> list[str]:
@@ -76,8 +75,7 @@ def test_infeasible_trials_are_not_trained_and_carry_their_constraint(
     for path in plan.folder.glob("*/record.json"):
         counted = read_record(path).parameters
         assert abs(counted["attention"] + counted["feed_forward"] + counted["norm"] - 20_000) <= 400
-    study = optuna.load_study(storage=f"sqlite:///{plan.folder / 'shape.sqlite3'}", study_name="shapes")
-    assert max(study.best_trial.constraints.values()) <= 0
+    assert max(stored_study(plan.folder).best_trial.constraints.values()) <= 0
 
 
 def test_trials_say_what_was_trained(tmp_path: Path, text_folder: Path) -> None:
