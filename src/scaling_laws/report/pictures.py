@@ -29,7 +29,7 @@ PNG_DPI = 150
 PAGE_DPI = 120
 """Of pixels in the page, and of what a drawing itself holds as pixels."""
 KEPT_DPI, KEPT_COLOURS = 100, 256
-"""Of exported pixels: with a palette of its own a drawing takes half the bytes."""
+"""Of exported pixels: each drawing has a palette of its own."""
 LARGEST_KEPT_BYTES = 100_000
 """A drawing of more than this is exported with fewer pixels."""
 PRINT_DPI = 300

@@ -59,7 +59,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         digest = hashlib.sha256(buffer.getbuffer()).digest()
         buffer.seek(0, io.SEEK_END)
         buffer.write(digest)
-        with buffer.getbuffer() as content:  # of an error that is kept, the buffer could not be freed
+        with buffer.getbuffer() as content:  # let go at once: an error that is kept would hold it
             write_atomically(Path(path), content)
 
     def load_checkpoint(
